@@ -1,0 +1,100 @@
+"""The command line: collects the commands of ``commands/`` and of plugins. Nothing here may import torch or av."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+from evcap_cli import __version__, console, plugins
+from evcap_cli.errors import EXIT_USAGE, UsageError
+
+COMMANDS = (
+    "caption",
+    "demo",
+    "train",
+    "score",
+    "extract",
+    "merge",
+    "report",
+    "demo_world",
+    "cache",
+    "plugins",
+    "doctor",
+)
+"""Modules of ``commands/``, in the order that ``evcap --help`` lists them."""
+
+
+def build() -> typer.Typer:
+    """The complete app, plugins' commands included."""
+    app = typer.Typer(
+        name="evcap",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def evcap(
+        version: Annotated[  # noqa: ARG001  read by its callback
+            bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+        ] = False,
+    ) -> None:
+        """Caption folders of videos: what happens, and what it feels like."""
+        console.set_verbosity()
+
+    for name in COMMANDS:
+        import_module(f"evcap_cli.commands.{name}").register(app)
+    plugins.register_commands(app)
+    return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"evcap {__version__}")
+        raise typer.Exit
+
+
+def run(arguments: Sequence[str]) -> int:
+    """One call of the command line; returns its exit code."""
+    codes: list[int] = []
+
+    def call() -> None:
+        command = typer.main.get_command(build())
+        try:
+            # not ``command.main``: it would keep Ctrl-C and wrong usage from ``console.run``
+            with command.make_context("evcap", list(arguments)) as context:
+                command.invoke(context)
+        except typer.Exit as end:
+            codes.append(end.exit_code)
+        except typer.Abort:
+            raise KeyboardInterrupt from None
+        except _CLICK_ERROR as problem:
+            if type(problem).__name__ != "NoArgsIsHelpError":
+                raise _wrong_usage(problem) from None
+            typer.echo(str(problem), err=True)  # the help text
+            codes.append(EXIT_USAGE)
+
+    code = console.run(call)
+    return code or sum(codes)
+
+
+_CLICK_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""The base of what the argument parser raises; typer brings a parser of its own and does not export it."""
+
+
+def _wrong_usage(problem: Any) -> UsageError:
+    """What the parser found wrong, as one of our lines."""
+    context = getattr(problem, "ctx", None)
+    command = "evcap" if context is None else context.command_path
+    return UsageError(problem.format_message().rstrip("."), hint=f"see {command} --help")
+
+
+def main() -> None:
+    """Entry point of the ``evcap`` command."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,330 @@
+"""A trained captioner as a folder: config.json, model.safetensors, vocabulary.json, lexicon.json, README.md.
+
+Loaded strictly and without pickle: every tensor must be there, fit and be known. What the folder says about its
+backbones is kept as plain values; loading and comparing backbones is ``backbones/loading.py``'s business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import torch
+
+from evcap_cli import __version__
+from evcap_cli.backbones.contract import KINDS, BackboneAddress
+from evcap_cli.captioner.config import CaptionerConfig
+from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.data.vocabulary import Vocabulary
+from evcap_cli.errors import CheckpointError, DataError
+from evcap_cli.output.atomic import write_whole
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Backbone, Kind
+    from evcap_cli.captioner.model import Captioner
+
+FORMAT: Final = 1
+HUB_PREFIX: Final = "hf-hub:"
+DEMO: Final = "demo"
+"""The name of the checkpoint that comes with the package."""
+FILES: Final = ("config.json", "model.safetensors", "vocabulary.json", "lexicon.json")
+"""What a checkpoint cannot do without; README.md is for people."""
+CARD: Final = "README.md"
+
+
+@dataclass(frozen=True)
+class BeamDefaults:
+    """How captions of this checkpoint are searched for unless the user says otherwise."""
+
+    size: int = 5
+    max_words: int = 15
+    length_penalty: float = 1.6
+
+
+def backbone_record(backbone: Backbone) -> dict[str, Any]:
+    """What a checkpoint remembers of a backbone: enough to load the same one again and to notice another."""
+    return {
+        "name": str(BackboneAddress(backbone.spec.name, backbone.variant)),
+        "options": dict(sorted(backbone.options.items())),
+        "version": backbone.spec.version,
+        "dim": backbone.spec.dim,
+        "weights_digest": backbone.weights_digest,
+    }
+
+
+@dataclass
+class Checkpoint:
+    """A captioner and everything needed to use it on new videos.
+
+    Args:
+        model: in evaluation mode after loading.
+        backbones: kind -> ``backbone_record``.
+        sampling: how moments were chosen (``features/sampling.py``).
+        training: how it came to be (command, seed, epochs, scores); ``untrained`` marks random weights.
+        name: how records and reports call it.
+        digest: xxh3_128 over the four files; empty until saved or loaded.
+    """
+
+    model: Captioner
+    vocabulary: Vocabulary
+    lexicon: Lexicon
+    backbones: dict[Kind, dict[str, Any]]
+    beam: BeamDefaults = field(default_factory=BeamDefaults)
+    sampling: str = "moments"
+    training: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    digest: str = ""
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the weights, or those of a backbone, are random: every record made with it says so."""
+        digests = (str(record.get("weights_digest", "")) for record in self.backbones.values())
+        return bool(self.training.get("untrained")) or any(digest.startswith("random:") for digest in digests)
+
+    def check_backbones(self, loaded: Mapping[Kind, Backbone]) -> None:
+        """See that ``loaded`` are the backbones this checkpoint was trained on.
+
+        Raises:
+            CheckpointError: naming the first difference.
+        """
+        for kind, record in self.backbones.items():
+            if kind not in loaded:
+                raise CheckpointError(f"the {kind} backbone {record['name']} is missing", path=self.name)
+            given = backbone_record(loaded[kind])
+            for key, what in (("name", "backbone"), ("options", "options"), ("dim", "width"), ("version", "version")):
+                if given[key] != record[key]:
+                    raise CheckpointError(
+                        f"trained with {kind} {what} {record[key]!r}, not {given[key]!r}",
+                        path=self.name,
+                        hint=f"caption with {record['name']} version {record['version']}, or train anew",
+                    )
+            if given["weights_digest"] != record["weights_digest"]:
+                raise CheckpointError(
+                    f"trained with other weights of the {kind} backbone {record['name']}",
+                    path=self.name,
+                    hint="pass the same file with --weights NAME=PATH",
+                )
+
+    def save_pretrained(self, folder: Path, *, card: str | None = None, half: bool = False) -> None:
+        """Write the folder, each file whole; config.json last.
+
+        Args:
+            folder: made when missing.
+            card: text of README.md; a short one is written when None.
+            half: store parameters as float16 (half the size); they load back as float32. Buffers, which hold
+                statistics of features in their own units, keep their precision.
+
+        Raises:
+            WriteError: no permission, a full disk.
+        """
+        import safetensors.torch
+
+        small = {name for name, _ in self.model.named_parameters()} if half else set()
+        tensors = {
+            name: (tensor.half() if name in small else tensor).detach().cpu().contiguous()
+            for name, tensor in self.model.state_dict().items()
+        }
+        config = {
+            "format": FORMAT,
+            "evcap": __version__,
+            "model": "fusion",
+            "name": self.name,
+            "architecture": self.model.config.to_dict(),
+            "backbones": {kind: self.backbones[kind] for kind in KINDS if kind in self.backbones},
+            "sampling": self.sampling,
+            "beam": asdict(self.beam),
+            "training": self.training,
+            "weights_dtype": "float16" if half else "float32",
+        }
+        contents = {
+            "model.safetensors": safetensors.torch.save(tensors),
+            "vocabulary.json": self.vocabulary.to_json().encode(),
+            "lexicon.json": self.lexicon.to_json().encode(),
+            "config.json": (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode(),
+        }
+        write_whole(folder / CARD, card if card is not None else self._short_card())
+        for name, content in contents.items():
+            write_whole(folder / name, content)
+        self.digest = _digest(contents)
+
+    def _short_card(self) -> str:
+        use = "`evcap caption VIDEOS -c FOLDER -o out.srt`"
+        return f"# {self.name or 'evcap checkpoint'}\n\nA video captioner for evcap: {use}.\n"
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, name: str | None = None) -> Checkpoint:
+        """Load ``demo``, a folder, or ``hf-hub:org/name[@revision]``.
+
+        Raises:
+            CheckpointError: nothing there, a file missing or broken, tensors that do not fit.
+        """
+        folder, called = resolve(source)
+        contents = _read(folder)
+        config = _config(contents["config.json"], folder)
+        try:
+            vocabulary = Vocabulary.from_json(contents["vocabulary.json"].decode(), path=folder / "vocabulary.json")
+            lexicon = Lexicon.from_json(contents["lexicon.json"].decode(), path=folder / "lexicon.json")
+        except (DataError, UnicodeDecodeError) as problem:
+            cause = problem.cause if isinstance(problem, DataError) else "vocabulary.json or lexicon.json is not UTF-8"
+            raise CheckpointError(cause, path=folder) from problem
+        model = _model(config, lexicon, vocabulary, contents["model.safetensors"], folder)
+        try:
+            beam = BeamDefaults(**config["beam"])
+            backbones = {cast("Kind", kind): dict(config["backbones"][kind]) for kind in config["backbones"]}
+        except (TypeError, ValueError, AttributeError) as problem:
+            raise CheckpointError(f"config.json does not say how to search ({problem})", path=folder) from problem
+        unknown = set(backbones) - set(KINDS)
+        if unknown:
+            raise CheckpointError(f"config.json names a backbone kind {min(unknown)!r} that evcap lacks", path=folder)
+        return cls(
+            model=model,
+            vocabulary=vocabulary,
+            lexicon=lexicon,
+            backbones=backbones,
+            beam=beam,
+            sampling=config["sampling"],
+            training=config["training"],
+            name=name or called or config["name"],
+            digest=_digest(contents),
+        )
+
+    def push_to_hub(self, repository: str, *, folder: Path, private: bool = False) -> str:
+        """Upload the saved ``folder`` to ``org/name`` and return its address.
+
+        Raises:
+            CheckpointError: the hub cannot be reached or refuses.
+        """
+        from huggingface_hub import HfApi
+
+        _read(folder)
+        try:
+            api = HfApi()
+            api.create_repo(repository, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=[*FILES, CARD])
+        except Exception as problem:  # the hub's client raises its own, requests', httpx's and OS errors
+            raise CheckpointError(
+                f"cannot upload to {repository} ({_one_line(problem)})",
+                path=folder,
+                hint="check the name, the network and `hf auth login`",
+            ) from problem
+        return HUB_PREFIX + repository
+
+
+def resolve(source: str | Path) -> tuple[Path, str]:
+    """The folder behind ``demo``, a path or ``hf-hub:org/name[@revision]``, and the name to call it by.
+
+    Raises:
+        CheckpointError: nothing there.
+    """
+    text = str(source)
+    if text == DEMO and not Path(DEMO, "config.json").exists():
+        return Path(str(files("evcap_cli.demo").joinpath("checkpoint"))), DEMO
+    if text.startswith(HUB_PREFIX):
+        return _download(text), text
+    folder = Path(source)
+    if not folder.is_dir():
+        hint = f"give a checkpoint folder, {DEMO}, or {HUB_PREFIX}org/name"
+        raise CheckpointError(
+            "no such checkpoint folder" if not folder.exists() else "not a folder", path=folder, hint=hint
+        )
+    return folder, folder.resolve().name
+
+
+def _download(address: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = address.removeprefix(HUB_PREFIX).partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=[*FILES, CARD]))
+    except Exception as problem:  # the hub's client raises its own, requests', httpx's and OS errors
+        raise CheckpointError(
+            f"cannot be fetched from huggingface.co ({_one_line(problem)})",
+            path=address,
+            hint="check the name and the network, or download the folder and pass its path",
+        ) from problem
+
+
+def _one_line(problem: BaseException) -> str:
+    return " ".join(str(problem).split())[:200] or type(problem).__name__
+
+
+def _read(folder: Path) -> dict[str, bytes]:
+    contents: dict[str, bytes] = {}
+    for name in FILES:
+        try:
+            contents[name] = (folder / name).read_bytes()
+        except FileNotFoundError as problem:
+            raise CheckpointError(
+                f"the checkpoint lacks {name}", path=folder, hint="copy the whole folder that `evcap train` wrote"
+            ) from problem
+        except OSError as problem:
+            raise CheckpointError(f"cannot read {name} ({problem.strerror})", path=folder) from problem
+    return contents
+
+
+def _digest(contents: Mapping[str, bytes]) -> str:
+    import xxhash
+
+    state = xxhash.xxh3_128()
+    for name in FILES:
+        state.update(f"{name} {len(contents[name])}\n".encode())
+        state.update(contents[name])
+    return state.hexdigest()
+
+
+def _config(content: bytes, folder: Path) -> dict[str, Any]:
+    needed = ("architecture", "backbones", "beam", "sampling", "training", "name")
+    try:
+        config = json.loads(content)
+        made = config["format"]
+    except (ValueError, KeyError, TypeError) as problem:
+        raise CheckpointError("config.json is not a checkpoint's", path=folder) from problem
+    if made != FORMAT:
+        raise CheckpointError(
+            f"format {made} was written by another version of evcap ({config.get('evcap', 'unknown')})",
+            path=folder,
+            hint=f"this is evcap {__version__}, which reads format {FORMAT}",
+        )
+    missing = [key for key in needed if key not in config]
+    if missing:
+        raise CheckpointError(f"config.json lacks {missing[0]!r}", path=folder)
+    if config.get("model") != "fusion":
+        raise CheckpointError(f"holds a {config.get('model')!r} model, which this version does not know", path=folder)
+    return cast("dict[str, Any]", config)
+
+
+def _model(config: dict[str, Any], lexicon: Lexicon, vocabulary: Vocabulary, weights: bytes, folder: Path) -> Captioner:
+    import safetensors.torch
+    from safetensors import SafetensorError
+
+    from evcap_cli.captioner.model import Captioner
+
+    try:
+        architecture = CaptionerConfig.from_dict(config["architecture"])
+    except (ValueError, TypeError) as problem:
+        raise CheckpointError(f"config.json: {problem}", path=folder) from problem
+    sizes = (architecture.vocabulary, architecture.categories, architecture.words)
+    found = (len(vocabulary), len(lexicon.categories), len(lexicon.words))
+    if sizes != found:
+        raise CheckpointError(
+            f"config.json speaks of {sizes} words, categories and emotion words, the files hold {found}", path=folder
+        )
+    model = Captioner(architecture, torch.from_numpy(lexicon.mask()))
+    try:
+        tensors = safetensors.torch.load(weights)
+    except SafetensorError as problem:
+        raise CheckpointError(f"model.safetensors is damaged ({problem})", path=folder) from problem
+    expected = model.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors or name not in expected:
+            state = "lacks" if name not in tensors else "holds an unknown"
+            raise CheckpointError(f"model.safetensors {state} tensor {name}", path=folder)
+        if tensors[name].shape != expected[name].shape:
+            shapes = f"{tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
+            raise CheckpointError(f"tensor {name} has shape {shapes}", path=folder)
+    model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}, strict=True)
+    return model.eval()

@@ -1,0 +1,133 @@
+"""Every number of the captioner, with the paper section that it belongs to. ``docs/fidelity.md`` gives the reasons.
+
+A field marked *Decision* fills a gap of the paper. The defaults are the paper's; the demo recipe overrides widths only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Kind
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Section 1.6. The weights are a *Decision*: the print names one twice and gives three values for four."""
+
+    emotion_word_weight: float = 0.2
+    """beta: an emotion word weighs 1 + beta in L_ce (Eq. 10)."""
+    cross_entropy: float = 1.0
+    classification: float = 0.3
+    contrast: float = 0.6
+    alignment: float = 1.0
+    """l_cos (Eq. 13)."""
+    temperature: float = 0.07
+    """T of L_nce (Eq. 12)."""
+    nce_denominator: Literal["all", "negatives"] = "all"
+    """*Decision*: InfoNCE; ``negatives`` is the print, which is unbounded below."""
+
+
+@dataclass(frozen=True)
+class CaptionerConfig:
+    """Architecture of the fusion model (sections 1.1 to 1.5).
+
+    Args:
+        appearance_dim, motion_dim, object_dim, audio_dim: widths D of the backbones; None: the stream is not used.
+        vocabulary: words the decoder can emit, specials included.
+        categories: N_c of the lexicon (34 in EmVidCap). words: N_w of the lexicon (179).
+    """
+
+    appearance_dim: int
+    motion_dim: int | None
+    object_dim: int | None
+    audio_dim: int | None
+    vocabulary: int
+    categories: int = 34
+    words: int = 179
+
+    width: int = 300
+    """d: model width; every stream is projected to it first (*Decision*)."""
+    word_width: int = 300
+    """Width of word and emotion embeddings (GloVe 300); projected to ``width`` where it differs (*Decision*)."""
+    moments: int = 30
+    """N_v."""
+    objects: int = 16
+    """N_o, at most (*Decision*)."""
+    audio_steps: int = 60
+    """N_a, at most (*Decision*)."""
+    normalise_streams: bool = True
+    """Standardise each feature dimension by training statistics before the projection (*Decision*; kept as buffers)."""
+
+    # 1.1
+    encoder_layers: int = 1
+    encoder_heads: int = 2
+    dropout: float = 0.3
+    feed_forward: int = 512
+    pre_norm: bool = False
+    visual_positions: bool = True
+    """Add sinusoid positions to appearance and motion before their encoders (*Decision*; the paper says neither)."""
+    # 1.2, module B
+    fine_grained: bool = True
+    fusion_heads: int = 2
+    # 1.3, module A
+    audio_visual: bool = True
+    dual_layers: int = 2
+    """k of Eq. 5 and 6."""
+    dual_heads: int = 2
+    # 1.4
+    emotion_layers: int = 2
+    emotion_heads: int = 2
+    emotion_top_k: int = 1
+    """K: categories whose words the mask keeps; more than one ORs the masks."""
+    # 1.5
+    lstm_width: int = 512
+    attention_width: int = 512
+    """Bottleneck of the additive attention that gives Z_t."""
+    alignment_width: int = 512
+    """Bottleneck of the word-frame alignment energies e_ij."""
+    phrase_heads: int = 1
+    max_words: int = 15
+    decoder_audio: bool = False
+    """*Decision*: join the interpolated audio to C_t as well."""
+
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("encoder_heads", "fusion_heads", "dual_heads", "emotion_heads", "phrase_heads"):
+            heads = getattr(self, name)
+            if self.width % heads:
+                raise ValueError(f"width {self.width} must be divisible by {name} {heads}")
+        if not 1 <= self.emotion_top_k <= self.categories:
+            raise ValueError(f"emotion_top_k {self.emotion_top_k} must lie between 1 and {self.categories} categories")
+
+    @property
+    def streams(self) -> dict[Kind, int]:
+        """Width of each stream that the model reads; a module that is off leaves its own stream unread."""
+        given: dict[Kind, int | None] = {
+            "appearance": self.appearance_dim,
+            "motion": self.motion_dim,
+            "object": self.object_dim if self.fine_grained else None,
+            "audio": self.audio_dim if self.audio_visual else None,
+        }
+        return {kind: dim for kind, dim in given.items() if dim is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for config.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> CaptionerConfig:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ValueError: for a field this version does not know.
+        """
+        values = dict(values)
+        loss = values.pop("loss", {})
+        for kind, given in ((cls, values), (LossConfig, loss)):
+            unknown = set(given) - {f.name for f in fields(kind)}
+            if unknown:
+                raise ValueError(f"unknown field {sorted(unknown)[0]!r} in the model's configuration")
+        return cls(**values, loss=LossConfig(**loss))

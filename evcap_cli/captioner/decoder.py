@@ -1,0 +1,267 @@
+"""The caption decoder (section 1.5): phrases aligned with moments, additive attention, an LSTM, the next word.
+
+Two ways through the same equations. ``teacher_forced`` takes whole captions: everything that the LSTM state does not
+enter is computed for all words at once, and so is the product with the vocabulary. ``start`` and ``step`` go word by
+word, carry what causal phrases let them keep, and serve the search (``beam_search.py``). The two give the same numbers.
+
+Notation: B distinct clips, R rows (captions or beams), N moments, T words with the start mark, t words so far, d model
+width, c = 2d (3d with ``decoder_audio``), a inner width of an attention, h LSTM width, W vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evcap_cli.captioner.batch import Encoded
+from evcap_cli.captioner.config import CaptionerConfig
+from evcap_cli.captioner.layers import dense
+from evcap_cli.captioner.phrases import PhraseEncoder
+from evcap_cli.captioner.tanh_energies import alignment_energies, attention_energies
+from evcap_cli.captioner.tokens import PAD
+
+EMBEDDING_SPREAD = 0.4
+"""Standard deviation of random word vectors: that of GloVe's 300 dimensions, so that positions weigh alike in both."""
+
+
+@dataclass
+class DecoderMemory:
+    """What no step changes, computed once per clip.
+
+    Args:
+        content: [V; E] or [V; E; A], (B, N, c).
+        keys: its share of the additive attention's keys, (B, N, a).
+        alignment_keys: W v_i + b, (B, N, a).
+        mask: (B, N), True where a moment is real.
+    """
+
+    content: Tensor
+    keys: Tensor
+    alignment_keys: Tensor
+    mask: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the decoder computes."""
+        return self.content.device
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+
+@dataclass
+class DecoderState:
+    """Where R rows stand. Consumed by ``step`` and ``reorder``: only what these return may be used afterwards.
+
+    Args:
+        clips: the clip of each row, (R,).
+        hidden, cell: of the LSTM, (R, h).
+        words: how many words (the start mark included) were fed.
+        history: of each word its phrase's key and value of the phrase encoder, the phrase, and its key of the additive
+            attention, side by side so that one gather moves them, (max_words + 1, R, 3d + a).
+        energies: e_ij of each word, (max_words + 1, R, N).
+    """
+
+    clips: Tensor
+    hidden: Tensor
+    cell: Tensor
+    words: int
+    history: Tensor
+    energies: Tensor
+    room: tuple[Tensor, Tensor] | None = None
+    """Where the next step writes gates and logits: fresh memory of that size costs half as much as the product."""
+
+    def reorder(self, rows: Tensor) -> DecoderState:
+        """The state whose row r continues row ``rows[r]`` of this one; any number of rows, repeats allowed."""
+        history, energies, room, t = self.history, self.energies, self.room, self.words
+        if history.shape[1] != len(rows):
+            history, energies = (old.new_empty(len(old), len(rows), old.shape[2]) for old in (history, energies))
+            room = None
+        for old, new in ((self.history, history), (self.energies, energies)):
+            for word in range(t):  # word by word, so that the gather may go back into its own buffer
+                new[word] = old[word].index_select(0, rows)
+        return DecoderState(self.clips[rows], self.hidden[rows], self.cell[rows], t, history, energies, room)
+
+
+class Decoder(nn.Module):
+    """Section 1.5 with its word embeddings."""
+
+    def __init__(self, config: CaptionerConfig) -> None:
+        super().__init__()
+        d, h, a = config.width, config.lstm_width, config.attention_width
+        content = (3 if config.decoder_audio else 2) * d
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary, config.word_width)
+        self.word_projection = nn.Identity() if config.word_width == d else dense(config.word_width, d)
+        self.phrases = PhraseEncoder(config)
+        self.alignment_visual = dense(d, config.alignment_width)
+        self.alignment_phrase = dense(d, config.alignment_width, bias=False)
+        self.alignment_vector = nn.Parameter(torch.empty(config.alignment_width))
+        self.attention_content = dense(content, a)
+        self.attention_phrase = dense(d, a, bias=False)
+        self.attention_state = dense(h, a, bias=False)
+        self.attention_vector = nn.Parameter(torch.empty(a))
+        # One map for all that enters the LSTM, [y_t; Z_t; h]: a step is one product, teacher forcing takes y_t out.
+        self.gates = nn.Linear(config.word_width + content + d + h, 4 * h)
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = dense(h, config.vocabulary)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        with torch.no_grad():
+            self.embedding.weight.normal_(0.0, EMBEDDING_SPREAD)[PAD] = 0.0
+            for vector in (self.alignment_vector, self.attention_vector):
+                vector.uniform_(-1.0, 1.0).mul_((3.0 / len(vector)) ** 0.5)
+            self.gates.weight.uniform_(-1.0, 1.0).mul_(self.config.lstm_width**-0.5)
+            self.gates.bias.zero_()
+
+    def prepare(self, encoded: Encoded) -> DecoderMemory:
+        """Everything of the encoder's output that every step uses alike, once per clip.
+
+        Raises:
+            ValueError: when ``decoder_audio`` is set and the encoder gave no audio.
+        """
+        parts = [encoded.visual, encoded.emotion]
+        if self.config.decoder_audio:
+            if encoded.audio is None:
+                raise ValueError("decoder_audio is set, but the encoder hands over no audio")
+            parts.append(encoded.audio)
+        content = torch.cat(parts, dim=-1)
+        return DecoderMemory(
+            content=content,
+            keys=self.attention_content(content),
+            alignment_keys=self.alignment_visual(encoded.visual),
+            mask=encoded.mask,
+        )
+
+    def teacher_forced(self, memory: DecoderMemory, tokens: Tensor, clips: Tensor) -> Tensor:
+        """Next-word scores behind every prefix of given captions (Eq. 9).
+
+        Args:
+            memory: of B clips.
+            tokens: captions with the start mark first, padded behind their end, (R, T) with T at most max_words + 1.
+            clips: the clip of each caption, (R,).
+
+        Returns:
+            Logits, (R, T, W): row j scores the word behind token j.
+        """
+        T = tokens.shape[1]
+        embedded = self.embedding(tokens)
+        words = self.dropout(embedded)
+        phrases = self.phrases(self.word_projection(embedded))
+        energies = alignment_energies(
+            memory.alignment_keys, self.alignment_phrase(phrases), self.alignment_vector, clips
+        )
+        phrase_keys = self.attention_phrase(phrases)
+        of_words, of_rest = self.gates.weight.tensor_split([self.config.word_width], dim=1)
+        gates = F.linear(words, of_words, self.gates.bias).unbind(dim=1)
+        content, blocked = memory.content[clips], ~memory.mask[clips]
+        hidden = cell = phrases.new_zeros(len(tokens), self.config.lstm_width)
+        states = []
+        for t in range(T):
+            weights = energies[:, :, : t + 1].softmax(dim=-1)
+            attention = attention_energies(
+                memory.keys,
+                weights,
+                phrase_keys[:, : t + 1],
+                self.attention_state(hidden),
+                self.attention_vector,
+                clips,
+            )
+            found = self._look(attention, blocked, content, weights, phrases[:, : t + 1])
+            hidden, cell = _lstm(torch.addmm(gates[t], torch.cat([*found, hidden], dim=-1), of_rest.t()), cell)
+            states.append(hidden)
+        logits: Tensor = self.output(self.dropout(torch.stack(states, dim=1)))
+        return logits
+
+    @torch.no_grad()
+    def start(self, memory: DecoderMemory, beams: int = 1) -> DecoderState:
+        """The state before the start mark is fed, ``beams`` rows to a clip."""
+        B, N = memory.mask.shape
+        R, d, steps = B * beams, self.config.width, self.config.max_words + 1
+        zero = memory.keys.new_zeros(R, self.config.lstm_width)
+        return DecoderState(
+            clips=torch.arange(B, device=zero.device).repeat_interleave(beams),
+            hidden=zero,
+            cell=zero,
+            words=0,
+            history=zero.new_empty(steps, R, 3 * d + self.config.attention_width),
+            energies=zero.new_empty(steps, R, N),
+        )
+
+    @torch.no_grad()
+    def step(self, memory: DecoderMemory, state: DecoderState, tokens: Tensor) -> tuple[Tensor, DecoderState]:
+        """Feed one word to every row.
+
+        Args:
+            memory: of B clips.
+            state: of R rows; consumed.
+            tokens: (R,).
+
+        Returns:
+            Logits of the next word, (R, W), and the state behind the word.
+
+        Raises:
+            ValueError: when a row already has max_words words.
+        """
+        t, d = state.words, self.config.width
+        if t > self.config.max_words:
+            raise ValueError(f"a caption of max_words {self.config.max_words} words can only end")
+        embedded = self.embedding(tokens)
+        past = state.history[: t + 1]
+        key, value, phrases, phrase_keys = torch.split(past, [d, d, d, self.config.attention_width], dim=-1)
+        phrase = self.phrases.step(self.word_projection(embedded), key, value)
+        phrases[t] = phrase
+        phrase_keys[t] = self.attention_phrase(phrase)
+        state.energies[t] = alignment_energies(
+            memory.alignment_keys, self.alignment_phrase(phrase)[:, None], self.alignment_vector, state.clips
+        )[:, :, 0]
+        weights = state.energies[: t + 1].softmax(dim=0).permute(1, 2, 0)
+        attention = attention_energies(
+            memory.keys,
+            weights,
+            phrase_keys.transpose(0, 1),
+            self.attention_state(state.hidden),
+            self.attention_vector,
+            state.clips,
+        )
+        found = self._look(attention, ~memory.mask[state.clips], memory.content, weights, phrases.transpose(0, 1))
+        inputs = torch.cat([embedded, *found, state.hidden], dim=-1)
+        gates, logits = state.room or (
+            inputs.new_empty(len(inputs), n) for n in (4 * state.hidden.shape[1], self.output.out_features)
+        )
+        torch.addmm(self.gates.bias, inputs, self.gates.weight.t(), out=gates)
+        hidden, cell = _lstm(gates, state.cell)
+        torch.addmm(self.output.bias, hidden, self.output.weight.t(), out=logits)
+        return logits, DecoderState(state.clips, hidden, cell, t + 1, state.history, state.energies, (gates, logits))
+
+    @staticmethod
+    def _look(
+        energies: Tensor, blocked: Tensor, content: Tensor, weights: Tensor, phrases: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Z_t: [V; E; T_t] averaged with the attention's weights; T_t is never built.
+
+        Args:
+            energies: of the moments, (R, N).
+            blocked: True where a moment is padding, (R, N).
+            content: [V; E], (R, N, c), or (B, N, c) where rows of one clip lie side by side, equally many each.
+            weights: alignment, (R, N, t).
+            phrases: (R, t, d).
+
+        Returns:
+            The share of [V; E], (R, c), and of T_t, (R, d).
+        """
+        attention = energies.masked_fill(blocked, float("-inf")).softmax(dim=-1)[:, None].to(content.dtype)
+        spoken = torch.bmm(torch.bmm(attention, weights.to(content.dtype)), phrases)
+        seen = torch.bmm(attention.view(len(content), -1, content.shape[1]), content).view(len(attention), -1)
+        return seen, spoken[:, 0]
+
+
+def _lstm(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """The LSTM behind the map of its inputs: gates (R, 4h) and cell (R, h) -> hidden and cell."""
+    take, keep, new, show = gates.chunk(4, dim=-1)
+    cell = torch.sigmoid(keep) * cell + torch.sigmoid(take) * torch.tanh(new)
+    return torch.sigmoid(show) * torch.tanh(cell), cell

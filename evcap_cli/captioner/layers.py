@@ -1,0 +1,216 @@
+"""Building blocks that several sections of the captioner share: attention, its layers, positions, masked means.
+
+What a section does with them (which stream asks which) stands in the section's own file.
+
+Notation: B clips, N_q rows that ask, N_k rows that are looked at, d model width, H heads, d_h = d / H.
+A mask is True where a row is real. Rows that are not real get no weight; a row that may look at nothing gets zeros.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def dense(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+    """A linear map with Glorot weights and no initial bias, as Transformers start."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.xavier_uniform_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def sinusoid_positions(length: int, width: int) -> Tensor:
+    """Sinusoid positions of "Attention is all you need": even columns sine, odd columns cosine.
+
+    Returns:
+        (length, width) float32.
+    """
+    position = torch.arange(length, dtype=torch.float64)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10000.0) / width))
+    table = torch.zeros(length, width, dtype=torch.float64)
+    table[:, 0::2] = torch.sin(position * rate)
+    table[:, 1::2] = torch.cos(position * rate[: width // 2])
+    return table.float()
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the real rows.
+
+    Args:
+        values: (B, N, d).
+        mask: (B, N).
+
+    Returns:
+        (B, d); zeros for a clip without any real row.
+    """
+    real = mask.unsqueeze(-1)
+    count = real.sum(dim=1).clamp(min=1)
+    return values.masked_fill(~real, 0.0).sum(dim=1) / count
+
+
+class Dropout(nn.Module):
+    """Dropout with 16 random bits a number on a CPU, where torch draws a double: a third of its time.
+
+    Dropout is a quarter of an encoder's training step there. The rate is met to 1 / 65536, and the scale is exact.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"dropout must lie between 0 and 1, got {rate}")
+        self.rate = rate
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Any shape; the same numbers come back outside training."""
+        if not self.training or self.rate == 0:
+            return values
+        if values.device.type != "cpu":
+            return F.dropout(values, self.rate)
+        draws = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        dropped = round(self.rate * 2**16)
+        kept = draws[: values.numel()].view(values.shape) >= dropped - 2**15
+        return values * kept.to(values.dtype).mul_(2**16 / (2**16 - dropped))
+
+    def extra_repr(self) -> str:
+        """The rate, when printed."""
+        return f"rate={self.rate}"
+
+
+class Mlp(nn.Module):
+    """Two linear maps with a ReLU between them: the feed-forward part of a layer, and MLP(.) of Eq. 4."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.inner = dense(inputs, hidden)
+        self.outer = dense(hidden, outputs)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        result: Tensor = self.outer(self.dropout(torch.relu(self.inner(values))))
+        return result
+
+
+class MultiHeadCrossAttention(nn.Module):
+    """MHCA(q, kv) of the paper: scaled dot products in H heads, joined by a linear map; no residual of its own."""
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} must be divisible by heads {heads}")
+        self.heads = heads
+        self.query = dense(width, width)
+        self.key = dense(width, width, bias=False)  # a bias shifts all scores of a query alike: softmax drops it
+        self.value = dense(width, width)
+        self.join = dense(width, width)
+        self.dropout = Dropout(dropout)
+
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of rows that can be asked many times.
+
+        Args:
+            memory: (B, N_k, d).
+
+        Returns:
+            Two tensors (B, H, N_k, d_h).
+        """
+        return self._split(self.key(memory)), self._split(self.value(memory))
+
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Ask prepared keys and values; arguments and result as in ``forward``."""
+        heads = self._split(self.query(query))
+        scores = (heads @ keys.transpose(-1, -2)).float() / math.sqrt(heads.shape[-1])
+        if mask is None:
+            weights = scores.softmax(dim=-1)
+        else:
+            blocked = ~(mask[:, None] if mask.dim() == 3 else mask[:, None, None])
+            # The second fill turns the even weights of a row that may look at nothing into zeros, never NaN.
+            weights = scores.masked_fill(blocked, torch.finfo(torch.float32).min).softmax(dim=-1)
+            weights = weights.masked_fill(blocked, 0.0)
+        context = self.dropout(weights).to(values.dtype) @ values
+        joined: Tensor = self.join(context.transpose(1, 2).flatten(2))
+        return joined, weights.mean(dim=1)
+
+    def forward(self, query: Tensor, memory: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """MHCA(query, memory).
+
+        Args:
+            query: (B, N_q, d).
+            memory: keys and values, (B, N_k, d), or (1, N_k, d) where all clips look at the same rows.
+            mask: True where a row may be looked at, (B or 1, N_k) or (B or 1, N_q, N_k).
+
+        Returns:
+            The result, (B, N_q, d), and the weights averaged over heads (before dropout), (B, N_q, N_k).
+        """
+        return self.attend(query, *self.keys_values(memory), mask)
+
+    def _split(self, rows: Tensor) -> Tensor:
+        """(B, N, d) -> (B, H, N, d_h)."""
+        return rows.view(*rows.shape[:-1], self.heads, -1).transpose(1, 2)
+
+
+class AttentionLayer(nn.Module):
+    """Cross-attention and feed-forward, each with residual and LayerNorm.
+
+    Args:
+        pre_norm: normalise what enters each part (*Decision*: a choice) instead of what leaves it; both sides of the
+            attention then share one norm, and whoever stacks such layers normalises the last result.
+    """
+
+    def __init__(
+        self, width: int, heads: int, feed_forward: int, dropout: float = 0.0, *, pre_norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.pre_norm = pre_norm
+        self.attention = MultiHeadCrossAttention(width, heads, dropout)
+        self.attention_norm = nn.LayerNorm(width)
+        self.feed_forward = Mlp(width, feed_forward, width, dropout)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, query: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Arguments as in ``MultiHeadCrossAttention``; self-attention where query and memory are the same.
+
+        Returns:
+            (B, N_q, d).
+        """
+        rows: Tensor
+        if self.pre_norm:
+            found, _ = self.attention(self.attention_norm(query), self.attention_norm(memory), mask)
+            rows = query + self.dropout(found)
+            rows = rows + self.dropout(self.feed_forward(self.feed_forward_norm(rows)))
+            return rows
+        found, _ = self.attention(query, memory, mask)
+        rows = self.attention_norm(query + self.dropout(found))
+        rows = self.feed_forward_norm(rows + self.dropout(self.feed_forward(rows)))
+        return rows
+
+
+class AttentionStack(nn.Module):
+    """Layers one after another: a self-attention encoder, or an encoder that asks fixed rows again in each layer."""
+
+    def __init__(
+        self, layers: int, width: int, heads: int, feed_forward: int, dropout: float = 0.0, *, pre_norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            AttentionLayer(width, heads, feed_forward, dropout, pre_norm=pre_norm) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width) if pre_norm else nn.Identity()
+
+    def forward(self, query: Tensor, memory: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Arguments as in ``MultiHeadCrossAttention``; without ``memory`` each layer looks at its own input.
+
+        Returns:
+            (B, N_q, d).
+        """
+        rows = query
+        for layer in self.layers:
+            rows = layer(rows, rows if memory is None else memory, mask)
+        result: Tensor = self.norm(rows)
+        return result

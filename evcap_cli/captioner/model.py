@@ -1,0 +1,170 @@
+"""The whole captioner: sections 1.1 to 1.5 in the order the data flows. Losses, search and files are elsewhere.
+
+Everything before the decoder runs once per distinct clip; captions name their clip by its number in the batch.
+
+Notation: B distinct clips, R captions, T steps, V vocabulary, N_c categories, N_w emotion words, d model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from evcap_cli.captioner.audio_visual import AudioVisualFusion
+from evcap_cli.captioner.batch import ClipBatch, Encoded
+from evcap_cli.captioner.collate import stream_statistics
+from evcap_cli.captioner.config import CaptionerConfig
+from evcap_cli.captioner.decoder import Decoder
+from evcap_cli.captioner.emotion import EmotionCues, Perceived, interpolation, reported_categories
+from evcap_cli.captioner.fine_grained import FineGrainedFusion, FusedVisual, PlainVisual
+from evcap_cli.captioner.layers import masked_mean
+from evcap_cli.captioner.losses import Auxiliary, PartMeans
+from evcap_cli.captioner.visual_encoder import Rows, StreamEncoder, StreamProjection, Streams
+from evcap_cli.features.streams import ClipFeatures
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Kind
+
+
+@dataclass
+class CaptionerOutput:
+    """What a training step needs.
+
+    Args:
+        logits: next-word scores, (R, T, V).
+        encoded: the clips as the decoder saw them.
+        auxiliary: what the losses compare.
+    """
+
+    logits: Tensor
+    encoded: Encoded
+    auxiliary: Auxiliary | None
+
+
+class Captioner(nn.Module):
+    """The paper's system.
+
+    Args:
+        config: every number of it.
+        lexicon_mask: (N_c, N_w) bool, True where a word belongs to a category (the first one that lists it).
+    """
+
+    def __init__(self, config: CaptionerConfig, lexicon_mask: Tensor) -> None:
+        super().__init__()
+        if config.decoder_audio and not config.audio_visual:
+            raise ValueError("decoder_audio needs module A (audio_visual): without it the audio stream is not used")
+        self.config = config
+        self.streams = StreamEncoder(config)
+        self.fusion = FineGrainedFusion(config) if config.fine_grained else PlainVisual(config)
+        self.audio_visual = AudioVisualFusion(config) if config.audio_visual else None
+        self.emotion = EmotionCues(config, lexicon_mask)
+        self.decoder = Decoder(config)
+
+    def forward(self, batch: ClipBatch, tokens: Tensor, clip_index: Tensor) -> CaptionerOutput:
+        """Teacher-forced next-word scores of R captions of B distinct clips.
+
+        Args:
+            batch: the clips.
+            tokens: what each step is fed, (R, T), the start mark first.
+            clip_index: the clip of each caption, (R,).
+        """
+        encoded, auxiliary = self.encode_with_aux(batch)
+        memory = self.decoder.prepare(encoded)
+        return CaptionerOutput(self.decoder.teacher_forced(memory, tokens, clip_index), encoded, auxiliary)
+
+    def encode(self, batch: ClipBatch) -> Encoded:
+        """Sections 1.1 to 1.4, without what only the losses need."""
+        return self._encode(batch)[0]
+
+    def encode_with_aux(self, batch: ClipBatch) -> tuple[Encoded, Auxiliary]:
+        """Sections 1.1 to 1.4 with the auxiliary heads."""
+        encoded, streams, fused, branches = self._encode(batch)
+        parts = None
+        if fused.parts is not None and streams.objects is not None:
+            branches = {**self.emotion.perceive_parts(fused.parts, streams.mask, streams.objects.present), **branches}
+            parts = PartMeans(
+                appearance_motion=masked_mean(fused.parts[0], streams.mask),
+                appearance=masked_mean(streams.appearance, streams.mask),
+                appearance_object=masked_mean(fused.parts[1], streams.mask),
+                motion_object=masked_mean(fused.parts[2], streams.mask),
+                objects=masked_mean(streams.objects.values, streams.objects.mask),
+                has_objects=streams.objects.present,
+            )
+        return encoded, Auxiliary(branches, parts)
+
+    def _encode(self, batch: ClipBatch) -> tuple[Encoded, Streams, FusedVisual, dict[str, Perceived]]:
+        streams: Streams = self.streams(batch)
+        fused: FusedVisual = self.fusion(streams)
+        visual, audio, clock = fused.visual, None, None
+        if self.audio_visual is not None and streams.audio is not None and batch.audio_times is not None:
+            visual, sound = self.audio_visual(visual, streams.mask, streams.audio)
+            audio = replace(streams.audio, values=sound)
+            clock = interpolation(batch.moment_times, batch.audio_times, audio.mask)
+        everywhere = torch.ones_like(streams.mask[:, 0])
+        emotion, branches = self.emotion(Rows(visual, streams.mask, everywhere), audio, clock)
+        padding = ~streams.mask.unsqueeze(-1)
+        encoded = Encoded(
+            visual=visual.masked_fill(padding, 0.0),
+            emotion=emotion.masked_fill(padding, 0.0),
+            mask=streams.mask,
+            categories=reported_categories(branches),
+        )
+        if self.config.decoder_audio and audio is not None and clock is not None:
+            encoded.audio = (clock.to(audio.values.dtype) @ audio.values).masked_fill(padding, 0.0)
+        return encoded, streams, fused, branches
+
+    @torch.no_grad()
+    def fit_normalisation(self, clips: Iterable[ClipFeatures]) -> None:
+        """Take the statistics by which streams are standardised from training clips (*Decision*).
+
+        Args:
+            clips: read once, in order; the same clips in the same order give the same buffers.
+        """
+        if not self.config.normalise_streams:
+            return
+        for kind, (mean, deviation) in stream_statistics(clips, self.config.streams).items():
+            projection = self._projection(kind)
+            projection.mean.copy_(mean)
+            projection.scale.copy_(1 / deviation)
+
+    def _projection(self, kind: Kind) -> StreamProjection:
+        stream = {
+            "appearance": self.streams.appearance,
+            "motion": self.streams.motion,
+            "object": self.streams.objects,
+            "audio": self.streams.audio,
+        }[kind]
+        if stream is None:
+            raise ValueError(f"the model reads no stream of kind {kind}")
+        return stream.projection
+
+    @torch.no_grad()
+    def load_word_vectors(
+        self, vocabulary: Tensor | None = None, categories: Tensor | None = None, words: Tensor | None = None
+    ) -> None:
+        """Start the word tables from given vectors, such as GloVe's. A row of NaN keeps its random start.
+
+        Args:
+            vocabulary: of the decoder's words, (V, d_w).
+            categories: D_c, (N_c, d_w).
+            words: D_w, (N_w, d_w).
+
+        Raises:
+            ValueError: for a table of another shape.
+        """
+        tables = {
+            "vocabulary": (self.decoder.embedding.weight, vocabulary),
+            "categories": (self.emotion.vectors.categories, categories),
+            "words": (self.emotion.vectors.words, words),
+        }
+        for name, (table, given) in tables.items():
+            if given is None:
+                continue
+            if given.shape != table.shape:
+                raise ValueError(f"vectors of {name} must be {tuple(table.shape)}, got {tuple(given.shape)}")
+            given = given.to(table)
+            table.copy_(torch.where(given.isnan(), table, given))

@@ -1,0 +1,138 @@
+"""Energies of additive attention, w' tanh(...), in blocks that stay in the processor's cache.
+
+Both attentions of section 1.5 spend their time here: for each caption every moment meets every word in an inner width
+of 512. Written as one tensor expression the intermediate fits no cache and is kept for the backward pass; here a block
+of it exists at a time, and the backward pass computes it again, which is cheaper than fetching it from memory.
+
+Notation: B distinct clips, R caption rows, N moments, T words, a inner width of the attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK_ELEMENTS = {"cpu": 2**18, "cuda": 2**25}
+"""Intermediate elements alive at once: 1 MB of the level 2 cache of a core; on a GPU as much as keeps it busy."""
+
+
+def alignment_energies(visual: Tensor, phrase: Tensor, vector: Tensor, clips: Tensor) -> Tensor:
+    """Energies e_ij = w' tanh(W v_i + U p_j + b) between all moments and all words of each row.
+
+    Args:
+        visual: W v_i + b, once per clip, (B, N, a).
+        phrase: U p_j, (R, T, a).
+        vector: w', (a,).
+        clips: the clip of each row, (R,).
+
+    Returns:
+        (R, N, T), in single precision at least, as are those of the other function.
+    """
+    with torch.autocast(phrase.device.type, enabled=False):
+        result: Tensor = _Alignment.apply(*map(_precise, (visual, phrase, vector)), clips)
+    return result
+
+
+def attention_energies(
+    content: Tensor, weights: Tensor, phrase: Tensor, query: Tensor, vector: Tensor, clips: Tensor
+) -> Tensor:
+    """Energies of the LSTM state over C_t = [V; E; T_t], without C_t ever being built.
+
+    A key is linear in the row of C_t that it belongs to, so the share of V and E is computed once per clip, and the
+    share of T_t is (alignment weights) x (projected phrases), which has t terms instead of d.
+
+    Args:
+        content: keys of V and E, once per clip, (B, N, a).
+        weights: alignment weights of each moment over the words so far, (R, N, T).
+        phrase: keys of the phrases so far, (R, T, a).
+        query: projected LSTM state, (R, a).
+        vector: (a,).
+        clips: the clip of each row, (R,).
+
+    Returns:
+        (R, N).
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        result: Tensor = _Attention.apply(*map(_precise, (content, weights, phrase, query, vector)), clips)
+    return result
+
+
+def _precise(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _blocks(rows: int, elements_per_row: int, device: torch.device) -> Iterator[slice]:
+    step = max(1, BLOCK_ELEMENTS.get(device.type, BLOCK_ELEMENTS["cuda"]) // max(1, elements_per_row))
+    for first in range(0, rows, step):
+        yield slice(first, min(first + step, rows))
+
+
+def _one_minus_square(tanh: Tensor, grad: Tensor) -> Tensor:
+    """Gradient before the tanh without the factor w' (applied after the sums): grad (1 - tanh^2), in place of tanh."""
+    return torch.addcmul(grad, grad, tanh.square_(), value=-1.0, out=tanh)
+
+
+class _Alignment(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, visual: Tensor, phrase: Tensor, vector: Tensor, clips: Tensor) -> Tensor:
+        ctx.save_for_backward(visual, phrase, vector, clips)
+        (R, T, a), N = phrase.shape, visual.shape[1]
+        energies = phrase.new_empty(R, N, T)
+        for rows in _blocks(R, N * T * a, phrase.device):
+            tanh = torch.tanh_(visual.index_select(0, clips[rows])[:, :, None] + phrase[rows, None])
+            energies[rows] = tanh @ vector
+        return energies
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        visual, phrase, vector, clips = ctx.saved_tensors
+        (R, T, a), N = phrase.shape, visual.shape[1]
+        d_visual, d_phrase, d_vector = torch.zeros_like(visual), torch.empty_like(phrase), torch.zeros_like(vector)
+        for rows in _blocks(R, N * T * a, phrase.device):
+            grad = grads[0][rows]
+            tanh = torch.tanh_(visual.index_select(0, clips[rows])[:, :, None] + phrase[rows, None])
+            d_vector += grad.reshape(-1) @ tanh.view(-1, a)
+            before = _one_minus_square(tanh, grad[..., None])
+            torch.sum(before, dim=1, out=d_phrase[rows])
+            d_visual.index_add_(0, clips[rows], before.sum(dim=2))
+        return d_visual.mul_(vector), d_phrase.mul_(vector), d_vector, None
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def _tanh(content: Tensor, weights: Tensor, phrase: Tensor, query: Tensor, clips: Tensor, rows: slice) -> Tensor:
+        keys = content.index_select(0, clips[rows])
+        keys.baddbmm_(weights[rows], phrase[rows]).add_(query[rows, None])
+        return keys.tanh_()
+
+    @staticmethod
+    def forward(
+        ctx: Any, content: Tensor, weights: Tensor, phrase: Tensor, query: Tensor, vector: Tensor, clips: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(content, weights, phrase, query, vector, clips)
+        (R, a), N = query.shape, content.shape[1]
+        energies = query.new_empty(R, N)
+        for rows in _blocks(R, N * a, query.device):
+            energies[rows] = _Attention._tanh(content, weights, phrase, query, clips, rows) @ vector
+        return energies
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        content, weights, phrase, query, vector, clips = ctx.saved_tensors
+        (R, a), N = query.shape, content.shape[1]
+        d_content, d_vector = torch.zeros_like(content), torch.zeros_like(vector)
+        d_weights, d_phrase, d_query = torch.empty_like(weights), torch.empty_like(phrase), torch.empty_like(query)
+        scaled = phrase * vector
+        for rows in _blocks(R, N * a, query.device):
+            grad = grads[0][rows]
+            tanh = _Attention._tanh(content, weights, phrase, query, clips, rows)
+            d_vector += grad.reshape(-1) @ tanh.view(-1, a)
+            before = _one_minus_square(tanh, grad[..., None])
+            d_weights[rows] = torch.bmm(before, scaled[rows].mT)
+            d_phrase[rows] = torch.bmm(weights[rows].mT, before)
+            torch.sum(before, dim=1, out=d_query[rows])
+            d_content.index_add_(0, clips[rows], before)
+        return d_content.mul_(vector), d_weights, d_phrase.mul_(vector), d_query.mul_(vector), d_vector, None

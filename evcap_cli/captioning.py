@@ -1,0 +1,476 @@
+"""The caption run: plan and checkpoint in, one record a video out, in the plan's order.
+
+``Captioning`` holds what is heavy (checkpoint, backbones, feature pipeline); ``caption_plan`` adds what makes a run
+safe: the journal, skipping what is finished, whole outputs. Commands parse and print, this module does the work.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evcap_cli import __version__
+from evcap_cli.errors import CheckpointError, EvcapError, UsageError
+from evcap_cli.inputs import Outputs, Plan, Source
+from evcap_cli.output.atomic import check_writable, write_whole
+from evcap_cli.output.journal import Journal
+from evcap_cli.output.reading import read_records
+from evcap_cli.output.records import TOP_CATEGORIES, Caption, Emotion, Media, Record, error_fields
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Backbone, Kind
+    from evcap_cli.captioner.beam_search import Hypothesis
+    from evcap_cli.features.pipeline import SegmentReady, VideoDone
+    from evcap_cli.features.streams import ClipFeatures
+
+CLIPS_A_BATCH = 16
+"""Clips that the captioner decodes at once; the shape is constant, a short batch is filled up."""
+FLUSH_SECONDS = 15.0
+"""So long a clip may wait for others to share its batch: people watch, and a kill must not cost much."""
+
+
+@dataclass(frozen=True)
+class CaptionOptions:
+    """Everything that decides what a run writes, and how it gets there. None: as the checkpoint has it."""
+
+    checkpoint: str = "demo"
+    preset: str | None = None
+    backbones: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+    backbone_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int | None = None
+    workers: int = 2
+    beam_size: int | None = None
+    max_words: int | None = None
+    length_penalty: float | None = None
+    segment: str = "whole"
+    sampling: str | None = None
+    audio_track: int = 0
+    mute: bool = False
+    """Leave the sound away, as if no video had any: for experiments."""
+    cache: bool = True
+    cache_dir: Path | None = None
+    timeout: float = 120.0
+
+
+class Captioning:
+    """A checkpoint with its backbones, ready to caption.
+
+    Raises:
+        CheckpointError, PluginError, UsageError: before any video is touched.
+    """
+
+    def __init__(self, options: CaptionOptions) -> None:
+        from evcap_cli.captioner.beam_search import BeamConfig
+        from evcap_cli.captioner.checkpoint import Checkpoint
+        from evcap_cli.devices import choose_device, choose_dtype
+        from evcap_cli.features.cache import FeatureCache
+        from evcap_cli.features.pipeline import FeaturePipeline
+
+        self.options = options
+        self.device = choose_device(options.device)
+        self.checkpoint = Checkpoint.from_pretrained(options.checkpoint)
+        self.checkpoint.model.to(self.device).eval()
+        self.sampling = options.sampling or self.checkpoint.sampling
+        self.dtype = choose_dtype(options.dtype, self.device)
+        backbones = self._load_backbones()
+        self.backbones: dict[str, str] = {
+            kind: str(record["name"]) for kind, record in self.checkpoint.backbones.items()
+        }
+        beam = self.checkpoint.beam
+        self.beam = BeamConfig(
+            size=options.beam_size or beam.size,
+            max_words=options.max_words or beam.max_words,
+            length_penalty=beam.length_penalty if options.length_penalty is None else options.length_penalty,
+        )
+        self.pipeline = FeaturePipeline(
+            backbones,
+            cache=FeatureCache(options.cache_dir) if options.cache else None,
+            segmentation=options.segment,
+            sampling=self.sampling,
+            workers=options.workers,
+            batch_size=options.batch_size,
+            device=self.device,
+            timeout=options.timeout,
+            audio_track=options.audio_track,
+        )
+
+    def _load_backbones(self) -> dict[Kind, Backbone]:
+        """The backbones of the checkpoint; naming others is an error, naming the same ones is not."""
+        from evcap_cli.backbones.loading import load_backbones
+        from evcap_cli.backbones.presets import backbone_addresses
+
+        trained = self.checkpoint.backbones
+        addresses = {kind: str(record["name"]) for kind, record in trained.items()}
+        asked = {
+            kind: name
+            for kind, name in backbone_addresses(self.options.preset, self.options.backbones).items()
+            # a preset names all four kinds, whatever the checkpoint reads
+            if kind in trained or kind in self.options.backbones
+        }
+        for kind, name in asked.items():
+            if name != addresses.get(kind):
+                used = f"{kind} backbone {addresses[kind]}" if kind in addresses else f"no {kind} backbone"
+                raise CheckpointError(
+                    f"was trained with {used}, not with {name}",
+                    path=self.checkpoint.name,
+                    hint="leave the option out, or train a checkpoint with that backbone",
+                )
+        options = {str(record["name"]).partition(":")[0]: record["options"] for record in trained.values()}
+        loaded = load_backbones(
+            addresses,
+            weights=self.options.weights,
+            options={**options, **self.options.backbone_options},
+            device=self.device,
+            dtype=self.dtype,
+        )
+        self.checkpoint.check_backbones(loaded)
+        if self.options.mute:
+            loaded.pop("audio", None)
+        return loaded
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What records depend on beside the videos: the key of a journal and of a mirrored tree."""
+        return {
+            "evcap": __version__,
+            # names the backbones' versions and weights as well: ``check_backbones`` saw that they are the same
+            "checkpoint": [self.checkpoint.name, self.checkpoint.digest],
+            "dtype": str(self.dtype),
+            "beam": [self.beam.size, self.beam.max_words, self.beam.length_penalty],
+            "segment": self.options.segment,
+            "sampling": self.sampling,
+            "audio_track": self.options.audio_track,
+            "mute": self.options.mute,
+            "device": str(self.device),
+        }
+
+    def run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
+        """Records of ``sources`` in their order; a bad video gives a failed record, never an exception."""
+        from evcap_cli.features.pipeline import SegmentReady
+
+        since = time.monotonic()
+        waiting: list[SegmentReady] = []
+        captions: dict[int, list[Caption]] = {}
+        finished: list[VideoDone] = []
+
+        def flush() -> Iterator[Record]:
+            for event, caption in zip(waiting, self._caption(waiting), strict=True):
+                captions.setdefault(event.video, []).append(caption)
+            waiting.clear()
+            for done in finished:
+                yield self._record(sources[done.video], done, captions.pop(done.video, []))
+            finished.clear()
+
+        for event in self.pipeline.run([source.path for source in sources]):
+            if isinstance(event, SegmentReady):
+                since = since if waiting else time.monotonic()
+                waiting.append(event)
+            else:
+                finished.append(event)
+            late = finished and time.monotonic() - since > FLUSH_SECONDS
+            if len(waiting) == CLIPS_A_BATCH or (not waiting and finished) or late:
+                yield from flush()
+        yield from flush()
+
+    def _caption(self, events: Sequence[SegmentReady]) -> list[Caption]:
+        """Captions of up to ``CLIPS_A_BATCH`` segments in one batch of constant shape."""
+        import torch
+
+        from evcap_cli.captioner.beam_search import beam_search
+        from evcap_cli.captioner.collate import collate
+
+        if not events:
+            return []
+        model = self.checkpoint.model
+        clips = [self._heard(event.features) for event in events]
+        clips += [clips[-1]] * (CLIPS_A_BATCH - len(clips))
+        with torch.inference_mode():
+            encoded = model.encode(collate(clips, model.config).to(self.device))
+            found = beam_search(model.decoder, model.decoder.prepare(encoded), self.beam)
+        felt = encoded.categories.float().cpu().tolist()
+        return [
+            self._sentence(event, hypotheses[0], probabilities)
+            for event, hypotheses, probabilities in zip(events, found, felt, strict=False)
+        ]
+
+    def _heard(self, features: ClipFeatures) -> ClipFeatures:
+        """``features``, without their sound where the run is mute."""
+        import torch
+
+        from evcap_cli.features.streams import StreamFeatures
+
+        wide = self.checkpoint.model.config.streams.get("audio")
+        if not self.options.mute or wide is None:
+            return features
+        silence = StreamFeatures(torch.zeros(0, wide), torch.zeros(0))
+        return replace(features, streams={**features.streams, "audio": silence})
+
+    def _sentence(self, event: SegmentReady, hypothesis: Hypothesis, probabilities: Sequence[float]) -> Caption:
+        lexicon = self.checkpoint.lexicon
+        words = self.checkpoint.vocabulary.decode(hypothesis.tokens)
+        order = sorted(range(len(probabilities)), key=lambda number: (-probabilities[number], number))
+        emotion = Emotion(
+            category=lexicon.categories[order[0]],
+            probability=probabilities[order[0]],
+            words=tuple(dict.fromkeys(word for word in words if word in lexicon.word_ids)),
+            top={lexicon.categories[number]: probabilities[number] for number in order[:TOP_CATEGORIES]},
+        )
+        segment = event.segment
+        return Caption(_down(segment.start), _down(segment.end), " ".join(words), hypothesis.score, emotion)
+
+    def _record(self, source: Source, done: VideoDone, captions: Sequence[Caption]) -> Record:
+        error = done.error
+        return Record(
+            path=source.given,
+            id=source.id,
+            digest=done.digest or None,
+            status="ok" if error is None else "failed",
+            captions=tuple(captions) if error is None else (),
+            media=None if done.info is None else media_fields(done),
+            backbones=self.backbones,
+            checkpoint={
+                "name": self.checkpoint.name,
+                "digest": self.checkpoint.digest,
+                **({"untrained": True} if self.checkpoint.untrained else {}),
+            },
+            warnings=tuple(done.warnings),
+            error=None if error is None else error_fields(error),
+        )
+
+
+def _down(seconds: Any) -> float:
+    """Whole milliseconds, rounded down so that no cue leaves its video."""
+    return int(seconds * 1000) / 1000
+
+
+def media_fields(done: VideoDone) -> Media:
+    """What a record says of the container."""
+    info = done.info
+    if info is None:
+        raise ValueError("this video was never opened")
+    return Media(
+        duration=None if info.duration is None else round(float(info.duration), 6),
+        fps=None if info.fps is None else f"{info.fps.numerator}/{info.fps.denominator}",
+        width=info.width,
+        height=info.height,
+        rotation=info.rotation,
+        has_audio=info.has_audio,
+        skipped_packets=done.skipped_packets,
+    )
+
+
+@dataclass
+class Summary:
+    """How a run ended."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    """Taken over from an earlier run of the same plan."""
+
+    def count(self, record: Record) -> None:
+        """One more video is finished."""
+        if record.status == "ok":
+            self.done += 1
+        else:
+            self.failed += 1
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 3 some failed, 1 nothing done."""
+        if self.failed == 0 and self.done == self.total > 0:
+            return 0
+        return 3 if self.done else 1
+
+
+def caption_plan(
+    plan: Plan,
+    engine: Captioning,
+    *,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    fail_fast: bool = False,
+    on_record: Callable[[Record], None] = lambda _: None,
+    summary: Summary | None = None,
+) -> tuple[list[Record], Summary]:
+    """Caption ``plan`` into its outputs; what an interrupted run finished is taken over.
+
+    Args:
+        plan: what to caption, and where to.
+        engine: the checkpoint with its backbones.
+        retry_failed: take over what went well in the JSONL that is there.
+        overwrite: take nothing over, and replace mirrored files of other settings.
+        fail_fast: stop at the first video that fails; whole outputs are not written then.
+        on_record: called with each record made now, in the plan's order.
+        summary: counted up on the way, so that a caller knows how far a run came that ended with an error.
+
+    Returns:
+        All records in the plan's order (fewer after ``fail_fast``; for trees, those made now), and the summary.
+
+    Raises:
+        UsageError: outputs of another run are in the way, or ``retry_failed`` finds no old records.
+        WriteError: an output cannot be written; what was finished stays in the journal or the tree.
+    """
+    outputs = plan.outputs
+    summary = Summary() if summary is None else summary
+    summary.total = len(plan.sources)
+    run = _Run(plan, engine, summary, fail_fast, on_record)
+    kept = _old_records(plan, engine) if retry_failed else {}
+    for path, _ in outputs.files:
+        check_writable(path)
+    unfinished = _unfinished(plan, engine, overwrite=overwrite)
+    if outputs.trees and not outputs.files and not outputs.stdout:
+        return run.into_trees(unfinished), summary
+    if outputs.journal is None:
+        return run.records(plan.sources, {}), summary
+    with Journal(outputs.journal, engine.settings) as journal:
+        for source in plan.sources:
+            record = kept.get(source.given) or (None if overwrite else journal.get(source.given, source.path))
+            if record is not None and (record.status == "ok" or not (retry_failed or fail_fast)):
+                # the id depends on the other videos of the plan, which may have changed since
+                kept[source.given] = replace(record, id=source.id)
+        records = run.records(plan.sources, kept, journal)
+        if fail_fast and summary.failed:
+            return records, summary
+        for path, writer in outputs.files:
+            write_whole(path, writer.render(records))
+        for source, record in zip(plan.sources, records, strict=True):
+            _mirror(source, record, outputs)
+        journal.finish()
+    return records, summary
+
+
+@dataclass
+class _Run:
+    """One run over a plan: counts and announces what comes out."""
+
+    plan: Plan
+    engine: Captioning
+    summary: Summary
+    fail_fast: bool
+    on_record: Callable[[Record], None]
+
+    def records(
+        self, sources: Sequence[Source], kept: Mapping[str, Record], journal: Journal | None = None
+    ) -> list[Record]:
+        """All records in the order of ``sources``: those ``kept``, and new ones, each in the journal at once."""
+        todo = [source for source in sources if source.given not in kept]
+        everything = dict(kept)
+        self.summary.skipped = len(kept)
+        for record in kept.values():
+            self.summary.count(record)
+        for source, record in self._made(todo):
+            if journal is not None:
+                journal.add(source.given, source.path, record)
+            everything[source.given] = record
+            self._announce(record)
+        return [everything[source.given] for source in sources if source.given in everything]
+
+    def into_trees(self, todo: Sequence[Source]) -> list[Record]:
+        """Write each video's files as soon as its record is there: the tree itself is the journal."""
+        records: list[Record] = []
+        self.summary.skipped = self.summary.done = len(self.plan.sources) - len(todo)
+        for source, record in self._made(todo):
+            _mirror(source, record, self.plan.outputs)
+            records.append(record)
+            self._announce(record)
+        return records
+
+    def _made(self, todo: Sequence[Source]) -> Iterator[tuple[Source, Record]]:
+        with closing(self.engine.run(todo)) as made:
+            for source, record in zip(todo, made, strict=True):
+                yield source, record
+                if self.fail_fast and record.status == "failed":
+                    return
+
+    def _announce(self, record: Record) -> None:
+        self.summary.count(record)
+        self.on_record(record)
+
+
+def _mirror(source: Source, record: Record, outputs: Outputs) -> None:
+    """The files of one video in the mirrored trees; a video that failed has none."""
+    for target, writer in outputs.tree_targets(source):
+        if record.status == "ok":
+            write_whole(target, writer.render([record]))
+
+
+TREE_MARK = ".evcap-plan.json"
+"""Names the settings that a mirrored tree was written with; what is older than this file is of an earlier run."""
+
+
+def _unfinished(plan: Plan, engine: Captioning, *, overwrite: bool) -> list[Source]:
+    """The videos whose files in the trees are missing, or older than their video or than the tree's settings.
+
+    Raises:
+        UsageError: files of other settings are in the way.
+    """
+    settings = json.dumps(engine.settings, sort_keys=True, indent=1) + "\n"
+    marks = [root / TREE_MARK for root, _ in plan.outputs.trees]
+    same = all(_text(mark) == settings for mark in marks)
+    targets = {source.given: [target for target, _ in plan.outputs.tree_targets(source)] for source in plan.sources}
+    if not same and not overwrite:
+        there = next((target for each in targets.values() for target in each if target.exists()), None)
+        if there is not None:
+            raise UsageError(
+                "was written by another run (another checkpoint, other settings)",
+                path=there,
+                hint="add --overwrite, or choose another -o",
+            )
+    if overwrite or not same:
+        # written anew before the first file: a rerun after a kill must not take an older file for one of this run
+        for mark in marks:
+            write_whole(mark, settings)
+    since = max((_changed(mark) for mark in marks), default=0)
+    return [
+        source
+        for source in plan.sources
+        if overwrite or any(_changed(target) < max(since, _changed(source.path)) for target in targets[source.given])
+    ]
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _old_records(plan: Plan, engine: Captioning) -> dict[str, Record]:
+    """Records of the videos that went well in the run before, from the JSONL output."""
+    path = next((path for path, writer in plan.outputs.files if writer.suffix == ".jsonl"), None)
+    if path is None:
+        raise UsageError("--retry-failed reads the old JSONL", hint="name it with -o, for example -o out.jsonl")
+    if not path.exists():
+        raise UsageError("is not there, so nothing can be retried", path=path, hint="run without --retry-failed")
+    old = {record.path: record for record in read_records(path) if record.status == "ok"}
+    for record in old.values():
+        used = None if record.checkpoint is None else record.checkpoint["digest"]
+        if used != engine.checkpoint.digest:
+            raise UsageError(
+                "was written with another checkpoint", path=path, hint="use the same -c, or run without --retry-failed"
+            )
+    return {source.given: old[source.given] for source in plan.sources if source.given in old}
+
+
+def nothing_found(inputs: Sequence[str], shard: str | None = None) -> EvcapError:
+    """The error of a plan without a single video; exit code 1."""
+    if shard is not None:
+        return EvcapError(f"no video falls to --shard {shard}", path=", ".join(inputs), hint="use fewer shards")
+    return EvcapError("no video found", path=", ".join(inputs), hint="check the folder, or name the files themselves")

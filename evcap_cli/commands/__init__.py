@@ -1,0 +1,1 @@
+"""The commands of ``evcap``, one file each, thin: parse, call the library, print."""

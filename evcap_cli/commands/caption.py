@@ -1,0 +1,198 @@
+"""``evcap caption``: parse, plan, call the library, say how it ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evcap_cli import console, plugins
+from evcap_cli.commands import options as shared
+from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED, WriteError
+from evcap_cli.inputs import Plan, check_collisions, gather, plan_outputs, take_shard
+
+if TYPE_CHECKING:
+    from evcap_cli.captioning import Summary
+    from evcap_cli.inputs import Outputs
+    from evcap_cli.output.records import Record
+
+DRY_RUN_LINES = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(caption)
+
+
+def caption(
+    inputs: shared.Inputs,
+    output: Annotated[
+        list[str],
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="A .srt, .vtt, .jsonl, .tsv or .html file, a folder/ to mirror the inputs into, or - for JSONL on "
+            "standard output; may be given several times.",
+        ),
+    ],
+    checkpoint: shared.Checkpoint = "demo",
+    format_: Annotated[str, typer.Option("--format", help="Format of the files in a mirrored folder.")] = "srt",
+    backbone: shared.Preset = None,
+    appearance: shared.Appearance = None,
+    motion: shared.Motion = None,
+    object_: shared.Object = None,
+    audio: shared.Audio = None,
+    weights: shared.Weights = None,
+    option: shared.Option = None,
+    segment: shared.Segment = "whole",
+    sampling: Annotated[
+        str | None, typer.Option(help="How moments are chosen.", show_default="as the checkpoint was trained")
+    ] = None,
+    audio_track: shared.AudioTrack = 0,
+    beam_size: Annotated[int | None, typer.Option(min=1, help="Beams; 5 in the paper.", show_default="5")] = None,
+    max_words: Annotated[int | None, typer.Option(min=1, help="Longest caption.", show_default="15")] = None,
+    length_penalty: Annotated[
+        float | None, typer.Option(min=0, help="Power of the length normalisation.", show_default="1.6")
+    ] = None,
+    device: shared.Device = "auto",
+    dtype: shared.Dtype = "auto",
+    batch_size: shared.BatchSize = "auto",
+    workers: shared.Workers = 2,
+    timeout: shared.Timeout = 120.0,
+    cache_dir: shared.CacheDir = None,
+    no_cache: shared.NoCache = False,
+    shard: shared.Shard = None,
+    limit: shared.Limit = None,
+    dry_run: shared.DryRun = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Read the old JSONL, caption only what failed or is new.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Do finished files of a mirrored folder again.")
+    ] = False,
+    config: shared.Config = None,  # noqa: ARG001  read by its callback
+    quiet: shared.Quiet = False,  # noqa: ARG001
+    verbose: shared.Verbose = False,  # noqa: ARG001
+) -> None:
+    """Caption videos: what happens, and what it feels like.
+
+    Example: evcap caption videos/ -o out.srt -o out.jsonl
+    """
+    from evcap_cli.captioning import Captioning, CaptionOptions, Summary, caption_plan, nothing_found
+
+    outputs = plan_outputs(output, format_, plugins.writers())
+    plan = Plan(take_shard(gather(inputs), shard)[:limit], outputs)
+    check_collisions(plan)
+    if not plan.sources:
+        raise nothing_found(inputs, shard)
+    if dry_run:
+        _show(plan)
+        return
+    engine = Captioning(
+        CaptionOptions(
+            checkpoint=checkpoint,
+            preset=backbone,
+            backbones=shared.overrides(appearance, motion, object_, audio),
+            weights=shared.pairs(weights or (), "--weights"),
+            backbone_options=shared.backbone_options(option or ()),
+            device=device,
+            dtype=dtype,
+            batch_size=shared.batch_rows(batch_size),
+            workers=workers,
+            beam_size=beam_size,
+            max_words=max_words,
+            length_penalty=length_penalty,
+            segment=segment,
+            sampling=sampling,
+            audio_track=audio_track,
+            cache=not no_cache,
+            cache_dir=cache_dir,
+            timeout=timeout,
+        )
+    )
+    if checkpoint == "demo":
+        console.info(
+            "note: the bundled demo checkpoint knows only the cartoon world of `evcap demo`; train a real one with"
+            " `evcap train`, or give -c hf-hub:org/name"
+        )
+    summary = Summary()
+    stream = outputs.stdout and outputs.journal is None
+    with console.progress(len(plan.sources), "captioning") as bar:
+
+        def announce(record: Record) -> None:
+            if stream:
+                console.data(record.to_line() + "\n")
+            bar.advance(note=record.path)
+            tell(record)
+
+        try:
+            records, _ = caption_plan(
+                plan,
+                engine,
+                retry_failed=retry_failed,
+                overwrite=overwrite,
+                fail_fast=fail_fast,
+                on_record=announce,
+                summary=summary,
+            )
+        except WriteError as problem:
+            console.error(problem)
+            raise typer.Exit(EXIT_SOME_FAILED if summary.done else EXIT_NOTHING_DONE) from None
+        except KeyboardInterrupt:
+            console.notice(interrupted(summary, outputs))
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+    if outputs.stdout and not stream:
+        console.data("".join(record.to_line() + "\n" for record in records))
+    console.info(sentence(summary, outputs, stopped=fail_fast))
+    raise typer.Exit(summary.exit_code)
+
+
+def tell(record: Record) -> None:
+    """Warnings and the error of one video, a line each."""
+    for text in record.warnings:
+        console.warn(f"{record.path}: {text}")
+    if record.error is not None:
+        console.error(f"{record.path}: {record.error['message']}")
+
+
+def sentence(summary: Summary, outputs: Outputs, *, stopped: bool = False) -> str:
+    """The last line of a run."""
+    text = f"captioned {summary.done} of {videos(summary.total)}"
+    if summary.skipped:
+        text += f" ({summary.skipped} from an earlier run)"
+    if summary.failed:
+        text += f", {summary.failed} failed"
+        if stopped:
+            return f"{text}: stopped by --fail-fast; run again without it to go on"
+    names = [str(path) for path, _ in outputs.files] + [f"{path}/" for path, _ in outputs.trees]
+    return f"{text}: {', '.join(names + ['standard output'] * outputs.stdout)}"
+
+
+def interrupted(summary: Summary, outputs: Outputs) -> str:
+    """The one line after Ctrl-C."""
+    finished = summary.done + summary.failed
+    if outputs.journal is None or not finished:
+        return "interrupted"
+    where = f"{outputs.trees[0][0]}/" if outputs.trees and not outputs.files else outputs.journal
+    return f"interrupted: {videos(finished)} finished, kept in {where}; run the same command to go on"
+
+
+def videos(count: int) -> str:
+    """``count`` with its noun."""
+    return f"{count} video" + ("" if count == 1 else "s")
+
+
+def _show(plan: Plan) -> None:
+    """What ``--dry-run`` prints: the plan, on standard output."""
+    outputs = plan.outputs
+    lines = []
+    for source in plan.sources[:DRY_RUN_LINES]:
+        targets = [str(target) for target, _ in outputs.tree_targets(source)]
+        lines.append(" -> ".join([source.given, ", ".join(targets)]) if targets else source.given)
+    if len(plan.sources) > DRY_RUN_LINES:
+        lines.append(f"... and {len(plan.sources) - DRY_RUN_LINES} more")
+    files = [str(path) for path, _ in outputs.files] + ["standard output"] * outputs.stdout
+    lines.append(videos(len(plan.sources)) + (f" -> {', '.join(files)}" if files else ""))
+    console.data("".join(line + "\n" for line in lines))

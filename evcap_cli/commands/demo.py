@@ -1,0 +1,50 @@
+"""``evcap demo``: the whole way on rendered clips, without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evcap_cli import console
+from evcap_cli.commands import options as shared
+
+if TYPE_CHECKING:
+    from evcap_cli.demo.run import DemoResult
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(demo)
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the demo goes.")] = Path("evcap-demo"),
+    videos: Annotated[int, typer.Option(min=1, help="Clips to render.")] = 12,
+    quiet: shared.Quiet = False,  # noqa: ARG001  read by its callback
+) -> None:
+    """Render a few clips, caption them with the bundled checkpoint, print captions and scores.
+
+    Writes DIR/videos, DIR/out.srt, DIR/out.jsonl and DIR/report.html; needs no network.
+    """
+    from evcap_cli.demo.run import OUTPUTS, run_demo
+
+    console.info(f"rendering {videos} clips that the demo checkpoint has never seen, in {folder}/videos")
+    result = run_demo(folder, clips=videos)
+    for line in lines(result):
+        typer.echo(line)
+    console.info("wrote " + ", ".join(str(folder / name) for name in OUTPUTS))
+    raise typer.Exit(result.summary.exit_code)
+
+
+def lines(result: DemoResult) -> list[str]:
+    """Captions with their emotions, and the scores below them."""
+    told = []
+    for record in result.records:
+        for caption in record.captions:
+            felt = caption.emotion
+            note = "" if felt is None else f"{felt.category} {felt.probability:.0%}"
+            told.append(f"{record.id}  {note:<18}  {caption.text}")
+    shown = "  ".join(f"{name} {value:.1f}" for name, value in result.scores.metrics.items() if value is not None)
+    return [*told, "", f"scores of {len(result.records)} clips: {shown}"]

@@ -1,0 +1,126 @@
+"""``evcap extract``: fill the feature cache ahead of time, for training or for captioning elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from evcap_cli import console
+from evcap_cli.commands import options as shared
+from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EvcapError, UsageError, WriteError
+from evcap_cli.inputs import gather, take_shard
+
+DRY_RUN_LINES = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(extract)
+
+
+def extract(
+    inputs: shared.Inputs,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="Preset of backbones: lite, resnet, clip, ...", show_default="lite")
+    ] = None,
+    appearance: shared.Appearance = None,
+    motion: shared.Motion = None,
+    object_: shared.Object = None,
+    audio: shared.Audio = None,
+    weights: shared.Weights = None,
+    option: shared.Option = None,
+    segment: shared.Segment = "whole",
+    sampling: shared.Sampling = "moments",
+    audio_track: shared.AudioTrack = 0,
+    device: shared.Device = "auto",
+    dtype: shared.Dtype = "auto",
+    batch_size: shared.BatchSize = "auto",
+    workers: shared.Workers = 2,
+    timeout: shared.Timeout = 120.0,
+    cache_dir: shared.CacheDir = None,
+    shard: shared.Shard = None,
+    limit: shared.Limit = None,
+    dry_run: shared.DryRun = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False,
+    config: shared.Config = None,  # noqa: ARG001  read by its callback
+    quiet: shared.Quiet = False,  # noqa: ARG001
+    verbose: shared.Verbose = False,  # noqa: ARG001
+) -> None:
+    """Compute the features of videos and keep them in the cache.
+
+    Without --backbone and single backbones, the preset lite is used; with single ones only, just those.
+
+    Example: evcap extract videos/ --backbone lite
+    """
+    from evcap_cli.backbones.loading import load_backbones
+    from evcap_cli.backbones.presets import backbone_addresses
+
+    chosen = take_shard(gather(inputs), shard)[:limit]
+    overrides = shared.overrides(appearance, motion, object_, audio)
+    addresses = backbone_addresses(backbone or (None if overrides else "lite"), overrides)
+    if dry_run:
+        for source in chosen[:DRY_RUN_LINES]:
+            typer.echo(source.given)
+        if len(chosen) > DRY_RUN_LINES:
+            typer.echo(f"... and {len(chosen) - DRY_RUN_LINES} more")
+        typer.echo(f"{len(chosen)} videos: {', '.join(f'{kind} {name}' for kind, name in addresses.items())}")
+        if not chosen:
+            raise UsageError("nothing to do", hint="check the inputs")
+        return
+    if not chosen:
+        raise EvcapError(
+            "no video found", path=", ".join(inputs), hint="check the folder, or name the files themselves"
+        )
+
+    from evcap_cli.devices import choose_device, choose_dtype
+    from evcap_cli.features.cache import FeatureCache
+    from evcap_cli.features.pipeline import FeaturePipeline, VideoDone
+
+    cache = FeatureCache(cache_dir)
+    cache.check_writable()
+    where = choose_device(device)
+    pipeline = FeaturePipeline(
+        load_backbones(
+            addresses,
+            weights=shared.pairs(weights or (), "--weights"),
+            options=shared.backbone_options(option or ()),
+            device=where,
+            dtype=choose_dtype(dtype, where),
+        ),
+        cache=cache,
+        segmentation=segment,
+        sampling=sampling,
+        workers=workers,
+        batch_size=shared.batch_rows(batch_size),
+        device=where,
+        timeout=timeout,
+        audio_track=audio_track,
+    )
+    done = failed = known = 0
+    with console.progress(len(chosen), "extracting") as bar:
+        for event in pipeline.run([source.path for source in chosen]):
+            if not isinstance(event, VideoDone):
+                continue
+            given = chosen[event.video].given
+            for text in event.warnings:
+                console.warn(f"{given}: {text}")
+            if event.error is None:
+                done, known = done + 1, known + event.from_cache
+            else:
+                failed += 1
+                console.error(f"{given}: {event.error.message}")
+            bar.advance(note=given)
+            if fail_fast and failed:
+                break
+    if cache.failure is not None:
+        raise WriteError(
+            f"not all features could be kept ({cache.failure.strerror or cache.failure})",
+            path=cache.root,
+            hint="free space or choose another --cache-dir, then run the same command again: it goes on from there",
+        )
+    text = f"features of {done} of {len(chosen)} videos are in {cache.root}"
+    text += f" ({known} were there before)" if known else ""
+    console.info(text + (f", {failed} failed" if failed else ""))
+    if failed:
+        raise typer.Exit(EXIT_SOME_FAILED if done else EXIT_NOTHING_DONE)

@@ -1,0 +1,57 @@
+"""``evcap merge``: join the JSONL of shards, or turn one format into another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evcap_cli import console, plugins
+from evcap_cli.errors import UsageError
+from evcap_cli.inputs import plan_outputs
+
+if TYPE_CHECKING:
+    from evcap_cli.output.records import Record
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(merge)
+
+
+def merge(
+    inputs: Annotated[list[Path], typer.Argument(metavar="JSONL...", help="Outputs of evcap caption, one or more.")],
+    output: Annotated[list[str], typer.Option("--output", "-o", metavar="OUT", help="As in evcap caption.")],
+) -> None:
+    """Join the outputs of shards, or turn JSONL into subtitles, tables or a report.
+
+    Example: evcap merge part1.jsonl part2.jsonl -o all.srt
+    """
+    from evcap_cli.output.atomic import write_whole
+    from evcap_cli.output.reading import read_records
+
+    outputs = plan_outputs(output, "srt", plugins.writers())
+    if outputs.trees:
+        raise UsageError(
+            "merge writes files, not folders", path=outputs.trees[0][0], hint="name a file such as all.srt"
+        )
+    records: dict[str, Record] = {}
+    for path in inputs:
+        for record in read_records(path):
+            earlier = records.get(record.path)
+            if earlier is not None and earlier.status == "ok" and record != earlier:
+                if record.status == "ok":
+                    raise UsageError(
+                        f"{record.path} is captioned here and, differently, in an earlier file",
+                        path=path,
+                        hint="merge shards of one run only",
+                    )
+                continue
+            records[record.path] = record
+    ordered = [records[path] for path in sorted(records)]
+    for path, writer in outputs.files:
+        write_whole(path, writer.render(ordered))
+    if outputs.stdout:
+        console.data("".join(record.to_line() + "\n" for record in ordered))
+    console.info(f"merged {len(ordered)} videos from {len(inputs)} files: {', '.join(output)}")

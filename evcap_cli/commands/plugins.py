@@ -1,0 +1,76 @@
+"""``evcap plugins``: what is installed, from which distribution, under which licence, and what failed to load."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from evcap_cli import plugins as registry_of
+from evcap_cli.errors import EXIT_SOME_FAILED
+
+PIPE_COLUMNS = 200
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(help="Show installed backbones, systems, formats, metrics and plugins.", rich_markup_mode=None)
+    group.callback(invoke_without_command=True)(show)
+    app.add_typer(group, name="plugins")
+
+
+def rows() -> list[dict[str, Any]]:
+    """One row a registered thing and one a plugin that failed."""
+    registry = registry_of.registry()
+    found: list[dict[str, Any]] = []
+    for (kind, name), distribution in registry.origin.items():
+        row: dict[str, Any] = {"kind": kind, "name": name, "distribution": distribution}
+        if kind == "backbone":
+            spec = registry.backbones[name].spec
+            row |= {"stream": spec.kind, "dim": spec.dim, "version": spec.version, "license": spec.license}
+        elif kind == "writer":
+            row["description"] = registry.writers[name].description
+        clash = registry.clashes.get((kind, name))
+        if clash is not None:
+            row["error"] = f"also offered by {clash[1]}"
+        found.append(row)
+    found += [
+        {"kind": "plugin", "name": plugin.name, "distribution": plugin.distribution, "error": plugin.error}
+        for plugin in registry.loaded
+        if plugin.error is not None
+    ]
+    return found
+
+
+def show(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List what is installed; exit code 3 when a plugin failed to load."""
+    if context.invoked_subcommand is not None:
+        return
+    found = rows()
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False)
+        for title in ("kind", "name", "dim", "distribution", "licence", "note"):
+            table.add_column(title, overflow="fold")
+        for row in found:
+            table.add_row(
+                row.get("stream", row["kind"]),
+                row["name"],
+                str(row.get("dim", "")),
+                row["distribution"],
+                row.get("license", ""),
+                row.get("error", row.get("description", "")),
+            )
+        # a pipe has no width to keep to
+        Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
+    if any("error" in row for row in found):
+        raise typer.Exit(EXIT_SOME_FAILED)

@@ -1,0 +1,39 @@
+"""``evcap report``: the HTML page of records that exist already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evcap_cli import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(report)
+
+
+def report(
+    predictions: Annotated[Path, typer.Argument(metavar="JSONL", help="Output of evcap caption.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="HTML", help="The page to write.")] = Path(
+        "report.html"
+    ),
+    thumbnails: Annotated[bool, typer.Option(help="Put pictures of the videos in, where they still lie.")] = True,
+) -> None:
+    """Make one offline page with thumbnails, captions, emotions and timelines.
+
+    Example: evcap report out.jsonl -o report.html
+    """
+    from evcap_cli.output.atomic import check_writable, write_whole
+    from evcap_cli.output.reading import read_records
+    from evcap_cli.output.report import render_report
+
+    records = read_records(predictions)
+    check_writable(output)
+    gone = sum(not Path(record.path).is_file() for record in records)
+    if thumbnails and gone:
+        console.warn(f"{gone} of {len(records)} videos are not where the records say; they are shown without a picture")
+    write_whole(output, render_report(records, thumbnails=thumbnails))
+    console.info(f"report of {len(records)} videos: {output}")

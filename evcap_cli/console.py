@@ -1,0 +1,234 @@
+"""The one place that prints: people read stderr, data goes to stdout or files.
+
+Progress is a rich bar on a terminal and a plain line now and then elsewhere, so that batch logs stay short.
+``run`` turns exceptions into one line and an exit code; a traceback appears only under ``EVCAP_DEBUG=1``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EvcapError, WriteError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+PLAIN_INTERVAL_SECONDS = 10.0
+
+QUIET, NORMAL, VERBOSE = 0, 1, 2
+_verbosity = NORMAL
+_console: Console | None = None
+
+
+def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
+    """Quiet keeps errors only; verbose adds ``detail`` lines."""
+    global _verbosity
+    _verbosity = QUIET if quiet else VERBOSE if verbose else NORMAL
+
+
+def debug() -> bool:
+    """Whether EVCAP_DEBUG asks for tracebacks."""
+    return os.environ.get("EVCAP_DEBUG", "") not in ("", "0")
+
+
+def _stderr() -> Console:
+    global _console
+    if _console is None or _console.file is not sys.stderr:
+        from rich.console import Console
+
+        # soft_wrap: a message is one line, however narrow the terminal; markup off: file names may hold brackets
+        _console = Console(file=sys.stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    return _console
+
+
+def _line(text: str, style: str | None = None) -> None:
+    try:
+        if sys.stderr.isatty():
+            _stderr().print(_printable(text), style=style)
+        else:
+            sys.stderr.write(_printable(text) + "\n")
+            sys.stderr.flush()
+    except OSError:
+        pass  # a closed stderr must not end a run whose data is fine
+
+
+def _printable(text: str) -> str:
+    """File names may hold bytes that no encoding knows, line feeds and terminal commands: show all of them escaped."""
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    plain = "".join(
+        sign if sign.isprintable() or sign == "\t" or "\ud800" <= sign <= "\udfff" else repr(sign)[1:-1]
+        for sign in text
+    )
+    return plain.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def data(text: str) -> None:
+    """Lines of data on standard output, as UTF-8 wherever it goes."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    sys.stdout.buffer.flush()
+
+
+def info(text: str) -> None:
+    """A line people want to see in a normal run."""
+    if _verbosity >= NORMAL:
+        _line(text)
+
+
+def notice(text: str) -> None:
+    """A line that quiet runs show too, and that is no error: how a run was ended from outside."""
+    _line(text)
+
+
+def detail(text: str) -> None:
+    """A line for ``-v``."""
+    if _verbosity >= VERBOSE:
+        _line(text, "dim")
+
+
+def warn(text: str) -> None:
+    """Something went less well than asked; the run goes on."""
+    if _verbosity >= NORMAL:
+        _line(f"warning: {text}", "yellow")
+
+
+def error(problem: EvcapError | str) -> None:
+    """One line, printed in quiet runs too."""
+    _line(f"error: {problem}", "red")
+
+
+class Bar(Protocol):
+    """What ``progress`` hands out."""
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        """Count n more units; ``note`` is shown beside the bar."""
+
+    def describe(self, label: str) -> None:
+        """Change the label."""
+
+
+class _Silent:
+    def advance(self, n: int = 1, note: str = "") -> None:
+        pass
+
+    def describe(self, label: str) -> None:
+        pass
+
+
+class _Plain:
+    """A line at most every ten seconds, and one at the end if any was printed before."""
+
+    def __init__(self, total: int | None, label: str, unit: str) -> None:
+        self.total, self.label, self.unit = total, label, unit
+        self.done, self.note = 0, ""
+        self.start = self.last = time.monotonic()
+        self.printed = False
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self.done += n
+        self.note = note or self.note
+        if time.monotonic() - self.last >= PLAIN_INTERVAL_SECONDS:
+            self.show()
+
+    def describe(self, label: str) -> None:
+        self.label = label
+
+    def show(self) -> None:
+        self.last, self.printed = time.monotonic(), True
+        seconds = self.last - self.start
+        count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
+        left = ""
+        if self.total is not None and 0 < self.done < self.total:
+            left = f", about {_duration(seconds / self.done * (self.total - self.done))} left"
+        _line(
+            f"{self.label}: {count} {self.unit} in {_duration(seconds)}{left}" + (f"  {self.note}" if self.note else "")
+        )
+
+
+class _Rich:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self.progress, self.task = progress, task
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self.progress.update(self.task, advance=n, note=_printable(note))
+
+    def describe(self, label: str) -> None:
+        self.progress.update(self.task, description=label)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+@contextmanager
+def progress(total: int | None, label: str, unit: str = "videos") -> Iterator[Bar]:
+    """Show how far long work has come: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
+    if _verbosity == QUIET:
+        yield _Silent()
+        return
+    if not sys.stderr.isatty():
+        plain = _Plain(total, label, unit)
+        yield plain
+        if plain.printed:
+            plain.show()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    with Progress(*columns, console=_stderr(), transient=True) as bars:
+        yield _Rich(bars, bars.add_task(label, total=total, note=""))
+
+
+def run(main: Callable[[], object]) -> int:
+    """Call ``main`` and return the exit code; errors become one line on stderr.
+
+    An ``EvcapError`` gives its own exit code, Ctrl-C 130, a full disk or a closed pipe a write error, anything else 1
+    with a line that says how to see more.
+    """
+    try:
+        main()
+    except EvcapError as problem:
+        if debug():
+            raise
+        error(problem)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        notice("interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our stdout went away; point it at nothing so that the interpreter's last flush is silent
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_NOTHING_DONE
+    except OSError as problem:
+        if debug():
+            raise
+        error(WriteError(problem.strerror or str(problem), path=problem.filename, hint="check space and permissions"))
+        return EXIT_NOTHING_DONE
+    except MemoryError:
+        if debug():
+            raise
+        error("out of memory; try a smaller --batch-size or fewer --workers")
+        return EXIT_NOTHING_DONE
+    except Exception as problem:
+        if debug():
+            raise
+        error(f"unexpected {type(problem).__name__}: {problem}; run again with EVCAP_DEBUG=1 and report the traceback")
+        return EXIT_NOTHING_DONE
+    return 0

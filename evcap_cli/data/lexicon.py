@@ -1,0 +1,177 @@
+"""The emotion lexicon: categories ("catalog words") and the emotion words that stand for them ("lexical words").
+
+It decides what the emotion losses learn, what the emotion mask keeps and what Acc_sw and Acc_c count. Official copies
+travel with EmVidCap's data root; a general one of our own serves where there is no data root.
+
+Notation: N_c categories, N_w distinct words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evcap_cli.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+WORD_FOLDER = "sentiment-words-E"
+OFFICIAL_COUNTS = (34, 183, 179)
+"""Categories, entries and distinct words of the official lexicon."""
+_OFFICIAL_TWICE = {
+    "annoying": ("anger", "annoyance"),
+    "worried": ("annoyance", "worry"),
+    "hopeful": ("anticipation", "optimistic"),
+    "timid": ("fear", "shy"),
+}
+
+
+class Lexicon:
+    """Categories in sorted order, each with its words; a word may stand in several.
+
+    Args:
+        categories: category name -> its words.
+        name: what scores and model cards call this lexicon.
+    """
+
+    def __init__(self, categories: Mapping[str, Iterable[str]], *, name: str = "lexicon") -> None:
+        self.name = name
+        self.table: dict[str, tuple[str, ...]] = {
+            category: tuple(dict.fromkeys(word.strip().lower() for word in categories[category] if word.strip()))
+            for category in sorted(categories)
+        }
+        self.categories: tuple[str, ...] = tuple(self.table)
+        self.words: tuple[str, ...] = tuple(sorted({word for words in self.table.values() for word in words}))
+        if not self.words:
+            raise DataError("the lexicon holds no word")
+
+    @cached_property
+    def category_ids(self) -> dict[str, tuple[int, ...]]:
+        """Word -> all its categories, in order."""
+        found: dict[str, list[int]] = {word: [] for word in self.words}
+        for number, words in enumerate(self.table.values()):
+            for word in words:
+                found[word].append(number)
+        return {word: tuple(numbers) for word, numbers in found.items()}
+
+    @cached_property
+    def word_ids(self) -> dict[str, int]:
+        """Word -> its number in ``words``."""
+        return {word: number for number, word in enumerate(self.words)}
+
+    def first_category(self, word: str) -> int | None:
+        """The category a hypothesis word counts for: its first; None for a word outside the lexicon."""
+        numbers = self.category_ids.get(word)
+        return None if numbers is None else numbers[0]
+
+    def categories_told(self, words: Sequence[str]) -> set[int]:
+        """All categories of all lexicon words among ``words`` (how references and labels count)."""
+        return {number for word in words for number in self.category_ids.get(word, ())}
+
+    def words_told(self, words: Sequence[str]) -> set[int]:
+        """Numbers of the lexicon words among ``words``."""
+        return {self.word_ids[word] for word in words if word in self.word_ids}
+
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """(N_c, N_w), True where a word's first category is the row's: what the emotion mask M keeps."""
+        import numpy as np
+
+        kept = np.zeros((len(self.categories), len(self.words)), dtype=np.bool_)
+        for word, number in self.word_ids.items():
+            kept[self.category_ids[word][0], number] = True
+        return kept
+
+    @property
+    def entries(self) -> int:
+        """Words counted once for each category they stand in."""
+        return sum(len(words) for words in self.table.values())
+
+    @property
+    def official(self) -> bool:
+        """Whether this is EmVidCap's lexicon, told by its counts and by the words that stand in two categories."""
+        counts = (len(self.categories), self.entries, len(self.words))
+        return counts == OFFICIAL_COUNTS and all(
+            tuple(self.categories[number] for number in self.category_ids.get(word, ())) == names
+            for word, names in _OFFICIAL_TWICE.items()
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """xxh3_128 of categories and words, whatever the lexicon is called and wherever it was read."""
+        import xxhash
+
+        plain = {category: sorted(words) for category, words in self.table.items()}
+        return xxhash.xxh3_128_hexdigest(json.dumps(plain, sort_keys=True).encode())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Lexicon) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def to_json(self) -> str:
+        """Name and categories."""
+        return json.dumps({"name": self.name, "categories": self.table}, ensure_ascii=False, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, *, path: Path | None = None) -> Lexicon:
+        """The inverse of ``to_json``.
+
+        Raises:
+            DataError: when the text is not a lexicon.
+        """
+        try:
+            values = json.loads(text)
+            return cls({str(name): list(words) for name, words in values["categories"].items()}, name=values["name"])
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+            raise DataError(f"not a lexicon ({problem})", path=path) from problem
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, name: str | None = None) -> Lexicon:
+        """Read ``<category>.txt`` files: of this folder, or of the ``sentiment-words-E`` in it or below it.
+
+        Raises:
+            DataError: when there is none, or a file cannot be read.
+        """
+        place = _word_folder(folder)
+        if place is None:
+            raise DataError(
+                f"no lexicon found (a folder {WORD_FOLDER} with one <category>.txt each)",
+                path=folder,
+                hint="point to an EPAN checkout or to the lexicon folder itself",
+            )
+        table: dict[str, list[str]] = {}
+        for file in sorted(place.glob("*.txt")):
+            try:
+                table[file.stem] = file.read_text(encoding="utf-8-sig").split("\n")
+            except (OSError, UnicodeDecodeError) as problem:
+                raise DataError(f"cannot read this word list ({problem})", path=file) from problem
+        found = cls(table, name=name or "")
+        found.name = name or ("emvidcap" if found.official else f"own ({len(found.categories)} categories)")
+        return found
+
+    @classmethod
+    def general(cls) -> Lexicon:
+        """The lexicon that comes with evcap, for use without a data root; not the official one."""
+        source = files("evcap_cli.data").joinpath("general_lexicon.json")
+        return cls.from_json(source.read_text(encoding="utf-8"))
+
+
+def _word_folder(folder: Path) -> Path | None:
+    if folder.name == WORD_FOLDER and folder.is_dir():
+        return folder
+    for place in (folder / WORD_FOLDER, folder / "EmotionEval" / WORD_FOLDER):
+        if place.is_dir():
+            return place
+    below = sorted(place for place in folder.glob(f"*/*/{WORD_FOLDER}") if place.is_dir())
+    if below:
+        return below[0]
+    # a bare folder of word lists counts only when lists are all it holds: a data root has text files of other kinds
+    lists = sorted(folder.glob("*.txt"))
+    return folder if len(lists) > 1 and not any(entry.is_dir() for entry in folder.iterdir()) else None

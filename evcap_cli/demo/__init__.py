@@ -1,0 +1,1 @@
+"""The demo world: facts, captions, pictures and sound made by us, and the bundled checkpoint."""

@@ -1,0 +1,50 @@
+"""The truth of one demo clip, before anything is drawn, told or heard."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+EMOTIONS = ("anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust")
+"""VideoEmotion-8, in the order of the first digit (1 to 8) of an EmVidCap-L id."""
+SUBJECTS = ("man", "woman", "boy", "girl", "dog", "cat")
+SOLO_ACTIONS = ("walk", "run", "jump", "dance", "wave", "fall")
+PAIR_ACTIONS = ("chase", "give", "hug")
+PLACES = ("street", "park", "room", "beach", "night")
+
+
+@dataclass(frozen=True)
+class ClipFacts:
+    """One clip of the demo world.
+
+    Args:
+        id: "vid" and five digits; the first digit is the emotion's class, 1 to 8.
+        subjects: one or two different names; with two, the first does what is told to the second.
+        actor_side: where the actor stands, "left" or "right" (with two subjects the other one stands opposite).
+        hidden: the picture does not tell the emotion: face hidden, posture neutral, ``mood`` drawn independently.
+        silent: no sound track at all. Never together with ``hidden``.
+        mood: the emotion whose colour mood is shown; equals ``emotion`` unless ``hidden``.
+        seconds: length, 3 to 6.
+        seed: of everything random in drawing and sounding this clip.
+    """
+
+    id: str
+    subjects: tuple[str, ...]
+    action: str
+    place: str
+    emotion: str
+    actor_side: str
+    hidden: bool
+    silent: bool
+    mood: str
+    seconds: float
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for facts.jsonl."""
+        return asdict(self) | {"subjects": list(self.subjects)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ClipFacts:
+        """The inverse of ``to_dict``."""
+        return cls(**{**values, "subjects": tuple(values["subjects"])})

@@ -1,0 +1,77 @@
+"""Draws the facts of a demo world: balanced, and with everything independent that the experiment needs independent.
+
+What a clip then looks and sounds like is ``render.py``'s business, what people say about it ``grammar.py``'s.
+
+Every attribute is dealt from shuffled decks along the clips sorted by emotion, so that each emotion gets its fair share
+of every subject, action, place, side and condition even in a small world, and nothing but chance ties two attributes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from itertools import permutations, product
+from typing import TypeVar
+
+from evcap_cli.demo.facts import EMOTIONS, PAIR_ACTIONS, PLACES, SOLO_ACTIONS, SUBJECTS, ClipFacts
+from evcap_cli.errors import UsageError
+
+MOST_CLIPS = 8 * 10_000
+"""An id is the class digit and four more."""
+SHORTEST_SECONDS, LONGEST_SECONDS = 3.0, 6.0
+
+_CONDITIONS = ("hidden",) * 6 + ("silent",) * 3 + ("plain",) * 11
+"""30 % hidden, 15 % silent, never both."""
+_NUMBERS = (2,) * 9 + (1,) * 11
+"""45 % of the clips show two subjects."""
+_SOLO = tuple(product(((subject,) for subject in SUBJECTS), SOLO_ACTIONS))
+_PAIRS = tuple(product(permutations(SUBJECTS, 2), PAIR_ACTIONS))
+
+Value = TypeVar("Value")
+
+
+def make_facts(count: int, seed: int) -> list[ClipFacts]:
+    """Facts of ``count`` clips; the same call gives the same facts.
+
+    Raises:
+        UsageError: for fewer than one clip, or more than there are ids.
+    """
+    if not 1 <= count <= MOST_CLIPS:
+        raise UsageError(f"a demo world has 1 to {MOST_CLIPS} clips, not {count}")
+    rng = random.Random(seed)
+    emotions = sorted(_dealt(rng, EMOTIONS, count), key=EMOTIONS.index)
+    conditions = _dealt(rng, _CONDITIONS, count)
+    numbers = _dealt(rng, _NUMBERS, count)
+    solo, pairs = iter(_dealt(rng, _SOLO, count)), iter(_dealt(rng, _PAIRS, count))
+    places = _dealt(rng, PLACES, count)
+    sides = _dealt(rng, ("left", "right"), count)
+    moods = iter(_dealt(rng, EMOTIONS, count))
+    tails = {emotion: iter(rng.sample(range(10_000), emotions.count(emotion))) for emotion in EMOTIONS}
+    clips = []
+    for emotion, condition, number, place, side in zip(emotions, conditions, numbers, places, sides, strict=True):
+        subjects, action = next(solo if number == 1 else pairs)
+        clips.append(
+            ClipFacts(
+                id=f"vid{EMOTIONS.index(emotion) + 1}{next(tails[emotion]):04d}",
+                subjects=subjects,
+                action=action,
+                place=place,
+                emotion=emotion,
+                actor_side=side,
+                hidden=condition == "hidden",
+                silent=condition == "silent",
+                mood=next(moods) if condition == "hidden" else emotion,
+                seconds=round(rng.uniform(SHORTEST_SECONDS, LONGEST_SECONDS), 2),
+                seed=rng.getrandbits(31),
+            )
+        )
+    rng.shuffle(clips)
+    return clips
+
+
+def _dealt(rng: random.Random, deck: Sequence[Value], count: int) -> list[Value]:
+    """``count`` cards of as many shuffled copies of the deck as it takes."""
+    cards: list[Value] = []
+    while len(cards) < count:
+        cards.extend(rng.sample(deck, len(deck)))
+    return cards[:count]

@@ -1,0 +1,144 @@
+"""One clip of the demo world as a video file: facts in, H.264 and AAC in MP4 out.
+
+Puts place, mood, figures and sound together and encodes them. What is drawn and heard is decided next door:
+scenery.py, motions.py, looks.py, figures.py, sound.py. Everything random comes from ``facts.seed``, from a stream of
+its own for each purpose, so that changing one fact leaves everything it does not concern as it was.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFilter
+
+from .brush import Brush, Point
+from .facts import ClipFacts
+from .figures import draw_figure
+from .looks import Look, make_look
+from .motions import Stage
+from .scenery import Air, draw_place, grading
+from .sound import RATE, Signal, sound_of
+
+WIDTH, HEIGHT = 256, 192
+FPS = Fraction(25, 2)
+OVERSAMPLING = 2
+Pixels = npt.NDArray[np.uint8]
+
+PURPOSES = ("place", "air", "stage", "looks", "camera", "grain", "sound")
+
+
+def render_clip(facts: ClipFacts, path: Path) -> None:
+    """Write the clip to ``path`` as MP4, whole or not at all."""
+    unfinished = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.mp4")
+    try:
+        _encode(facts, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def frame_count(facts: ClipFacts) -> int:
+    """How many frames the clip has."""
+    return max(1, round(facts.seconds * FPS))
+
+
+def draw_frames(facts: ClipFacts) -> Iterator[Pixels]:
+    """The frames of a clip in order, each (HEIGHT, WIDTH, 3) RGB."""
+    pair = len(facts.subjects) == 2
+    camera, grain = _random(facts, "camera"), _random(facts, "grain")
+    grade = grading(facts.mood, float(camera.uniform(0.6, 1.0)))
+    # Figures keep most of their own colours, or they would drown in the mood of their place.
+    skin_grade = grading(facts.mood, float(camera.uniform(0.3, 0.5)))
+    size = float(camera.uniform(0.60, 0.70) if pair else camera.uniform(0.62, 0.76))
+    floor = float(camera.uniform(0.05, 0.10)) * HEIGHT / WIDTH
+    stage, air = Stage(facts, _random(facts, "stage")), Air(facts.mood, _random(facts, "air"))
+    looks = _looks(facts)
+
+    scale = WIDTH * OVERSAMPLING
+    canvas = (scale, HEIGHT * OVERSAMPLING)
+    behind = Image.new("RGB", canvas)
+    draw_place(
+        Brush(ImageDraw.Draw(behind), (0.0, canvas[1]), scale, grade=grade), facts.place, _random(facts, "place")
+    )
+    behind = behind.filter(ImageFilter.GaussianBlur(1.2 * OVERSAMPLING))
+
+    noise = grain.normal(0.0, float(grain.uniform(1.0, 4.0)), (HEIGHT + 32, WIDTH + 32, 1)).astype(np.int16)
+    for index in range(frame_count(facts)):
+        t = float(index / FPS)
+        image = behind.copy()
+        draw = ImageDraw.Draw(image)
+        air.draw(Brush(draw, (0.0, canvas[1]), scale, grade=grade), t)
+        staged = stage.at(t)
+        hands: list[Point] = [(0.0, 0.0)] * len(looks)
+        # Left before right whoever acts: what covers what must not tell the roles.
+        for who in sorted(range(len(looks)), key=lambda who: staged.poses[who].facing, reverse=True):
+            pose = staged.poses[who]
+            ground = (pose.x * scale, canvas[1] - floor * scale)
+            brush = Brush(draw, ground, size * canvas[1], grade=skin_grade)
+            hands[who] = draw_figure(brush, looks[who], pose, t)
+        if staged.parcel is not None:
+            _draw_parcel(Brush(draw, _between(hands, staged.parcel), size * canvas[1], grade=skin_grade))
+        pixels = np.asarray(image.reduce(OVERSAMPLING), np.int16)
+        top, left = grain.integers(0, 33, 2)
+        yield np.clip(pixels + noise[top : top + HEIGHT, left : left + WIDTH], 0, 255).astype(np.uint8)
+
+
+def _random(facts: ClipFacts, purpose: str) -> np.random.Generator:
+    return np.random.default_rng((facts.seed, PURPOSES.index(purpose)))
+
+
+def _looks(facts: ClipFacts) -> list[Look]:
+    """Looks of the subjects, drawn in the order of the picture: left, then right."""
+    rng = _random(facts, "looks")
+    emotion = None if facts.hidden else facts.emotion
+    sides = ("left", "right") if facts.actor_side == "left" else ("right", "left")
+    placed = dict(zip(sides, facts.subjects, strict=False))
+    looks = {side: make_look(placed.get(side, facts.subjects[0]), emotion, rng) for side in ("left", "right")}
+    return [looks[side] for side, _ in zip(sides, facts.subjects, strict=False)]
+
+
+def _draw_parcel(brush: Brush) -> None:
+    brush.outline = ((22, 16, 26), 0.01)
+    brush.polygon([(-0.075, -0.02), (0.075, -0.02), (0.075, 0.12), (-0.075, 0.12)], (228, 60, 70))
+    brush.stroke([(0.0, -0.02), (0.0, 0.12)], 0.03, (250, 220, 80))
+    brush.stroke([(-0.075, 0.05), (0.075, 0.05)], 0.03, (250, 220, 80))
+
+
+def _between(hands: list[Point], share: float) -> Point:
+    (x, y), (to_x, to_y) = hands
+    return x + (to_x - x) * share, y + (to_y - y) * share
+
+
+def _encode(facts: ClipFacts, path: Path) -> None:
+    with av.open(str(path), "w", format="mp4") as container:
+        picture = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "23"})
+        picture.width, picture.height, picture.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        # One thread: with more, x264's decisions and so the pixels depend on the machine.
+        picture.thread_count = 1
+        voice = None
+        if not facts.silent:
+            voice = container.add_stream("aac", rate=RATE, layout="mono")
+            voice.bit_rate = 48000
+        for index, pixels in enumerate(draw_frames(facts)):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = index, 1 / FPS
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode(None))
+        if voice is not None:
+            samples = round(frame_count(facts) / FPS * RATE)
+            for heard in _audio_frames(sound_of(facts.emotion, samples, _random(facts, "sound"))):
+                container.mux(voice.encode(heard))
+            container.mux(voice.encode(None))
+
+
+def _audio_frames(signal: Signal, size: int = 1024) -> Iterator[av.AudioFrame]:
+    for start in range(0, len(signal), size):
+        frame = av.AudioFrame.from_ndarray(signal[None, start : start + size], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+        yield frame

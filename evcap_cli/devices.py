@@ -1,0 +1,47 @@
+"""Which device and number format models run with: ``--device auto``, ``--dtype auto`` and their explicit values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evcap_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(text: str) -> torch.device:
+    """``auto``: the first CUDA device, else Apple's, else the CPU.
+
+    Raises:
+        UsageError: not a device, or one that this machine lacks.
+    """
+    import torch
+
+    if text == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(text)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise UsageError(f"--device {text}: {reason}", hint="use auto, cpu, cuda or cuda:N") from problem
+    return device
+
+
+def choose_dtype(text: str, device: torch.device) -> torch.dtype:
+    """``auto``: bfloat16 on CUDA devices that have it, else float32.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    import torch
+
+    if text == "auto":
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    known = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    if text not in known:
+        raise UsageError(f"unknown --dtype {text!r}", hint=f"one of auto, {', '.join(known)}")
+    return known[text]

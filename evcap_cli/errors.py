@@ -1,0 +1,137 @@
+"""The one tree of errors: everything evcap raises on purpose, and the exit code each class stands for.
+
+A user sees one line, ``str(error)``: the file, the cause, the next step. ``console.py`` prints it; tracebacks appear
+only under ``EVCAP_DEBUG=1``. ``code`` is what a JSONL record carries in ``error.code``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import ClassVar
+
+EXIT_DONE = 0
+EXIT_NOTHING_DONE = 1
+EXIT_USAGE = 2
+EXIT_SOME_FAILED = 3
+EXIT_INTERRUPTED = 130
+
+
+class EvcapError(Exception):
+    """Base of all deliberate errors.
+
+    Args:
+        cause: what went wrong, in words a user knows, without a full stop.
+        path: the file or name it happened to; printed first.
+        hint: the next step for the user; printed last.
+    """
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = EXIT_NOTHING_DONE
+
+    def __init__(self, cause: str, *, path: str | os.PathLike[str] | None = None, hint: str | None = None) -> None:
+        self.cause = cause
+        self.path = None if path is None else os.fspath(path)
+        self.hint = hint
+        super().__init__(cause)
+
+    @property
+    def message(self) -> str:
+        """Cause and hint on one line, without the path (a record names the path elsewhere)."""
+        line = self.cause if self.hint is None else f"{self.cause}; {self.hint}"
+        return " ".join(line.split())
+
+    def __str__(self) -> str:
+        return self.message if self.path is None else f"{self.path}: {self.message}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross process borders: rebuild with the keyword arguments."""
+        return _rebuild, (type(self), self.cause, self.path, self.hint)
+
+
+def _rebuild(kind: type[EvcapError], cause: str, path: str | None, hint: str | None) -> EvcapError:
+    return kind(cause, path=path, hint=hint)
+
+
+class UsageError(EvcapError):
+    """The command line asks for something impossible: found before any work starts."""
+
+    code = "usage"
+    exit_code = EXIT_USAGE
+
+
+class CheckpointError(UsageError):
+    """A checkpoint is missing, incomplete, or needs a backbone that is not installed."""
+
+    code = "checkpoint"
+
+
+class DataError(UsageError):
+    """A data root, caption file, lexicon or embedding file cannot be used."""
+
+    code = "data"
+
+
+class PluginError(UsageError):
+    """A plugin is missing, broken or clashes with another."""
+
+    code = "plugin"
+
+
+class TrainingError(EvcapError):
+    """Training cannot go on (a loss that is not a number, nothing to train on)."""
+
+    code = "training"
+
+
+class WriteError(EvcapError):
+    """An output cannot be written: no permission, a full disk."""
+
+    code = "write"
+
+
+class VideoError(EvcapError):
+    """Something that concerns one video; the others go on."""
+
+    code = "decode"
+
+
+class OpenFailed(VideoError):
+    """The file cannot be opened or is not a video container."""
+
+    code = "open"
+
+
+class NoVideoStream(VideoError):
+    """The file holds no picture (audio only, zero frames)."""
+
+    code = "no-video"
+
+
+class DecodeFailed(VideoError):
+    """The container opened, the frames do not decode."""
+
+    code = "decode"
+
+
+class DecodeTimeout(VideoError):
+    """The decoder made no progress for the time that ``--timeout`` allows."""
+
+    code = "timeout"
+
+
+class DecoderCrashed(VideoError):
+    """The decoding process died (a segfault in a codec, a kill)."""
+
+    code = "crash"
+
+
+class OutOfMemory(VideoError):
+    """Decoding or a model ran out of memory on this video."""
+
+    code = "memory"
+
+
+class BackboneError(VideoError):
+    """A backbone failed, or returned something its spec does not allow, on this video."""
+
+    code = "backbone"

@@ -1,0 +1,139 @@
+"""Putting the frames of one decoding pass together into the rows of every stream of every segment.
+
+One pass delivers each wanted frame once, in order; a frame is kept exactly as long as a row that is not complete yet
+needs it. What to fetch comes from ``sampling.py``; what becomes of the rows is ``pipeline.py``'s business.
+
+Notation: H x W pixels, T frames of a window.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evcap_cli.backbones.contract import BackboneSpec, ClipInput, FrameInput, Kind
+from evcap_cli.features.sampling import ClipSample, Ordinals
+
+if TYPE_CHECKING:
+    from evcap_cli.features.runner import Row
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Where a row's result belongs.
+
+    Args:
+        video, segment: their numbers. kind: the stream.
+        row: of the stream; of objects, the key frame. part: of objects, the frame within the snippet.
+    """
+
+    video: int
+    segment: int
+    kind: Kind
+    row: int
+    part: int = 0
+
+
+@dataclass(frozen=True)
+class WantedRow:
+    """A row that a backbone will be given.
+
+    Args:
+        ordinals: the frames it is made of, in order; not distinct where the edge of a segment is repeated.
+        centre: the frame it stands for; without that one the row is dropped.
+        window: whether the row keeps an axis for time, (T, H, W, 3), or is one picture, (H, W, 3).
+    """
+
+    ticket: Ticket
+    ordinals: tuple[int, ...]
+    centre: int
+    window: bool
+
+
+def wanted_rows(video: int, segment: int, spec: BackboneSpec, sample: ClipSample) -> list[WantedRow]:
+    """The rows of one picture stream of one segment."""
+    kind = spec.kind
+    if kind == "object":
+        snippets = sample.snippets()
+        places = [(row, part) for row, frames in enumerate(snippets) for part in range(len(frames))]
+        centres: Ordinals = np.concatenate(snippets)
+    else:
+        centres = sample.centres if kind == "motion" else sample.frames
+        places = [(row, 0) for row in range(len(centres))]
+    if isinstance(spec.input, ClipInput):
+        windows = sample.windows(centres, spec.input.frames, spec.input.stride)
+    else:
+        windows = centres[:, None]
+    window = isinstance(spec.input, ClipInput)
+    return [
+        WantedRow(Ticket(video, segment, kind, row, part), tuple(ordinals), centre, window)
+        for (row, part), ordinals, centre in zip(places, windows.tolist(), centres.tolist(), strict=True)
+    ]
+
+
+def picture_inputs(specs: Iterable[BackboneSpec]) -> dict[Kind, FrameInput]:
+    """The inputs of the streams that are made of pictures."""
+    return {spec.kind: spec.input for spec in specs if isinstance(spec.input, FrameInput)}
+
+
+class RowAssembler:
+    """The frames of one geometry on their way into rows.
+
+    Args:
+        rows: of any streams and segments that want this geometry.
+    """
+
+    def __init__(self, rows: Sequence[WantedRow]) -> None:
+        self.rows = deque(sorted(rows, key=lambda row: max(row.ordinals)))
+        self.uses = Counter(ordinal for row in rows for ordinal in set(row.ordinals))
+        self.frames: dict[int, Row] = {}
+
+    def accept(self, ordinal: int, pixels: Row) -> list[tuple[Ticket, Row | None]]:
+        """Take the next frame, (H, W, 3); its memory may be reused afterwards.
+
+        Returns:
+            The rows that can be completed now, None where the frame a row stands for did not decode.
+        """
+        if ordinal in self.uses:
+            self.frames[ordinal] = pixels.copy()
+        # frames come in order: rows that end before this one will get nothing more
+        return self._complete(ordinal)
+
+    def finish(self) -> list[tuple[Ticket, Row | None]]:
+        """All rows that are left: no frame will come any more."""
+        return self._complete(None)
+
+    def _complete(self, until: int | None) -> list[tuple[Ticket, Row | None]]:
+        done: list[tuple[Ticket, Row | None]] = []
+        while self.rows and (until is None or max(self.rows[0].ordinals) <= until):
+            row = self.rows.popleft()
+            done.append((row.ticket, self._picture(row)))
+            for ordinal in set(row.ordinals):
+                self.uses[ordinal] -= 1
+                if not self.uses[ordinal]:
+                    del self.uses[ordinal]
+                    self.frames.pop(ordinal, None)
+        return done
+
+    def _picture(self, row: WantedRow) -> Row | None:
+        if row.centre not in self.frames:
+            return None
+        if not row.window:
+            return self.frames[row.centre]
+        have = [ordinal for ordinal in row.ordinals if ordinal in self.frames]
+        nearest = (min(have, key=lambda other: abs(other - ordinal)) for ordinal in row.ordinals)
+        return np.stack([self.frames[ordinal] for ordinal in nearest])
+
+
+def ordinals_by_input(
+    rows: Mapping[Kind, Sequence[WantedRow]], keys: Mapping[Kind, Hashable]
+) -> dict[Hashable, Ordinals]:
+    """The distinct frames that each geometry must be fetched in; streams of one geometry share them."""
+    wanted: defaultdict[Hashable, set[int]] = defaultdict(set)
+    for kind, given in rows.items():
+        wanted[keys[kind]].update(ordinal for row in given for ordinal in row.ordinals)
+    return {key: np.array(sorted(ordinals), dtype=np.int64) for key, ordinals in wanted.items()}

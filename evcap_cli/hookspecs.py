@@ -1,0 +1,43 @@
+"""The hooks of evcap. A plugin implements any of them with ``@evcap_cli.hookimpl`` and names its module in
+``[project.entry-points.evcap]``. Registering must stay cheap: no hook may import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import typer
+
+    from evcap_cli.backbones.contract import Backbone
+    from evcap_cli.output.writers import Writer
+
+hookspec = pluggy.HookspecMarker("evcap")
+
+
+@hookspec
+def register_backbones(register: Callable[[type[Backbone]], None]) -> None:
+    """Call ``register(BackboneClass)`` for each backbone; its ``spec.name`` is how users call it."""
+
+
+@hookspec
+def register_systems(register: Callable[[str, Any], None]) -> None:
+    """Call ``register(name, system)`` for each captioning system that ``evcap train --model NAME`` offers."""
+
+
+@hookspec
+def register_writers(register: Callable[[Writer], None]) -> None:
+    """Call ``register(writer)`` for each output format; its ``suffix`` picks it in ``-o NAME.suffix``."""
+
+
+@hookspec
+def register_metrics(register: Callable[[str, Callable[..., float]], None]) -> None:
+    """Call ``register(name, function)``; ``evcap score`` adds ``function(hypotheses, references)`` to its table."""
+
+
+@hookspec
+def register_commands(app: typer.Typer) -> None:
+    """Add commands with ``@app.command()`` or ``app.add_typer(...)``."""

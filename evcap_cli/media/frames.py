@@ -1,0 +1,162 @@
+"""Sparse decoding of pictures: each wanted frame once, resized to every wanted geometry in the same pass.
+
+The pass seeks only where a key frame lies between here and the next wanted frame, and stops after the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from av.video.frame import VideoFrame
+
+    from evcap_cli.media.probe import MediaInfo
+    from evcap_cli.media.scan import OpenVideo
+    from evcap_cli.media.source import Skipped
+
+SEEK_WORTH_FRAMES: Final = 12
+"""Frames that a seek must save: it costs a demuxer reset and the decoder's delay."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a frame is fitted; the words are those of ``backbones.contract.FrameInput``."""
+
+    size: tuple[int, int] | None = None
+    short_side: int | None = None
+    max_side: int | None = None
+    fit: Literal["stretch", "crop", "keep"] = "stretch"
+    interpolation: Literal["bilinear", "bicubic", "area"] = "bilinear"
+
+    def scaled_size(self, width: int, height: int) -> tuple[int, int]:
+        """(height, width) after resizing, before a crop."""
+        if self.fit == "stretch" and self.size is not None:
+            return self.size
+        if self.fit == "crop" and self.size is not None:
+            scale = max(self.size[0] / height, self.size[1] / width)
+            if self.short_side is not None:
+                scale = max(scale, self.short_side / min(width, height))
+            return max(self.size[0], round(height * scale)), max(self.size[1], round(width * scale))
+        if self.short_side is None:
+            raise ValueError("a geometry needs size or short_side")
+        scale = self.short_side / min(width, height)
+        if self.max_side is not None:
+            scale = min(scale, self.max_side / max(width, height))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def output_size(self, width: int, height: int) -> tuple[int, int]:
+        """(height, width) of what comes out for an upright frame of ``width`` x ``height``."""
+        return self.size if self.fit != "keep" and self.size is not None else self.scaled_size(width, height)
+
+
+class Fitter:
+    """Resizes, turns upright and crops frames; keeps one scaler, since making one costs more than using it.
+
+    What comes out has the size that ``info`` gives, also where a stream changes its own on the way.
+    """
+
+    def __init__(self, geometry: Geometry, info: MediaInfo) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.interpolation = geometry.interpolation.upper()
+        # FFmpeg's rotation, and rot90, count counter-clockwise
+        self.quarters = -info.rotation // 90 % 4
+        self.size = geometry.output_size(info.width, info.height)
+        scaled = geometry.scaled_size(info.width, info.height)
+        self.scaled = scaled[::-1] if self.quarters % 2 else scaled
+        self.scaler = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB, upright."""
+        import numpy as np
+
+        fitted = self.scaler.reformat(
+            frame,
+            width=self.scaled[1],
+            height=self.scaled[0],
+            format="rgb24",
+            interpolation=self.interpolation,
+            threads=1,
+        )
+        pixels: npt.NDArray[Any] = fitted.to_ndarray()
+        if self.quarters:
+            pixels = np.rot90(pixels, self.quarters)
+        height, width = self.size
+        top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+        return pixels[top : top + height, left : left + width]
+
+
+def wanted_frames(
+    opened: OpenVideo, ordinals: Sequence[int], skipped: Skipped, alive: Callable[[], None]
+) -> Iterator[tuple[int, VideoFrame]]:
+    """The frames numbered ``ordinals`` (sorted, distinct), each once, in order, without those that do not decode."""
+    if not ordinals:
+        return
+    if opened.stamps is None:
+        yield from _counted(opened, ordinals, skipped, alive)
+    else:
+        yield from _sought(opened, opened.stamps, ordinals, skipped, alive)
+
+
+def _counted(
+    opened: OpenVideo, ordinals: Sequence[int], skipped: Skipped, alive: Callable[[], None]
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Frames without time stamps are numbered as they come."""
+    from evcap_cli.media.source import decoded
+
+    wanted = set(ordinals)
+    for number, frame in enumerate(decoded(opened.source.from_start(), skipped, alive)):
+        if number in wanted:
+            yield number, frame
+        if number >= ordinals[-1]:
+            return
+
+
+def _sought(
+    opened: OpenVideo, stamps: Sequence[int], ordinals: Sequence[int], skipped: Skipped, alive: Callable[[], None]
+) -> Iterator[tuple[int, VideoFrame]]:
+    from evcap_cli.media.source import decoded
+
+    numbers = {stamp: number for number, stamp in enumerate(stamps)}
+    here, place = -1, 0
+    while place < len(ordinals):
+        first = ordinals[place]
+        keys, begin = opened.keys_before(first)
+        seeking = opened.source.seeks and begin - here >= SEEK_WORTH_FRAMES
+        packets = opened.source.from_key(keys) if seeking else opened.source.from_start()
+        fresh = True
+        for frame in decoded(packets, skipped, alive):
+            number = None if frame.pts is None else numbers.get(frame.pts)
+            if number is None or number <= here:
+                continue
+            if fresh and number > first and seeking:
+                # the key frame did not begin a run that decodes: this file's index lies
+                opened.source.seeks = False
+                break
+            fresh = False
+            here = number
+            while place < len(ordinals) and ordinals[place] < number:
+                place += 1  # did not decode
+            if place < len(ordinals) and ordinals[place] == number:
+                yield number, frame
+                place += 1
+            if place == len(ordinals) or _worth_a_seek(opened, here, ordinals[place]):
+                break
+        else:
+            return
+
+
+def _worth_a_seek(opened: OpenVideo, here: int, target: int) -> bool:
+    if not opened.source.seeks or target - here < SEEK_WORTH_FRAMES:
+        return False
+    return opened.keys_before(target)[1] - here >= SEEK_WORTH_FRAMES
+
+
+def slot_bytes(geometries: Mapping[str, Geometry], width: int, height: int) -> int:
+    """Bytes of the largest frame that a pass will hand over."""
+    sizes: list[Any] = [geometry.output_size(width, height) for geometry in geometries.values()]
+    return max((h * w * 3 for h, w in sizes), default=1)

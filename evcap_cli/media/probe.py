@@ -1,0 +1,78 @@
+"""What a file says of itself: ``MediaInfo``, and the times of its frames, ``Timeline``.
+
+Plain values; how they are found is ``scan.py``'s business. Time is ``Fraction`` seconds or whole ticks of the picture
+stream's time base, counted from the start of the container, so that picture and sound share one zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+    import numpy.typing as npt
+
+FALLBACK_RATE: Final = Fraction(25)
+"""Frames a second where neither the stream nor its time stamps give a rate."""
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """Facts of one file; ``width`` and ``height`` are those of the upright picture, ``rotation`` degrees clockwise.
+
+    ``duration`` is None where the file does not say; ``Timeline.end`` is always known.
+    """
+
+    duration: Fraction | None
+    fps: Fraction | None
+    width: int
+    height: int
+    rotation: int
+    has_audio: bool
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The frames of one video in presentation order.
+
+    Args:
+        times: (n,) ticks from the start of the container, rising. time_base: seconds of a tick.
+        warnings: what was odd about the file.
+        length: seconds to the end of the last picture or sound; None: go by the frames.
+    """
+
+    info: MediaInfo
+    times: npt.NDArray[np.int64]
+    time_base: Fraction
+    warnings: tuple[str, ...] = ()
+    length: Fraction | None = None
+
+    def seconds(self, ordinal: int) -> Fraction:
+        """Presentation time of a frame."""
+        return int(self.times[ordinal]) * self.time_base
+
+    @property
+    def end(self) -> Fraction:
+        """Where the video ends: what the file says and holds, else the last frame's time and one frame more."""
+        if self.length is not None:
+            return self.length
+        if self.info.duration is not None:
+            return self.info.duration
+        return self.seconds(len(self.times) - 1) + 1 / (self.info.fps or FALLBACK_RATE)
+
+
+def probe(path: str | os.PathLike[str], audio_track: int = 0) -> MediaInfo:
+    """Facts of a file, found in this process: for files one trusts. ``Decoder.open`` does it in a child.
+
+    Raises:
+        OpenFailed, NoVideoStream, DecodeFailed.
+    """
+    from evcap_cli.media.scan import open_video
+
+    opened = open_video(path, audio_track)
+    opened.source.close()
+    return opened.timeline.info

@@ -1,0 +1,279 @@
+"""An open file: the streams that were chosen, ways to any of their packets, and decoding that survives bad ones.
+
+Runs inside the decoding process. What packets and frames mean is left to ``scan.py``, ``frames.py`` and ``audio.py``.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import av
+from av.error import FFmpegError
+from av.format import Flags
+
+from evcap_cli.errors import DecodeFailed, EvcapError, NoVideoStream, OpenFailed, OutOfMemory
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+BAD_PACKETS_IN_A_ROW: Final = 8
+"""Isolated bad packets are skipped; so many without a good one between end the stream."""
+PLAYLISTS: Final = frozenset({"hls", "concat", "dash", "imf", "applehttp"})
+"""Formats that name other files: a video must not make us read those."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key frame's packet: its time stamps in ticks of its stream, its bytes."""
+
+    pts: int
+    dts: int | None
+    size: int
+
+
+@dataclass
+class Skipped:
+    """What did not decode."""
+
+    packets: int = 0
+    gave_up: bool = False
+
+
+class Source:
+    """A file with its picture stream and, where it has one, its sound stream.
+
+    Raises:
+        OpenFailed: not there, not readable, not a video container, cut before its index.
+        NoVideoStream: no picture in it. DecodeFailed: a codec that cannot be decoded.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], audio_track: int = 0) -> None:
+        self.path = os.fspath(path)
+        self.container: InputContainer = _open(self.path)
+        self.first: tuple[int | None, ...] | None = None
+        """Marks of the picture's first packet; known once ``note_first`` was called."""
+        self.seeks = True
+        """False once a seek landed behind its key frame: this file's index lies."""
+        try:
+            self._video = _picture(self.container, self.path).index
+            self.warnings: list[str] = []
+            self._audio = _sound(self.container, audio_track, self.warnings)
+        except BaseException:
+            self.close()
+            raise
+        self._prepare()
+
+    @property
+    def video(self) -> VideoStream:
+        """The picture."""
+        stream: Any = self.container.streams[self._video]
+        return stream  # type: ignore[no-any-return]
+
+    @property
+    def audio(self) -> AudioStream | None:
+        """The sound."""
+        stream: Any = None if self._audio is None else self.container.streams[self._audio]
+        return stream  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.container.close()
+
+    def _prepare(self) -> None:
+        # slices, not frames: frame threads may lose the tail of a stream and make damaged pictures depend on timing
+        self.video.codec_context.thread_type = "SLICE"
+
+    def _reopen(self) -> None:
+        self.close()
+        self.container = _open(self.path)
+        self._prepare()
+
+    def note_first(self, packet: Packet[Any]) -> None:
+        """Remember the picture's first packet, to know it again after a rewind."""
+        if self.first is None:
+            self.first = _marks(packet)
+
+    def from_start(self) -> Iterator[Packet[VideoStream]]:
+        """All packets of the picture; where seeking does not lead to the first one the file is opened anew."""
+        with suppress(FFmpegError):
+            self.container.seek(self.video.start_time or 0, stream=self.video, backward=True)
+            packets = read_packets(self.container, self.video)
+            packet = next(packets, None)
+            if packet is not None and (self.first is None or _marks(packet) == self.first):
+                return chain([packet], packets)
+        self._reopen()
+        return read_packets(self.container, self.video)
+
+    def from_key(self, keys: Sequence[Key]) -> Iterator[Packet[VideoStream]]:
+        """Packets from the last of ``keys``, or one before it, on; what lies before it cannot decode and is left out.
+
+        Some containers give other time stamps after a seek: then, and where the seek lands too late, from the start.
+        """
+        key = keys[-1]
+        if self.seeks:
+            with suppress(FFmpegError):
+                self.container.seek(self._target(key), stream=self.video, backward=True)
+                packets = read_packets(self.container, self.video)
+                for packet in packets:
+                    if packet.is_keyframe and packet.pts is not None:
+                        found = keys[bisect_right(keys, packet.pts, key=lambda known: known.pts) - 1]
+                        if (found.pts, found.size) != (packet.pts, packet.size):
+                            break
+                        return chain([packet], packets)
+            self.seeks = False
+        return self.from_start()
+
+    def _target(self, key: Key) -> int:
+        """Matroska's index and formats with the flag go by presentation time, all others by decoding time."""
+        kind = self.container.format
+        by_pts = kind.name.startswith("matroska") or kind.flags & cast(int, Flags.seek_to_pts.value)
+        return key.pts if by_pts or key.dts is None else key.dts
+
+    def sound_from(self, seconds: Fraction) -> Iterator[Packet[AudioStream]]:
+        """Packets of the sound from ``seconds`` (on the container's own clock) or before."""
+        stream = self.audio
+        if stream is None:
+            return iter(())
+        time_base = stream.time_base or Fraction(1, av.time_base)
+        earliest = stream.start_time or 0
+        wanted = round(seconds / time_base)
+        # an encoder's priming lies before the start; some formats refuse to seek there
+        targets = [wanted] if wanted > earliest else [earliest - round(1 / time_base), earliest]
+        for target in targets:
+            with suppress(FFmpegError):
+                self.container.seek(target, stream=stream, backward=True)
+                return read_packets(self.container, stream)
+        self._reopen()
+        stream = self.audio
+        return read_packets(self.container, stream) if stream is not None else iter(())
+
+
+def _marks(packet: Packet[Any]) -> tuple[int | None, ...]:
+    return packet.pts, packet.dts, packet.pos, packet.size
+
+
+def read_packets(container: InputContainer, *streams: Any) -> Iterator[Packet[Any]]:
+    """Packets of the streams (all, where none is named); reading goes on after errors, eight in a row end it.
+
+    The flushing packets of PyAV come last.
+    """
+    row = 0
+    while True:
+        try:
+            for packet in container.demux(*streams):
+                if packet.size:
+                    row = 0
+                yield packet
+            return
+        except IndexError:
+            # PyAV at the end of a file whose damage looks like streams that were not there at its start
+            return
+        except (FFmpegError, OSError):
+            row += 1
+            if row == BAD_PACKETS_IN_A_ROW:
+                return
+
+
+def decoded(packets: Iterator[Packet[Any]], skipped: Skipped, alive: Callable[[], None]) -> Iterator[Any]:
+    """Frames of one stream's ``packets``; bad ones are counted, eight in a row without a frame between end it."""
+    row = 0
+    last: Packet[Any] | None = None
+    for packet in packets:
+        alive()
+        last = packet
+        try:
+            found = packet.decode()
+        except (FFmpegError, ValueError):
+            skipped.packets += 1
+            row += 1
+            if row == BAD_PACKETS_IN_A_ROW:
+                skipped.gave_up = True
+                return
+            continue
+        row = 0 if found else row
+        yield from found
+    if last is not None and last.size:
+        # reading broke off before the packet that flushes the decoder
+        skipped.gave_up = True
+        with suppress(FFmpegError, ValueError):
+            yield from last.stream.decode(None)
+
+
+def _open(path: str) -> InputContainer:
+    try:
+        # a name such as "a:b.mp4" is a file and not a protocol, and what a file refers to is never fetched
+        container = av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
+    except (Exception, av.error.ExitError) as problem:
+        raise _cannot_open(path, problem) from problem
+    if PLAYLISTS.intersection(container.format.name.split(",")):
+        container.close()
+        raise OpenFailed("is a playlist, not a video", path=path, hint="name the videos themselves")
+    return container
+
+
+def _cannot_open(path: str, problem: Exception) -> EvcapError:
+    if isinstance(problem, MemoryError):
+        return OutOfMemory("out of memory while opening", path=path, hint="try fewer --workers")
+    if isinstance(problem, FileNotFoundError):
+        return OpenFailed("no such file", path=path, hint="check the path")
+    if isinstance(problem, PermissionError):
+        return OpenFailed("no permission to read it", path=path, hint="check its permissions")
+    if os.path.isdir(path):  # noqa: PTH112 (a path of any encoding)
+        return OpenFailed("is a folder", path=path, hint="name the videos, or the folder as an input")
+    return OpenFailed(_what_is_wrong(path, problem), path=path, hint="check that it plays, or copy it again")
+
+
+def _what_is_wrong(path: str, problem: Exception) -> str:
+    """The cause in words, from the first bytes; FFmpeg only says "invalid data"."""
+    head = b""
+    with suppress(OSError), open(path, "rb") as file:  # noqa: PTH123 (a path of any encoding)
+        head = file.read(12)
+        if not head:
+            return "the file is empty"
+    if head[4:8] in (b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip"):
+        return "the MP4 is cut before its index or damaged"
+    if head[:4] == b"\x1aE\xdf\xa3":
+        return "the Matroska file is cut or damaged at its head"
+    reason = " ".join(str(getattr(problem, "strerror", None) or problem).split())
+    return f"not a video file ({reason})"
+
+
+def _picture(container: InputContainer, path: str) -> VideoStream:
+    """FFmpeg's best picture stream that is not a cover."""
+    covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    best = container.streams.best("video")
+    streams: list[Stream] = [*([best] if best is not None else []), *container.streams.video]
+    moving: list[Any] = [stream for stream in streams if not stream.disposition & covers]
+    if not moving:
+        raise NoVideoStream("no picture in this file", path=path, hint="leave it out, or check that it is a video")
+    for stream in moving:
+        if stream.codec_context is not None:
+            return stream  # type: ignore[no-any-return]
+    raise DecodeFailed("its picture is in a codec that cannot be decoded", path=path, hint="re-encode it")
+
+
+def _sound(container: InputContainer, track: int, warnings: list[str]) -> int | None:
+    """Index of the stream: track 0 is the one a player takes, the others count as the file lists them."""
+    streams = list(container.streams.audio)
+    if not streams:
+        return None
+    if track >= len(streams):
+        warnings.append(f"has {len(streams)} audio tracks, no track {track}: captioned without sound")
+        return None
+    marked = [stream for stream in streams if stream.disposition & av.stream.Disposition.default]
+    stream = marked[0] if track == 0 and marked else streams[track]
+    if stream.codec_context is None:
+        warnings.append("its sound is in a codec that cannot be decoded: captioned without sound")
+        return None
+    return stream.index

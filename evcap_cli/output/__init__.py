@@ -1,0 +1,1 @@
+"""Records, formats, the report; files that appear whole or not at all."""

@@ -1,0 +1,64 @@
+"""Writing files whole or not at all: a unique temporary neighbour, flushed to disk, then renamed over the target."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from evcap_cli.errors import WriteError
+
+NEXT_STEP = "free space or check permissions and run the same command again: finished videos are kept"
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replace ``path`` by ``content`` in one step; text is UTF-8 with LF line ends, whatever is not UTF-8 escaped.
+
+    Raises:
+        WriteError: no permission, a full disk, a folder in the way; the old file, if any, is untouched.
+    """
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    temporary = _neighbour(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as problem:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise write_error(path, problem) from problem
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _neighbour(path: Path) -> Path:
+    """A name that nobody else uses; short enough for a file system even in four-byte letters."""
+    return path.with_name(f".{path.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def write_error(path: Path, problem: OSError) -> WriteError:
+    """The line a user sees for an operating system error while writing ``path``."""
+    return WriteError(f"cannot write ({problem.strerror or problem})", path=path, hint=NEXT_STEP)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before any work whether ``path`` can be written, by making its folder and a temporary file there.
+
+    Raises:
+        WriteError: it cannot.
+    """
+    if path.is_dir():
+        raise WriteError("is a folder, not a file", path=path, hint="end the name with / to mirror into a folder")
+    probe = _neighbour(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as problem:
+        raise write_error(path, problem) from problem

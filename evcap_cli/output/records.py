@@ -1,0 +1,174 @@
+"""The record: what evcap says of one video, and the one shape that every writer and reader shares.
+
+``docs/record.schema.json`` is its JSON Schema. Nothing here depends on when or how fast a run was: the same inputs,
+checkpoint and versions give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from evcap_cli import __version__
+from evcap_cli.errors import DataError, EvcapError
+
+SCHEMA = 1
+TOP_CATEGORIES = 5
+LINE_ENDS = "\x85\u2028\u2029"
+"""What many readers take for the end of a line beside the line feed; escaped where a text holds it."""
+DECIMALS = 4
+"""Of scores and probabilities. Rounded where a record is made, so that one read back is equal to one made now."""
+
+
+@dataclass(frozen=True)
+class Emotion:
+    """What a segment feels like: the predicted category, and the emotion words that its caption uses."""
+
+    category: str
+    probability: float
+    words: tuple[str, ...] = ()
+    top: Mapping[str, float] = field(default_factory=dict)
+    """The most probable categories, best first."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "probability", round(self.probability, DECIMALS))
+        object.__setattr__(self, "top", {name: round(value, DECIMALS) for name, value in self.top.items()})
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One sentence for ``start`` to ``end`` (seconds from the start of the video)."""
+
+    start: float
+    end: float
+    text: str
+    score: float | None = None
+    emotion: Emotion | None = None
+
+    def __post_init__(self) -> None:
+        if self.score is not None:
+            object.__setattr__(self, "score", round(self.score, DECIMALS))
+
+
+@dataclass(frozen=True)
+class Media:
+    """What the container says; ``fps`` is a fraction such as "25/1"."""
+
+    duration: float | None
+    fps: str | None
+    width: int
+    height: int
+    rotation: int
+    has_audio: bool
+    skipped_packets: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """One video: its captions, or the error that kept it from having any."""
+
+    path: str
+    id: str
+    digest: str | None
+    status: Literal["ok", "failed"]
+    captions: tuple[Caption, ...] = ()
+    media: Media | None = None
+    backbones: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+    error: Mapping[str, str] | None = None
+    evcap: str = __version__
+
+    @property
+    def duration(self) -> float:
+        """Seconds this video takes on a shared clock; 0 where nothing is known."""
+        if self.media is not None and self.media.duration is not None:
+            return self.media.duration
+        return max((caption.end for caption in self.captions), default=0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values in the published order."""
+        return {
+            "schema": SCHEMA,
+            "path": self.path,
+            "id": self.id,
+            "digest": self.digest,
+            "status": self.status,
+            "captions": [_caption(caption) for caption in self.captions],
+            "media": None if self.media is None else dict(vars(self.media)),
+            "backbones": dict(self.backbones),
+            "checkpoint": None if self.checkpoint is None else dict(self.checkpoint),
+            "warnings": list(self.warnings),
+            "error": None if self.error is None else dict(self.error),
+            "evcap": self.evcap,
+        }
+
+    def to_line(self) -> str:
+        """One line of JSON, without its line end; what is not Unicode in a file name is escaped."""
+        line = json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
+        for sign in LINE_ENDS:
+            line = line.replace(sign, f"\\u{ord(sign):04x}")
+        return line.encode("utf-8", "backslashreplace").decode()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Record:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            DataError: a field is missing or has the wrong type.
+        """
+        try:
+            if values["schema"] != SCHEMA:
+                raise DataError(f"record schema {values['schema']} is not the {SCHEMA} that this evcap reads")
+            media = values["media"]
+            return cls(
+                path=str(values["path"]),
+                id=str(values["id"]),
+                digest=values["digest"],
+                status=values["status"],
+                captions=tuple(_read_caption(caption) for caption in values["captions"]),
+                media=None if media is None else Media(**media),
+                backbones=dict(values["backbones"]),
+                checkpoint=values["checkpoint"],
+                warnings=tuple(values["warnings"]),
+                error=values["error"],
+                evcap=str(values["evcap"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise DataError(f"not an evcap record ({type(problem).__name__}: {problem})") from problem
+
+
+def _caption(caption: Caption) -> dict[str, Any]:
+    emotion = caption.emotion
+    return {
+        "start": caption.start,
+        "end": caption.end,
+        "text": caption.text,
+        "score": caption.score,
+        "emotion": None
+        if emotion is None
+        else {
+            "category": emotion.category,
+            "probability": emotion.probability,
+            "words": list(emotion.words),
+            "top": dict(emotion.top),
+        },
+    }
+
+
+def _read_caption(values: Mapping[str, Any]) -> Caption:
+    emotion = values["emotion"]
+    return Caption(
+        start=float(values["start"]),
+        end=float(values["end"]),
+        text=str(values["text"]),
+        score=values["score"],
+        emotion=None if emotion is None else Emotion(**{**emotion, "words": tuple(emotion["words"])}),
+    )
+
+
+def error_fields(problem: EvcapError) -> dict[str, str]:
+    """``error`` of a failed record: a code that programs read and a line that people read."""
+    return {"code": problem.code, "message": problem.message}

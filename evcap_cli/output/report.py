@@ -1,0 +1,151 @@
+"""The report: one offline HTML page with thumbnails, captions, an emotion bar a caption and a timeline a video.
+
+Pictures come from a small decode of the videos, which must still lie where the records say; a video that is gone
+keeps its text. The page holds no time stamp and loads nothing from anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evcap_cli.errors import EvcapError
+from evcap_cli.output.records import Caption, Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from markupsafe import Markup
+
+    from evcap_cli.media.decoder import Decoder
+
+THUMBNAIL_SIDE = 180
+"""Pixels of the short side."""
+THUMBNAILS_A_VIDEO = 12
+JPEG_QUALITY = 72
+
+HUES = {
+    "anger": 4,
+    "anticipation": 32,
+    "joy": 48,
+    "trust": 130,
+    "surprise": 188,
+    "sadness": 216,
+    "fear": 268,
+    "disgust": 88,
+}
+"""Degrees on the colour circle for the eight basic emotions; other categories get one from their name."""
+
+
+def hue(category: str) -> int:
+    """The colour of a category, the same in every report."""
+    return HUES.get(category, int.from_bytes(hashlib.blake2b(category.encode(), digest_size=2).digest()) % 360)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A thumbnail as a data address."""
+
+    source: str
+    width: int
+    height: int
+
+
+def render_report(records: Sequence[Record], *, thumbnails: bool = True) -> str:
+    """The whole page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("evcap_cli.output", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["clock"] = clock
+    environment.filters["hue"] = hue
+    environment.filters["felt"] = mark_words
+    pictures = dict(_pictures(records)) if thumbnails else {}
+    counts = Counter(c.emotion.category for r in records for c in r.captions if c.emotion is not None)
+    return (
+        environment.get_template("report.html").render(
+            records=records,
+            pictures=pictures,
+            counts=sorted(counts.items(), key=lambda item: (-item[1], item[0])),
+            captions=sum(len(record.captions) for record in records),
+            failed=sum(record.status == "failed" for record in records),
+            seconds=sum(record.duration for record in records),
+            checkpoints=sorted({str(r.checkpoint["name"]) for r in records if r.checkpoint is not None}),
+        )
+        + "\n"
+    )
+
+
+def clock(seconds: float) -> str:
+    """1:02:03, 2:03 or 0:03.4 for people."""
+    if seconds < 60:
+        return f"0:{seconds:04.1f}"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def mark_words(caption: Caption) -> Markup:
+    """The caption with its emotion words marked."""
+    from markupsafe import Markup, escape
+
+    words = set() if caption.emotion is None else set(caption.emotion.words)
+    mark = Markup('<mark style="--hue: {}">{}</mark>')
+    shade = 0 if caption.emotion is None else hue(caption.emotion.category)
+    return Markup(" ").join(
+        mark.format(shade, word) if word in words else escape(word) for word in caption.text.split()
+    )
+
+
+def _pictures(records: Sequence[Record]) -> Iterator[tuple[tuple[int, int], Picture]]:
+    """(record number, caption number) -> the frame in the middle of the caption."""
+    from evcap_cli.media.decoder import Decoder
+
+    with Decoder() as decoder:
+        for number, record in enumerate(records):
+            if record.status == "ok" and Path(record.path).is_file():
+                try:
+                    yield from (((number, which), picture) for which, picture in _of_video(decoder, record))
+                except EvcapError:
+                    continue  # the caption stands without its picture
+
+
+def _of_video(decoder: Decoder, record: Record) -> Iterator[tuple[int, Picture]]:
+    import numpy as np
+
+    from evcap_cli.media.decoder import DecodedFrame, DecodePlan, FrameRequest
+    from evcap_cli.media.frames import Geometry
+
+    timeline = decoder.open(record.path)
+    chosen = range(len(record.captions))
+    if len(chosen) > THUMBNAILS_A_VIDEO:
+        chosen = range(0, len(record.captions), -(-len(record.captions) // THUMBNAILS_A_VIDEO))
+    seconds = np.asarray([float(timeline.seconds(i)) for i in range(len(timeline.times))])
+    wanted: dict[int, list[int]] = {}
+    for which in chosen:
+        middle = (record.captions[which].start + record.captions[which].end) / 2
+        wanted.setdefault(int(np.abs(seconds - middle).argmin()), []).append(which)
+    request = FrameRequest(Geometry(short_side=THUMBNAIL_SIDE, max_side=THUMBNAIL_SIDE * 2, fit="keep"), sorted(wanted))
+    for item in decoder.decode(DecodePlan({"thumbnail": request}, None)):
+        if isinstance(item, DecodedFrame):
+            picture = _jpeg(item.pixels)
+            yield from ((which, picture) for which in wanted[item.ordinal])
+
+
+def _jpeg(pixels: np.ndarray[Any, Any]) -> Picture:
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    source = "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+    return Picture(source, pixels.shape[1], pixels.shape[0])

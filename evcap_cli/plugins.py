@@ -1,0 +1,215 @@
+"""Finding and registering plugins: one entry point at a time, each in a guard.
+
+A plugin that fails to import or to register is reported with its distribution's name and skipped; two that claim one
+name are both named. What comes in through a hook is kept in typed registries that the rest of evcap asks by name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from evcap_cli import console, hookspecs
+from evcap_cli.errors import PluginError
+
+if TYPE_CHECKING:
+    import typer
+
+    from evcap_cli.backbones.contract import Backbone
+    from evcap_cli.output.writers import Writer
+
+GROUP = "evcap"
+ONLY_VARIABLE = "EVCAP_PLUGINS"
+"""Comma-separated entry point names: only these are loaded. Empty: none but what evcap itself brings."""
+
+_OWN = {"evcap-backbones": "evcap_backbones"}
+"""evcap's own entry point, found by name when evcap runs from a source tree that was never installed."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One entry point and what became of it."""
+
+    name: str
+    distribution: str
+    version: str
+    error: str | None = None
+
+
+@dataclass
+class Registry:
+    """Everything plugins registered, and which distribution each thing came from."""
+
+    loaded: list[Loaded] = field(default_factory=list)
+    backbones: dict[str, type[Backbone]] = field(default_factory=dict)
+    systems: dict[str, Any] = field(default_factory=dict)
+    writers: dict[str, Writer] = field(default_factory=dict)
+    metrics: dict[str, Callable[..., float]] = field(default_factory=dict)
+    origin: dict[tuple[str, str], str] = field(default_factory=dict)
+    manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(GROUP))
+    clashes: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    """(kind, name) -> the two distributions that claim it; the first keeps it until it is asked for."""
+
+    def add(self, kind: str, table: dict[str, Any], name: str, thing: Any, distribution: str) -> None:
+        """Enter ``thing`` unless the name is taken by another distribution; then note the clash."""
+        holder = self.origin.get((kind, name))
+        if holder is not None:
+            self.clashes[kind, name] = (holder, distribution)
+            console.warn(
+                f"{kind} {name!r} is offered by both {holder} and {distribution}; "
+                f"uninstall one of them or choose with {ONLY_VARIABLE}"
+            )
+            return
+        table[name] = thing
+        self.origin[kind, name] = distribution
+
+
+def _wanted(points: Iterable[EntryPoint]) -> list[EntryPoint]:
+    points = sorted(points, key=lambda point: (point.name not in _OWN, point.name))
+    chosen = os.environ.get(ONLY_VARIABLE)
+    if chosen is None:
+        return points
+    names = {name.strip() for name in chosen.split(",") if name.strip()}
+    missing = names - {point.name for point in points} - set(_OWN)
+    if missing:
+        console.warn(f"{ONLY_VARIABLE} names {sorted(missing)[0]!r}, which is not installed")
+    return [point for point in points if point.name in names or point.name in _OWN]
+
+
+def _entry_points() -> list[EntryPoint]:
+    points = _wanted(entry_points(group=GROUP))
+    if not any(point.name in _OWN for point in points):
+        points = [EntryPoint(name, module, GROUP) for name, module in _OWN.items()] + points
+    return points
+
+
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    return ("evcap", "") if point.dist is None else (point.dist.name, point.dist.version)
+
+
+def _one_line(problem: BaseException) -> str:
+    return " ".join(f"{type(problem).__name__}: {problem}".split())
+
+
+@cache
+def registry() -> Registry:
+    """Load every healthy plugin once and return what they registered."""
+    found = Registry()
+    found.manager.add_hookspecs(hookspecs)
+    found.manager.register(import_module("evcap_cli.output.builtin"), name="evcap")
+    _collect("evcap", found, "evcap")
+    for point in _entry_points():
+        found.loaded.append(_load(point, found))
+    return found
+
+
+def _load(point: EntryPoint, found: Registry) -> Loaded:
+    """Import and register one plugin; whatever it raises (SystemExit included) stays its own problem."""
+    distribution, version = _distribution(point)
+    try:
+        found.manager.register(point.load(), name=point.name)
+        found.manager.check_pending()
+        _collect(point.name, found, distribution)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:
+        if found.manager.has_plugin(point.name):
+            found.manager.unregister(name=point.name)
+        if console.debug():
+            raise
+        reason = _one_line(problem)
+        label = f"{distribution} {version}".strip()
+        console.warn(
+            f"plugin {point.name!r} of {label} is broken and was skipped: {reason}; update or uninstall {distribution}"
+        )
+        return Loaded(point.name, distribution, version, reason)
+    return Loaded(point.name, distribution, version)
+
+
+def _collect(name: str, found: Registry, distribution: str) -> None:
+    """Call the registering hooks of one plugin alone; all of it counts or, when it raises, none of it."""
+    made = found.manager
+    plugin = made.get_plugin(name)
+    others = [other for other in made.get_plugins() if other is not plugin]
+    new: list[tuple[str, dict[str, Any], str, Any]] = []
+
+    def backbone(cls: type[Backbone]) -> None:
+        spec = getattr(cls, "spec", None)
+        if spec is None:
+            raise TypeError(f"backbone {cls.__name__} has no spec")
+        new.append(("backbone", found.backbones, spec.name, cls))
+
+    def writer(thing: Writer) -> None:
+        new.append(("writer", found.writers, thing.suffix, thing))
+
+    made.subset_hook_caller("register_backbones", others)(register=backbone)
+    made.subset_hook_caller("register_writers", others)(register=writer)
+    made.subset_hook_caller("register_systems", others)(
+        register=lambda key, thing: new.append(("system", found.systems, key, thing))
+    )
+    made.subset_hook_caller("register_metrics", others)(
+        register=lambda key, thing: new.append(("metric", found.metrics, key, thing))
+    )
+    for kind, table, key, thing in new:
+        found.add(kind, table, key, thing, distribution)
+
+
+def register_commands(app: typer.Typer) -> None:
+    """Let plugins add commands to ``app``; one that fails is reported and skipped."""
+    made = registry().manager
+    for name, plugin in made.list_name_plugin():
+        others = [other for other in made.get_plugins() if other is not plugin]
+        try:
+            made.subset_hook_caller("register_commands", others)(app=app)
+        except Exception as problem:
+            console.warn(f"plugin {name!r} could not add its commands: {_one_line(problem)}")
+
+
+def _ask(kind: str, table: Mapping[str, Any], name: str, hint: str) -> Any:
+    if (kind, name) in registry().clashes:
+        first, second = registry().clashes[kind, name]
+        raise PluginError(
+            f"{kind} {name!r} is offered by both {first} and {second}",
+            hint=f"uninstall one of them or choose with {ONLY_VARIABLE}",
+        )
+    if name not in table:
+        known = ", ".join(sorted(table)) or "none"
+        raise PluginError(f"no {kind} named {name!r} is installed (installed: {known})", hint=hint)
+    return table[name]
+
+
+def backbone_class(name: str) -> type[Backbone]:
+    """The backbone registered as ``name``.
+
+    Raises:
+        PluginError: nothing, or more than one distribution, offers that name.
+    """
+    hint = f"install the plugin that brings it, for example: pip install evcap-{name.partition(':')[0]}"
+    found: type[Backbone] = _ask("backbone", registry().backbones, name, hint)
+    return found
+
+
+def writers() -> dict[str, Writer]:
+    """Output formats by suffix, such as ".srt"."""
+    return registry().writers
+
+
+def metrics() -> dict[str, Callable[..., float]]:
+    """Metrics that plugins add, by name."""
+    return registry().metrics
+
+
+def system(name: str) -> Any:
+    """The captioning system registered as ``name``.
+
+    Raises:
+        PluginError: nothing, or more than one distribution, offers that name.
+    """
+    return _ask("system", registry().systems, name, "see `evcap plugins` for what is installed")

@@ -1,0 +1,190 @@
+"""Captions and references from the files people have: evcap's records, COCO results, caption lines, EPAN's csv.
+
+Notation: a prediction file gives one caption a video; captions of several segments of a video are joined.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from evcap_cli.data.emvidcap import bare, read_captions
+from evcap_cli.errors import DataError
+
+VIDEO_KEYS: Final = ("video_id", "image_id", "id", "video", "vid", "videoid")
+CAPTION_KEYS: Final = ("caption", "text", "prediction", "emcaptions")
+REFERENCE_KEYS: Final = ("references", "captions", "refs")
+_HINT = "give evcap's .jsonl, COCO results, or lines with video_id and caption"
+
+
+@dataclass
+class Predictions:
+    """What a prediction file holds.
+
+    Args:
+        captions: video -> caption.
+        references: video -> captions, of records that carry them.
+        failed: videos that have no caption because captioning failed.
+    """
+
+    captions: dict[str, str] = field(default_factory=dict)
+    references: dict[str, list[str]] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, values: Any, place: str, path: Path) -> None:
+        """Take one entry in any of the known forms.
+
+        Raises:
+            DataError: it has none of them, or its video was there before.
+        """
+        video = _first(values, VIDEO_KEYS)
+        if video is None:
+            raise DataError(f"{place}: no video id ({', '.join(VIDEO_KEYS[:3])})", path=path, hint=_HINT)
+        if video in self.captions or video in self.failed:
+            raise DataError(f"{place}: the video {video} stands twice", path=path, hint="keep one caption a video")
+        if values.get("status") == "failed":
+            self.failed.append(video)
+            return
+        caption = _first(values, CAPTION_KEYS)
+        if caption is None and isinstance(values.get("captions"), list):
+            caption = " ".join(str(part["text"]) for part in values["captions"] if isinstance(part, dict))
+        if caption is None:
+            raise DataError(f"{place}: no caption for {video}", path=path, hint=_HINT)
+        self.captions[video] = caption
+        references = values.get("references")
+        if isinstance(references, list) and references:
+            self.references[video] = [str(text) for text in references]
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read a prediction file.
+
+    Raises:
+        DataError: it cannot be read, holds something else (with the line), or no caption at all.
+    """
+    found = Predictions()
+    for place, values in _entries(path):
+        found.add(values, place, path)
+    if not found.captions:
+        raise DataError("holds no caption", path=path, hint=_HINT)
+    return found
+
+
+def read_references(path: Path) -> dict[str, list[str]]:
+    """References by video: ``{"id": [captions]}``, COCO annotations, lines with an id and captions, or a caption csv.
+
+    Raises:
+        DataError: it cannot be read or holds none of these.
+    """
+    text = _text(path)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return read_captions(path).captions
+    found: dict[str, list[str]] = {}
+    if path.suffix.lower() == ".json":
+        values = _json(text, "the file", path)
+        if isinstance(values, dict) and "annotations" not in values:
+            for video, captions in values.items():
+                found[str(video)] = _several(captions, str(video), path)
+            return _some(found, path)
+        rows: Iterable[tuple[str, Any]] = _numbered(values["annotations"] if isinstance(values, dict) else values)
+    else:
+        rows = _json_lines(text, path)
+    for place, row in rows:
+        video = _first(row, VIDEO_KEYS) if isinstance(row, dict) else None
+        if video is None:
+            raise DataError(f"{place}: no video id", path=path, hint='give {"video_id": ..., "captions": [...]} lines')
+        several = next((row[key] for key in REFERENCE_KEYS if isinstance(row.get(key), list)), None)
+        single = _first(row, CAPTION_KEYS)
+        found.setdefault(video, []).extend(_several(several if several is not None else [single], place, path))
+    return _some(found, path)
+
+
+def _some(found: dict[str, list[str]], path: Path) -> dict[str, list[str]]:
+    if not found:
+        raise DataError("holds no references", path=path)
+    return found
+
+
+def _several(captions: Any, place: str, path: Path) -> list[str]:
+    texts = [part.get("caption") if isinstance(part, dict) else part for part in captions or []]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{place}: the references must be a list of captions", path=path)
+    return [str(text) for text in texts]
+
+
+def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    text = _text(path)
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        yield from _table(text, path)
+        return
+    if suffix == ".json" or text.lstrip().startswith("["):
+        values = _json(text, "the file", path)
+        if isinstance(values, dict) and all(isinstance(value, str) for value in values.values()):
+            values = [{"video_id": video, "caption": caption} for video, caption in values.items()]
+        rows = _numbered(values if isinstance(values, list) else [values])
+    else:
+        rows = _json_lines(text, path)
+    for place, row in rows:
+        if not isinstance(row, dict):
+            raise DataError(f"{place} is not an object", path=path, hint=_HINT)
+        yield place, row
+
+
+def _table(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """EPAN's "vid, caption" rows, with or without a header; a caption may hold the separator."""
+    mark = "\t" if "\t" in text.partition("\n")[0] else ","
+    for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=mark, skipinitialspace=True), 1):
+        if not row or (number == 1 and row[0].strip().lower() in VIDEO_KEYS):
+            continue
+        if len(row) < 2:
+            raise DataError(f"line {number}: no caption behind the video", path=path, hint=_HINT)
+        yield f"line {number}", {"video_id": row[0].strip(), "caption": f"{mark} ".join(row[1:]).strip()}
+
+
+def _numbered(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    return ((f"entry {number}", value) for number, value in enumerate(values, 1))
+
+
+def _json_lines(text: str, path: Path) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield f"line {number}", _json(line, f"line {number}", path)
+
+
+def _json(text: str, place: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as problem:
+        raise DataError(f"{place} is not JSON ({problem})", path=path, hint=_HINT) from problem
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as problem:
+        raise DataError(f"cannot read ({problem.strerror})", path=path, hint="check the path") from problem
+    except UnicodeDecodeError as problem:
+        raise DataError("is not UTF-8 text", path=path, hint="save it as UTF-8") from problem
+
+
+def _first(values: Mapping[str, Any], keys: Sequence[str]) -> str | None:
+    return next((str(values[key]) for key in keys if isinstance(values.get(key), (str, int))), None)
+
+
+def match_ids(videos: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """The id that a reference file uses for each of ``videos``: as it is, its last path part, with or without "vid"."""
+    exact = set(known)
+    loose = {bare(video): video for video in sorted(exact, reverse=True)}
+    found: dict[str, str] = {}
+    for video in videos:
+        for form in (video, PurePosixPath(video).name):
+            if form in exact or bare(form) in loose:
+                found[video] = form if form in exact else loose[bare(form)]
+                break
+    return found

@@ -1,0 +1,1 @@
+"""Captioning systems that ``evcap train --model`` offers beside the paper's."""

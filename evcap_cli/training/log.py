@@ -1,0 +1,60 @@
+"""The log of a run: log.jsonl (a line an epoch, always whole) and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from evcap_cli.output.atomic import write_whole
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+FILE: Final = "log.jsonl"
+
+
+class RunLog:
+    """Writes what each epoch came to.
+
+    Args:
+        run: folder of the run.
+        history: entries of epochs finished before, by an earlier process; what was logged of later ones is void.
+        tensorboard: False leaves TensorBoard out.
+    """
+
+    def __init__(self, run: Path, history: Sequence[Mapping[str, Any]], *, tensorboard: bool) -> None:
+        self.path = run / FILE
+        self.board: SummaryWriter | None = None
+        if tensorboard:
+            from torch.utils.tensorboard.writer import SummaryWriter
+
+            self.board = SummaryWriter(str(run / "tensorboard"), purge_step=len(history) + 1)
+        if history:
+            self._replace(history)
+
+    def write(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Replace log.jsonl by ``history`` and show TensorBoard its last entry."""
+        self._replace(history)
+        if self.board is None:
+            return
+        last = history[-1]
+        epoch = int(last["epoch"])
+        for group in ("loss", "validation"):
+            for name, value in last.get(group, {}).items():
+                if isinstance(value, (int, float)):
+                    self.board.add_scalar(f"{group}/{name}", value, epoch)
+        for name in ("learning_rate", "gradient_norm", "captions_per_second"):
+            self.board.add_scalar(name, last[name], epoch)
+        for video, caption in last.get("samples", {}).items():
+            self.board.add_text(video, caption, epoch)
+        self.board.flush()
+
+    def _replace(self, history: Sequence[Mapping[str, Any]]) -> None:
+        write_whole(self.path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in history))
+
+    def close(self) -> None:
+        """End TensorBoard's file."""
+        if self.board is not None:
+            self.board.close()

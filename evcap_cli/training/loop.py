@@ -1,0 +1,203 @@
+"""The inside of an epoch: batches to gradients to steps, then validation on the held-out videos.
+
+Everything random in it derives from (seed, epoch). What epochs add up to is ``trainer.py``'s business. With several
+devices each takes its share of the videos of every batch.
+
+Notation: R captions, B distinct clips, T steps of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import numpy as np
+import torch
+
+from evcap_cli import console
+from evcap_cli.captioner.losses import Losses, emotional_cross_entropy, losses
+from evcap_cli.data.batches import CaptionBatch, caption_batches
+from evcap_cli.errors import TrainingError
+from evcap_cli.training.evaluation import evaluate
+from evcap_cli.training.preparation import Prepared, seed_torch
+
+if TYPE_CHECKING:
+    from evcap_cli.captioner.beam_search import BeamConfig
+    from evcap_cli.captioner.model import Captioner, CaptionerOutput
+    from evcap_cli.training.config import TrainConfig
+
+SAMPLES: Final = 3
+"""Held-out captions shown in the log of each epoch."""
+NAMED_VIDEOS: Final = 8
+"""Videos an error names."""
+DEVICE_TABLE_BYTES: Final = 8 << 30
+"""Feature tables up to this size live on the accelerator: gathering a batch there costs nothing."""
+
+
+class Loop:
+    """The inside of an epoch.
+
+    Args:
+        prepared: tables and split.
+        accelerator: accelerate's ``Accelerator``.
+        model: on the device already. optimiser: of its parameters.
+        beam: how held-out videos are captioned.
+        run: named in errors.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        accelerator: Any,
+        model: Captioner,
+        optimiser: torch.optim.Optimizer,
+        beam: BeamConfig,
+        run: Path,
+    ) -> None:
+        self.prepared, self.config, self.beam, self.run = prepared, prepared.recipe.train, beam, run
+        self.accelerator, self.model = accelerator, model
+        device = self.accelerator.device
+        self.wrapped, self.optimiser = self.accelerator.prepare(model, optimiser)
+        small = self.prepared.features.nbytes <= DEVICE_TABLE_BYTES
+        self.features = self.prepared.features.to(device) if small else self.prepared.features
+        self.train, self.held = self.prepared.train.to(device), self.prepared.held.to(device)
+
+    def epoch(self, number: int) -> dict[str, Any]:
+        """Train epoch ``number`` (from 0) and validate; its entry for the log."""
+        config, started = self.config, time.monotonic()
+        seed_torch(config.seed, number, self.accelerator.process_index)
+        batches = caption_batches(
+            self.prepared.train.clip,
+            batch_size=config.batch_size,
+            per_clip=config.captions_per_clip,
+            seed=config.seed,
+            epoch=number,
+        )
+        self.wrapped.train()
+        sums: dict[str, float] = {}
+        norm = rate = 0.0
+        with console.progress(len(batches), f"epoch {number + 1}/{config.epochs}", "steps") as bar:
+            for step, batch in enumerate(batches):
+                rate = learning_rate(config, number, step, len(batches))
+                values, norm = self._step(batch, rate, number, step)
+                for name, value in values.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                bar.advance(note=f"loss {values['total']:.3f}")
+        trained = time.monotonic() - started
+        entry: dict[str, Any] = {
+            "epoch": number + 1,
+            "loss": {name: round(value / len(batches), 6) for name, value in sums.items()},
+            "learning_rate": rate,
+            "gradient_norm": round(norm, 6),
+            "captions_per_second": round(len(self.train) / trained, 1),
+        }
+        if self.prepared.held_clips:
+            entry |= self._validate()
+        entry["seconds"] = round(time.monotonic() - started, 2)
+        return entry
+
+    def _step(self, batch: CaptionBatch, rate: float, epoch: int, step: int) -> tuple[dict[str, float], float]:
+        """One optimiser step; the values of the losses and the norm of the gradient."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        mine, share = self._share(batch)
+        if mine is None:
+            return {"total": 0.0}, 0.0
+        loss = self._loss(self.wrapped, mine)
+        total = float(loss.total.detach())
+        if not math.isfinite(total):
+            raise self._not_a_number("loss", batch, epoch, step)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss.total * share)
+        norm = float(self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip_norm))
+        if not math.isfinite(norm) and self.accelerator.scaler is None:  # a scaler skips such a step by itself
+            raise self._not_a_number("gradient", batch, epoch, step)
+        self.optimiser.step()
+        return loss.values(), norm
+
+    def _loss(self, model: Any, batch: CaptionBatch) -> Losses:
+        fed, targets = self.train.select(batch)
+        clips = torch.from_numpy(batch.clips).to(self.features.tensors.appearance.device)
+        features = self.features.select(clips).to(self.accelerator.device, non_blocking=True)
+        output: CaptionerOutput = model(features, fed, targets.clip_index)
+        return losses(output, targets, self.prepared.config.loss)
+
+    def _share(self, batch: CaptionBatch) -> tuple[CaptionBatch | None, float]:
+        """The videos of a batch that this process takes, and its weight among the processes (gradients are averaged).
+
+        None on every process when there are fewer videos than processes.
+        """
+        count, rank = self.accelerator.num_processes, self.accelerator.process_index
+        if count == 1:
+            return batch, 1.0
+        if len(batch.clips) < count:
+            return None, 0.0
+        kept = batch.clip_index % count == rank
+        mine = CaptionBatch(batch.captions[kept], batch.clips[rank::count], batch.clip_index[kept] // count)
+        return mine, count * int(kept.sum()) / len(kept)
+
+    def _not_a_number(self, what: str, batch: CaptionBatch, epoch: int, step: int) -> TrainingError:
+        names = [self.prepared.features.videos[number] for number in batch.clips[:NAMED_VIDEOS]]
+        more = f" and {len(batch.clips) - NAMED_VIDEOS} more" if len(batch.clips) > NAMED_VIDEOS else ""
+        return TrainingError(
+            f"the {what} is not a number in epoch {epoch + 1}, step {step + 1} (videos {', '.join(names)}{more})",
+            path=self.run,
+            hint="the last good epoch is kept; try a smaller --lr, or leave those videos out",
+        )
+
+    def _validate(self) -> dict[str, Any]:
+        """Scores and loss on held-out videos; computed by the first process, known to all."""
+        found: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            found[0] = self._validation_entry()
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import broadcast_object_list
+
+            broadcast_object_list(found)
+        return cast("dict[str, Any]", found[0])
+
+    def _validation_entry(self) -> dict[str, Any]:
+        prepared = self.prepared
+        captions, scores = evaluate(
+            self.model,
+            self.features,
+            prepared.held_clips,
+            prepared.references,
+            prepared.vocabulary,
+            prepared.lexicon,
+            self.beam,
+        )
+        values = {name: round(value, 4) for name, value in scores.metrics.items() if value is not None}
+        values["cross_entropy"] = round(self._held_cross_entropy(), 6)
+        return {"validation": values, "samples": dict(list(captions.items())[:SAMPLES])}
+
+    def _held_cross_entropy(self) -> float:
+        """Mean cross entropy of the held-out captions, without dropout."""
+        order = np.argsort(prepared_clips := self.prepared.held.clip, kind="stable")
+        total = 0.0
+        with torch.inference_mode():
+            for start in range(0, len(order), self.config.batch_size):
+                captions = order[start : start + self.config.batch_size]
+                clips, index = np.unique(prepared_clips[captions], return_inverse=True)
+                fed, targets = self.held.select(CaptionBatch(captions, clips, index.astype(np.int64)))
+                chosen = torch.from_numpy(clips).to(self.features.tensors.appearance.device)
+                encoded = self.model.encode(self.features.select(chosen).to(self.accelerator.device))
+                memory = self.model.decoder.prepare(encoded)
+                logits = self.model.decoder.teacher_forced(memory, fed, targets.clip_index)
+                weight = self.prepared.config.loss.emotion_word_weight
+                value = emotional_cross_entropy(logits, targets.tokens, targets.emotion_tokens, weight)
+                total += float(value) * len(captions)
+        return total / len(order)
+
+
+def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> float:
+    """The rate of one step: linear warm-up, then constant, or along half a cosine to a hundredth."""
+    done = epoch + step / steps
+    if done < config.warmup_epochs:
+        return config.learning_rate * (done + 1 / steps) / config.warmup_epochs
+    if config.schedule == "constant":
+        return config.learning_rate
+    share = (done - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1)
+    return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(share, 1.0))) / 2)

@@ -1,0 +1,189 @@
+"""From captions, lexicon and features to what the loop works on: split, vocabulary, tables, a fresh model.
+
+All of it follows from the recipe, the data and the seed, so that a rerun prepares exactly the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import xxhash
+
+from evcap_cli import console
+from evcap_cli.captioner.model import Captioner
+from evcap_cli.data.emvidcap import hold_out
+from evcap_cli.data.glove import read_glove
+from evcap_cli.data.text import tokens
+from evcap_cli.data.vocabulary import Vocabulary
+from evcap_cli.errors import TrainingError, UsageError
+from evcap_cli.training.tables import CaptionTable, FeatureTable
+
+if TYPE_CHECKING:
+    from evcap_cli.captioner.config import CaptionerConfig
+    from evcap_cli.data.lexicon import Lexicon
+    from evcap_cli.training.config import Recipe
+    from evcap_cli.training.sources import FeatureSource
+
+Words = dict[str, list[list[str]]]
+_MODEL_STREAM = 1 << 20  # numbers the random stream of the first weights, far from any epoch's
+
+
+@dataclass
+class Prepared:
+    """Everything a run needs beside its folder.
+
+    Args:
+        features: clips of training and validation. train: captions to learn from. held: captions of held-out videos.
+        held_clips: numbers of the held-out clips in ``features``. references: raw captions of those.
+        fingerprint: digest of what decides the weights.
+    """
+
+    recipe: Recipe
+    config: CaptionerConfig
+    vocabulary: Vocabulary
+    lexicon: Lexicon
+    features: FeatureTable
+    train: CaptionTable
+    held: CaptionTable
+    held_clips: list[int]
+    references: dict[str, Sequence[str]]
+    model: Captioner
+    fingerprint: str
+
+
+def seed_torch(seed: int, stream: int, rank: int = 0) -> None:
+    """Seed torch for one stream of random numbers of a run: an epoch of a process, or the first weights."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, stream, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+def prepare(
+    recipe: Recipe,
+    captions: Mapping[str, Sequence[str]],
+    lexicon: Lexicon,
+    source: FeatureSource,
+    *,
+    glove: Path | None = None,
+) -> Prepared:
+    """Split by video, number words, read features, build the model.
+
+    Args:
+        recipe: of the run.
+        captions: video -> raw captions, training and validation together.
+        lexicon: gives labels and masks.
+        source: of the features.
+        glove: word vectors to start from; random ones where None.
+
+    Raises:
+        TrainingError: nothing to train on.
+        UsageError: a recipe that does not fit.
+        DataError: word vectors that do not fit.
+    """
+    train = recipe.train
+    words: Words = {
+        video: kept
+        for video, texts in captions.items()
+        if (kept := [cut for text in texts if (cut := tokens(text, train.max_words))])
+    }
+    learn, held = hold_out(list(words), train.val_share, train.seed)
+    if not learn:
+        raise TrainingError("no video has a caption: there is nothing to train on")
+    vocabulary = Vocabulary.from_captions((cut for video in learn for cut in words[video]), min_count=train.min_count)
+    dims: dict[str, Any] = {kind: record["dim"] for kind, record in source.backbones.items()}
+    if "appearance" not in dims:
+        raise UsageError("the captioner needs an appearance backbone", hint="name one with --appearance")
+    config = recipe.captioner(
+        **{f"{kind}_dim": dims.get(kind) for kind in ("appearance", "motion", "object", "audio")},
+        vocabulary=len(vocabulary),
+        categories=len(lexicon.categories),
+        words=len(lexicon.words),
+    )
+    fingerprint = _fingerprint(recipe, config, words, vocabulary, lexicon, source, glove)
+    order = [*learn, *held]
+    features = FeatureTable.build(source.read(order), len(order), config)
+    numbers = {video: number for number, video in enumerate(features.videos)}
+    learn, held = ([video for video in videos if video in numbers] for videos in (learn, held))
+    if not learn:
+        raise TrainingError("no training video has features: there is nothing to train on")
+    missing = len(order) - len(numbers)
+    if missing:
+        console.warn(f"{missing} of {len(order)} videos have no features and are left out")
+    tables = [
+        CaptionTable.build(
+            {video: words[video] for video in videos},
+            numbers,
+            vocabulary,
+            lexicon,
+            per_video_labels=train.labels == "video",
+        )
+        for videos in (learn, held)
+    ]
+    return Prepared(
+        recipe=recipe,
+        config=config,
+        vocabulary=vocabulary,
+        lexicon=lexicon,
+        features=features,
+        train=tables[0],
+        held=tables[1],
+        held_clips=[numbers[video] for video in held],
+        references={video: captions[video] for video in held},
+        model=_model(config, vocabulary, lexicon, features, [numbers[video] for video in learn], train.seed, glove),
+        fingerprint=fingerprint,
+    )
+
+
+def _model(
+    config: CaptionerConfig,
+    vocabulary: Vocabulary,
+    lexicon: Lexicon,
+    features: FeatureTable,
+    learn: Sequence[int],
+    seed: int,
+    glove: Path | None,
+) -> Captioner:
+    seed_torch(seed, _MODEL_STREAM)
+    model = Captioner(config, torch.from_numpy(lexicon.mask()))
+    model.fit_normalisation(features.clips(learn))
+    if glove is not None:
+        lists = (vocabulary.words, lexicon.categories, lexicon.words)
+        found = read_glove(glove, {word for words in lists for word in words}, config.word_width)
+        model.load_word_vectors(*(_rows(words, found, config.word_width) for words in lists))
+        known = sum(word in found for word in vocabulary.words)
+        console.info(f"word vectors for {known} of {len(vocabulary)} words from {glove}")
+    return model
+
+
+def _rows(words: Sequence[str], found: Mapping[str, Any], width: int) -> torch.Tensor:
+    unknown = np.full(width, np.nan, dtype=np.float32)
+    return torch.from_numpy(np.stack([found.get(word, unknown) for word in words]))
+
+
+def _fingerprint(
+    recipe: Recipe,
+    config: CaptionerConfig,
+    words: Words,
+    vocabulary: Vocabulary,
+    lexicon: Lexicon,
+    source: FeatureSource,
+    glove: Path | None,
+) -> str:
+    """Digest of what decides the weights. With a constant rate more epochs are a continuation, not another run."""
+    train = asdict(recipe.train)
+    for name in ("store", *(["epochs"] if train["schedule"] == "constant" else [])):
+        del train[name]
+    parts = {
+        "train": train,
+        "model": config.to_dict(),
+        "captions": words,
+        "vocabulary": vocabulary.words,
+        "lexicon": lexicon.digest,
+        "backbones": {kind: dict(record) for kind, record in source.backbones.items()},
+        "glove": None if glove is None else glove.name,
+    }
+    return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode())

@@ -1,0 +1,118 @@
+"""What a run needs to go on after a kill: written whole after each finished epoch, in one safetensors file.
+
+One file, because weights, optimiser and the best epoch so far must belong together whenever the process dies. Random
+numbers are not in it: they derive from the seed and the epoch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from evcap_cli.errors import UsageError
+from evcap_cli.output.atomic import write_whole
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+FILE: Final = "state/epoch.safetensors"
+_MODEL, _OPTIMISER, _BEST = "model.", "optimiser.", "best."
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Args:
+        fingerprint: digest of everything that decides the weights; another one means another run.
+        epochs: finished ones. history: one entry each, as in log.jsonl.
+        best_epoch: the chosen one so far, counted from 1; 0: none.
+        best_score: what it was chosen by, compared in order, more is better.
+        scaler: of fp16 training.
+    """
+
+    fingerprint: str
+    epochs: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: list[float] = field(default_factory=list)
+    scaler: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class RunState:
+    """A ``Progress`` with its tensors.
+
+    Args:
+        model: weights and buffers after the last epoch. optimiser: state by parameter number. best: the chosen epoch's.
+    """
+
+    progress: Progress
+    model: dict[str, Tensor]
+    optimiser: dict[int, dict[str, Tensor]]
+    best: dict[str, Tensor]
+
+
+def save_state(run: Path, state: RunState) -> None:
+    """Write the state whole.
+
+    Raises:
+        WriteError: no permission, a full disk; the epoch before is still there.
+    """
+    import safetensors.torch
+
+    tensors = {_MODEL + name: tensor for name, tensor in state.model.items()}
+    for number, values in state.optimiser.items():
+        tensors |= {f"{_OPTIMISER}{number}.{name}": tensor for name, tensor in values.items()}
+    if state.progress.best_epoch != state.progress.epochs:  # else they are the model's own
+        tensors |= {_BEST + name: tensor for name, tensor in state.best.items()}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(run / FILE, safetensors.torch.save(plain, metadata={"progress": json.dumps(asdict(state.progress))}))
+
+
+def load_state(run: Path, fingerprint: str) -> RunState | None:
+    """The state of the last finished epoch; None where there is none.
+
+    Raises:
+        UsageError: the state belongs to another run, or is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = run / FILE
+    if not path.exists():
+        return None
+    hint = "give another -o, or --overwrite to start anew"
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            if progress.fingerprint != fingerprint:
+                raise UsageError("holds a run with other data or settings", path=run, hint=hint)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as problem:
+        raise UsageError(f"the state of the last epoch cannot be read ({problem})", path=path, hint=hint) from problem
+    model = _part(tensors, _MODEL)
+    optimiser: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _part(tensors, _OPTIMISER).items():
+        number, _, key = name.partition(".")
+        optimiser.setdefault(int(number), {})[key] = tensor
+    best = model if progress.best_epoch == progress.epochs else _part(tensors, _BEST)
+    return RunState(progress, model, optimiser, best)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[int, dict[str, Tensor]]:
+    """State by parameter number; everything Adam keeps is a tensor."""
+    state: dict[int, dict[str, Tensor]] = optimiser.state_dict()["state"]
+    return state
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[int, dict[str, Tensor]]) -> None:
+    """Put the state back; learning rates are set anew at each step anyway."""
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,183 @@
+"""A training step against the same products written flat, and against a step without any reuse.
+
+python -m tests.benchmarks.training_step [--captions 128] [--per-clip 4] [--rounds 3] [--no-anew] [--threads N]
+One thread is timed by its own processor time, which a busy machine disturbs least.
+
+A step is forward, all losses, backward; the optimiser is the same for everyone and left out. The flat step runs the
+same encoder and losses, and of the decoder its matrix products and the cross entropy, all words at once, as if none had
+to wait for the one before it: no tanh energies, no softmax, no recurrence. The step "anew" repeats the encoder for each
+caption, encodes the prefix anew at each word and builds C_t; its cross entropy and the gradient of the LSTM must be
+those of evcap's step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from evcap_cli.captioner.batch import ClipBatch, Encoded
+from evcap_cli.captioner.config import CaptionerConfig
+from evcap_cli.captioner.decoder import Decoder
+from evcap_cli.captioner.losses import Targets, emotional_cross_entropy, losses
+from evcap_cli.captioner.model import Captioner, CaptionerOutput
+from evcap_cli.captioner.tokens import END, START
+from tests.benchmarks.timing import in_turn, ratio, table
+
+CONFIG = CaptionerConfig(
+    appearance_dim=512, motion_dim=2048, object_dim=1024, audio_dim=768, vocabulary=13_984, dropout=0.0
+)
+"""CLIP, 3D-ResNeXt, Faster R-CNN, HuBERT; without dropout, so that all steps compute the same."""
+
+
+def random_batch(clips: int) -> ClipBatch:
+    c = CONFIG
+
+    def rows(count: int, width: int | None) -> Tensor:
+        return torch.randn(clips, count, width or 1)
+
+    def times(count: int) -> Tensor:
+        return torch.linspace(0, 5, count).expand(clips, -1).contiguous()
+
+    def real(count: int) -> Tensor:
+        return torch.ones(clips, count, dtype=torch.bool)
+
+    return ClipBatch(
+        appearance=rows(c.moments, c.appearance_dim),
+        visual_mask=real(c.moments),
+        moment_times=times(c.moments),
+        motion=rows(c.moments, c.motion_dim),
+        objects=rows(c.objects, c.object_dim),
+        object_mask=real(c.objects),
+        audio=rows(c.audio_steps, c.audio_dim),
+        audio_mask=real(c.audio_steps),
+        audio_times=times(c.audio_steps),
+    )
+
+
+def random_targets(captions: int, per_clip: int) -> tuple[Tensor, Targets]:
+    """Captions of the full length, so that no step is cheaper by padding."""
+    c = CONFIG
+    words = torch.randint(4, c.vocabulary, (captions, c.max_words))
+    fed = torch.cat([torch.full((captions, 1), START), words], dim=1)
+    wanted = torch.cat([words, torch.full((captions, 1), END)], dim=1)
+    emotion = torch.zeros(c.vocabulary, dtype=torch.bool)
+    emotion[4 : 4 + c.words] = True
+    categories, lexical = torch.rand(captions, c.categories) < 0.05, torch.rand(captions, c.words) < 0.01
+    return fed, Targets(wanted, torch.arange(captions) // per_clip, categories, lexical, emotion)
+
+
+def flat_decoder(decoder: Decoder, encoded: Encoded, fed: Tensor, clips: Tensor) -> Tensor:
+    """The decoder's products for all steps at once; the numbers mean nothing, the sizes are right."""
+    c, (R, T) = decoder.config, fed.shape
+    memory = decoder.prepare(encoded)
+    embedded = decoder.embedding(fed)
+    phrases = decoder.phrases(decoder.word_projection(embedded))
+    inner = decoder.alignment_phrase(phrases).sum(-1, keepdim=True) + decoder.attention_phrase(phrases)
+    hidden = inner[..., :1].expand(-1, -1, c.lstm_width)
+    query = decoder.attention_state(hidden.reshape(R * T, -1)).view(R, T, -1)
+    attention = torch.bmm(query, memory.keys[clips].mT)
+    seen = torch.bmm(attention, memory.content[clips])
+    aligned = torch.bmm(memory.alignment_keys[clips], inner.mT)
+    told = torch.bmm(torch.bmm(attention, aligned), phrases)
+    gates = decoder.gates(torch.cat([embedded, seen, told, hidden], dim=-1).flatten(0, 1))
+    logits: Tensor = decoder.output(gates[:, : c.lstm_width]).view(R, T, -1)
+    return logits
+
+
+def anew_decoder(decoder: Decoder, encoded: Encoded, fed: Tensor) -> Tensor:
+    """Each word encodes its prefix anew and builds C_t of every caption."""
+    R, T = fed.shape
+    hidden = cell = torch.zeros(R, decoder.config.lstm_width)
+    logits = []
+    for t in range(1, T + 1):
+        embedded = decoder.embedding(fed[:, :t])
+        phrases = decoder.phrases(decoder.word_projection(embedded))
+        inner = decoder.alignment_visual(encoded.visual)[:, :, None] + decoder.alignment_phrase(phrases)[:, None]
+        told = torch.bmm((torch.tanh(inner) @ decoder.alignment_vector).softmax(-1), phrases)
+        seen = torch.cat([encoded.visual, encoded.emotion], dim=-1)
+        keys = decoder.attention_content(seen) + decoder.attention_phrase(told)
+        keys = torch.tanh(keys + decoder.attention_state(hidden)[:, None])
+        attention = (keys @ decoder.attention_vector).softmax(-1)[:, None]
+        found = torch.bmm(attention, torch.cat([seen, told], dim=-1))[:, 0]
+        take, keep, new, show = decoder.gates(torch.cat([embedded[:, -1], found, hidden], dim=-1)).chunk(4, -1)
+        cell = keep.sigmoid() * cell + take.sigmoid() * new.tanh()
+        hidden = show.sigmoid() * cell.tanh()
+        logits.append(decoder.output(hidden))
+    return torch.stack(logits, dim=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--captions", type=int, default=128)
+    parser.add_argument("--per-clip", type=int, default=4, help="captions of a video that share a batch")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-anew", action="store_true", help="leave out the slowest")
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    clock = time.process_time if options.threads == 1 else time.perf_counter
+    torch.manual_seed(0)
+    model = Captioner(CONFIG, torch.rand(CONFIG.categories, CONFIG.words) < 0.1).train()
+    batch = random_batch(options.captions // options.per_clip)
+    fed, targets = random_targets(options.captions, options.per_clip)
+    clips = targets.clip_index
+    repeated = ClipBatch(**{f.name: getattr(batch, f.name)[clips] for f in fields(ClipBatch)})
+    reached: dict[str, tuple[float, Tensor]] = {}
+
+    def finish(name: str, output: CaptionerOutput, wanted: Targets) -> None:
+        loss = losses(output, wanted, CONFIG.loss)
+        model.zero_grad(set_to_none=True)
+        loss.total.backward()
+        gradient = model.decoder.gates.weight.grad
+        assert gradient is not None
+        reached[name] = float(loss.cross_entropy.detach()), gradient
+
+    def evcap() -> None:
+        finish("evcap", model(batch, fed, clips), targets)
+
+    def flat() -> None:
+        encoded, auxiliary = model.encode_with_aux(batch)
+        logits = flat_decoder(model.decoder, encoded, fed, clips)
+        finish("flat", CaptionerOutput(logits, encoded, auxiliary), targets)
+
+    def anew() -> None:
+        encoded, auxiliary = model.encode_with_aux(repeated)
+        own = Targets(**{**vars(targets), "clip_index": torch.arange(len(clips)), "videos": clips})
+        finish("anew", CaptionerOutput(anew_decoder(model.decoder, encoded, fed), encoded, auxiliary), own)
+
+    with torch.no_grad():
+        ready = model.encode(batch)
+
+    def decoder_only(logits: Tensor) -> None:
+        model.zero_grad(set_to_none=True)
+        emotional_cross_entropy(logits, targets.tokens, targets.emotion_tokens, 0.2).backward()
+
+    alternatives: dict[str, Callable[[], object]] = {
+        "evcap": evcap,
+        "flat": flat,
+        "evcap, decoder": lambda: decoder_only(model.decoder.teacher_forced(model.decoder.prepare(ready), fed, clips)),
+        "flat, decoder": lambda: decoder_only(flat_decoder(model.decoder, ready, fed, clips)),
+    }
+    seconds = in_turn(alternatives, options.rounds, clock)
+    print(f"training step, {options.captions} captions of {len(batch.visual_mask)} clips, ", end="")
+    print(f"{torch.get_num_threads()} threads, fp32")
+    if not options.no_anew:
+        seconds["anew"] = in_turn({"anew": anew}, 1, clock)["anew"] * options.rounds
+    print(table(seconds))
+    print(f"evcap / flat: {ratio(seconds, 'evcap', 'flat')}, to be at most 1.5x")
+    print(f"the same without encoder: {ratio(seconds, 'evcap, decoder', 'flat, decoder')}")
+    if "anew" in seconds:
+        print(f"anew / evcap: {ratio(seconds, 'anew', 'evcap')}, goal 8x")
+        (loss, gradient), (other, expected) = reached["evcap"], reached["anew"]
+        off = float((gradient - expected).norm() / expected.norm())
+        print(f"cross entropy {loss:.6f}, anew {other:.6f}; gradients of the LSTM differ by {off:.1e}")
+
+
+if __name__ == "__main__":
+    main()

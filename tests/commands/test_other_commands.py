@@ -1,0 +1,105 @@
+"""merge, report, plugins, doctor and the help texts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from evcap_cli.app import COMMANDS
+from tests.commands.small import ROOT, evcap
+from tests.output.test_formats import a_failure, a_record
+
+Call = Callable[..., int]
+
+IMPORTS = """
+import sys
+sys.path[:0] = [{root!r}, {plugins!r}]
+from evcap_cli import app
+for command in {commands!r}:
+    assert app.run([*command, "--help"]) == 0, command
+heavy = {{"torch", "torchvision", "transformers", "av", "numpy", "jinja2", "pysubs2"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_no_help_text_loads_torch() -> None:
+    commands = [[], *([name.replace("_", "-")] for name in COMMANDS)]
+    code = IMPORTS.format(root=str(ROOT), plugins=str(ROOT / "plugins"), commands=commands)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    for command in commands[1:]:
+        assert f"Usage: evcap {command[0]}" in ran.stdout
+
+
+def test_merging_refuses_two_stories_of_one_video(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    one, two, out = (tmp_path / name for name in ("one.jsonl", "two.jsonl", "out.srt"))
+    one.write_text(a_record().to_line() + "\n")
+    two.write_text(a_record(text="something else").to_line() + "\n")
+    assert evcap("merge", one, two, "-o", out) == 2
+    assert "two.jsonl: v/a.mp4 is captioned here and, differently, in an earlier file" in capfd.readouterr().err
+    two.write_text("{}\n")
+    assert evcap("merge", one, two, "-o", out) == 2
+    assert "two.jsonl: line 1" in capfd.readouterr().err
+    two.write_text(a_failure("v/a.mp4").to_line() + "\n")
+    for order in ((one, two), (two, one)):
+        assert evcap("merge", *order, "-o", "-") == 0
+        assert capfd.readouterr().out == one.read_text()
+
+
+def test_a_report_is_one_offline_page_that_shows_text_as_text(
+    films: Path, caption: Call, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert caption(films, "-o", "out.jsonl", "--limit", "2") == 0
+    with Path("out.jsonl").open("a") as file:
+        hostile = '<script>alert(1)</script> " onload=x '
+        file.write(a_record(f"{hostile}.mp4", text=hostile).to_line() + "\n" + a_failure().to_line() + "\n")
+    capfd.readouterr()
+    assert evcap("report", "out.jsonl", "-o", "page.html") == 0
+    told = capfd.readouterr().err
+    assert "2 of 4 videos are not where the records say" in told
+    page = Path("page.html").read_text()
+    assert "http" not in page
+    assert page.count("<script>") == 1, "its own"
+    assert "&lt;script&gt;alert(1)" in page
+    assert page.count('src="data:image/jpeg;base64,') == 2
+    assert "no frame decodes; check the file" in page
+    assert evcap("report", "out.jsonl", "-o", "page.html", "--no-thumbnails") == 0
+    assert "data:image" not in Path("page.html").read_text()
+    assert evcap("report", "nowhere.jsonl") == 2
+
+
+def test_plugins_lists_what_is_installed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert evcap("plugins", "--json") == 0
+    rows = {row["name"]: row for row in json.loads(capfd.readouterr().out)}
+    for kind in ("appearance", "motion", "object", "audio"):
+        row = rows[f"lite-{kind}"]
+        assert (row["stream"], row["license"]) == (kind, "MIT")
+        assert row["dim"] > 0
+    assert {".srt", ".vtt", ".jsonl", ".tsv", ".html"} <= set(rows)
+    assert evcap("plugins") == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert any("lite-audio" in line and "audio" in line and "MIT" in line for line in lines)
+
+
+def test_doctor_tells_what_is_wrong_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("evcap_cli.commands.doctor.find_spec", lambda _: None)
+    monkeypatch.setattr("evcap_cli.captioner.checkpoint.files", lambda _: tmp_path)
+    assert evcap("doctor") == 3
+    lines = capfd.readouterr().out.splitlines()
+    found = {line[9:].partition(":")[0]: line for line in lines}
+    assert set(found) == {
+        *("evcap", "libraries", "decoder", "device", "plugins", "demo checkpoint", "cache", "METEOR", "scenes"),
+    }
+    for name in ("evcap", "libraries", "decoder", "device", "plugins", "cache"):
+        assert found[name].startswith("ok "), found[name]
+    assert found["demo checkpoint"].startswith("PROBLEM ")
+    assert found["METEOR"] == "optional METEOR: no Java, so METEOR stays empty in scores; pip install 'evcap[meteor]'"
+    assert found["scenes"].endswith("pip install 'evcap[scenes]'")

@@ -1,0 +1,33 @@
+"""Every test has a cache of its own and quiet threads: nothing here may touch the user's files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+# one thread: tests that fork a run (to kill it) would inherit a thread pool without its threads
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def _source_tree_on_path() -> None:
+    """Tests run from a checkout that was never installed, too."""
+    root = Path(__file__).parents[1]
+    if (root / "evcap_cli").is_dir():
+        for place in (root, root / "plugins"):
+            if str(place) not in sys.path:
+                sys.path.insert(0, str(place))
+
+
+_source_tree_on_path()
+
+
+@pytest.fixture(autouse=True)
+def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No user cache, no data root, no debug traces, no network."""
+    monkeypatch.setenv("EVCAP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("EVCAP_DATA", "EVCAP_PLUGINS", "EVCAP_DEBUG"):
+        monkeypatch.delenv(name, raising=False)

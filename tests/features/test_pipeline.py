@@ -1,0 +1,356 @@
+"""The feature stage on real files: the same features whatever the batch, the neighbours, the workers or the cache."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+from typing import ClassVar
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from evcap_cli.errors import BackboneError, DecodeFailed, EvcapError, OpenFailed, UsageError
+from evcap_cli.features import pipeline as pipeline_module
+from evcap_cli.features import reading
+from evcap_cli.features.cache import FeatureCache
+from evcap_cli.features.pipeline import FeaturePipeline, SegmentReady, VideoDone
+from evcap_cli.features.streaming import ByteQueue
+from tests.features.films import make_film
+from tests.features.tiny import TINY, changed, tiny_backbones
+
+FILMS = {
+    "a": {"frames": 40},
+    "b": {"frames": 13, "sound": False},
+    "c": {"frames": 75},
+    "d": {"frames": 1, "sound": False},
+}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    return [make_film(folder / f"{name}.mp4", seed=seed, **how) for seed, (name, how) in enumerate(FILMS.items())]
+
+
+def run(paths, cache=None, *, backbones=None, **options):
+    """Results by path: the features of its segments and how it ended; and the pipeline."""
+    pipeline = FeaturePipeline(backbones or tiny_backbones(), cache=cache, **options)
+    segments: dict[Path, list] = {}
+    ends: dict[Path, VideoDone] = {}
+    order = []
+    for event in pipeline.run(paths):
+        order.append((event.video, isinstance(event, VideoDone)))
+        if isinstance(event, SegmentReady):
+            segments.setdefault(event.path, []).append(event.features)
+        else:
+            ends[event.path] = event
+    assert order == sorted(order), "events come in the order of the videos, the end last"
+    return segments, ends, pipeline
+
+
+def assert_same(one, other, *, tolerance=0.0):
+    assert one.keys() == other.keys()
+    for path in one:
+        assert len(one[path]) == len(other[path])
+        for first, second in zip(one[path], other[path], strict=True):
+            assert first.duration == second.duration
+            assert first.streams.keys() == second.streams.keys()
+            for kind, stream in first.streams.items():
+                torch.testing.assert_close(stream.values, second.streams[kind].values, atol=tolerance, rtol=0)
+                assert torch.equal(stream.times, second.streams[kind].times)
+
+
+@pytest.fixture(scope="module")
+def cold(films):
+    return run(films)[0]
+
+
+def test_every_stream_has_its_rows_and_times(films, cold):
+    for path, how in zip(films, FILMS.values(), strict=True):
+        (clip,) = cold[path]
+        rows = min(how["frames"], 30)
+        assert tuple(clip.streams) == tuple(TINY)
+        assert clip.streams["appearance"].values.shape == (rows, 12)
+        assert clip.streams["motion"].values.shape == (rows, 48)
+        assert torch.equal(clip.streams["appearance"].times, clip.streams["motion"].times)
+        assert 1 <= len(clip.streams["object"].values) <= 16
+        sound = clip.streams["audio"].values
+        assert len(sound) == 0 if how.get("sound") is False else 30 < len(sound) <= 60
+        for stream in clip.streams.values():
+            assert stream.values.dtype == stream.times.dtype == torch.float32
+            assert len(stream.values) == len(stream.times)
+            assert (stream.times.diff() >= 0).all()
+            assert ((stream.times >= 0) & (stream.times <= clip.duration)).all()
+            assert not stream.values.is_inference()  # training will want gradients through what follows
+
+
+def test_features_equal_a_plain_loop_over_all_frames(films, cold):
+    backbones = tiny_backbones()
+    path = films[0]
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    (clip,) = cold[path]
+    taken = [round(time * 20) for time in clip.streams["appearance"].times.tolist()]
+    assert taken == sorted({int((i + 0.5) * 40 / 30) for i in range(30)})
+
+    def pixels(number, height, width):
+        frame = frames[min(max(number, 0), len(frames) - 1)].reformat(width, height, format="rgb24")
+        return torch.from_numpy(frame.to_ndarray()).permute(2, 0, 1).float() / 255
+
+    appearance = torch.stack([backbones["appearance"].extract(pixels(i, 8, 8)[None])[0] for i in taken])
+    torch.testing.assert_close(clip.streams["appearance"].values, appearance, atol=0.02, rtol=0)
+    motion = torch.stack(
+        [
+            backbones["motion"].extract(torch.stack([pixels(j, 4, 6) for j in range(i - 8, i + 8)], 1)[None])[0]
+            for i in taken
+        ]
+    )
+    torch.testing.assert_close(clip.streams["motion"].values, motion, atol=0.02, rtol=0)
+    # the fixed box is found in every frame: one of the two tracks a snippet is the mean over key frame and neighbours
+    key = taken[1]
+    windows = [torch.stack([pixels(j, 12, 16) for j in range(i - 1, i + 2)], 1) for i in (key - 1, key, key + 1)]
+    mean = torch.stack([window.mean((2, 3)).flatten() for window in windows]).mean(0)
+    found = clip.streams["object"].values[clip.streams["object"].times == clip.streams["appearance"].times[1]]
+    assert min((row - mean).abs().max() for row in found) < 0.02
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler("flt", "mono", 16000)
+        samples = np.concatenate([f.to_ndarray()[0] for s in container.decode(audio=0) for f in resampler.resample(s)])
+    loudness = [float(np.mean(samples[i : i + 320] ** 2)) for i in range(0, len(samples) - 319, 320)]
+    assert clip.streams["audio"].values[:, 0].mean() == pytest.approx(np.mean(loudness), rel=0.05)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 16}, {"workers": 1}, {"workers": 3}])
+def test_batch_size_and_workers_change_nothing(films, cold, options):
+    tolerance = 1e-6 if "batch_size" in options else 0.0
+    assert_same(cold, run(films, **options)[0], tolerance=tolerance)
+
+
+def test_order_and_neighbours_change_nothing(films, cold):
+    assert_same(cold, run(films[::-1], workers=1)[0])
+    for path in films:
+        assert_same({path: cold[path]}, run([path], workers=1)[0])
+
+
+def test_a_warm_cache_gives_the_same_bits_without_decoding(films, cold, tmp_path):
+    cache = FeatureCache(tmp_path)
+    first, ends, pipeline = run(films, cache)
+    assert pipeline.passes == Counter(films), "one pass a file"
+    assert_same(cold, first)
+    again, warm_ends, pipeline = run(films, cache)
+    assert not pipeline.passes
+    assert_same(cold, again)
+    for path in films:
+        assert warm_ends[path].from_cache
+        assert not ends[path].from_cache
+        for name in ("digest", "info", "warnings", "skipped_packets", "error"):
+            assert getattr(warm_ends[path], name) == getattr(ends[path], name)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
+def test_damaged_entries_are_computed_again(films, cold, tmp_path, damage):
+    cache = FeatureCache(tmp_path)
+    run(films[:2], cache)
+    for number, path in enumerate(sorted(cache.entries())):
+        data = bytearray(path.read_bytes())
+        if damage == "delete" and number % 2:
+            path.unlink()
+        elif damage == "truncate":
+            path.write_bytes(data[: len(data) // 2])
+        else:
+            data[len(data) * 3 // 4] ^= 8
+            path.write_bytes(data)
+    assert_same({path: cold[path] for path in films[:2]}, run(films[:2], cache)[0])
+    assert cache.verify().removed == 0
+    assert not run(films[:2], cache)[2].passes
+
+
+def test_only_missing_streams_are_computed_and_equal_those_of_a_full_run(films, cold, tmp_path):
+    cache = FeatureCache(tmp_path)
+    run(films, cache, backbones=tiny_backbones("appearance"))
+    backbones = tiny_backbones()
+    backbones["appearance"].extract = lambda batch: pytest.fail("was cached")
+    assert_same(cold, run(films, cache, backbones=backbones)[0])
+
+
+def test_another_version_of_a_backbone_takes_nothing_of_the_old_one(films, tmp_path):
+    cache = FeatureCache(tmp_path)
+    run(films[:1], cache)
+    newer = tiny_backbones() | {"motion": changed("motion", version="2")}
+    newer["motion"].extract = lambda batch: torch.full((len(batch), 48), 7.0)
+    (clip,) = run(films[:1], cache, backbones=newer)[0][films[0]]
+    assert (clip.streams["motion"].values == 7).all()
+
+
+def test_a_renamed_copy_of_a_file_is_known(films, cold, tmp_path):
+    cache = FeatureCache(tmp_path / "cache")
+    run(films[:1], cache)
+    copy = tmp_path / "other name.mkv"
+    copy.write_bytes(films[0].read_bytes())
+    found, _, pipeline = run([copy], cache)
+    assert not pipeline.passes
+    assert_same({copy: cold[films[0]]}, found)
+
+
+def test_bad_files_have_typed_errors_and_leave_the_others_alone(films, cold, tmp_path):
+    text, empty = tmp_path / "text.mp4", tmp_path / "empty.mp4"
+    text.write_text("not a video")
+    empty.touch()
+    paths = [text, films[0], tmp_path / "missing.mp4", films[1], empty, films[2], films[3]]
+    found, ends, _ = run(paths)
+    assert_same(cold, found)
+    for path in (text, empty, tmp_path / "missing.mp4"):
+        assert isinstance(ends[path].error, OpenFailed)
+        assert str(path) in str(ends[path].error)
+    assert all(ends[path].error is None for path in films)
+    assert ends[text].digest
+    assert ends[films[0]].info.has_audio
+
+
+def test_a_backbone_that_fails_on_one_video_fails_that_video_only(films, cold):
+    backbones = tiny_backbones()
+    plain = backbones["motion"].extract
+    victim = cold[films[2]][0].streams["motion"].values[0]
+
+    def picky(batch):
+        values = plain(batch)
+        if (values - victim).abs().amax(1).min() < 1e-6:
+            raise RuntimeError("does not like this one")
+        return values
+
+    backbones["motion"].extract = picky
+    found, ends, _ = run(films, backbones=backbones)
+    found.pop(films[2], None)
+    assert isinstance(ends[films[2]].error, BackboneError)
+    assert ends[films[2]].error.path == str(films[2])
+    assert_same({path: cold[path] for path in films if path != films[2]}, found)
+
+
+def test_a_failure_is_not_cached(films, tmp_path):
+    cache = FeatureCache(tmp_path)
+    backbones = tiny_backbones()
+    backbones["object"].extract = lambda batch: 1 // 0
+    assert run(films[:1], cache, backbones=backbones)[1][films[0]].error is not None
+    assert run(films[:1], cache)[1][films[0]].error is None
+
+
+def test_segments_are_clips_of_their_own(films, tmp_path):
+    cache = FeatureCache(tmp_path)
+    found, _, pipeline = run(films[2:3], cache, segmentation="fixed:1.5")
+    clips = found[films[2]]
+    assert [clip.duration for clip in clips][:2] == [1.5, 1.5]
+    assert pipeline.passes[films[2]] == 1
+    assert all(clip.streams["audio"].times.max() < clip.duration for clip in clips[:2])
+    assert all(len(clip.streams["appearance"].values) >= 1 for clip in clips)
+    assert_same(found, run(films[2:3], cache, segmentation="fixed:1.5")[0])
+
+
+def test_long_videos_further_back_wait_for_their_turn(films, monkeypatch):
+    monkeypatch.setattr(reading, "WAITING_SEGMENTS", 2)
+    paths = films * 3
+    several = [path for path in paths if path != films[3]]
+    expected = run(several, segmentation="fixed:0.25", workers=1)[0]
+    for workers in (2, 3):
+        assert_same(expected, run(several, segmentation="fixed:0.25", workers=workers)[0])
+
+
+def test_a_tiny_queue_slows_down_but_changes_nothing(films, cold, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "ByteQueue", lambda: ByteQueue(limit=1))
+    assert_same(cold, run(films)[0])
+
+
+class Lossy(pipeline_module.Decoder):
+    """A decoder that loses some frames, as damaged files do."""
+
+    lost: ClassVar[set[int]] = set()
+
+    def decode(self, plan):
+        for item in super().decode(plan):
+            if not (isinstance(item, reading.DecodedFrame) and item.ordinal in self.lost):
+                yield item
+
+
+def test_moments_whose_frame_is_lost_are_left_out_of_appearance_and_motion(films, cold, monkeypatch):
+    (whole,) = cold[films[0]]
+    taken = [round(time * 20) for time in whole.streams["appearance"].times.tolist()]
+    monkeypatch.setattr(Lossy, "lost", {taken[3], taken[4], taken[20] + 1})
+    monkeypatch.setattr(pipeline_module, "Decoder", Lossy)
+    (clip,) = run(films[:1])[0][films[0]]
+    kept = [i for i, number in enumerate(taken) if number not in Lossy.lost]
+    for kind in ("appearance", "motion"):
+        assert torch.equal(clip.streams[kind].times, whole.streams[kind].times[kept])
+    assert torch.equal(clip.streams["appearance"].values, whole.streams["appearance"].values[kept])
+
+
+def test_a_segment_without_a_picture_is_left_out_and_a_video_without_any_fails(films, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "Decoder", Lossy)
+    monkeypatch.setattr(Lossy, "lost", set(range(20)))
+    found, ends, _ = run(films[:1], segmentation="fixed:1")
+    assert len(found[films[0]]) == len(run(films[:1], segmentation="fixed:1")[0][films[0]]) >= 1
+    assert any("0.00 s to 1.00 s" in text for text in ends[films[0]].warnings)
+    monkeypatch.setattr(Lossy, "lost", set(range(1000)))
+    found, ends, _ = run(films[:1])
+    assert not found
+    assert isinstance(ends[films[0]].error, DecodeFailed)
+
+
+def test_a_mistake_in_a_reader_ends_the_run_instead_of_hanging_it(films, monkeypatch):
+    monkeypatch.setattr(reading, "segments_of", lambda *given: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        run(films)
+
+
+def test_leaving_early_leaves_nothing_running(films):
+    before = threading.active_count()
+    events = FeaturePipeline(tiny_backbones(), cache=None).run(films * 4)
+    next(events)
+    events.close()
+    assert threading.active_count() == before
+    assert not multiprocessing.active_children()
+
+
+def test_without_a_writable_cache_the_run_goes_on(films, cold, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert_same(cold, run(films, FeatureCache(tmp_path / "file"))[0])
+    assert capsys.readouterr().err.count("cannot be cached") == 1
+
+
+def test_two_runs_at_once_share_a_cache(films, cold, tmp_path):
+    cache = FeatureCache(tmp_path)
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(run(films, cache)[0])) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 2
+    for result in results:
+        assert_same(cold, result)
+    assert cache.verify().removed == 0
+
+
+def test_no_videos_give_no_events():
+    assert run([])[0] == {}
+
+
+def test_unknown_ways_to_cut_and_sample_are_found_at_once():
+    for options in ({"segmentation": "halves"}, {"segmentation": "fixed:0"}, {"sampling": "dice"}):
+        with pytest.raises(UsageError):
+            FeaturePipeline(tiny_backbones(), cache=None, **options)
+
+
+def test_fractions_of_the_media_info_survive_the_cache(films, tmp_path):
+    cache = FeatureCache(tmp_path)
+    run(films[:1], cache)
+    info = run(films[:1], cache)[1][films[0]].info
+    assert isinstance(info.duration, Fraction)
+    assert info.fps == 20
+
+
+def test_errors_are_evcaps_own(films, tmp_path):
+    ends = run([tmp_path])[1]
+    assert isinstance(ends[tmp_path].error, EvcapError)

@@ -1,0 +1,312 @@
+"""The decoding process: crashes, hangs, kills and impatient readers leave a typed error and nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evcap_cli.errors import DecoderCrashed, DecodeTimeout, OutOfMemory
+from evcap_cli.media.decoder import DecodedFrame, DecodePlan, Decoder, DecodeReport, FrameRequest
+from evcap_cli.media.frames import Geometry
+from tests.media.clips import make_clip, number_in
+from tests.media.reading import run
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("clip") / "c.mp4", seconds=8, audio=False)
+
+
+@pytest.fixture
+def decoder() -> Iterator[Decoder]:
+    with Decoder(timeout=30, slots=3) as one:
+        yield one
+
+
+def every_frame(decoder: Decoder) -> DecodePlan:
+    assert decoder.timeline is not None
+    return DecodePlan({"all": FrameRequest(Geometry(size=(120, 160)), range(len(decoder.timeline.times)))})
+
+
+def gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"
+
+
+def wait_until_gone(pid: int, seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while not gone(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    return gone(pid)
+
+
+def test_a_kill_while_decoding_is_that_files_crash(decoder: Decoder, clip: Path) -> None:
+    decoder.open(clip)
+    assert decoder.pid is not None
+    frames = decoder.decode(every_frame(decoder))
+    for _ in range(20):
+        next(frames)
+    os.kill(decoder.pid, signal.SIGKILL)
+    with pytest.raises(DecoderCrashed, match="SIGKILL") as caught:
+        list(frames)
+    assert caught.value.path == str(clip)
+    decoder.open(clip)
+    assert len(run(decoder).frames) == 200
+
+
+def test_a_segfault_is_told_by_its_name(decoder: Decoder, clip: Path) -> None:
+    decoder.open(clip)
+    assert decoder.pid is not None
+    os.kill(decoder.pid, signal.SIGSEGV)
+    with pytest.raises(DecoderCrashed, match="SIGSEGV"):
+        list(decoder.decode(every_frame(decoder)))
+    with pytest.raises(RuntimeError, match="open a file first"):
+        decoder.decode(DecodePlan({}))
+    decoder.open(clip)
+
+
+def test_a_child_that_died_between_two_files_is_replaced(decoder: Decoder, clip: Path) -> None:
+    decoder.open(clip)
+    first = decoder.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    assert wait_until_gone(first)
+    decoder.open(clip)
+    assert decoder.pid != first
+    assert len(run(decoder, [5]).frames) == 1
+
+
+def test_a_file_that_never_answers_times_out(tmp_path: Path, clip: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with Decoder(timeout=30) as decoder:
+        decoder.open(clip)
+        decoder.timeout = 0.5
+        child = decoder.pid
+        assert child is not None
+        started = time.monotonic()
+        with pytest.raises(DecodeTimeout, match=r"no progress for 0\.5 seconds"):
+            decoder.open(tmp_path / "pipe.mp4")
+        assert time.monotonic() - started < 10
+        assert wait_until_gone(child)
+        decoder.timeout = 30
+        decoder.open(clip)
+        assert len(run(decoder, [7]).frames) == 1
+
+
+def test_a_hang_while_decoding_times_out(clip: Path) -> None:
+    with Decoder(timeout=30, slots=2) as decoder:
+        decoder.open(clip)
+        child = decoder.pid
+        assert child is not None
+        frames = decoder.decode(every_frame(decoder))
+        for _ in range(10):
+            next(frames)
+        os.kill(child, signal.SIGSTOP)
+        decoder.timeout = 0.5
+        with pytest.raises(DecodeTimeout):
+            list(frames)
+        assert wait_until_gone(child)
+
+
+def test_a_slow_reader_is_not_a_hang(clip: Path) -> None:
+    with Decoder(timeout=30, slots=2) as decoder:
+        decoder.open(clip)
+        frames = decoder.decode(every_frame(decoder))
+        next(frames)
+        decoder.timeout = 1.0
+        time.sleep(1.5)
+        assert sum(isinstance(item, DecodedFrame) for item in frames) == 199
+
+
+def test_pixels_hold_until_the_next_step_with_few_slots(decoder: Decoder, clip: Path) -> None:
+    decoder.open(clip)
+    seen = 0
+    for item in decoder.decode(every_frame(decoder)):
+        if isinstance(item, DecodedFrame):
+            before = item.pixels.copy()
+            if seen % 50 == 0:
+                time.sleep(0.05)
+            assert number_in(item.pixels) == item.ordinal == seen
+            np.testing.assert_array_equal(before, item.pixels)
+            seen += 1
+        else:
+            assert item == DecodeReport()
+    assert seen == 200
+
+
+@pytest.mark.parametrize("after", [1, 2, 30])
+def test_a_pass_that_is_left_early_does_not_disturb_the_next(decoder: Decoder, clip: Path, after: int) -> None:
+    decoder.open(clip)
+    child = decoder.pid
+    for _ in range(3):
+        frames = decoder.decode(every_frame(decoder))
+        for _ in range(after):
+            next(frames)
+        frames.close()  # type: ignore[attr-defined]
+    assert decoder.pid == child
+    heard = run(decoder)
+    assert [number_in(pixels) for pixels in heard.frames.values()] == list(range(200))
+
+
+def test_a_pass_that_was_never_begun_is_none(decoder: Decoder, clip: Path) -> None:
+    decoder.open(clip)
+    decoder.decode(every_frame(decoder))
+    assert decoder.passes == 0
+    assert len(run(decoder).frames) == 200
+
+
+def test_frames_the_video_does_not_have_are_refused(decoder: Decoder, clip: Path) -> None:
+    decoder.open(clip)
+    with pytest.raises(ValueError, match="frame 200 of a video of 200 frames"):
+        run(decoder, [0, 200])
+    assert len(run(decoder, [199]).frames) == 1
+
+
+def test_the_child_leaves_ctrl_c_to_its_parent(decoder: Decoder, clip: Path) -> None:
+    decoder.open(clip)
+    assert decoder.pid is not None
+    os.kill(decoder.pid, signal.SIGINT)
+    assert len(run(decoder).frames) == 200
+
+
+def test_a_decoder_outlives_the_thread_that_started_it(decoder: Decoder, clip: Path) -> None:
+    thread = threading.Thread(target=decoder.open, args=(clip,))
+    thread.start()
+    thread.join()
+    time.sleep(0.7)
+    assert len(run(decoder).frames) == 200
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_closing_from_another_thread_ends_a_wait(used: bool, tmp_path: Path, clip: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    decoder = Decoder(timeout=60)
+    if used:
+        decoder.open(clip)
+    closer = threading.Timer(1.0, decoder.close)
+    closer.start()
+    started = time.monotonic()
+    with pytest.raises(DecoderCrashed):
+        decoder.open(tmp_path / "pipe.mp4")
+    assert time.monotonic() - started < 20
+    closer.join()
+    assert decoder.pid is None
+
+
+def test_the_child_is_light(decoder: Decoder, clip: Path) -> None:
+    decoder.open(clip)
+    maps = Path(f"/proc/{decoder.pid}/maps").read_text()
+    assert "libavcodec" in maps
+    assert "torch" not in maps
+    assert "cv2" not in maps
+
+
+def test_nothing_is_left_open(clip: Path) -> None:
+    def descriptors() -> int:
+        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+    with Decoder() as warm:
+        warm.open(clip)
+    before = descriptors()
+    for _ in range(3):
+        with Decoder() as decoder:
+            decoder.open(clip)
+            run(decoder, [1])
+            child = decoder.pid
+        assert child is not None
+        assert wait_until_gone(child)
+    assert descriptors() <= before
+
+
+def test_no_room_for_frames_is_lack_of_memory(decoder: Decoder, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    decoder.open(clip)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OutOfMemory, match="No space left on device"):
+        run(decoder, [1])
+    monkeypatch.undo()
+    assert len(run(decoder, [1]).frames) == 1
+
+
+ORPHAN = """
+import sys, time
+from pathlib import Path
+from evcap_cli.media.decoder import DecodePlan, Decoder, FrameRequest
+from evcap_cli.media.frames import Geometry
+decoder = Decoder(timeout=100)
+if sys.argv[2] != "pipe":
+    decoder.open(sys.argv[1])
+    frames = decoder.decode(DecodePlan({"all": FrameRequest(Geometry(size=(480, 640)), range(100))}))
+    next(frames)
+    print(decoder.pid, flush=True)
+    time.sleep(100)
+import threading
+threading.Thread(target=decoder.open, args=(sys.argv[1],), daemon=True).start()
+while decoder.pid is None:
+    time.sleep(0.01)
+time.sleep(1)
+print(decoder.pid, flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize("where", ["frames", "pipe"])
+def test_a_killed_parent_leaves_no_process_and_no_memory(where: str, clip: Path, tmp_path: Path) -> None:
+    path = clip
+    if where == "pipe":
+        path = tmp_path / "pipe.mp4"
+        os.mkfifo(path)
+    before = set(SHARED_MEMORY.iterdir())
+    script = tmp_path / "orphan.py"
+    script.write_text(ORPHAN)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(path), where],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert not gone(child)
+        parent.kill()
+    assert wait_until_gone(child)
+    # other programs of this machine may use it meanwhile: ours would be a temporary file
+    assert not [path for path in set(SHARED_MEMORY.iterdir()) - before if path.name.startswith("tmp")]
+
+
+def test_a_module_beside_the_videos_is_not_run(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    trap = "from pathlib import Path\nPath(__file__).with_suffix('.sprung').touch()\nraise SystemExit\n"
+    for name in ("av", "numpy", "mmap", "evcap_cli"):
+        (tmp_path / "videos" / f"{name}.py").write_text(trap)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom evcap_cli.media.decoder import Decoder\n"
+        "with Decoder() as decoder:\n    print(len(decoder.open(sys.argv[1]).times))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), str(clip)],
+        cwd=tmp_path / "videos",
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert done.stdout.strip() == "200"
+    assert not list((tmp_path / "videos").glob("*.sprung"))

@@ -1,0 +1,137 @@
+"""Plugins come in one at a time; a broken one costs nothing but itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evcap_cli import plugins
+from evcap_cli.errors import PluginError
+
+GOOD = """
+from evcap_cli import Backbone, BackboneSpec, FrameInput, hookimpl
+
+class Grid(Backbone):
+    spec = BackboneSpec(name="{name}", kind="appearance", dim=64, version="1", input=FrameInput(size=(8, 8)))
+    def load(self, weights, device, dtype): ...
+    def extract(self, batch):
+        return batch.mean(1).flatten(1)
+
+@hookimpl
+def register_backbones(register):
+    register(Grid)
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder on the path that looks like installed distributions."""
+    return tmp_path
+
+
+def install(site: Path, distribution: str, module: str, source: str) -> None:
+    (site / f"{module}.py").write_text(source)
+    info = site / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[evcap]\n{module.replace('_', '-')} = {module}\n")
+
+
+def ask(site: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    root = Path(plugins.__file__).parents[1]
+    path = os.pathsep.join([str(site), str(root), str(root / "plugins")])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+    )
+
+
+NAMES = "from evcap_cli import plugins; print(*sorted(plugins.registry().backbones))"
+
+
+def test_a_strangers_backbone_comes_in_by_its_entry_point(site: Path) -> None:
+    install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
+    answer = ask(site, NAMES)
+    assert "grid" in answer.stdout.split()
+    assert "lite-appearance" in answer.stdout.split()
+    assert answer.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import nowhere",
+        "raise SystemExit(3)",
+        "from evcap_cli import hookimpl\n@hookimpl\ndef register_backbones(register):\n    raise ValueError('oops')",
+        "from evcap_cli import hookimpl\n@hookimpl\ndef register_everything(register): ...",
+        "from evcap_cli import hookimpl\n@hookimpl\ndef register_backbones(wrong_argument): ...",
+        "def broken(:",
+    ],
+)
+def test_a_broken_plugin_is_named_and_skipped(site: Path, source: str) -> None:
+    install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
+    install(site, "evcap-broken", "evcap_broken", source)
+    answer = ask(site, NAMES)
+    assert answer.returncode == 0
+    assert "grid" in answer.stdout.split()
+    assert len(answer.stderr.splitlines()) == 1
+    assert "evcap-broken" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_half_registered_plugin_leaves_nothing_behind(site: Path) -> None:
+    install(site, "evcap-half", "evcap_half", GOOD.format(name="half") + "    raise RuntimeError('too late')\n")
+    answer = ask(site, NAMES)
+    assert "half" not in answer.stdout.split()
+    assert "too late" in answer.stderr
+
+
+def test_two_plugins_of_one_name_are_both_named(site: Path) -> None:
+    install(site, "evcap-one", "evcap_one", GOOD.format(name="grid"))
+    install(site, "evcap-two", "evcap_two", GOOD.format(name="grid"))
+    answer = ask(site, "from evcap_cli import plugins; plugins.backbone_class('grid')")
+    assert answer.returncode != 0
+    last = answer.stderr.splitlines()[-1]
+    assert "evcap-one" in last
+    assert "evcap-two" in last
+    chosen = ask(site, "from evcap_cli import plugins; plugins.backbone_class('grid')", EVCAP_PLUGINS="evcap-two")
+    assert chosen.returncode == 0
+
+
+def test_only_named_plugins_are_loaded_when_asked(site: Path) -> None:
+    install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
+    assert "grid" not in ask(site, NAMES, EVCAP_PLUGINS="").stdout.split()
+    assert "lite-appearance" in ask(site, NAMES, EVCAP_PLUGINS="").stdout.split()
+    answer = ask(site, NAMES, EVCAP_PLUGINS="evcap-grid,evcap-typo")
+    assert "grid" in answer.stdout.split()
+    assert "evcap-typo" in answer.stderr
+
+
+def test_registering_imports_no_torch(site: Path) -> None:
+    code = "import sys; from evcap_cli import plugins; plugins.registry(); "
+    code += "print('torch' in sys.modules, 'av' in sys.modules)"
+    assert ask(site, code).stdout.split() == ["False", "False"]
+
+
+def test_a_missing_backbone_says_what_is_installed() -> None:
+    with pytest.raises(PluginError) as caught:
+        plugins.backbone_class("dinov9")
+    assert "lite-appearance" in str(caught.value)
+    assert "pip install" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_the_contract_is_importable_from_one_place() -> None:
+    import evcap_cli
+
+    for name in evcap_cli.__all__:
+        assert getattr(evcap_cli, name) is not None
+    with pytest.raises(AttributeError):
+        evcap_cli.nothing  # noqa: B018

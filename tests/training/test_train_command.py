@@ -1,0 +1,140 @@
+"""``evcap train`` from films on disk to a checkpoint, with the tiny backbones of the feature tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from evcap_cli import plugins
+from evcap_cli.captioner.checkpoint import Checkpoint
+from evcap_cli.commands import score, train
+from evcap_cli.errors import UsageError
+from evcap_cli.scoring.java import JavaError
+from evcap_cli.training.config import load_recipe
+from tests.features.films import make_film
+from tests.features.tiny import TINY
+from tests.training import toy
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch) -> Call:
+    known = {made.spec.name: made for made in TINY.values()}
+    monkeypatch.setattr(plugins, "backbone_class", known.__getitem__)
+    app = typer.Typer()
+    train.register(app)
+    score.register(app)
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six videos to train on (one has no file, one is no video), two to test on."""
+    root = tmp_path_factory.mktemp("root")
+    captions = toy.captions(8)
+    (root / "videos" / "clips").mkdir(parents=True)
+    for split, videos in (("trainval", list(captions)[:6]), ("test", list(captions)[6:])):
+        folder = root / "data" / "EmVidCap-L"
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [f"{video}\t{text}" for video in videos for text in captions[video]]
+        (folder / f"EmVideo_{split}_captions.csv").write_text("\n".join(["VideoID\tEmCaptions", *rows]) + "\n")
+    for number in range(8):
+        if number != 3:
+            make_film(root / "videos" / "clips" / f"{number}.mp4", frames=12, sound=number != 5, seed=number)
+    (root / "videos" / "clips" / "2.mp4").write_text("not a video")
+    words = root / "EmotionEval" / "sentiment-words-E"
+    words.mkdir(parents=True)
+    for category, entries in toy.LEXICON.table.items():
+        (words / f"{category}.txt").write_text("\n".join(entries))
+    recipe = toy.recipe(epochs=2)
+    (root / "tiny.toml").write_text(recipe.to_toml())
+    return root
+
+
+def arguments(root: Path, run: Path, *more: object) -> list[Any]:
+    kinds = [part for kind, made in TINY.items() for part in (f"--{kind}", made.spec.name)]
+    common = ["--data", root, "--recipe", root / "tiny.toml", "--device", "cpu", "--workers", 1]
+    return ["train", *kinds, *common, "-o", run, *more]
+
+
+def no_java() -> str:
+    raise JavaError("METEOR would take ten seconds")
+
+
+def test_from_films_to_a_checkpoint_with_test_scores(
+    call: Call, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evcap_cli.scoring.java.find_java", no_java)
+    run = tmp_path / "run"
+    result = call(*arguments(root, run))
+    assert result.exit_code == 0
+    said = result.stderr
+    assert "1 videos were not found and are left out: vid3" in said
+    assert "2.mp4" in said
+    checkpoint = Checkpoint.from_pretrained(run)
+    assert {kind: record["name"] for kind, record in checkpoint.backbones.items()} == {
+        kind: made.spec.name for kind, made in TINY.items()
+    }
+    assert checkpoint.training["epochs"] == 2
+    tested = json.loads((run / "test.json").read_text())
+    assert tested["videos"] == 2
+    assert "| metric | held-out videos | test split (2 videos) |" in (run / "README.md").read_text()
+    scored = call("score", run / "test.jsonl", "--data", root, "--json", "--no-meteor")
+    metrics = json.loads(scored.stdout)["metrics"]
+    assert metrics == tested["metrics"]
+
+
+def test_the_same_command_again_goes_on_and_overwrite_starts_anew(call: Call, root: Path, tmp_path: Path) -> None:
+    assert call(*arguments(root, tmp_path, "--no-test", "--epochs", 1)).exit_code == 0
+    before = Checkpoint.from_pretrained(tmp_path).digest
+    again = call(*arguments(root, tmp_path, "--no-test", "--epochs", 1))
+    assert "going on after epoch 1 of 1" in again.stderr
+    assert (Checkpoint.from_pretrained(tmp_path).model.state_dict().keys()) != set()
+    assert Checkpoint.from_pretrained(tmp_path).digest == before
+    with pytest.raises(UsageError, match="other data or settings"):
+        call(*arguments(root, tmp_path, "--no-test", "--seed", 9))
+    assert call(*arguments(root, tmp_path, "--no-test", "--seed", 9, "--epochs", 1, "--overwrite")).exit_code == 0
+
+
+def test_print_config_prints_a_recipe_that_reads_back(call: Call, tmp_path: Path) -> None:
+    printed = call("train", "--recipe", "demo", "--epochs", 3, "--without", "audio-visual", "--print-config")
+    path = tmp_path / "printed.toml"
+    path.write_text(printed.stdout)
+    recipe = load_recipe(str(path))
+    assert recipe.train.epochs == 3
+    assert recipe.model["audio_visual"] is False
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--backbone", "lite"], "no data set"),
+        (["--data", "nowhere"], "no backbone"),
+        (["--backbone", "lite", "--data", "nowhere"], "no such data root"),
+        (["--backbone", "lyte", "--data", "nowhere"], "lyte"),
+        (["--without", "legs"], "legs"),
+        (["--model", "gpt"], "gpt"),
+        (["--recipe", "none.toml"], "cannot read this recipe"),
+        (["--backbone", "lite", "--data", "nowhere", "--subset", "M"], "--subset"),
+        (["--select", "luck"], "select must be one of"),
+    ],
+)
+def test_wrong_calls_are_found_before_any_work(call: Call, given: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        call("train", *given)
+
+
+def test_a_folder_without_the_videos_is_named(call: Call, root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="none of the videos"):
+        call(*arguments(root, tmp_path / "run", "--videos", tmp_path))

@@ -1,0 +1,68 @@
+"""A data set of random features in memory that a tiny captioner learns in seconds."""
+
+from __future__ import annotations
+
+import torch
+
+from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.features.streams import ClipFeatures, StreamFeatures
+from evcap_cli.training.config import Recipe, TrainConfig
+from evcap_cli.training.sources import MappingSource
+
+LEXICON = Lexicon({"joy": ["joy", "happy"], "sadness": ["sadness", "sad"]}, name="toy")
+SUBJECTS = ("man", "dog", "girl")
+MOODS = ("happy", "sad")
+MODEL = {
+    "width": 16,
+    "word_width": 16,
+    "feed_forward": 16,
+    "lstm_width": 24,
+    "attention_width": 16,
+    "alignment_width": 16,
+    "moments": 6,
+    "objects": 3,
+    "audio_steps": 5,
+    "dropout": 0.1,
+    "emotion_layers": 1,
+    "dual_layers": 1,
+}
+
+
+def captions(videos: int = 18) -> dict[str, list[str]]:
+    """Two captions a video; its number tells subject and mood."""
+    found = {}
+    for number in range(videos):
+        subject, mood = SUBJECTS[number % 3], MOODS[number // 3 % 2]
+        found[f"vid{number}"] = [f"A {mood} {subject} walks.", f"the {subject} is {mood}"]
+    return found
+
+
+def features(number: int) -> ClipFeatures:
+    """Appearance and objects show the subject, audio tells the mood; some clips are silent, some without an object."""
+    draw = torch.Generator().manual_seed(number)
+
+    def rows(count: int, width: int, signal: int) -> StreamFeatures:
+        values = 0.3 * torch.randn(count, width, generator=draw)
+        values[:, signal] += 2.0
+        return StreamFeatures(values, torch.linspace(0, 4, count) if count else torch.zeros(0))
+
+    subject, mood = number % 3, number // 3 % 2
+    moments = 4 + number % 3
+    return ClipFeatures(
+        {
+            "appearance": rows(moments, 8, subject),
+            "motion": rows(moments, 6, 5),
+            "object": rows(0 if number % 7 == 6 else 2, 7, subject),
+            "audio": rows(0 if number % 5 == 4 else 5, 5, mood),
+        },
+        duration=4.0,
+    )
+
+
+def source(videos: int = 18) -> MappingSource:
+    return MappingSource({f"vid{number}": features(number) for number in range(videos)})
+
+
+def recipe(**train: object) -> Recipe:
+    given = {"epochs": 3, "batch_size": 8, "captions_per_clip": 2, "learning_rate": 5e-3, "val_share": 0.2, "seed": 1}
+    return Recipe(TrainConfig(**{**given, **train}), dict(MODEL), name="toy")  # type: ignore[arg-type]
