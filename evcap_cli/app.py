@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -97,4 +98,7 @@ def _wrong_usage(problem: Any) -> UsageError:
 
 def main() -> None:
     """Entry point of the ``evcap`` command."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # the work is done and told: a late Ctrl-C must not turn the interpreter's clean-up into a traceback
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)

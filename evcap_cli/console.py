@@ -7,11 +7,14 @@ Progress is a rich bar on a terminal and a plain line now and then elsewhere, so
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EvcapError, WriteError
 
@@ -115,7 +118,7 @@ class Bar(Protocol):
 
 class _Silent:
     def advance(self, n: int = 1, note: str = "") -> None:
-        pass
+        check_interrupted()
 
     def describe(self, label: str) -> None:
         pass
@@ -131,6 +134,7 @@ class _Plain:
         self.printed = False
 
     def advance(self, n: int = 1, note: str = "") -> None:
+        check_interrupted()
         self.done += n
         self.note = note or self.note
         if time.monotonic() - self.last >= PLAIN_INTERVAL_SECONDS:
@@ -156,6 +160,7 @@ class _Rich:
         self.progress, self.task = progress, task
 
     def advance(self, n: int = 1, note: str = "") -> None:
+        check_interrupted()
         self.progress.update(self.task, advance=n, note=_printable(note))
 
     def describe(self, label: str) -> None:
@@ -196,12 +201,70 @@ def progress(total: int | None, label: str, unit: str = "videos") -> Iterator[Ba
         yield _Rich(bars, bars.add_task(label, total=total, note=""))
 
 
+class _Interrupt:
+    """Remembers that Ctrl-C was pressed: the exception it raises can get lost.
+
+    Python raises ``KeyboardInterrupt`` wherever the program happens to be. In a destructor it is dropped, and within
+    an import, a callback or a half-started thread it can come out as another exception.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002  a signal handler's arguments
+        self.asked = True
+        raise KeyboardInterrupt
+
+
+_interrupt = _Interrupt()
+
+
+def check_interrupted() -> None:
+    """Raise the ``KeyboardInterrupt`` of a Ctrl-C that was dropped on its way; every ``Bar.advance`` does.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed since the command began.
+    """
+    if _interrupt.asked:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _heeding_interrupts() -> Iterator[None]:
+    """Let ``_interrupt`` hear Ctrl-C, unless the caller has a handler of its own or is not the main thread."""
+    _interrupt.asked = False
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield
+        return
+    hook = sys.unraisablehook
+
+    def quiet(lost: Any) -> None:
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
+            hook(lost)
+
+    signal.signal(signal.SIGINT, _interrupt)
+    sys.unraisablehook = quiet
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def run(main: Callable[[], object]) -> int:
     """Call ``main`` and return the exit code; errors become one line on stderr.
 
     An ``EvcapError`` gives its own exit code, Ctrl-C 130, a full disk or a closed pipe a write error, anything else 1
     with a line that says how to see more.
     """
+    with _heeding_interrupts():
+        return _guarded(main)
+
+
+def _guarded(main: Callable[[], object]) -> int:
     try:
         main()
     except EvcapError as problem:
@@ -229,6 +292,9 @@ def run(main: Callable[[], object]) -> int:
     except Exception as problem:
         if debug():
             raise
+        if _interrupt.asked:
+            notice("interrupted")
+            return EXIT_INTERRUPTED
         error(f"unexpected {type(problem).__name__}: {problem}; run again with EVCAP_DEBUG=1 and report the traceback")
         return EXIT_NOTHING_DONE
     return 0

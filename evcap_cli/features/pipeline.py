@@ -183,9 +183,10 @@ class _Run:
         for _ in self.threads:
             self.tasks.put(None)
         deadline = time.monotonic() + IDLE_JOIN_SECONDS
-        for thread in self.threads:
+        # Ctrl-C may have come between a decoder, its thread and the thread's start: all three can be missing
+        for thread in filter(threading.Thread.is_alive, self.threads):
             thread.join(max(deadline - time.monotonic(), 0.0))
-        for thread, decoder in zip(self.threads, self.decoders, strict=True):
+        for thread, decoder in zip(self.threads, self.decoders, strict=False):
             if thread.is_alive():
                 decoder.close()  # wakes a thread that waits for its child
                 thread.join(JOIN_SECONDS)

@@ -1,0 +1,71 @@
+"""Ctrl-C ends a run with one line and 130, also where Python loses or disguises its exception."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from evcap_cli import console
+from evcap_cli.errors import UsageError
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+class Interrupted:
+    def __del__(self) -> None:
+        interrupt()
+
+
+def lost_in_a_destructor() -> None:
+    Interrupted()
+    with console.progress(3, "working") as bar:
+        bar.advance()
+    raise AssertionError("the run went on")
+
+
+def lost_in_a_destructor_of_a_quiet_run() -> None:
+    console.set_verbosity(quiet=True)
+    lost_in_a_destructor()
+
+
+def disguised() -> None:
+    try:
+        interrupt()
+    except KeyboardInterrupt:
+        raise RuntimeError("cannot join thread before it is started") from None
+
+
+@pytest.mark.parametrize(
+    "main", [interrupt, lost_in_a_destructor, lost_in_a_destructor_of_a_quiet_run, disguised], ids=lambda f: f.__name__
+)
+def test_ctrl_c_is_never_lost(main, capfd: pytest.CaptureFixture[str]) -> None:  # noqa: ANN001
+    try:
+        assert console.run(main) == 130
+    finally:
+        console.set_verbosity()
+    assert capfd.readouterr().err == "interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_earlier_ctrl_c_does_not_end_the_next_run(capfd: pytest.CaptureFixture[str]) -> None:
+    assert console.run(interrupt) == 130
+
+    def wrong() -> None:
+        raise UsageError("is wrong", path="x", hint="do better")
+
+    assert console.run(wrong) == 2
+    assert console.run(lambda: console.check_interrupted()) == 0
+
+
+def test_a_caller_with_a_handler_of_its_own_keeps_it() -> None:
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+    try:
+        assert console.run(interrupt) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [1]
