@@ -117,7 +117,7 @@ class Bar(Protocol):
 
 
 class _Silent:
-    def advance(self, n: int = 1, note: str = "") -> None:
+    def advance(self, n: int = 1, note: str = "") -> None:  # noqa: ARG002  the protocol's
         check_interrupted()
 
     def describe(self, label: str) -> None:

@@ -42,7 +42,7 @@ def disguised() -> None:
 @pytest.mark.parametrize(
     "main", [interrupt, lost_in_a_destructor, lost_in_a_destructor_of_a_quiet_run, disguised], ids=lambda f: f.__name__
 )
-def test_ctrl_c_is_never_lost(main, capfd: pytest.CaptureFixture[str]) -> None:  # noqa: ANN001
+def test_ctrl_c_is_never_lost(main, capfd: pytest.CaptureFixture[str]) -> None:
     try:
         assert console.run(main) == 130
     finally:

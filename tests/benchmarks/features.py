@@ -69,27 +69,43 @@ def plain_pass(paths: Sequence[Path]) -> float:
     return time.perf_counter() - start
 
 
-def measure(paths: Sequence[Path], preset: str, workers: int) -> None:
-    import torch
+class Forwards:
+    """Counts what backbones are given while a pipeline runs, to time the same forwards alone afterwards."""
 
+    def __init__(self, backbones) -> None:
+        self.examples: dict[tuple[str, tuple[int, ...]], list] = {}
+        for kind, backbone in backbones.items():
+            backbone.extract = self._counting(kind, backbone.extract)
+
+    def _counting(self, kind, plain):
+        def extract(batch):
+            self.examples.setdefault((kind, tuple(batch.shape)), [0, batch, plain])[0] += 1
+            return plain(batch)
+
+        return extract
+
+    def alone(self) -> dict[str, float]:
+        """Seconds of the forwards of each kind, nothing else."""
+        import torch
+
+        pure: dict[str, float] = {}
+        with torch.inference_mode():
+            for (kind, _), (count, batch, plain) in self.examples.items():
+                start = time.perf_counter()
+                plain(batch)
+                pure[kind] = pure.get(kind, 0.0) + count * (time.perf_counter() - start)
+        return pure
+
+
+def measure(paths: Sequence[Path], preset: str, workers: int) -> None:
     from evcap_cli.backbones.loading import load_backbones
     from evcap_cli.backbones.presets import backbone_addresses
     from evcap_cli.features.cache import FeatureCache
 
     backbones = load_backbones(backbone_addresses(preset))
-    examples: dict[tuple[str, torch.Size], list] = {}
-
-    def counting(kind, plain):
-        def extract(batch):
-            examples.setdefault((kind, batch.shape), [0, batch, plain])[0] += 1
-            return plain(batch)
-
-        return extract
-
     with tempfile.TemporaryDirectory() as folder:
         run_all(FeaturePipeline(backbones, cache=None, workers=1), paths[:1])  # first calls build plans and tables
-        for kind, backbone in backbones.items():
-            backbone.extract = counting(kind, backbone.extract)
+        forwards = Forwards(backbones)
         decoding = plain_pass(paths)
         cache = FeatureCache(Path(folder))
         seconds = []
@@ -98,18 +114,13 @@ def measure(paths: Sequence[Path], preset: str, workers: int) -> None:
             run_all(FeaturePipeline(backbones, cache=cache, workers=workers), paths)
             seconds.append(time.perf_counter() - start)
     cold, warm = seconds
-    pure = dict.fromkeys(backbones, 0.0)
-    with torch.inference_mode():
-        for (kind, _), (count, batch, plain) in examples.items():
-            start = time.perf_counter()
-            plain(batch)
-            pure[kind] += count * (time.perf_counter() - start)
-    forwards = sum(pure.values())
+    pure = forwards.alone()
+    bound = decoding + sum(pure.values())
     print(f"{len(paths)} clips, preset {preset}, {workers} workers")
     print(f"one PyAV pass       {decoding:8.2f} s")
     for kind, spent in pure.items():
         print(f"pure {kind:14} {spent:8.2f} s")
-    print(f"cold feature stage  {cold:8.2f} s   {cold / (decoding + forwards):.2f} x (pass + forwards), goal 1.2")
+    print(f"cold feature stage  {cold:8.2f} s   {cold / bound:.2f} x (pass + forwards), goal 1.2")
     print(f"warm feature stage  {warm:8.3f} s   cold / warm = {cold / warm:.0f}, goal 20")
 
 
