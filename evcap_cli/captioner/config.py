@@ -59,6 +59,9 @@ class CaptionerConfig:
     """N_a, at most (*Decision*)."""
     normalise_streams: bool = True
     """Standardise each feature dimension by training statistics before the projection (*Decision*; kept as buffers)."""
+    feature_noise: float = 0.0
+    """Standard deviation of noise on the standardised features, in training only (*Decision*; 0: none). Wide features
+    of few videos can otherwise be learned by heart."""
 
     # 1.1
     encoder_layers: int = 1
@@ -71,6 +74,8 @@ class CaptionerConfig:
     # 1.2, module B
     fine_grained: bool = True
     fusion_heads: int = 2
+    object_norm: bool = False
+    """LayerNorm on the projected objects (*Decision*): appearance and motion leave an encoder that ends with one."""
     # 1.3, module A
     audio_visual: bool = True
     dual_layers: int = 2
@@ -99,6 +104,8 @@ class CaptionerConfig:
             heads = getattr(self, name)
             if self.width % heads:
                 raise ValueError(f"width {self.width} must be divisible by {name} {heads}")
+        if self.feature_noise < 0:
+            raise ValueError(f"feature_noise must not be negative, got {self.feature_noise}")
         if not 1 <= self.emotion_top_k <= self.categories:
             raise ValueError(f"emotion_top_k {self.emotion_top_k} must lie between 1 and {self.categories} categories")
 

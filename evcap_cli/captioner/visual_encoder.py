@@ -57,17 +57,24 @@ class Streams:
 
 
 class StreamProjection(nn.Module):
-    """Standardises the features of one backbone by training statistics and projects them to the model's width."""
+    """Standardises the features of one backbone by training statistics and projects them to the model's width.
+
+    Args:
+        inputs: D.
+        config: of the model.
+        norm: end with a LayerNorm.
+    """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, inputs: int, config: CaptionerConfig) -> None:
+    def __init__(self, inputs: int, config: CaptionerConfig, *, norm: bool = False) -> None:
         super().__init__()
-        self.normalise = config.normalise_streams
+        self.normalise, self.noise = config.normalise_streams, config.feature_noise
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
         self.linear = dense(inputs, config.width)
+        self.norm = nn.LayerNorm(config.width) if norm else nn.Identity()
         self.dropout = Dropout(config.dropout)
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
@@ -83,7 +90,9 @@ class StreamProjection(nn.Module):
         values = values.masked_fill(~mask.unsqueeze(-1), 0.0)
         if self.normalise:
             values = ((values - self.mean) * self.scale).clamp(-LARGEST_DEVIATION, LARGEST_DEVIATION)
-        result: Tensor = self.dropout(self.linear(values))
+        if self.training and self.noise:
+            values = values + self.noise * torch.randn_like(values)
+        result: Tensor = self.dropout(self.norm(self.linear(values)))
         return result
 
 
@@ -124,9 +133,9 @@ class VisualStream(nn.Module):
 class OptionalStream(nn.Module):
     """A stream that a clip may lack: a learned "absent" token stands in for it (*Decision*)."""
 
-    def __init__(self, inputs: int, config: CaptionerConfig) -> None:
+    def __init__(self, inputs: int, config: CaptionerConfig, *, norm: bool = False) -> None:
         super().__init__()
-        self.projection = StreamProjection(inputs, config)
+        self.projection = StreamProjection(inputs, config, norm=norm)
         self.absent = nn.Parameter(torch.randn(config.width) * config.width**-0.5)
 
     def forward(self, values: Tensor, mask: Tensor) -> Rows:
@@ -157,7 +166,7 @@ class StreamEncoder(nn.Module):
                 raise ValueError(f"module {module} needs the {missing[0]} stream, but {missing[0]}_dim is not given")
         self.appearance = VisualStream(dims["appearance"], config)
         self.motion = VisualStream(dims["motion"], config) if "motion" in dims else None
-        self.objects = OptionalStream(dims["object"], config) if "object" in dims else None
+        self.objects = OptionalStream(dims["object"], config, norm=config.object_norm) if "object" in dims else None
         self.audio = OptionalStream(dims["audio"], config) if "audio" in dims else None
 
     def forward(self, batch: ClipBatch) -> Streams:
