@@ -157,3 +157,33 @@ def test_dropout_decides_on_each_number_alone():
 def test_a_dropout_rate_of_one_is_refused():
     with pytest.raises(ValueError, match="between 0 and 1"):
         Dropout(1.0)
+
+
+def test_feature_noise_is_drawn_in_training_only_and_has_the_spread_it_says():
+    quiet, noisy = (model(feature_noise=noise, dropout=0.0) for noise in (0.0, 0.5))
+    given = torch.randn(1, 4000, 5)
+    mask = torch.ones(1, 4000, dtype=torch.bool)
+    plain, shaken = (made.streams.appearance.projection for made in (quiet, noisy))
+    assert torch.equal(plain(given, mask), shaken(given, mask))
+    noise = (shaken.train()(given, mask) - plain.train()(given, mask))[0].detach()
+    expected = 0.25 * plain.linear.weight @ plain.linear.weight.T
+    torch.testing.assert_close(torch.cov(noise.T), expected, atol=0.05 * float(expected.diagonal().mean()), rtol=0.1)
+    assert float(noise.mean(0).abs().max()) < 0.1
+
+
+def test_object_norm_standardises_each_projected_object():
+    captioner, given = model(object_norm=True), clips()
+    objects = captioner.streams(batch(given, object_norm=True)).objects
+    norm = captioner.streams.objects.projection.norm
+    slow = Slow(captioner.streams)
+    for row, clip in enumerate(given):
+        for place, values in enumerate(standardised(slow, "objects.projection", clip.streams["object"].values)):
+            even = (values - values.mean()) / np.sqrt(values.var() + norm.eps)
+            expected = even * norm.weight.detach().numpy() + norm.bias.detach().numpy()
+            np.testing.assert_allclose(objects.values[row, place].detach().numpy(), expected, atol=1e-5)
+    assert not any("projection.norm" in name for name, _ in model().named_parameters())
+
+
+def test_negative_noise_is_refused():
+    with pytest.raises(ValueError, match="feature_noise must not be negative"):
+        config(feature_noise=-0.1)
