@@ -29,13 +29,27 @@ if TYPE_CHECKING:
     from evcap_cli.backbones.contract import (
         FrameInput as FrameInput,
     )
+    from evcap_cli.backbones.contract import (
+        WeightsSource as WeightsSource,
+    )
 
 __version__ = "0.1.0"
 
 hookimpl = pluggy.HookimplMarker("evcap")
 
-_CONTRACT = frozenset({"AudioInput", "Backbone", "BackboneSpec", "ClipInput", "Detections", "FrameInput"})
-__all__ = ["AudioInput", "Backbone", "BackboneSpec", "ClipInput", "Detections", "FrameInput", "hookimpl"]
+_CONTRACT = frozenset(
+    {"AudioInput", "Backbone", "BackboneSpec", "ClipInput", "Detections", "FrameInput", "WeightsSource"}
+)
+__all__ = [
+    "AudioInput",
+    "Backbone",
+    "BackboneSpec",
+    "ClipInput",
+    "Detections",
+    "FrameInput",
+    "WeightsSource",
+    "hookimpl",
+]
 
 
 def __getattr__(name: str) -> object:

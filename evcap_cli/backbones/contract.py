@@ -119,6 +119,23 @@ class BackboneSpec:
             raise ValueError("a motion backbone takes ClipInput")
 
 
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where default weights come from, for `evcap weights` and `evcap plugins`.
+
+    Args:
+        name: how upstream calls them, such as "torchvision ResNet101_Weights.IMAGENET1K_V2".
+        location: a URL, or "hf-hub:org/name".
+        license: of the weights, as short as SPDX allows; "unknown" where upstream says nothing.
+        file: the file's name in the download folder; for a URL the last part of its path when empty.
+    """
+
+    name: str
+    location: str
+    license: str
+    file: str = ""
+
+
 @dataclass
 class Detections:
     """Objects of one frame: boxes (k, 4) xyxy in pixels of the backbone's input, scores (k,), features (k, D)."""
@@ -154,6 +171,35 @@ class Backbone(ABC):
         if options:
             raise ValueError(f"{cls.spec.name} has no option {next(iter(options))!r}")
         return cls.spec
+
+    def weights_source(self) -> WeightsSource | None:
+        """Where the default weights of this variant come from; None: it needs none.
+
+        Must not touch the network; may import torch and the library that knows.
+        """
+        return None
+
+    def fetch_weights(self) -> None:  # noqa: B027  a backbone without weights has nothing to do
+        """Download the default weights ahead of time to where ``load(None, ...)`` finds them.
+
+        Raises:
+            WeightsError: no network, or no room; naming file, source and the option to pass a local copy.
+        """
+
+    def import_state(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Give a legacy checkpoint's tensors the names that ``load`` reads.
+
+        Raises:
+            ValueError: they cannot be this backbone's.
+        """
+        return tensors
+
+    def check_state(self, tensors: Mapping[str, Tensor]) -> None:  # noqa: B027  nothing is known of a stranger's
+        """See that ``load`` would take these tensors; used by `evcap weights import`.
+
+        Raises:
+            WeightsError: it would refuse them.
+        """
 
     @abstractmethod
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
