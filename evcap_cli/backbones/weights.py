@@ -95,13 +95,16 @@ def read_legacy(path: str | Path) -> dict[str, Tensor]:
         WeightsError: it is missing, damaged, holds no tensors, or more than plain values.
     """
     import pickle
+    import warnings
 
     import torch
 
     file = Path(path)
     _first_bytes(file)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on old formats; what matters is raised
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as problem:
         reason = _refused(problem)
         raise WeightsError(
@@ -207,8 +210,9 @@ def _unreadable(file: Path, problem: OSError) -> WeightsError:
 def _refused(problem: BaseException) -> str:
     """What torch would not unpickle, in a few words: its own message is a page on how to switch the check off."""
     text = str(problem)
-    found = re.search(r"GLOBAL ([\w.]+)", text)
-    return f"it asks for {found.group(1)}" if found else text.strip().splitlines()[-1].strip()[:160]
+    asked = re.search(r"GLOBAL ([\w.]+)", text)
+    found = re.search(r"Unsupported operand \d+", text)
+    return f"it asks for {asked.group(1)}" if asked else found.group(0).lower() if found else "no plain pickle"
 
 
 def _more(names: list[str]) -> str:
