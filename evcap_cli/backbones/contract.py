@@ -210,7 +210,8 @@ class Backbone(ABC):
         """Features of a batch; see the class of ``spec.input`` for the shape in, ``docs/plugins.md`` for all four.
 
         appearance (N, 3, H, W) -> (N, D); motion (N, 3, T, H, W) -> (N, D); audio (N, samples) -> (N, steps, D);
-        object (N, 3, H, W) or (N, 3, T, H, W) -> N ``Detections``. A row must not depend on the others.
+        object (N, 3, H, W) or (N, 3, T, H, W) -> N ``Detections``. A row must not depend on the others, and
+        no rows give no rows.
         """
 
 

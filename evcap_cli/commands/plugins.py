@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from evcap_cli import plugins as registry_of
-from evcap_cli.errors import EXIT_SOME_FAILED
+from evcap_cli.commands import options as shared
+from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, UsageError
 
 PIPE_COLUMNS = 200
 
@@ -18,6 +19,7 @@ def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(help="Show installed backbones, systems, formats, metrics and plugins.", rich_markup_mode=None)
     group.callback(invoke_without_command=True)(show)
+    group.command()(check)
     app.add_typer(group, name="plugins")
 
 
@@ -74,3 +76,33 @@ def show(
         Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
     if any("error" in row for row in found):
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def check(
+    backbone: Annotated[str, typer.Argument(metavar="NAME[:VARIANT]", help="An installed backbone.")],
+    weights: shared.Weights = None,
+    option: shared.Option = None,
+) -> None:
+    """See whether a backbone keeps the plugin contract; exit code 1 when it does not.
+
+    Prints one verdict a line. Without --weights its default weights are loaded, NAME=random:0 draws some.
+
+    Example: evcap plugins check lite-appearance
+    """
+    from evcap_cli.backbones.contract import BackboneAddress
+    from evcap_cli.testing import examine_backbone
+
+    address = BackboneAddress.parse(backbone)
+    cls = registry_of.backbone_class(address.name)
+    names = dict.fromkeys((address.name, backbone))
+    given, chosen = shared.pairs(weights or (), "--weights"), shared.backbone_options(option or ())
+    for flag, table in (("--weights", given), ("--option", chosen)):
+        unused = sorted(set(table) - set(names))
+        if unused:
+            raise UsageError(f"{flag} names {unused[0]!r}, which is not checked", hint=f"checked: {backbone}")
+    options = {key: value for name in names for key, value in chosen.get(name, {}).items()}
+    source = given.get(backbone, given.get(address.name))
+    report = examine_backbone(cls, address.variant, options, source, tell=lambda verdict: typer.echo(str(verdict)))
+    typer.echo(report.summary)
+    if not report.ok:
+        raise typer.Exit(EXIT_NOTHING_DONE)
