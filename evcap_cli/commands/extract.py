@@ -43,8 +43,8 @@ def extract(
     limit: shared.Limit = None,
     dry_run: shared.DryRun = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False,
-    config: shared.Config = None,  # noqa: ARG001  read by its callback
-    quiet: shared.Quiet = False,  # noqa: ARG001
+    config: shared.Config = None,
+    quiet: shared.Quiet = False,  # noqa: ARG001  read by its callback
     verbose: shared.Verbose = False,  # noqa: ARG001
 ) -> None:
     """Compute the features of videos and keep them in the cache.
@@ -58,7 +58,8 @@ def extract(
 
     chosen = take_shard(gather(inputs), shard)[:limit]
     overrides = shared.overrides(appearance, motion, object_, audio)
-    addresses = backbone_addresses(backbone or (None if overrides else "lite"), overrides)
+    settings = shared.backbone_settings(config, weights, option)
+    addresses = backbone_addresses(backbone or (None if overrides else "lite"), overrides, settings.presets)
     if dry_run:
         for source in chosen[:DRY_RUN_LINES]:
             typer.echo(source.given)
@@ -83,8 +84,9 @@ def extract(
     pipeline = FeaturePipeline(
         load_backbones(
             addresses,
-            weights=shared.pairs(weights or (), "--weights"),
-            options=shared.backbone_options(option or ()),
+            weights=settings.weights,
+            options=settings.options,
+            spare=settings.spare,
             device=where,
             dtype=choose_dtype(dtype, where),
         ),

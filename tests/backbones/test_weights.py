@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import shutil
 import tarfile
@@ -71,7 +72,7 @@ def test_a_draw_repeats_and_does_not_disturb_other_draws() -> None:
     before = torch.rand(2)
     with seeded(3):
         first = torch.rand(8)
-    with pytest.raises(KeyError), seeded(3):
+    with contextlib.suppress(KeyError), seeded(3):
         assert torch.equal(torch.rand(8), first)
         raise KeyError
     with seeded(4):
