@@ -77,24 +77,15 @@ def examine_backbone(
 
 
 def _verdicts(subject: Subject) -> Iterator[Verdict]:
-    """The verdict of each check, as it is reached; checks that need a loaded backbone are skipped without one."""
+    """The verdict of each check, as it is reached; one cause has one failure, what depends on it is skipped."""
     from evcap_cli.conformance import declaration, features, refusals
 
-    obstacle = ""
+    without: set[str] = set()
     for check in (*declaration.CHECKS, *refusals.CHECKS, *features.CHECKS):
-        if not check.loaded or check.name == "loading":
-            yield check.verdict(subject)
-        elif obstacle:
-            yield Verdict(check.name, check.promise, "skip", obstacle)
+        if check.needs in without:
+            verdict = Verdict(check.name, check.promise, "skip", f"needs {check.needs}")
         else:
-            yield check.verdict(subject)
-        if check.name == "loading":
-            obstacle = _obstacle(subject)
-
-
-def _obstacle(subject: Subject) -> str:
-    try:
-        subject.backbone  # noqa: B018  loads it, unless it is loaded
-    except Exception as problem:
-        return f"it does not load ({type(problem).__name__})"
-    return ""
+            verdict = check.verdict(subject)
+        if verdict.status == "FAIL" or check.needs in without:
+            without.add(check.name)
+        yield verdict

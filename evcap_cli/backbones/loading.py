@@ -85,10 +85,13 @@ def make_backbone(kind: Kind, address: str, options: Mapping[str, Mapping[str, s
     return backbone
 
 
-def load_one(backbone: Backbone, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
+def load_one(
+    backbone: Backbone, weights: str | None, device: torch.device, dtype: torch.dtype, *, announce: bool = True
+) -> None:
     """Call ``backbone.load`` and note the number format and, where the backbone did not, what weights it was given.
 
     The digest of drawn weights starts with "random:SEED": that is how every checkpoint and record made with them knows.
+    ``announce``: say on stderr that weights are random.
 
     Raises:
         WeightsError, PluginError, UsageError: see ``load_backbones``.
@@ -121,7 +124,10 @@ def load_one(backbone: Backbone, weights: str | None, device: torch.device, dtyp
     if seed is not None:
         drawn = "" if backbone.weights_digest.startswith(RANDOM) else backbone.weights_digest
         backbone.weights_digest = f"{RANDOM}{seed}" + (f":{drawn}" if drawn else "")
-        console.info(f"note: {address} has random weights ({RANDOM}{seed}): for tests and benchmarks, marked as such")
+        if announce:
+            console.info(
+                f"note: {address} has random weights ({RANDOM}{seed}): for tests and benchmarks, marked as such"
+            )
     elif given is not None and not backbone.weights_digest:
         backbone.weights_digest = _digest(Path(given)) if local else given
 

@@ -229,8 +229,8 @@ def _check_steps(count: int, seconds: float, wanted: AudioInput) -> str:
 
 
 CHECKS: Final = (
-    Check("loading", "loads, says what it read and leaves torch's settings alone", loading),
-    Check("shape", "returns what its kind and dim say", shape),
+    Check("loading", "loads, says what it read and leaves torch's settings alone", loading, needs="declaration"),
+    Check("shape", "returns what its kind and dim say", shape, needs="loading"),
     Check("number-format", "returns floating point", number_format),
     Check("finite", "returns finite numbers, for flat pictures and silence too", finite),
     Check("repeatable", "gives the same features for the same batch", repeatable),

@@ -63,7 +63,7 @@ class Subject:
         import torch
 
         backbone = self.build()
-        load_one(backbone, self.weights, torch.device("cpu"), dtype or torch.float32)
+        load_one(backbone, self.weights, torch.device("cpu"), dtype or torch.float32, announce=False)
         return backbone
 
     @cached_property

@@ -28,13 +28,13 @@ class Check:
         name: short, for people and for tests.
         promise: what a backbone that passes does, as a sentence without a full stop.
         run: returns a detail worth showing, or ""; raises ``Broken`` or ``NotApplicable``.
-        loaded: whether it needs a backbone that loads.
+        needs: the check without which this one says nothing; it is skipped when that one fails.
     """
 
     name: str
     promise: str
     run: Callable[[Subject], str]
-    loaded: bool = True
+    needs: str = "shape"
 
     def verdict(self, subject: Subject) -> Verdict:
         """Run the check; whatever the backbone raises is a failure of this check only."""
