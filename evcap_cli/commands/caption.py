@@ -47,7 +47,7 @@ def caption(
     option: shared.Option = None,
     segment: shared.Segment = "whole",
     sampling: Annotated[
-        str | None, typer.Option(help="How moments are chosen.", show_default="as the checkpoint was trained")
+        str | None, typer.Option(help="Which frames: moments or epan.", show_default="as the checkpoint was trained")
     ] = None,
     audio_track: shared.AudioTrack = 0,
     beam_size: Annotated[int | None, typer.Option(min=1, help="Beams; 5 in the paper.", show_default="5")] = None,

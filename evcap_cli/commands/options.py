@@ -121,7 +121,9 @@ Dtype = Annotated[str, typer.Option("--dtype", help="auto (bf16 on CUDA, else fp
 BatchSize = Annotated[str, typer.Option("--batch-size", help="Rows a model takes at once: a number, or auto.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Decoding processes.")]
 Segment = Annotated[str, typer.Option("--segment", help="whole, fixed:SECONDS or scenes.")]
-Sampling = Annotated[str, typer.Option("--sampling", help="How moments are chosen.")]
+Sampling = Annotated[
+    str, typer.Option("--sampling", help="Which frames: moments, or epan as published features have them.")
+]
 AudioTrack = Annotated[int, typer.Option("--audio-track", min=0, help="Which audio track, counted from 0.")]
 CacheDir = Annotated[
     Path | None, typer.Option("--cache-dir", envvar="EVCAP_CACHE_DIR", help="Where features are kept.", metavar="DIR")
