@@ -1,16 +1,19 @@
-"""``evcap plugins``: what is installed, from which distribution, under which licence, and what failed to load."""
+"""``evcap plugins``: what is installed, from which distribution, under which licences, and what failed to load."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evcap_cli import plugins as registry_of
 from evcap_cli.commands import options as shared
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, UsageError
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Backbone
 
 PIPE_COLUMNS = 200
 
@@ -32,6 +35,7 @@ def rows() -> list[dict[str, Any]]:
         if kind == "backbone":
             spec = registry.backbones[name].spec
             row |= {"stream": spec.kind, "dim": spec.dim, "version": spec.version, "license": spec.license}
+            row |= _weights(registry.backbones[name])
         elif kind == "writer":
             row["description"] = registry.writers[name].description
         clash = registry.clashes.get((kind, name))
@@ -44,6 +48,16 @@ def rows() -> list[dict[str, Any]]:
         if plugin.error is not None
     ]
     return found
+
+
+def _weights(backbone: type[Backbone]) -> dict[str, Any]:
+    """Whose weights a backbone loads by default, and under which licence; a backbone that cannot say stays listed."""
+    try:
+        source = backbone().weights_source()
+    except Exception as problem:
+        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
+        return {"weights": None, "note": f"does not say whose weights it loads: {reason}"}
+    return {"weights": None if source is None else {"name": source.name, "license": source.license}}
 
 
 def show(
@@ -61,7 +75,7 @@ def show(
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for title in ("kind", "name", "dim", "distribution", "licence", "note"):
+        for title in ("kind", "name", "dim", "distribution", "licence", "weights' licence", "note"):
             table.add_column(title, overflow="fold")
         for row in found:
             table.add_row(
@@ -70,12 +84,19 @@ def show(
                 str(row.get("dim", "")),
                 row["distribution"],
                 row.get("license", ""),
-                row.get("error", row.get("description", "")),
+                _licence(row),
+                row.get("error", row.get("note", row.get("description", ""))),
             )
         # a pipe has no width to keep to
         Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
     if any("error" in row for row in found):
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _licence(row: dict[str, Any]) -> str:
+    if "weights" not in row or "note" in row:
+        return ""
+    return "(no weights)" if row["weights"] is None else str(row["weights"]["license"])
 
 
 def check(
