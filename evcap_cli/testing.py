@@ -82,10 +82,11 @@ def _verdicts(subject: Subject) -> Iterator[Verdict]:
 
     without: set[str] = set()
     for check in (*declaration.CHECKS, *refusals.CHECKS, *features.CHECKS):
-        if check.needs in without:
-            verdict = Verdict(check.name, check.promise, "skip", f"needs {check.needs}")
-        else:
+        missing = next((name for name in check.needs if name in without), None)
+        if missing is None:
             verdict = check.verdict(subject)
-        if verdict.status == "FAIL" or check.needs in without:
+        else:
+            verdict = Verdict(check.name, check.promise, "skip", f"needs {missing}")
+        if verdict.status == "FAIL" or missing is not None:
             without.add(check.name)
         yield verdict

@@ -89,8 +89,8 @@ def licence(subject: Subject) -> str:
 
 
 CHECKS: Final = (
-    Check("registration", "declares itself without importing torch or a model library", registration, needs=""),
-    Check("declaration", "has one name, one kind and a complete spec", declared, needs=""),
-    Check("version", "has a version", version, needs="declaration"),
-    Check("licence", "names its licence and that of its weights", licence, needs="declaration"),
+    Check("registration", "declares itself without importing torch or a model library", registration, needs=()),
+    Check("declaration", "has one name, one kind and a complete spec", declared, needs=()),
+    Check("version", "has a version", version, needs=("declaration",)),
+    Check("licence", "names its licence and that of its weights", licence, needs=("declaration",)),
 )

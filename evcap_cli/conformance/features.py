@@ -229,17 +229,24 @@ def _check_steps(count: int, seconds: float, wanted: AudioInput) -> str:
 
 
 CHECKS: Final = (
-    Check("loading", "loads, says what it read and leaves torch's settings alone", loading, needs="declaration"),
-    Check("shape", "returns what its kind and dim say", shape, needs="loading"),
+    Check("loading", "loads, says what it read and leaves torch's settings alone", loading, needs=("declaration",)),
+    Check("shape", "returns what its kind and dim say", shape, needs=("loading",)),
     Check("number-format", "returns floating point", number_format),
     Check("finite", "returns finite numbers, for flat pictures and silence too", finite),
     Check("repeatable", "gives the same features for the same batch", repeatable),
-    Check("fresh-instance", "gives the same features in a new instance", fresh_instance),
-    Check("neighbours", "a row does not depend on the rows beside it", neighbours),
-    Check("batch-size", "a row does not depend on the size of its batch or its place", batch_size),
-    Check("one-row", "takes a batch of one row", one_row),
+    Check("fresh-instance", "gives the same features in a new instance", fresh_instance, needs=("repeatable",)),
+    Check("neighbours", "a row does not depend on the rows beside it", neighbours, needs=("repeatable",)),
+    Check(
+        "batch-size", "a row does not depend on the size of its batch or its place", batch_size, needs=("repeatable",)
+    ),
+    Check("one-row", "takes a batch of one row", one_row, needs=("repeatable",)),
     Check("no-rows", "takes a batch of no rows", no_rows),
-    Check("half-precision", "works in bfloat16, or says that it does not", half_precision),
+    Check(
+        "half-precision",
+        "works in bfloat16, or says that it does not",
+        half_precision,
+        needs=("one-row", "fresh-instance"),
+    ),
     Check("boxes", "boxes lie in the picture, the most confident first", boxes),
     Check("steps", "has the steps that hop_seconds says", steps),
     Check("short-sound", "takes sound shorter than a chunk", short_sound),

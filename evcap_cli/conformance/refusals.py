@@ -81,8 +81,8 @@ def _refused_weights(subject: Subject, name: str, content: bytes | None) -> str:
 
 
 CHECKS: Final = (
-    Check("unknown-variant", "refuses a variant it does not know by its name", unknown_variant, needs="declaration"),
-    Check("unknown-option", "refuses an option it does not know by its name", unknown_option, needs="declaration"),
-    Check("missing-weights", "names weights that do not exist", missing_weights, needs="declaration"),
-    Check("damaged-weights", "names a file that holds no weights", damaged_weights, needs="declaration"),
+    Check("unknown-variant", "refuses a variant it does not know by its name", unknown_variant, needs=("declaration",)),
+    Check("unknown-option", "refuses an option it does not know by its name", unknown_option, needs=("declaration",)),
+    Check("missing-weights", "names weights that do not exist", missing_weights, needs=("declaration",)),
+    Check("damaged-weights", "names a file that holds no weights", damaged_weights, needs=("declaration",)),
 )

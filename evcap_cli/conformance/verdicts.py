@@ -28,13 +28,13 @@ class Check:
         name: short, for people and for tests.
         promise: what a backbone that passes does, as a sentence without a full stop.
         run: returns a detail worth showing, or ""; raises ``Broken`` or ``NotApplicable``.
-        needs: the check without which this one says nothing; it is skipped when that one fails.
+        needs: the checks without which this one says nothing; it is skipped when one of them fails.
     """
 
     name: str
     promise: str
     run: Callable[[Subject], str]
-    needs: str = "shape"
+    needs: tuple[str, ...] = ("shape",)
 
     def verdict(self, subject: Subject) -> Verdict:
         """Run the check; whatever the backbone raises is a failure of this check only."""
