@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -15,41 +12,16 @@ from evcap_cli import WeightsSource
 from evcap_cli.backbones.downloading import checkpoint_folder, local_copy
 from evcap_cli.backbones.weights import download
 from evcap_cli.errors import WeightsError
+from tests.backbones.serving import Server, serving
 
 CONTENT = bytes(range(256)) * 5000
 HASH = hashlib.sha256(CONTENT).hexdigest()[:8]
 
 
-class Server(BaseHTTPRequestHandler):
-    """Sends CONTENT; the path says what goes wrong."""
-
-    asked: ClassVar[list[str]] = []
-
-    def do_GET(self) -> None:
-        Server.asked.append(self.path)
-        if "missing" in self.path:
-            self.send_error(404)
-            return
-        self.send_response(200)
-        if "unsized" not in self.path:
-            self.send_header("Content-Length", str(len(CONTENT)))
-        self.end_headers()
-        self.wfile.write(CONTENT[: len(CONTENT) // 2] if "cut" in self.path else CONTENT)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
 def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    Server.asked.clear()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(CONTENT) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
