@@ -128,6 +128,28 @@ def test_a_missing_backbone_says_what_is_installed() -> None:
     assert caught.value.exit_code == 2
 
 
+def test_what_could_bring_a_missing_backbone_is_named(site: Path) -> None:
+    for distribution, hint in (
+        ("", "for example: pip install evcap-dinov9"),
+        ("evcap-far-sight", "; pip install evcap-far-sight"),
+        ("evcap", "; pip install -U evcap"),
+    ):
+        with pytest.raises(PluginError) as caught:
+            plugins.backbone_class("dinov9", distribution)
+        assert str(caught.value).endswith(hint)
+    install(site, "evcap-broken", "evcap_broken", "import nowhere")
+    code = "from evcap_cli import plugins; plugins.backbone_class('dinov9')"
+    assert "evcap-broken may bring it and is broken" in ask(site, code).stderr.splitlines()[-1]
+    assert "EVCAP_PLUGINS keeps plugins out" in ask(site, code, EVCAP_PLUGINS="").stderr.splitlines()[-1]
+
+
+def test_a_backbone_is_traced_to_its_distribution(site: Path) -> None:
+    install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
+    code = "from evcap_cli import plugins; "
+    code += "print([plugins.distribution_of('backbone', n) for n in ('grid', 'lite-audio', 'nowhere')])"
+    assert ask(site, code).stdout.strip() == "['evcap-grid', 'evcap', '']"
+
+
 def test_the_contract_is_importable_from_one_place() -> None:
     import evcap_cli
 
