@@ -4,7 +4,7 @@ The pass seeks only where a key frame lies between here and the next wanted fram
 
 Pretrained networks saw pictures that Pillow had resized. FFmpeg's scaler, which turns YUV into RGB and resizes at once,
 is up to 60 grey levels away from that; so for bilinear and bicubic it only makes RGB of the frame's own size and Pillow
-does the rest, of which it computes the part that a crop keeps. Area averaging is FFmpeg's, in one step.
+does the rest. Area averaging is FFmpeg's, in one step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from av.video.frame import VideoFrame
-    from PIL import Image
 
     from evcap_cli.media.probe import MediaInfo
     from evcap_cli.media.scan import OpenVideo
@@ -100,17 +99,14 @@ class Fitter:
         import numpy as np
 
         pixels = self._rgb(frame)
-        top, left = (round((whole - kept) / 2) for whole, kept in zip(self.scaled, self.size, strict=True))
-        if pixels.shape[:2] == self.scaled:
-            return pixels[top : top + self.size[0], left : left + self.size[1]]
-        from PIL import Image
+        if pixels.shape[:2] != self.scaled:
+            from PIL import Image
 
-        # the part of the frame that ends up in the crop; a stream that changed its size is stretched to the first one
-        down, across = (whole / scaled for whole, scaled in zip(pixels.shape[:2], self.scaled, strict=True))
-        right, bottom = (left + self.size[1]) * across, (top + self.size[0]) * down
-        box = (left * across, top * down, min(right, pixels.shape[1]), min(bottom, pixels.shape[0]))
-        picture: Image.Image = Image.fromarray(np.ascontiguousarray(pixels))
-        return np.asarray(picture.resize(self.size[::-1], _PILLOW[self.geometry.interpolation], box=box))
+            # all of it, also where a crop keeps less: Pillow takes a box in single precision, which shows
+            picture = Image.fromarray(np.ascontiguousarray(pixels))
+            pixels = np.asarray(picture.resize(self.scaled[::-1], _PILLOW[self.geometry.interpolation]))
+        top, left = (round((whole - kept) / 2) for whole, kept in zip(self.scaled, self.size, strict=True))
+        return pixels[top : top + self.size[0], left : left + self.size[1]]
 
     def _rgb(self, frame: VideoFrame, **wanted: Any) -> npt.NDArray[np.uint8]:
         """(H, W, 3), upright, of the size that is ``wanted`` or the frame's own."""

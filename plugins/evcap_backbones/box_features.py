@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class AsGiven(GeneralizedRCNNTransform):
+class AsGiven(GeneralizedRCNNTransform):  # type: ignore[misc]
     """Frames that are resized and normalised already: only put side by side, padded to what the pyramid divides."""
 
     def __init__(self, before: GeneralizedRCNNTransform) -> None:
@@ -46,9 +46,9 @@ class _Tracing(nn.Module):
         """What torchvision's ``RoIHeads`` gives, with features."""
         found, losses = self.heads(features, proposals, sizes, targets)
         counts = [len(boxes) for boxes in proposals]
-        every = self.heads.box_coder.decode(self.seen["deltas"], proposals).split(counts)  # N of (P, C, 4)
-        scores = torch.softmax(self.seen["logits"], dim=-1).split(counts)  # N of (P, C)
-        known = self.seen["features"].split(counts)
+        every = torch.split(self.heads.box_coder.decode(self.seen["deltas"], proposals), counts)  # N of (P, C, 4)
+        scores = torch.split(torch.softmax(self.seen["logits"], dim=-1), counts)  # N of (P, C)
+        known = torch.split(self.seen["features"], counts)
         for one, boxes, probabilities, rows, size in zip(found, every, scores, known, sizes, strict=True):
             one["features"] = rows[origins(one, boxes, probabilities, size)]
         self.seen.clear()
@@ -60,14 +60,16 @@ def origins(found: dict[str, Tensor], boxes: Tensor, scores: Tensor, size: tuple
 
     Args:
         found: "boxes" (k, 4), "scores" (k,) and "labels" (k,) of one frame.
-        boxes: of all proposals and classes, (P, C, 4). scores: (P, C). size: (height, width) that boxes are cut to.
+        boxes: of all proposals and classes, (P, C, 4).
+        scores: likewise, (P, C).
+        size: (height, width) that boxes are cut to.
 
     Returns:
         (k,) numbers of proposals.
     """
     from torchvision.ops import clip_boxes_to_image
 
-    of_class = clip_boxes_to_image(boxes[:, found["labels"]], size)  # (P, k, 4)
+    of_class: Tensor = clip_boxes_to_image(boxes[:, found["labels"]], size)  # (P, k, 4)
     apart = (of_class - found["boxes"]).abs().amax(dim=-1) + (scores[:, found["labels"]] - found["scores"]).abs()
     # the right one is apart by nothing at all; two that are both right are the same box with the same score
     return apart.argmin(dim=0)

@@ -32,6 +32,8 @@ DEFAULT_LICENSE: Final = "Apache-2.0"
 """As the hub repository that open_clip downloads from says; see ``docs/fidelity.md`` for the others."""
 TOWER: Final = "visual."
 CONFIG_FILE: Final = "open_clip_config.json"
+HUB_FILES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""Where open_clip looks in a repository that names no file, in this order."""
 _NO_TEXT: Final = {"context_length": 1, "vocab_size": 2, "width": 8, "heads": 1, "layers": 1}
 """open_clip builds no model without a text tower: this one costs nothing, and asks no hub for a tokenizer."""
 _PRECISION: Final = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -159,12 +161,18 @@ class Clip(Backbone):
         if not source.location.startswith(HUB):
             return download(source)
         import open_clip
+        from huggingface_hub import try_to_load_from_cache
 
-        entry = {"hf_hub": f"{source.location.removeprefix(HUB)}/{source.file}"}
+        repository = source.location.removeprefix(HUB)
+        # the hub's client would ask the network first, for minutes where there is none
+        for name in (source.file,) if source.file else HUB_FILES:
+            cached = try_to_load_from_cache(repository, name)
+            if isinstance(cached, str):
+                return Path(cached)
         try:
-            return Path(open_clip.download_pretrained(entry))
+            return Path(open_clip.download_pretrained({"hf_hub": f"{repository}/{source.file}"}))
         except Exception as problem:  # open_clip wraps whatever the hub's client raised
-            raise unreachable(source, source.file or "open_clip_model.safetensors", problem) from problem
+            raise unreachable(source, source.file or HUB_FILES[0], problem) from problem
 
     def _local(self, path: Path) -> Path:
         """The file of weights at ``path``, a file or a folder as open_clip writes them for the hub.

@@ -114,13 +114,11 @@ class FasterRCNN(Backbone):
         return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
     def check_state(self, tensors: Mapping[str, Tensor]) -> None:
-        import torch
+        from evcap_cli.backbones.weights import load_strictly, seeded
 
-        from evcap_cli.backbones.weights import load_strictly
-
-        with torch.device("meta"):
+        with seeded(0):
             model = self._built()
-        load_strictly(model, {name: tensor.to("meta") for name, tensor in tensors.items()}, source=self.spec.name)
+        load_strictly(model, tensors, source=self.spec.name)
 
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
         import torch
@@ -147,6 +145,8 @@ class FasterRCNN(Backbone):
         """Objects of frames (N, 3, H, W): N ``Detections``, the most confident first."""
         import torch
 
+        if not len(batch):
+            return []  # torchvision's detector wants at least one frame
         with torch.autocast(batch.device.type, dtype=self.compute, enabled=self.compute != torch.float32):
             found = self.model(list(batch.float()))
         return [Detections(one["boxes"], one["scores"], one["features"].float()) for one in found]

@@ -1,7 +1,8 @@
 """Appearance by an ImageNet ResNet of torchvision: what its last pooling gives, before the classifier (paper 1.1).
 
-``resnet`` is ResNet-101; ``resnet:ARCH`` any other depth or width torchvision builds (resnet18 to resnet152, resnext...,
-wide_resnet...), ``resnet:ARCH/TAG`` any weights it lists. Size, crop, mean and std are those of the weights.
+``resnet`` is ResNet-101; ``resnet:ARCH`` any other depth or width torchvision builds (resnet18 to resnet152,
+resnext..., wide_resnet...), ``resnet:ARCH/TAG`` any weights it lists. Size, crop, mean and std are those of the
+weights.
 
 Notation: N frames, H x W pixels, D = 2048 (512 for resnet18 and resnet34).
 """
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ARCH: Final = "resnet101"
 DEFAULT_TAG: Final = "IMAGENET1K_V1"
-"""The weights of the literature of 2019 to 2022; V2 came in 2022 with another training recipe (``docs/fidelity.md``)."""
+"""The weights of the literature of 2019 to 2022; V2 came later, by another recipe (``docs/fidelity.md``)."""
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 
@@ -63,10 +64,10 @@ class ResNet(Backbone):
             cls.spec,
             dim=_width(arch),
             weights=f"{arch}/{tag}",
-            input=replace(
-                cls.spec.input,
+            input=FrameInput(
                 size=(wanted.crop_size[0], wanted.crop_size[0]),
                 short_side=wanted.resize_size[0],
+                fit="crop",
                 mean=tuple(wanted.mean),
                 std=tuple(wanted.std),
             ),
@@ -87,15 +88,11 @@ class ResNet(Backbone):
         return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
     def check_state(self, tensors: Mapping[str, Tensor]) -> None:
-        import torch
+        from evcap_cli.backbones.weights import load_strictly, seeded
 
-        from evcap_cli.backbones.weights import load_strictly
-
-        with torch.device("meta"):
+        with seeded(0):
             model = _built(self.arch)
-        load_strictly(
-            model, {name: tensor.to("meta") for name, tensor in tensors.items()}, source=f"resnet:{self.arch}"
-        )
+        load_strictly(model, tensors, source=f"resnet:{self.arch}")
 
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
         import torch
