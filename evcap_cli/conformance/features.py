@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from evcap_cli.conformance.subject import Subject
 
 STEPS_OFF: Final = 2
-"""Steps that may be missing or over in a chunk: a model's first window is longer than its hop."""
+"""Steps that may be missing or over in a chunk: a model may pad, or have a window a little longer than its hop."""
 BOX_MARGIN: Final = 0.01
 """Pixels that a box may reach beyond the picture by rounding."""
 
@@ -222,7 +222,8 @@ def _audio(subject: Subject) -> AudioInput:
 
 
 def _check_steps(count: int, seconds: float, wanted: AudioInput) -> str:
-    expected = seconds / wanted.hop_seconds
+    window = wanted.hop_seconds if wanted.window_seconds is None else wanted.window_seconds
+    expected = (seconds - window) / wanted.hop_seconds + 1
     if abs(count - expected) > STEPS_OFF:
         raise Broken(f"{seconds:g} s have {count} steps; with hop_seconds={wanted.hop_seconds:g} it is {expected:.0f}")
     return f"{count} steps in {seconds:g} s"
