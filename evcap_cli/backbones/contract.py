@@ -77,18 +77,32 @@ class AudioInput:
     A chunk is ``chunk_seconds`` long and starts ``chunk_seconds - overlap_seconds`` after the one before; of each
     chunk the centre is kept. The last chunk is shifted back to end with the sound, never padded; sound shorter than
     one chunk is passed as it is, alone. ``hop_seconds`` is the time between two steps that ``extract`` returns.
+
+    ``window_seconds`` is the sound that a step is made of, for networks whose steps are windows without padding. It is
+    where a step's time is measured from (the window's middle), and every chunk then starts a whole number of hops
+    after the first, so that its steps are those of the whole sound: the last one ends up to a hop before the sound.
     """
 
     rate: int = 16000
     chunk_seconds: float = 10.0
     overlap_seconds: float = 0.0
     hop_seconds: float = 0.02
+    window_seconds: float | None = None
+    """None: a step stands for its hop, and chunks start anywhere."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap_seconds < self.chunk_seconds:
             raise ValueError(f"overlap {self.overlap_seconds} s must be shorter than the chunk {self.chunk_seconds} s")
         if self.hop_seconds <= 0 or self.rate < 1:
             raise ValueError(f"hop {self.hop_seconds} s and rate {self.rate} Hz must be positive")
+        if self.window_seconds is not None:
+            if self.window_seconds <= 0:
+                raise ValueError(f"window {self.window_seconds} s must be positive")
+            step, hop = (
+                round(seconds * self.rate) for seconds in (self.chunk_seconds - self.overlap_seconds, self.hop_seconds)
+            )
+            if hop < 1 or step % hop:
+                raise ValueError(f"chunk less overlap must be whole hops: {step} samples, hops of {hop}")
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class SoundBuilder:
     """Audio: steps of chunks, averaged into bins as they come."""
 
     def __init__(self, duration: float, wanted: AudioInput, dim: int) -> None:
-        self.bins = AudioBins(dim, duration, wanted.hop_seconds)
+        self.bins = AudioBins(dim, duration, wanted.hop_seconds, wanted.window_seconds)
         self.dim = dim
         self.chunks: dict[int, Chunk] = {}
         self.closed = False

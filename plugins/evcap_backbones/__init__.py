@@ -10,8 +10,11 @@ from typing import Final
 
 from evcap_backbones.clip import Clip
 from evcap_backbones.fasterrcnn import FasterRCNN
+from evcap_backbones.hubert import Hubert
 from evcap_backbones.lite import LiteAppearance, LiteAudio, LiteMotion, LiteObject
+from evcap_backbones.r3d import R3D
 from evcap_backbones.resnet import ResNet
+from evcap_backbones.resnext3d import ResNeXt3D101
 from evcap_cli import Backbone, hookimpl
 
 BACKBONES: Final[tuple[type[Backbone], ...]] = (
@@ -21,7 +24,10 @@ BACKBONES: Final[tuple[type[Backbone], ...]] = (
     LiteAudio,
     ResNet,
     Clip,
+    ResNeXt3D101,
+    R3D,
     FasterRCNN,
+    Hubert,
 )
 
 
