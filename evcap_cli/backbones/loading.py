@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli import console, plugins
-from evcap_cli.backbones.contract import KINDS, Backbone, BackboneAddress, Kind
+from evcap_cli.backbones.contract import KINDS, Backbone, BackboneAddress, Kind, WeightsSource
+from evcap_cli.backbones.hub import within_reach
 from evcap_cli.backbones.identity import digest_of, file_digest
 from evcap_cli.backbones.weights import RANDOM, random_seed
 from evcap_cli.errors import EvcapError, PluginError, UsageError, WeightsError
@@ -106,7 +107,8 @@ def load_one(
         raise WeightsError("these weights do not exist", path=given, hint=f"check --weights {address}=PATH")
     backbone.dtype = dtype  # before load: a backbone that computes in another format says so there
     try:
-        backbone.load(given, device, dtype)
+        with within_reach(_default_source(backbone) if given is None else None):
+            backbone.load(given, device, dtype)
     except WeightsError as problem:
         hint = None if problem.hint is None else _for_backbone(problem.hint, address)
         raise WeightsError(problem.cause, path=problem.path or address, hint=hint) from problem
@@ -130,6 +132,13 @@ def load_one(
             )
     elif given is not None and not backbone.weights_digest:
         backbone.weights_digest = _digest(Path(given)) if local else given
+
+
+def _default_source(backbone: Backbone) -> WeightsSource | None:
+    try:
+        return backbone.weights_source()
+    except Exception:  # what it cannot say matters to `evcap weights list`; ``load`` may work all the same
+        return None
 
 
 def _for_backbone(hint: str, address: str) -> str:

@@ -261,6 +261,7 @@ def _fetch(backbone: Backbone, weights: Mapping[str, str], count: str) -> str:
     """
     from evcap_cli.backbones.contract import Backbone
     from evcap_cli.backbones.downloading import local_copy, unreachable
+    from evcap_cli.backbones.hub import within_reach
     from evcap_cli.backbones.weights import random_seed
 
     address = _address(backbone)
@@ -285,7 +286,8 @@ def _fetch(backbone: Backbone, weights: Mapping[str, str], count: str) -> str:
         )
     console.info(f"{count} {address}: fetching {source.name} from {source.location}")
     try:
-        backbone.fetch_weights()
+        with within_reach(source):
+            backbone.fetch_weights()
     except EvcapError as problem:
         hint = None if problem.hint is None else problem.hint.replace("--weights NAME=", f"--weights {address}=")
         raise WeightsError(problem.cause, path=problem.path or address, hint=hint) from problem

@@ -32,6 +32,9 @@ class Server(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(Server.content[: len(Server.content) // 2] if "cut" in self.path else Server.content)
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def log_message(self, *arguments: object) -> None:
         pass
 
