@@ -17,7 +17,7 @@ HEAVY: Final = ("torch", "torchvision", "transformers", "open_clip", "timm", "te
 """What registering may not import: `evcap --help` registers everything that is installed."""
 RESERVED: Final = ":=,. \t\n"
 """Characters that NAME:VARIANT, NAME=PATH and NAME.KEY=VALUE use themselves."""
-IMPORT_SECONDS: Final = 120
+IMPORT_SECONDS: Final = 600
 
 _PROGRAM: Final = """
 import importlib, json, sys
