@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from evcap_cli.backbones.contract import FrameInput
 from evcap_cli.errors import WeightsError
+from evcap_cli.testing import check_backbone
 
 CPU = torch.device("cpu")
 TINY = {
@@ -252,3 +253,7 @@ def test_half_precision_is_open_clips_own(tmp_path: Path) -> None:
     batch = frames().bfloat16()
     with torch.inference_mode():
         assert torch.equal(loaded(path, dtype=torch.bfloat16).extract(batch), theirs.encode_image(batch))
+
+
+def test_it_keeps_the_contract() -> None:
+    check_backbone(Clip, "tiny", weights="random:0")

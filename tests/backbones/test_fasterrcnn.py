@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights, fas
 
 from evcap_cli.errors import WeightsError
 from evcap_cli.features.runner import BackboneRunner
+from evcap_cli.testing import check_backbone
 from tests.backbones.natural import natural_pictures
 
 CPU = torch.device("cpu")
@@ -220,3 +222,13 @@ def test_in_half_precision_features_still_belong_to_their_boxes(weights, picture
     apart = (logits.softmax(-1)[:, 1:] - found.scores[:, None]).abs().min(1).values
     assert float(apart.max()) < 0.02
     assert float(found.scores.std()) > 0.02
+
+
+class SmallFrames(FasterRCNN):
+    """The same on frames that a test can wait for."""
+
+    spec = replace(FasterRCNN.spec, input=replace(FasterRCNN.spec.input, short_side=SIZE[1], max_side=SIZE[0]))
+
+
+def test_it_keeps_the_contract(weights) -> None:
+    check_backbone(SmallFrames, options=OPTIONS, weights=weights)
