@@ -103,7 +103,9 @@ class SoundCutter:
         """The chunk ``offset`` samples into those held, which start at sample ``begin`` of the video."""
         samples = self.held[offset : offset + self.length].copy()
         start = (begin + offset) / self.rate - self.origin
-        until = np.inf if last else start + (self.length - (self.length - self.step) / 2) / self.rate
+        # middles of windows are whole or half samples: a quarter more, and none is on the border by rounding
+        border = self.length - (self.length - self.step) / 2 + (0.25 if self.grid > 1 else 0)
+        until = np.inf if last else start + border / self.rate
         chunk = Chunk(samples, start, float(self.kept), float(until))
         self.kept = until
         self.cut += 1

@@ -226,7 +226,8 @@ class Hubert(Backbone):
 
 
 def _hub(repository: str) -> WeightsSource:
-    from evcap_backbones.hubert_files import FILE, HUB
+    from evcap_backbones.hubert_files import FILE
+    from evcap_cli.backbones.weights import HUB
 
     license_ = "Apache-2.0" if repository in SIZES else "unknown"
     return WeightsSource(f"transformers {repository}", f"{HUB}{repository}", license_, FILE)

@@ -21,7 +21,6 @@ from evcap_cli.errors import WeightsError
 if TYPE_CHECKING:
     from torch import Tensor
 
-HUB: Final = "hf-hub:"
 FILE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 """Of weights that were split into several files."""
@@ -118,11 +117,13 @@ def fetch(source: WeightsSource) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     from evcap_cli.backbones.downloading import unreachable
+    from evcap_cli.backbones.hub import within_reach
+    from evcap_cli.backbones.weights import HUB
 
     repository = source.location.removeprefix(HUB)
     wanted = [CONFIG, PREPROCESSOR, "model*.safetensors", INDEX]
     try:
-        with _bars_on_terminals_only():
+        with within_reach(source), _bars_on_terminals_only():
             folder = Path(snapshot_download(repository, allow_patterns=wanted))
             if not _has_weights(folder):
                 offers = HfApi().get_repo_discussions(
@@ -131,6 +132,8 @@ def fetch(source: WeightsSource) -> Path:
                 revision = next((offer.git_reference for offer in offers), None)
                 if revision is not None:
                     folder = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
+    except WeightsError:  # the hub does not answer
+        raise
     except Exception as problem:  # of the hub, of its HTTP library, of the system: no common base
         raise unreachable(source, FILE, problem) from problem
     if not _has_weights(folder):
