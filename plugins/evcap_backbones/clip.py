@@ -29,7 +29,7 @@ DEFAULT_ARCH: Final = "ViT-B-32-quickgelu"
 """OpenAI trained with QuickGELU; the same layers with GELU take the same weights and give other vectors."""
 DEFAULT_TAG: Final = "openai"
 DEFAULT_LICENSE: Final = "Apache-2.0"
-"""As the hub repository that open_clip downloads from says; see ``docs/fidelity.md`` for the others."""
+"""As the hub repository that open_clip downloads from says; OpenAI itself names none for its weights."""
 TOWER: Final = "visual."
 CONFIG_FILE: Final = "open_clip_config.json"
 HUB_FILES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

@@ -78,7 +78,7 @@ class FasterRCNN(Backbone):
         ),
         license="BSD-3-Clause",
         weights="COCO_V1",
-        # frames are large: more at once would fill the memory and save no time
+        # frames are large, and a short batch is filled: few at once waste little memory and time
         batch_size=2,
     )
     model: Any
