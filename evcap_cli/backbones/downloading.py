@@ -50,24 +50,29 @@ def local_copy(source: WeightsSource) -> Path | None:
     if not source.location.startswith(HUB):
         path = checkpoint_folder() / file_name(source)
         return path if path.is_file() else None
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    repository = source.location.removeprefix(HUB).partition("@")[0]
-    try:
-        cached = scan_cache_dir().repos
-    except CacheNotFound:
-        return None
-    for repo in cached:
-        if repo.repo_id != repository:
-            continue
-        for revision in sorted(repo.revisions, key=lambda revision: -revision.last_modified):
-            folder = revision.snapshot_path
-            if source.file and (folder / source.file).is_file():
-                return folder / source.file
-            if not source.file and any(True for pattern in _HUB_WEIGHTS for _ in folder.glob(pattern)):
-                return folder
+    for folder in _snapshots(source.location.removeprefix(HUB)):
+        if source.file and (folder / source.file).is_file():
+            return folder / source.file
+        if not source.file and any(True for pattern in _HUB_WEIGHTS for _ in folder.glob(pattern)):
+            return folder
     return None
+
+
+def _snapshots(address: str) -> list[Path]:
+    """Folders of ``org/name[@revision]`` in the hub's cache: of the revision (main), then, without one, of others."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    repository, _, revision = address.partition("@")
+    root = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+    try:
+        chosen = (root / "refs" / (revision or "main")).read_text("utf-8").strip()
+    except OSError:
+        chosen = revision  # a commit names its folder itself
+    folders = list((root / "snapshots").glob("*"))
+    first = [folder for folder in folders if folder.name == chosen]
+    others = [] if revision else [folder for folder in folders if folder.name != chosen]
+    return first + sorted(others, key=lambda folder: folder.stat().st_mtime, reverse=True)
 
 
 def fetch(source: WeightsSource) -> Path:

@@ -112,3 +112,11 @@ def test_a_repository_of_the_model_hub_is_found_in_its_cache(tmp_path: Path, mon
     named = WeightsSource("HuBERT base", "hf-hub:org/hubert", "Apache-2.0", "model.safetensors")
     assert local_copy(named) == snapshot / "model.safetensors"
     assert local_copy(WeightsSource("other", "hf-hub:org/other", "MIT")) is None
+    assert local_copy(WeightsSource("HuBERT base", "hf-hub:org/hubert@abc", "Apache-2.0")) == snapshot
+    assert local_copy(WeightsSource("HuBERT base", "hf-hub:org/hubert@v1", "Apache-2.0")) is None
+    other = repository / "snapshots" / "def"
+    other.mkdir()
+    (other / "model.safetensors").write_bytes(b"weights of a branch")
+    assert local_copy(wanted) == snapshot  # what "main" names comes first
+    (snapshot / "model.safetensors").unlink()
+    assert local_copy(wanted) == other
