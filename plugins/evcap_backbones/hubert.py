@@ -140,19 +140,20 @@ class Hubert(Backbone):
                 raise self._unknown_architecture()
             with room.seeded(seed):
                 network = networks.drawn(config)
+            tensors = network.state_dict()
         else:
             checkpoint = self._read(weights)
             config, self.normalise, source = checkpoint.config, checkpoint.normalise, str(checkpoint.source)
             self._check(config, source)
-            network = networks.empty(config)
-            room.load_strictly(network, checkpoint.tensors, source=source)
+            network, tensors = networks.empty(config), checkpoint.tensors
+            room.load_strictly(network, tensors, source=source)
         layers = config.num_hidden_layers
         if self.layer is not None and self.layer > layers:
             raise WeightsError(
                 f"has {layers} layers, not {self.layer}", path=source, hint=f"give hubert.layer from 0 to {layers}"
             )
-        tensors = room.state_digest(network.state_dict())
-        self.weights_digest = digest_of([tensors, networks.outside_shapes(config), self.normalise])
+        parts = [room.state_digest(tensors), networks.outside_shapes(config), self.normalise]
+        self.weights_digest = digest_of(parts)
         network = networks.baked(network.eval().requires_grad_(False))
         if self.layer is not None and self.layer < layers:
             network = networks.cut(network, self.layer)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from evcap_backbones.hubert_network import NO_MASKING
+from evcap_backbones.hubert_network import DEFAULT, NO_MASKING
 from evcap_cli.backbones.contract import WeightsSource
 from evcap_cli.errors import WeightsError
 
@@ -137,11 +137,12 @@ def fetch(source: WeightsSource) -> Path:
     except Exception as problem:  # of the hub, of its HTTP library, of the system: no common base
         raise unreachable(source, FILE, problem) from problem
     if not _has_weights(folder):
+        address = "hubert" if repository == DEFAULT else f"hubert:{repository}"
         raise WeightsError(
             f"{repository} on the hub has no {FILE}",
-            path=source.name,
-            hint=f"download its {PICKLE}, run `evcap weights import NAME {PICKLE} -o hubert.safetensors`, "
-            "then pass --weights NAME=hubert.safetensors",
+            path=address,
+            hint=f"download its {PICKLE}, run `evcap weights import {address} {PICKLE} -o hubert.safetensors`, "
+            f"then pass --weights {address}=hubert.safetensors",
         )
     return folder
 

@@ -89,12 +89,13 @@ class R3D(Backbone):
         if seed is not None:
             with room.seeded(seed):
                 model = self._built()
+            tensors = model.state_dict()
         else:
             file = room.download(self.weights_source()) if weights is None else weights
             tensors = room.read_legacy(file) if weights is None else room.read_tensors(file)
             model = self._empty()
             room.load_strictly(model, tensors, source=str(file))
-        self.weights_digest = room.state_digest(model.state_dict())
+        self.weights_digest = room.state_digest(tensors)
         model.fc = torch.nn.Identity()
         # a tenth faster on a CPU
         self.model = model.eval().requires_grad_(False).to(device, dtype).to(memory_format=torch.channels_last_3d)

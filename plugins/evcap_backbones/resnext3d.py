@@ -96,11 +96,14 @@ class ResNeXt3D101(Backbone):
         if seed is not None:
             with room.seeded(seed):
                 network = ResNeXt3D()
+            tensors = network.state_dict()
         else:
             file = self._default_file() if weights is None else weights
+            tensors = room.read_tensors(file)
             network = empty_network()
-            room.load_strictly(network, room.read_tensors(file), source=str(file))
-        self.weights_digest = room.state_digest(network.state_dict())
+            room.load_strictly(network, tensors, source=str(file))
+        # of what was read: the network's counters of batches, which old files lack, have no value
+        self.weights_digest = room.state_digest(tensors)
         network = folded(network.eval().requires_grad_(False))
         self.network = network.to(device, dtype).to(memory_format=torch.channels_last_3d)
 
