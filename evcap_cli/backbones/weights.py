@@ -220,7 +220,8 @@ def _more(names: list[str]) -> str:
 
 
 def _one_line(problem: BaseException) -> str:
-    return " ".join(str(problem).split())[:200] or type(problem).__name__
+    """The first sentence: after it torch guesses at reasons."""
+    return " ".join(str(problem).split()).partition(". ")[0][:200] or type(problem).__name__
 
 
 def download(source: WeightsSource) -> Path:
