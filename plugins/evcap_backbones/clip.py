@@ -139,6 +139,8 @@ class Clip(Backbone):
 
     def extract(self, batch: Tensor) -> Tensor:
         """Describe frames (N, 3, H, W) -> (N, D)."""
+        if not len(batch):
+            return batch.new_empty(0, self.spec.dim)  # open_clip's transformers cannot reshape nothing
         output: Any = self.tower(batch)
         # CoCa's tower gives its tokens, too
         embedding: Tensor = output[0] if isinstance(output, tuple) else output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,10 @@ from evcap_cli.errors import WeightsError
 from evcap_cli.features.runner import BackboneRunner
 from evcap_cli.testing import check_backbone
 from tests.backbones.natural import natural_pictures
+from tests.backbones.small_frames import SIZE, SmallFrames
 
 CPU = torch.device("cpu")
 OPTIONS = {"score_threshold": "0.02", "top_k": "12", "proposals": "40"}
-SIZE = (160, 128)
-"""(width, height), both divided by 32: what torchvision pads is then nothing, unless frames differ."""
 
 
 def detector(**changed):
@@ -222,12 +220,6 @@ def test_in_half_precision_features_still_belong_to_their_boxes(weights, picture
     apart = (logits.softmax(-1)[:, 1:] - found.scores[:, None]).abs().min(1).values
     assert float(apart.max()) < 0.02
     assert float(found.scores.std()) > 0.02
-
-
-class SmallFrames(FasterRCNN):
-    """The same on frames that a test can wait for."""
-
-    spec = replace(FasterRCNN.spec, input=replace(FasterRCNN.spec.input, short_side=SIZE[1], max_side=SIZE[0]))
 
 
 def test_it_keeps_the_contract(weights) -> None:
