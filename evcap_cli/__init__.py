@@ -29,16 +29,68 @@ if TYPE_CHECKING:
     from evcap_cli.backbones.contract import (
         FrameInput as FrameInput,
     )
+    from evcap_cli.backbones.contract import (
+        WeightsSource as WeightsSource,
+    )
+    from evcap_cli.backbones.weights import (
+        load_strictly as load_strictly,
+    )
+    from evcap_cli.backbones.weights import (
+        random_seed as random_seed,
+    )
+    from evcap_cli.backbones.weights import (
+        read_tensors as read_tensors,
+    )
+    from evcap_cli.backbones.weights import (
+        seeded as seeded,
+    )
+    from evcap_cli.backbones.weights import (
+        state_digest as state_digest,
+    )
+    from evcap_cli.errors import WeightsError as WeightsError
 
 __version__ = "0.1.0"
 
 hookimpl = pluggy.HookimplMarker("evcap")
 
-_CONTRACT = frozenset({"AudioInput", "Backbone", "BackboneSpec", "ClipInput", "Detections", "FrameInput"})
-__all__ = ["AudioInput", "Backbone", "BackboneSpec", "ClipInput", "Detections", "FrameInput", "hookimpl"]
+_CONTRACT = "evcap_cli.backbones.contract"
+_WEIGHTS = "evcap_cli.backbones.weights"
+_ROOMS = {
+    "AudioInput": _CONTRACT,
+    "Backbone": _CONTRACT,
+    "BackboneSpec": _CONTRACT,
+    "ClipInput": _CONTRACT,
+    "Detections": _CONTRACT,
+    "FrameInput": _CONTRACT,
+    "WeightsError": "evcap_cli.errors",
+    "WeightsSource": _CONTRACT,
+    "load_strictly": _WEIGHTS,
+    "random_seed": _WEIGHTS,
+    "read_tensors": _WEIGHTS,
+    "seeded": _WEIGHTS,
+    "state_digest": _WEIGHTS,
+}
+"""Where each public name is at home."""
+
+__all__ = [
+    "AudioInput",
+    "Backbone",
+    "BackboneSpec",
+    "ClipInput",
+    "Detections",
+    "FrameInput",
+    "WeightsError",
+    "WeightsSource",
+    "hookimpl",
+    "load_strictly",
+    "random_seed",
+    "read_tensors",
+    "seeded",
+    "state_digest",
+]
 
 
 def __getattr__(name: str) -> object:
-    if name in _CONTRACT:
-        return getattr(import_module("evcap_cli.backbones.contract"), name)
+    if name in _ROOMS:
+        return getattr(import_module(_ROOMS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,6 +23,7 @@ COMMANDS = (
     "report",
     "demo_world",
     "cache",
+    "weights",
     "plugins",
     "doctor",
 )

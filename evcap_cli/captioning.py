@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evcap_cli import __version__
-from evcap_cli.errors import CheckpointError, EvcapError, UsageError
+from evcap_cli.errors import CheckpointError, EvcapError, PluginError, UsageError
 from evcap_cli.inputs import Outputs, Plan, Source
 from evcap_cli.output.atomic import check_writable, write_whole
 from evcap_cli.output.journal import Journal
@@ -41,8 +41,12 @@ class CaptionOptions:
     checkpoint: str = "demo"
     preset: str | None = None
     backbones: Mapping[str, str] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The user's own, of evcap.toml."""
     weights: Mapping[str, str] = field(default_factory=dict)
     backbone_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    spare: frozenset[str] = frozenset()
+    """Names in weights and options that need not be in use."""
     device: str = "auto"
     dtype: str = "auto"
     batch_size: int | None = None
@@ -111,7 +115,9 @@ class Captioning:
         addresses = {kind: str(record["name"]) for kind, record in trained.items()}
         asked = {
             kind: name
-            for kind, name in backbone_addresses(self.options.preset, self.options.backbones).items()
+            for kind, name in backbone_addresses(
+                self.options.preset, self.options.backbones, self.options.presets
+            ).items()
             # a preset names all four kinds, whatever the checkpoint reads
             if kind in trained or kind in self.options.backbones
         }
@@ -123,11 +129,19 @@ class Captioning:
                     path=self.checkpoint.name,
                     hint="leave the option out, or train a checkpoint with that backbone",
                 )
+        self._check_installed()
+        # drawn weights are drawn again, unless the user names others, by the backbone's name or its full address
+        drawn = {
+            name: source
+            for name, source in self.checkpoint.random_weights.items()
+            if not {name, name.partition(":")[0]} & set(self.options.weights)
+        }
         options = {str(record["name"]).partition(":")[0]: record["options"] for record in trained.values()}
         loaded = load_backbones(
             addresses,
-            weights=self.options.weights,
+            weights={**drawn, **self.options.weights},
             options={**options, **self.options.backbone_options},
+            spare=self.options.spare,
             device=self.device,
             dtype=self.dtype,
         )
@@ -135,6 +149,22 @@ class Captioning:
         if self.options.mute:
             loaded.pop("audio", None)
         return loaded
+
+    def _check_installed(self) -> None:
+        """See that the plugins of the checkpoint's backbones are there.
+
+        Raises:
+            PluginError: naming the first that is not, and the distribution to install.
+        """
+        from evcap_cli import plugins
+
+        for kind, record in self.checkpoint.backbones.items():
+            name = str(record["name"]).partition(":")[0]
+            try:
+                plugins.backbone_class(name, str(record.get("distribution", "")))
+            except PluginError as problem:
+                cause = f"needs the {kind} backbone {name}: {problem.cause}"
+                raise PluginError(cause, path=self.checkpoint.name, hint=problem.hint) from problem
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -240,6 +270,7 @@ class Captioning:
                 "name": self.checkpoint.name,
                 "digest": self.checkpoint.digest,
                 **({"untrained": True} if self.checkpoint.untrained else {}),
+                **({"weights": self.checkpoint.weights} if self.checkpoint.weights else {}),
             },
             warnings=tuple(done.warnings),
             error=None if error is None else error_fields(error),

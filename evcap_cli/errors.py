@@ -77,6 +77,12 @@ class PluginError(UsageError):
     code = "plugin"
 
 
+class WeightsError(PluginError):
+    """Weights of a backbone are missing, damaged, of another architecture, or cannot be downloaded."""
+
+    code = "weights"
+
+
 class TrainingError(EvcapError):
     """Training cannot go on (a loss that is not a number, nothing to train on)."""
 

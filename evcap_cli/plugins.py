@@ -185,15 +185,38 @@ def _ask(kind: str, table: Mapping[str, Any], name: str, hint: str) -> Any:
     return table[name]
 
 
-def backbone_class(name: str) -> type[Backbone]:
+def backbone_class(name: str, distribution: str = "") -> type[Backbone]:
     """The backbone registered as ``name``.
+
+    Args:
+        name: without a variant.
+        distribution: the one that is known to offer it, where something remembers that; else a likely name is told.
 
     Raises:
         PluginError: nothing, or more than one distribution, offers that name.
     """
-    hint = f"install the plugin that brings it, for example: pip install evcap-{name.partition(':')[0]}"
-    found: type[Backbone] = _ask("backbone", registry().backbones, name, hint)
+    found: type[Backbone] = _ask("backbone", registry().backbones, name, _how_to_get(name, distribution))
     return found
+
+
+def _how_to_get(name: str, distribution: str) -> str:
+    """The next step where no installed plugin offers the backbone ``name``."""
+    broken = {plugin.distribution: plugin.error for plugin in registry().loaded if plugin.error is not None}
+    if distribution in broken:
+        return f"{distribution} brings it and is broken ({broken[distribution]}): update it"
+    if os.environ.get(ONLY_VARIABLE) is not None:
+        return f"{ONLY_VARIABLE} keeps plugins out: unset it, or install the one that brings {name}"
+    if distribution:
+        return f"pip install {'-U ' if distribution == 'evcap' else ''}{distribution}"
+    if broken:
+        first = next(iter(broken))
+        return f"{first} may bring it and is broken ({broken[first]}): update it"
+    return f"install the plugin that brings it, for example: pip install evcap-{name}"
+
+
+def distribution_of(kind: str, name: str) -> str:
+    """The distribution that offers a registered thing, such as ("backbone", "resnet"); empty where nothing does."""
+    return registry().origin.get((kind, name), "")
 
 
 def writers() -> dict[str, Writer]:

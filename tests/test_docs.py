@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
-import torch
 
-from evcap_cli import hookspecs
+from evcap_cli import AudioInput, ClipInput, FrameInput, hookspecs
+from evcap_cli.conformance import comparing, declaration, features, refusals
 from evcap_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EXIT_USAGE
 
 ROOT = Path(__file__).parents[1]
@@ -29,17 +30,33 @@ def test_the_documented_hooks_are_the_hooks() -> None:
     assert {name: [argument] for name, argument in rows} == hooks()
 
 
-def test_the_plugin_of_the_tutorial_works() -> None:
+def test_the_documented_checks_are_the_checks_with_their_tolerances() -> None:
     text = (ROOT / "docs" / "plugins.md").read_text()
-    code = re.search(r"```python\n# my_module.py\n(.*?)```", text, re.DOTALL)
-    assert code is not None
-    module: dict[str, object] = {}
-    exec(code.group(1), module)
-    found: list[type] = []
-    module["register_backbones"](found.append)  # type: ignore[operator]
-    backbone = found[0]()
-    backbone.load(None, torch.device("cpu"), torch.float32)
-    assert backbone.extract(torch.rand(3, 3, 8, 8)).shape == (3, backbone.spec.dim)
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| ([^|]+) \|$", text, re.MULTILINE))
+    tolerances = {
+        "repeatable": f"{comparing.REPEAT_TOLERANCE:.0e}",
+        "fresh-instance": f"{comparing.REPEAT_TOLERANCE:.0e}",
+        "neighbours": f"{comparing.NEIGHBOUR_TOLERANCE:.0e}",
+        "batch-size": f"{comparing.BATCH_TOLERANCE:.0e}",
+        "one-row": f"{comparing.BATCH_TOLERANCE:.0e}",
+        "half-precision": f"{comparing.HALF_TOLERANCE} of the norm",
+    }
+    checks = (*declaration.CHECKS, *refusals.CHECKS, *features.CHECKS)
+    assert rows == {
+        check.name: check.promise + (f" ({tolerances[check.name]})" if check.name in tolerances else "")
+        for check in checks
+    }
+
+
+def test_the_table_of_kinds_holds_every_field_of_every_input() -> None:
+    text = (ROOT / "docs" / "plugins.md").read_text()
+    rows = dict(re.findall(r"^\| (appearance|motion|object|audio) \| `(\w+)(?:\([^)]*\))?`", text, re.MULTILINE))
+    assert rows == {"appearance": "FrameInput", "motion": "ClipInput", "object": "FrameInput", "audio": "AudioInput"}
+    for cls, base in ((ClipInput, FrameInput), (AudioInput, object)):
+        named = re.search(rf"`{cls.__name__}\(([^)]*)\)`", text)
+        assert named is not None
+        own = [field.name for field in fields(cls) if field.name not in getattr(base, "__dataclass_fields__", {})]
+        assert named.group(1).split(", ") == own
 
 
 def test_the_readme_holds_the_two_commands() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from evcap_cli import plugins
-from evcap_cli.errors import PluginError
+from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EXIT_USAGE, PluginError
+from tests.features.films import make_film
 
 GOOD = """
 from evcap_cli import Backbone, BackboneSpec, FrameInput, hookimpl
@@ -53,6 +54,12 @@ def ask(site: Path, code: str, **environment: str) -> subprocess.CompletedProces
     )
 
 
+def evcap(site: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command, in a process that sees what is installed in ``site``."""
+    given = list(map(str, arguments))
+    return ask(site, f"import sys; from evcap_cli.app import run; sys.exit(run({given!r}))", **environment)
+
+
 NAMES = "from evcap_cli import plugins; print(*sorted(plugins.registry().backbones))"
 
 
@@ -84,6 +91,66 @@ def test_a_broken_plugin_is_named_and_skipped(site: Path, source: str) -> None:
     assert len(answer.stderr.splitlines()) == 1
     assert "evcap-broken" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_beside_a_broken_plugin_everything_works_with_one_warning(site: Path, tmp_path: Path) -> None:
+    film = make_film(tmp_path / "a film.mp4", frames=4)
+    install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
+    install(site, "evcap-broken", "evcap_broken", "import a_module_that_nobody_has")
+    listed = evcap(site, "plugins")
+    assert listed.returncode == EXIT_SOME_FAILED
+    assert "a_module_that_nobody_has" in listed.stdout
+    assert "grid" in listed.stdout
+    done = evcap(site, "extract", film, "--appearance", "grid", "--motion", "lite-motion")
+    assert done.returncode == 0, done.stderr
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 1
+    assert "evcap-broken" in warnings[0]
+
+
+NONSENSE = {
+    "float('nan') * batch.mean(1).flatten(1)": "not a finite number",
+    "batch.flatten(1)": "returned shape",
+    "batch.mean(1).flatten(1).tolist()": "not a tensor",
+    "self.no_such_thing(batch)": "no_such_thing",
+}
+
+
+@pytest.mark.parametrize("answer", NONSENSE)
+def test_a_plugin_that_returns_nonsense_fails_each_video_in_one_line_by_its_name(
+    site: Path, tmp_path: Path, answer: str
+) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    for seed, name in enumerate(("a.mp4", "b.mp4")):
+        make_film(films / name, frames=4, seed=seed)
+    install(site, "evcap-odd", "evcap_odd", GOOD.format(name="odd").replace("batch.mean(1).flatten(1)", answer))
+    done = evcap(site, "extract", films, "--appearance", "odd")
+    assert done.returncode == EXIT_NOTHING_DONE
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert len(errors) == 2
+    for line, name in zip(sorted(errors), ("a.mp4", "b.mp4"), strict=True):
+        assert name in line
+        assert "backbone odd" in line
+        assert NONSENSE[answer] in line
+        assert "evcap plugins" in line
+    assert "Traceback" not in done.stderr
+    checked = evcap(site, "plugins", "check", "odd")
+    assert checked.returncode == EXIT_NOTHING_DONE
+    assert "FAIL" in checked.stdout
+
+
+def test_the_check_of_a_healthy_plugin_says_so_and_a_wrong_call_is_one_line(site: Path) -> None:
+    good = GOOD.format(name="grid").replace("version=", 'license="MIT", version=')
+    install(site, "evcap-grid", "evcap_grid", good)
+    done = evcap(site, "plugins", "check", "grid")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[0].startswith("pass  registration")
+    assert done.stdout.splitlines()[-1] == "grid: 19 passed, 0 failed, 3 not applicable"
+    for arguments in (("nowhere",), ("grid", "--weights", "other=x"), ("grid", "--option", "other.x=1")):
+        wrong = evcap(site, "plugins", "check", *arguments)
+        assert wrong.returncode == EXIT_USAGE
+        assert len(wrong.stderr.splitlines()) == 1
 
 
 def test_a_half_registered_plugin_leaves_nothing_behind(site: Path) -> None:
@@ -126,6 +193,28 @@ def test_a_missing_backbone_says_what_is_installed() -> None:
     assert "lite-appearance" in str(caught.value)
     assert "pip install" in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_what_could_bring_a_missing_backbone_is_named(site: Path) -> None:
+    for distribution, hint in (
+        ("", "for example: pip install evcap-dinov9"),
+        ("evcap-far-sight", "; pip install evcap-far-sight"),
+        ("evcap", "; pip install -U evcap"),
+    ):
+        with pytest.raises(PluginError) as caught:
+            plugins.backbone_class("dinov9", distribution)
+        assert str(caught.value).endswith(hint)
+    install(site, "evcap-broken", "evcap_broken", "import nowhere")
+    code = "from evcap_cli import plugins; plugins.backbone_class('dinov9')"
+    assert "evcap-broken may bring it and is broken" in ask(site, code).stderr.splitlines()[-1]
+    assert "EVCAP_PLUGINS keeps plugins out" in ask(site, code, EVCAP_PLUGINS="").stderr.splitlines()[-1]
+
+
+def test_a_backbone_is_traced_to_its_distribution(site: Path) -> None:
+    install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
+    code = "from evcap_cli import plugins; "
+    code += "print([plugins.distribution_of('backbone', n) for n in ('grid', 'lite-audio', 'nowhere')])"
+    assert ask(site, code).stdout.strip() == "['evcap-grid', 'evcap', '']"
 
 
 def test_the_contract_is_importable_from_one_place() -> None:

@@ -77,18 +77,32 @@ class AudioInput:
     A chunk is ``chunk_seconds`` long and starts ``chunk_seconds - overlap_seconds`` after the one before; of each
     chunk the centre is kept. The last chunk is shifted back to end with the sound, never padded; sound shorter than
     one chunk is passed as it is, alone. ``hop_seconds`` is the time between two steps that ``extract`` returns.
+
+    ``window_seconds`` is the sound that a step is made of, for networks whose steps are windows without padding. It is
+    where a step's time is measured from (the window's middle), and every chunk then starts a whole number of hops
+    after the first, so that its steps are those of the whole sound: the last one ends up to a hop before the sound.
     """
 
     rate: int = 16000
     chunk_seconds: float = 10.0
     overlap_seconds: float = 0.0
     hop_seconds: float = 0.02
+    window_seconds: float | None = None
+    """None: a step stands for its hop, and chunks start anywhere."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap_seconds < self.chunk_seconds:
             raise ValueError(f"overlap {self.overlap_seconds} s must be shorter than the chunk {self.chunk_seconds} s")
         if self.hop_seconds <= 0 or self.rate < 1:
             raise ValueError(f"hop {self.hop_seconds} s and rate {self.rate} Hz must be positive")
+        if self.window_seconds is not None:
+            if self.window_seconds <= 0:
+                raise ValueError(f"window {self.window_seconds} s must be positive")
+            step, hop = (
+                round(seconds * self.rate) for seconds in (self.chunk_seconds - self.overlap_seconds, self.hop_seconds)
+            )
+            if hop < 1 or step % hop:
+                raise ValueError(f"chunk less overlap must be whole hops: {step} samples, hops of {hop}")
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,23 @@ class BackboneSpec:
             raise ValueError(f"a backbone of kind {self.kind!r} cannot take {type(self.input).__name__}")
         if self.kind == "motion" and not isinstance(self.input, ClipInput):
             raise ValueError("a motion backbone takes ClipInput")
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where default weights come from, for `evcap weights` and `evcap plugins`.
+
+    Args:
+        name: how upstream calls them, such as "torchvision ResNet101_Weights.IMAGENET1K_V2".
+        location: a URL, or "hf-hub:org/name".
+        license: of the weights, as short as SPDX allows; "unknown" where upstream says nothing.
+        file: the file's name in the download folder; for a URL the last part of its path when empty.
+    """
+
+    name: str
+    location: str
+    license: str
+    file: str = ""
 
 
 @dataclass
@@ -155,6 +186,35 @@ class Backbone(ABC):
             raise ValueError(f"{cls.spec.name} has no option {next(iter(options))!r}")
         return cls.spec
 
+    def weights_source(self) -> WeightsSource | None:
+        """Where the default weights of this variant come from; None: it needs none.
+
+        Must not touch the network; may import torch and the library that knows.
+        """
+        return None
+
+    def fetch_weights(self) -> None:  # noqa: B027  a backbone without weights has nothing to do
+        """Download the default weights ahead of time to where ``load(None, ...)`` finds them.
+
+        Raises:
+            WeightsError: no network, or no room; naming file, source and the option to pass a local copy.
+        """
+
+    def import_state(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Give a legacy checkpoint's tensors the names that ``load`` reads.
+
+        Raises:
+            ValueError: they cannot be this backbone's.
+        """
+        return tensors
+
+    def check_state(self, tensors: Mapping[str, Tensor]) -> None:  # noqa: B027  nothing is known of a stranger's
+        """See that ``load`` would take these tensors; used by `evcap weights import`.
+
+        Raises:
+            WeightsError: it would refuse them.
+        """
+
     @abstractmethod
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
         """Read the weights (a path, a source this backbone knows, None for the default) and move to the device."""
@@ -164,7 +224,8 @@ class Backbone(ABC):
         """Features of a batch; see the class of ``spec.input`` for the shape in, ``docs/plugins.md`` for all four.
 
         appearance (N, 3, H, W) -> (N, D); motion (N, 3, T, H, W) -> (N, D); audio (N, samples) -> (N, steps, D);
-        object (N, 3, H, W) or (N, 3, T, H, W) -> N ``Detections``. A row must not depend on the others.
+        object (N, 3, H, W) or (N, 3, T, H, W) -> N ``Detections``. A row must not depend on the others, and
+        no rows give no rows.
         """
 
 

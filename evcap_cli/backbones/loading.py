@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from evcap_cli import plugins
-from evcap_cli.backbones.contract import KINDS, Backbone, BackboneAddress, Kind
+from evcap_cli import console, plugins
+from evcap_cli.backbones.contract import KINDS, Backbone, BackboneAddress, Kind, WeightsSource
+from evcap_cli.backbones.hub import within_reach
 from evcap_cli.backbones.identity import digest_of, file_digest
-from evcap_cli.errors import EvcapError, PluginError, UsageError
+from evcap_cli.backbones.weights import RANDOM, random_seed
+from evcap_cli.errors import EvcapError, PluginError, UsageError, WeightsError
 
 if TYPE_CHECKING:
     import torch
 
-RANDOM: Final = "random:"
-"""``--weights NAME=random:SEED``: freshly drawn weights, for tests and benchmarks; marked in every record."""
+LONGEST_REASON: Final = 300
+"""Characters: what torch says of a state dict that does not fit can fill pages."""
 
 
 def load_backbones(
@@ -23,6 +25,7 @@ def load_backbones(
     *,
     weights: Mapping[str, str] | None = None,
     options: Mapping[str, Mapping[str, str]] | None = None,
+    spare: Collection[str] = (),
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
 ) -> dict[Kind, Backbone]:
@@ -32,20 +35,22 @@ def load_backbones(
         addresses: kind -> NAME or NAME:VARIANT.
         weights: NAME (or NAME:VARIANT) -> path or source; others load their default.
         options: NAME (or NAME:VARIANT) -> key -> value.
+        spare: names in weights and options that need not be in use: evcap.toml serves several presets.
         device: where models and batches live.
         dtype: of the model and of the batches it is given; float32 when None.
 
     Raises:
         PluginError: a backbone is not installed, or fails to load.
-        UsageError: an unknown variant or option, a backbone of another kind, weights that are not there, or weights or
-            options for a backbone that is not in use.
+        WeightsError: weights are missing, damaged, of another architecture or not to be downloaded.
+        UsageError: an unknown variant or option, a backbone of another kind, or weights or options for a backbone that
+            is not in use.
     """
     import torch
 
     made = {kind: make_backbone(kind, addresses[kind], options or {}) for kind in KINDS if kind in addresses}
     for given, flag in ((weights or {}, "--weights"), (options or {}, "--option")):
         used = {name for backbone in made.values() for name in _names(backbone)}
-        unused = sorted(set(given) - used)
+        unused = sorted(set(given) - used - set(spare))
         if unused:
             raise UsageError(
                 f"{flag} names {unused[0]!r}, which is not in use", hint=f"in use: {', '.join(sorted(used))}"
@@ -81,26 +86,64 @@ def make_backbone(kind: Kind, address: str, options: Mapping[str, Mapping[str, s
     return backbone
 
 
-def load_one(backbone: Backbone, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
+def load_one(
+    backbone: Backbone, weights: str | None, device: torch.device, dtype: torch.dtype, *, announce: bool = True
+) -> None:
     """Call ``backbone.load`` and note the number format and, where the backbone did not, what weights it was given.
 
+    The digest of drawn weights starts with "random:SEED": that is how every checkpoint and record made with them knows.
+    ``announce``: say on stderr that weights are random.
+
     Raises:
-        PluginError, UsageError: see ``load_backbones``.
+        WeightsError, PluginError, UsageError: see ``load_backbones``.
     """
     address = str(BackboneAddress(backbone.spec.name, backbone.variant))
-    local = weights is not None and not weights.startswith(RANDOM) and Path(weights).exists()
-    if weights is not None and not local and _looks_like_path(weights):
-        raise UsageError("these weights do not exist", path=weights, hint=f"check --weights {address}=PATH")
+    if weights == "":
+        raise WeightsError("no weights are named", path=address, hint=f"expected --weights {address}=PATH")
+    seed = random_seed(weights)
+    given = str(Path(weights).expanduser()) if weights is not None and weights.startswith("~") else weights
+    local = given is not None and seed is None and Path(given).exists()
+    if given is not None and seed is None and not local and _looks_like_path(given):
+        raise WeightsError("these weights do not exist", path=given, hint=f"check --weights {address}=PATH")
     backbone.dtype = dtype  # before load: a backbone that computes in another format says so there
     try:
-        backbone.load(weights, device, dtype)
+        with within_reach(_default_source(backbone) if given is None else None):
+            backbone.load(given, device, dtype)
+    except WeightsError as problem:
+        hint = None if problem.hint is None else _for_backbone(problem.hint, address)
+        raise WeightsError(problem.cause, path=problem.path or address, hint=hint) from problem
     except EvcapError:
         raise
     except Exception as problem:
-        hint = f"check --weights {address}=PATH" if weights else f"pass a local copy with --weights {address}=PATH"
+        if local:
+            raise WeightsError(
+                f"cannot be loaded by {address} ({_one_line(problem)})",
+                path=given,
+                hint=f"check that --weights {address}=PATH names weights of this backbone, whole and of its variant",
+            ) from problem
+        hint = f"check --weights {address}={weights}" if weights else f"pass a local copy with --weights {address}=PATH"
         raise PluginError(f"cannot be loaded ({_one_line(problem)})", path=address, hint=hint) from problem
-    if weights is not None and not backbone.weights_digest:
-        backbone.weights_digest = _digest(Path(weights)) if local else weights
+    if seed is not None:
+        drawn = "" if backbone.weights_digest.startswith(RANDOM) else backbone.weights_digest
+        backbone.weights_digest = f"{RANDOM}{seed}" + (f":{drawn}" if drawn else "")
+        if announce:
+            console.info(
+                f"note: {address} has random weights ({RANDOM}{seed}): for tests and benchmarks, marked as such"
+            )
+    elif given is not None and not backbone.weights_digest:
+        backbone.weights_digest = _digest(Path(given)) if local else given
+
+
+def _default_source(backbone: Backbone) -> WeightsSource | None:
+    try:
+        return backbone.weights_source()
+    except Exception:  # what it cannot say matters to `evcap weights list`; ``load`` may work all the same
+        return None
+
+
+def _for_backbone(hint: str, address: str) -> str:
+    """A hint of ``weights.py``, which does not know whose weights it reads, with the backbone's name in it."""
+    return hint.replace("--weights NAME=", f"--weights {address}=").replace("import NAME ", f"import {address} ")
 
 
 def _names(backbone: Backbone) -> tuple[str, ...]:
@@ -124,4 +167,5 @@ def _digest(weights: Path) -> str:
 
 
 def _one_line(problem: BaseException) -> str:
-    return " ".join(f"{type(problem).__name__}: {problem}".split())
+    text = " ".join(f"{type(problem).__name__}: {problem}".split())
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."

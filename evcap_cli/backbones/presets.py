@@ -16,15 +16,29 @@ PRESETS: Final[Mapping[str, Mapping[Kind, str]]] = {
 """``--backbone NAME`` (paper 1.1): lite needs no weights; resnet is the paper's Table 1, clip its Table 2."""
 
 
-def backbone_addresses(preset: str | None, overrides: Mapping[str, str] | None = None) -> dict[Kind, str]:
+def backbone_addresses(
+    preset: str | None,
+    overrides: Mapping[str, str] | None = None,
+    own: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[Kind, str]:
     """Kind -> NAME or NAME:VARIANT of ``preset``, with single kinds replaced; in the order of ``KINDS``.
+
+    Args:
+        preset: a name in ``PRESETS`` or ``own``; None: none.
+        overrides: kind -> NAME or NAME:VARIANT.
+        own: the user's presets, of evcap.toml.
 
     Raises:
         UsageError: an unknown preset or kind.
     """
-    if preset is not None and preset not in PRESETS:
-        raise UsageError(f"unknown --backbone {preset!r}", hint=f"one of: {', '.join(PRESETS)}")
-    chosen: dict[str, str] = {} if preset is None else {str(kind): name for kind, name in PRESETS[preset].items()}
+    known: dict[str, Mapping[str, str]] = {**(own or {})}
+    known.update({name: {str(kind): backbone for kind, backbone in kinds.items()} for name, kinds in PRESETS.items()})
+    if preset is not None and preset not in known:
+        raise UsageError(
+            f"unknown --backbone {preset!r}",
+            hint=f"one of: {', '.join([*PRESETS, *(own or {})])}, or [presets.{preset}] in the file of --config",
+        )
+    chosen: dict[str, str] = {} if preset is None else dict(known[preset])
     chosen.update(overrides or {})
     unknown = set(chosen) - set(KINDS)
     if unknown:

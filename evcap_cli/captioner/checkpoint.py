@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
 
-from evcap_cli import __version__
+from evcap_cli import __version__, plugins
 from evcap_cli.backbones.contract import KINDS, BackboneAddress
+from evcap_cli.backbones.weights import RANDOM
 from evcap_cli.captioner.config import CaptionerConfig
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
@@ -46,13 +47,14 @@ class BeamDefaults:
 
 
 def backbone_record(backbone: Backbone) -> dict[str, Any]:
-    """What a checkpoint remembers of a backbone: enough to load the same one again and to notice another."""
+    """What a checkpoint remembers of a backbone: enough to install and load the same one and to notice another."""
     return {
         "name": str(BackboneAddress(backbone.spec.name, backbone.variant)),
         "options": dict(sorted(backbone.options.items())),
         "version": backbone.spec.version,
         "dim": backbone.spec.dim,
         "weights_digest": backbone.weights_digest,
+        "distribution": plugins.distribution_of("backbone", backbone.spec.name),
     }
 
 
@@ -82,8 +84,22 @@ class Checkpoint:
     @property
     def untrained(self) -> bool:
         """Whether the weights, or those of a backbone, are random: every record made with it says so."""
-        digests = (str(record.get("weights_digest", "")) for record in self.backbones.values())
-        return bool(self.training.get("untrained")) or any(digest.startswith("random:") for digest in digests)
+        return bool(self.training.get("untrained")) or bool(self.random_weights)
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """Kind -> digest of the weights of its backbone ("random:SEED..." where drawn), for those that have weights."""
+        digests = {kind: str(record.get("weights_digest", "")) for kind, record in self.backbones.items()}
+        return {kind: digest for kind, digest in digests.items() if digest}
+
+    @property
+    def random_weights(self) -> dict[str, str]:
+        """Backbone name -> "random:SEED", where its weights were drawn: drawn again, they are the same."""
+        return {
+            str(self.backbones[kind]["name"]): ":".join(digest.split(":")[:2])
+            for kind, digest in ((kind, self.weights.get(kind, "")) for kind in self.backbones)
+            if digest.startswith(RANDOM)
+        }
 
     def check_backbones(self, loaded: Mapping[Kind, Backbone]) -> None:
         """See that ``loaded`` are the backbones this checkpoint was trained on.
@@ -104,9 +120,10 @@ class Checkpoint:
                     )
             if given["weights_digest"] != record["weights_digest"]:
                 raise CheckpointError(
-                    f"trained with other weights of the {kind} backbone {record['name']}",
+                    f"trained with other weights of the {kind} backbone {record['name']}"
+                    f" (digest {record['weights_digest'] or 'none'}, not {given['weights_digest'] or 'none'})",
                     path=self.name,
-                    hint="pass the same file with --weights NAME=PATH",
+                    hint=f"pass the same file with --weights {record['name']}=PATH",
                 )
 
     def save_pretrained(self, folder: Path, *, card: str | None = None, half: bool = False) -> None:

@@ -47,7 +47,7 @@ def caption(
     option: shared.Option = None,
     segment: shared.Segment = "whole",
     sampling: Annotated[
-        str | None, typer.Option(help="How moments are chosen.", show_default="as the checkpoint was trained")
+        str | None, typer.Option(help="Which frames: moments or epan.", show_default="as the checkpoint was trained")
     ] = None,
     audio_track: shared.AudioTrack = 0,
     beam_size: Annotated[int | None, typer.Option(min=1, help="Beams; 5 in the paper.", show_default="5")] = None,
@@ -72,8 +72,8 @@ def caption(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Do finished files of a mirrored folder again.")
     ] = False,
-    config: shared.Config = None,  # noqa: ARG001  read by its callback
-    quiet: shared.Quiet = False,  # noqa: ARG001
+    config: shared.Config = None,
+    quiet: shared.Quiet = False,  # noqa: ARG001  read by its callback
     verbose: shared.Verbose = False,  # noqa: ARG001
 ) -> None:
     """Caption videos: what happens, and what it feels like.
@@ -90,13 +90,16 @@ def caption(
     if dry_run:
         _show(plan)
         return
+    settings = shared.backbone_settings(config, weights, option)
     engine = Captioning(
         CaptionOptions(
             checkpoint=checkpoint,
             preset=backbone,
             backbones=shared.overrides(appearance, motion, object_, audio),
-            weights=shared.pairs(weights or (), "--weights"),
-            backbone_options=shared.backbone_options(option or ()),
+            presets=settings.presets,
+            weights=settings.weights,
+            backbone_options=settings.options,
+            spare=settings.spare,
             device=device,
             dtype=dtype,
             batch_size=shared.batch_rows(batch_size),

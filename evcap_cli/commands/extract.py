@@ -1,8 +1,9 @@
-"""``evcap extract``: fill the feature cache ahead of time, for training or for captioning elsewhere."""
+"""``evcap extract``: fill the feature cache ahead of time, and write features as HDF5 for other research code."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +11,10 @@ from evcap_cli import console
 from evcap_cli.commands import options as shared
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EvcapError, UsageError, WriteError
 from evcap_cli.inputs import gather, take_shard
+
+if TYPE_CHECKING:
+    from evcap_cli.features.pipeline import FeaturePipeline
+    from evcap_cli.output.features_hdf5 import ExportPlan, FeatureExport
 
 DRY_RUN_LINES = 20
 
@@ -21,6 +26,15 @@ def register(app: typer.Typer) -> None:
 
 def extract(
     inputs: shared.Inputs,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="Write the features too: x.hdf5 (of several streams x_<kind>.hdf5), or a folder/ for <backbone>.hdf5.",
+        ),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option("--backbone", help="Preset of backbones: lite, resnet, clip, ...", show_default="lite")
     ] = None,
@@ -43,28 +57,35 @@ def extract(
     limit: shared.Limit = None,
     dry_run: shared.DryRun = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False,
-    config: shared.Config = None,  # noqa: ARG001  read by its callback
-    quiet: shared.Quiet = False,  # noqa: ARG001
+    config: shared.Config = None,
+    quiet: shared.Quiet = False,  # noqa: ARG001  read by its callback
     verbose: shared.Verbose = False,  # noqa: ARG001
 ) -> None:
-    """Compute the features of videos and keep them in the cache.
+    """Compute the features of videos and keep them in the cache; with -o, write them as HDF5 as well.
 
     Without --backbone and single backbones, the preset lite is used; with single ones only, just those.
 
     Example: evcap extract videos/ --backbone lite
+
+    Example: evcap extract videos/ --appearance clip --sampling epan -o features/clip_train.hdf5
     """
     from evcap_cli.backbones.loading import load_backbones
     from evcap_cli.backbones.presets import backbone_addresses
+    from evcap_cli.output.features_hdf5 import plan_export
 
     chosen = take_shard(gather(inputs), shard)[:limit]
     overrides = shared.overrides(appearance, motion, object_, audio)
-    addresses = backbone_addresses(backbone or (None if overrides else "lite"), overrides)
+    settings = shared.backbone_settings(config, weights, option)
+    addresses = backbone_addresses(backbone or (None if overrides else "lite"), overrides, settings.presets)
+    plan = None if output is None else plan_export(output, addresses, chosen, segment)
     if dry_run:
         for source in chosen[:DRY_RUN_LINES]:
             typer.echo(source.given)
         if len(chosen) > DRY_RUN_LINES:
             typer.echo(f"... and {len(chosen) - DRY_RUN_LINES} more")
         typer.echo(f"{len(chosen)} videos: {', '.join(f'{kind} {name}' for kind, name in addresses.items())}")
+        for path in plan.files.values() if plan else ():
+            typer.echo(f"-> {path}")
         if not chosen:
             raise UsageError("nothing to do", hint="check the inputs")
         return
@@ -79,12 +100,15 @@ def extract(
 
     cache = FeatureCache(cache_dir)
     cache.check_writable()
+    if plan is not None:
+        plan.check_writable()
     where = choose_device(device)
     pipeline = FeaturePipeline(
         load_backbones(
             addresses,
-            weights=shared.pairs(weights or (), "--weights"),
-            options=shared.backbone_options(option or ()),
+            weights=settings.weights,
+            options=settings.options,
+            spare=settings.spare,
             device=where,
             dtype=choose_dtype(dtype, where),
         ),
@@ -98,21 +122,33 @@ def extract(
         audio_track=audio_track,
     )
     done = failed = known = 0
-    with console.progress(len(chosen), "extracting") as bar:
+    with ExitStack() as stack:
+        export = stack.enter_context(_export(plan, pipeline)) if plan else None
+        bar = stack.enter_context(console.progress(len(chosen), "extracting"))
+        features = None
         for event in pipeline.run([source.path for source in chosen]):
             if not isinstance(event, VideoDone):
+                features = event.features
                 continue
             given = chosen[event.video].given
             for text in event.warnings:
                 console.warn(f"{given}: {text}")
             if event.error is None:
                 done, known = done + 1, known + event.from_cache
+                if export is not None and features is not None:
+                    export.add(event.video, features)
             else:
                 failed += 1
                 console.error(f"{given}: {event.error.message}")
+            features = None
             bar.advance(note=given)
             if fail_fast and failed:
                 break
+        whole = done and not (fail_fast and failed)
+        if export is not None and whole:
+            export.commit()
+    for kind, path in plan.files.items() if plan else ():
+        console.info(f"{path}: {kind} features of {done} videos" if whole else f"{path} was not written")
     if cache.failure is not None:
         raise WriteError(
             f"not all features could be kept ({cache.failure.strerror or cache.failure})",
@@ -124,3 +160,11 @@ def extract(
     console.info(text + (f", {failed} failed" if failed else ""))
     if failed:
         raise typer.Exit(EXIT_SOME_FAILED if done else EXIT_NOTHING_DONE)
+
+
+def _export(plan: ExportPlan, pipeline: FeaturePipeline) -> FeatureExport:
+    from evcap_cli.captioner.checkpoint import backbone_record
+    from evcap_cli.output.features_hdf5 import FeatureExport
+
+    records = {kind: backbone_record(backbone) for kind, backbone in pipeline.backbones.items()}
+    return FeatureExport(plan, records, pipeline.plan.sampling)

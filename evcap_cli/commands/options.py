@@ -1,4 +1,4 @@
-"""Options that several commands share, declared once, and what reads them: ``--config``, NAME=VALUE pairs, -q and -v.
+"""Options that several commands share, declared once, and what reads them: NAME=VALUE pairs, backbones, -q and -v.
 
 Order of precedence: flag, environment, the file given by ``--config``, the checkpoint, the default.
 """
@@ -6,12 +6,14 @@ Order of precedence: flag, environment, the file given by ``--config``, the chec
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from evcap_cli import console
+from evcap_cli.commands import config_file
 from evcap_cli.errors import UsageError
 
 
@@ -25,57 +27,6 @@ def _verbose(value: bool) -> bool:
     if value:
         console.set_verbosity(verbose=True)
     return value
-
-
-def _config(context: typer.Context, path: Path | None) -> Path | None:
-    """Take the command's table of evcap.toml as defaults of its options."""
-    if path is None:
-        return None
-    values = read_config(path)
-    command = context.info_name or ""
-    known = {parameter.name for parameter in context.command.params}
-    root = context.find_root()
-    commands = getattr(root.command, "commands", {})
-    for table in values:
-        if table not in ("weights", "option") and table not in commands:
-            raise UsageError(f"[{table}] is not a command of evcap", path=path, hint="see docs/configuration.md")
-    defaults: dict[str, Any] = {}
-    for key, value in values.get(command, {}).items():
-        name = key.replace("-", "_")
-        if name not in known:
-            raise UsageError(f"[{command}] has no option {key!r}", path=path, hint=f"see evcap {command} --help")
-        defaults[name] = value
-    for table in ("weights", "option"):
-        if table in values and table in known and table not in defaults:
-            defaults[table] = [f"{name}={value}" for name, value in _flat(values[table])]
-    context.default_map = {**(context.default_map or {}), **defaults}
-    return path
-
-
-def _flat(table: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            flat += [(f"{name}.{key}", inner) for key, inner in _flat(value)]
-        else:
-            flat.append((name, value))
-    return flat
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """An evcap.toml.
-
-    Raises:
-        UsageError: it cannot be read or is not TOML.
-    """
-    import tomllib
-
-    try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
-    except OSError as problem:
-        raise UsageError(f"cannot read ({problem.strerror})", path=path, hint="check --config") from problem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise UsageError(f"is not TOML ({problem})", path=path, hint="see docs/configuration.md") from problem
 
 
 def pairs(values: Sequence[str], option: str) -> dict[str, str]:
@@ -111,6 +62,42 @@ def backbone_options(values: Sequence[str]) -> dict[str, dict[str, str]]:
     return found
 
 
+@dataclass(frozen=True)
+class BackboneSettings:
+    """What flags and evcap.toml say about backbones together.
+
+    Args:
+        weights: backbone name -> path or source.
+        options: backbone name -> key -> value.
+        presets: the user's own.
+        spare: names that only evcap.toml brings up: no error where they are not in use.
+    """
+
+    weights: Mapping[str, str]
+    options: Mapping[str, Mapping[str, str]]
+    presets: Mapping[str, Mapping[str, str]]
+    spare: frozenset[str]
+
+
+def backbone_settings(
+    config: Path | None, weights: Sequence[str] | None, option: Sequence[str] | None
+) -> BackboneSettings:
+    """``--weights`` and ``--option``, each single one before its like in [weights] and [option] of ``config``.
+
+    Raises:
+        UsageError: a text of another form, or a bad file.
+    """
+    given, given_options = pairs(weights or (), "--weights"), backbone_options(option or ())
+    filed, filed_options = config_file.weights(config), config_file.backbone_options(config)
+    merged = {name: {**filed_options.get(name, {}), **given_options.get(name, {})} for name in filed_options}
+    return BackboneSettings(
+        weights={**filed, **given},
+        options={**given_options, **merged},
+        presets=config_file.presets(config),
+        spare=frozenset({*filed, *filed_options} - {*given, *given_options}),
+    )
+
+
 Inputs = Annotated[
     list[str], typer.Argument(metavar="INPUT...", help="Videos, folders (recursive), globs, @list.txt, or - for stdin.")
 ]
@@ -134,7 +121,9 @@ Dtype = Annotated[str, typer.Option("--dtype", help="auto (bf16 on CUDA, else fp
 BatchSize = Annotated[str, typer.Option("--batch-size", help="Rows a model takes at once: a number, or auto.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Decoding processes.")]
 Segment = Annotated[str, typer.Option("--segment", help="whole, fixed:SECONDS or scenes.")]
-Sampling = Annotated[str, typer.Option("--sampling", help="How moments are chosen.")]
+Sampling = Annotated[
+    str, typer.Option("--sampling", help="Which frames: moments, or epan as published features have them.")
+]
 AudioTrack = Annotated[int, typer.Option("--audio-track", min=0, help="Which audio track, counted from 0.")]
 CacheDir = Annotated[
     Path | None, typer.Option("--cache-dir", envvar="EVCAP_CACHE_DIR", help="Where features are kept.", metavar="DIR")
@@ -150,7 +139,13 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", callb
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More detail.", callback=_verbose, is_eager=True)]
 Config = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="evcap.toml with defaults.", callback=_config, is_eager=True),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="evcap.toml with defaults, weights and presets.",
+        callback=config_file.take_defaults,
+        is_eager=True,
+    ),
 ]
 
 

@@ -82,8 +82,8 @@ def train(
     test: Annotated[bool, typer.Option("--test/--no-test", help="Score the test split once, at the end.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew instead of going on.")] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the recipe with all values.")] = False,
-    config: shared.Config = None,  # noqa: ARG001  read by its callback
-    quiet: shared.Quiet = False,  # noqa: ARG001
+    config: shared.Config = None,
+    quiet: shared.Quiet = False,  # noqa: ARG001  read by its callback
     verbose: shared.Verbose = False,  # noqa: ARG001
 ) -> None:
     """Train the captioner on EmVidCap, or on a data set in its layout.
@@ -116,7 +116,8 @@ def train(
     from evcap_cli.backbones.presets import backbone_addresses
 
     overrides = shared.overrides(appearance, motion, object_, audio)
-    addresses = backbone_addresses(backbone, overrides)
+    settings = shared.backbone_settings(config, weights, option)
+    addresses = backbone_addresses(backbone, overrides, settings.presets)
     if not addresses:
         raise UsageError("no backbone is named", hint="give --backbone lite, which needs no download, resnet or clip")
     root = _open(data, subset)
@@ -126,8 +127,7 @@ def train(
     _tell(root, found)
     pipeline = _pipeline(
         addresses,
-        weights=shared.pairs(weights or (), "--weights"),
-        options=shared.backbone_options(option or ()),
+        settings=settings,
         device=device,
         dtype=dtype,
         sampling=sampling,
@@ -187,8 +187,7 @@ def _tell(root: DataRoot, found: dict[str, Path]) -> None:
 def _pipeline(
     addresses: dict[Kind, str],
     *,
-    weights: dict[str, str],
-    options: dict[str, dict[str, str]],
+    settings: shared.BackboneSettings,
     device: str,
     dtype: str,
     sampling: str,
@@ -204,7 +203,14 @@ def _pipeline(
     from evcap_cli.features.pipeline import FeaturePipeline
 
     where = choose_device(device)
-    loaded = load_backbones(addresses, weights=weights, options=options, device=where, dtype=choose_dtype(dtype, where))
+    loaded = load_backbones(
+        addresses,
+        weights=settings.weights,
+        options=settings.options,
+        spare=settings.spare,
+        device=where,
+        dtype=choose_dtype(dtype, where),
+    )
     return FeaturePipeline(
         loaded,
         cache=FeatureCache(cache_dir) if cache else None,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from evcap_cli.features.sampling import spread
 from evcap_cli.features.sound import AudioBins, Chunk
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 from evcap_cli.features.tracks import objects_of_clip, tracks_of_snippet
@@ -43,14 +44,16 @@ class StreamBuilder(Protocol):
 
 
 class RowsBuilder:
-    """Appearance or motion: one result a row.
+    """Appearance or motion: one result a frame.
 
     Args:
-        times: (n,) seconds of the rows.
+        times: (n,) seconds of the frames.
+        rows: how many rows are spread over the frames, see ``ClipSample``; where a frame is lost, they show its nearest
+            neighbour. None: one row a frame, none for a lost one.
     """
 
-    def __init__(self, times: NDArray[np.float32], dim: int) -> None:
-        self.times, self.dim = times, dim
+    def __init__(self, times: NDArray[np.float32], dim: int, rows: int | None = None) -> None:
+        self.times, self.dim, self.rows = times, dim, rows
         self.results: dict[int, Result | None] = {}
 
     def add(self, ticket: Ticket, result: Result | None) -> None:
@@ -65,6 +68,9 @@ class RowsBuilder:
         if len(self.results) < len(self.times):
             return None
         kept = [row for row in range(len(self.times)) if self.results[row] is not None]
+        if self.rows is not None and kept:
+            have = np.array(kept)
+            kept = [int(have[np.abs(have - frame).argmin()]) for frame in spread(len(self.times), self.rows)]
         return _stream([self.results[row] for row in kept], self.times[kept], self.dim)
 
 
@@ -106,7 +112,7 @@ class SoundBuilder:
     """Audio: steps of chunks, averaged into bins as they come."""
 
     def __init__(self, duration: float, wanted: AudioInput, dim: int) -> None:
-        self.bins = AudioBins(dim, duration, wanted.hop_seconds)
+        self.bins = AudioBins(dim, duration, wanted.hop_seconds, wanted.window_seconds)
         self.dim = dim
         self.chunks: dict[int, Chunk] = {}
         self.closed = False

@@ -23,6 +23,7 @@ from evcap_cli.features.cache import FeatureCache
 from evcap_cli.features.collecting import SegmentState, SoundBuilder, VideoState
 from evcap_cli.features.messages import Broken, Failed, Message, Opened, Parked, Read, Rows, Sound, SoundEnd
 from evcap_cli.features.reading import ReadingPlan, VideoReader
+from evcap_cli.features.residents import Residents
 from evcap_cli.features.runner import BackboneRunner, Outcome
 from evcap_cli.features.sampling import sampler
 from evcap_cli.features.streaming import ByteQueue, Stopped, Turn
@@ -107,10 +108,14 @@ class FeaturePipeline:
         timeout: float = 120.0,
         audio_track: int = 0,
     ) -> None:
+        import torch
+
         parse_segmentation(segmentation)
         sampler(sampling)
         self.backbones, self.cache = dict(backbones), cache
-        self.workers, self.batch_size, self.device, self.timeout = max(workers, 1), batch_size, device, timeout
+        self.workers, self.batch_size, self.timeout = max(workers, 1), batch_size, timeout
+        self.device = torch.device(device)
+        self.residents = Residents(self.backbones.values(), self.device)
         self.plan = ReadingPlan(
             specs={kind: backbone.spec for kind, backbone in self.backbones.items()},
             identities={kind: BackboneIdentity.of(backbone) for kind, backbone in self.backbones.items()},
@@ -151,7 +156,11 @@ class _Run:
         self.turn = Turn()
         self.runners: dict[Kind, BackboneRunner[Ticket]] = {
             kind: BackboneRunner(
-                backbone, batch_size=pipeline.batch_size, device=pipeline.device, owner=lambda ticket: ticket.video
+                backbone,
+                batch_size=pipeline.batch_size,
+                device=pipeline.device,
+                owner=lambda ticket: ticket.video,
+                residents=pipeline.residents,
             )
             for kind, backbone in pipeline.backbones.items()
         }

@@ -184,7 +184,7 @@ class _Reading:
         times = row_times(timeline.times, timeline.time_base, ordinals, state.segment.start)
         if spec.kind == "object":
             return ObjectsBuilder(times, [len(frames) for frames in sample.snippets()], spec.dim)
-        return RowsBuilder(times, spec.dim)
+        return RowsBuilder(times, spec.dim, sample.rows)
 
     def _decode(
         self, timeline: Timeline, segments: list[Segment], samples: list[ClipSample], missing: list[set[Kind]]

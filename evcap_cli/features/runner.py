@@ -1,6 +1,7 @@
 """Running one backbone over rows of many videos: constant batch shapes, checked results, blame where it belongs.
 
-The runner knows nothing of videos: a row comes with a ticket, its result or its error goes back with it.
+The runner knows nothing of videos: a row comes with a ticket, its result or its error goes back with it. How batches
+travel is ``transfer.py``'s business; where results come in the background, outcomes follow a batch or two later.
 
 Notation: N rows of a batch (constant, short batches are filled by repeating the last row), H x W pixels, T frames, D
 the backbone's width.
@@ -8,16 +9,19 @@ the backbone's width.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from evcap_cli import console
-from evcap_cli.backbones.contract import AudioInput, Backbone, BackboneAddress, Detections, FrameInput
+from evcap_cli.backbones.contract import AudioInput, Backbone, BackboneAddress, FrameInput
 from evcap_cli.errors import BackboneError, OutOfMemory
+from evcap_cli.features.answers import put_together, take_apart
+from evcap_cli.features.residents import Residents
+from evcap_cli.features.transfer import Landing, Lane, lane_to
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +33,10 @@ Result = Any
 """(D,) or (steps, D) tensor, or ``Detections``; float32, on the CPU."""
 
 GREY_LEVELS: Final = 255.0
+AHEAD: Final = 2
+"""Batches that may be under way at once where results come in the background: one that runs, one ready to run."""
+NO_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+"""How torch's backends say it where they raise a plain RuntimeError."""
 
 Ticket = TypeVar("Ticket")
 Owner = Callable[[Ticket], object]
@@ -43,6 +51,17 @@ class Outcome(Generic[Ticket]):
     error: BackboneError | OutOfMemory | None = None
 
 
+@dataclass
+class _Flight(Generic[Ticket]):
+    """A batch under way; ``counts``: of objects, how many each row has."""
+
+    entries: Sequence[tuple[Ticket, Row]]
+    size: int
+    landing: Landing
+    counts: list[int] | None
+    forgotten: set[object] = field(default_factory=set)
+
+
 class BackboneRunner(Generic[Ticket]):
     """Collects rows of one backbone and runs them in full batches of one shape.
 
@@ -51,6 +70,8 @@ class BackboneRunner(Generic[Ticket]):
         batch_size: N; None: as the backbone's spec says.
         device: where batches go.
         owner: the video of a ticket; when a batch fails, the rows of each owner are tried apart from the others'.
+        residents: the backbones that share the device; None: this one has it for itself.
+        lane: how batches travel; None: as is best for the device.
     """
 
     def __init__(
@@ -60,22 +81,28 @@ class BackboneRunner(Generic[Ticket]):
         batch_size: int | None,
         device: torch.device | str,
         owner: Callable[[Ticket], object],
+        residents: Residents | None = None,
+        lane: Lane | None = None,
     ) -> None:
         import torch
 
         self.backbone = backbone
         self.name = str(BackboneAddress(backbone.spec.name, backbone.variant))
-        self.batch_size = batch_size or backbone.spec.batch_size
+        self.batch_size = self.whole = batch_size or backbone.spec.batch_size
         self.device = torch.device(device)
         name = str(backbone.dtype).removeprefix("torch.")
         self.dtype: torch.dtype = getattr(torch, name)
         self.owner = owner
+        self.residents = residents or Residents([backbone], self.device)
+        self.lane = lane or lane_to(self.device)
         self.forwards = 0
         """Calls of ``extract``, for tests and benchmarks."""
         self._waiting: dict[tuple[int, ...], list[tuple[Ticket, Row]]] = {}
+        self._under_way: deque[_Flight[Ticket]] = deque()
+        self._mean_std: tuple[Tensor, Tensor] | None = None
 
     def add(self, ticket: Ticket, row: Row) -> list[Outcome[Ticket]]:
-        """Queue a row; the outcomes of the batch it fills, if it fills one."""
+        """Queue a row; the outcomes that have come in, those of the batch it fills included on a CPU."""
         waiting = self._waiting.setdefault(row.shape, [])
         waiting.append((ticket, row))
         # sound shorter than a chunk has a length of its own: nothing will ever share its batch
@@ -86,140 +113,162 @@ class BackboneRunner(Generic[Ticket]):
         return self._run(waiting, full)
 
     def flush(self, owner: object) -> list[Outcome[Ticket]]:
-        """Run the batches that hold a row of ``owner``, however short they are."""
+        """Run the batches that hold a row of ``owner``, however short they are; all that is under way comes in."""
         outcomes: list[Outcome[Ticket]] = []
         for shape in list(self._waiting):
             if any(self.owner(ticket) == owner for ticket, _ in self._waiting[shape]):
                 outcomes += self._run(self._waiting.pop(shape), self.batch_size)
-        return outcomes
+        return outcomes + self._land_all()
 
     def forget(self, owner: object) -> None:
-        """Drop the waiting rows of ``owner``: its video has failed."""
+        """Drop the rows of ``owner``, those under way included: its video has failed."""
         for shape in list(self._waiting):
             self._waiting[shape] = [entry for entry in self._waiting[shape] if self.owner(entry[0]) != owner]
             if not self._waiting[shape]:
                 del self._waiting[shape]
+        for flight in self._under_way:
+            flight.forgotten.add(owner)
 
     def _is_odd_sound(self, row: Row) -> bool:
         wanted = self.backbone.spec.input
         return isinstance(wanted, AudioInput) and len(row) != round(wanted.chunk_seconds * wanted.rate)
 
     def _run(self, entries: Sequence[tuple[Ticket, Row]], size: int) -> list[Outcome[Ticket]]:
-        """Outcomes of ``entries`` in batches of ``size``; on failure, each owner's rows stand for themselves."""
-        try:
-            return self._batches(entries, size)
-        except BackboneError as problem:
-            owners = list(dict.fromkeys(self.owner(ticket) for ticket, _ in entries))
-            if len(owners) == 1:
-                return [Outcome(ticket, None, problem) for ticket, _ in entries]
-        except OutOfMemory as problem:
+        """Send ``entries`` off in batches of ``size``; the outcomes that are there by then."""
+        outcomes: list[Outcome[Ticket]] = []
+        done = 0
+        while done < len(entries):
+            part = entries[done : done + size]
+            try:
+                flight = self._depart(part, size)
+            except BackboneError as problem:
+                outcomes += self._blame(part, size, problem)
+            else:
+                if flight is None:
+                    outcomes += self._land_all()
+                    smaller = self._smaller(size)
+                    if smaller is None:
+                        full = OutOfMemory(
+                            f"no memory for one row of backbone {self.name}", hint="free some, or try --device cpu"
+                        )
+                        return outcomes + [Outcome(ticket, None, full) for ticket, _ in entries[done:]]
+                    size = smaller
+                    continue
+                self._under_way.append(flight)
+            done += len(part)
+            while self._under_way and (len(self._under_way) > AHEAD or self._under_way[0].landing.ready()):
+                outcomes += self._land(self._under_way.popleft())
+        return outcomes
+
+    def _smaller(self, size: int) -> int | None:
+        """What to try after ``size`` rows did not fit; None: there is nothing left to try."""
+        if size > 1:
+            # smaller batches may round differently, but a caption with a changed last digit beats none
+            size = self.batch_size = size // 2
+            console.warn(f"backbone {self.name}: out of memory; going on with batches of {size}")
+        elif self.residents.make_room(self.backbone):
+            self.batch_size = self.whole
+            console.warn(
+                f"backbone {self.name}: out of memory beside the other models; going on with one model at a time"
+            )
+        else:
+            return None
+        return size
+
+    def _blame(self, entries: Sequence[tuple[Ticket, Row]], size: int, problem: BackboneError) -> list[Outcome[Ticket]]:
+        """A batch failed: each owner's rows stand for themselves."""
+        owners = list(dict.fromkeys(self.owner(ticket) for ticket, _ in entries))
+        if len(owners) == 1:
             return [Outcome(ticket, None, problem) for ticket, _ in entries]
         outcomes: list[Outcome[Ticket]] = []
         for owner in owners:
             outcomes += self._run([entry for entry in entries if self.owner(entry[0]) == owner], size)
         return outcomes
 
-    def _batches(self, entries: Sequence[tuple[Ticket, Row]], size: int) -> list[Outcome[Ticket]]:
-        outcomes: list[Outcome[Ticket]] = []
-        done = 0
-        while done < len(entries):
-            part = entries[done : done + size]
-            rows = [row for _, row in part]
-            try:
-                results = self._extract(rows + [rows[-1]] * (size - len(rows)))
-            except OutOfMemory as problem:
-                if size == 1:
-                    raise
-                # smaller batches may round differently, but a caption with a changed last digit beats none
-                size = self.batch_size = max(size // 2, 1)
-                console.warn(f"backbone {self.name}: {problem.cause}; going on with batches of {size}")
-                continue
-            outcomes += [Outcome(ticket, result) for (ticket, _), result in zip(part, results, strict=False)]
-            done += len(part)
-        return outcomes
-
-    def _extract(self, rows: Sequence[Row]) -> list[Result]:
-        """Results of a batch of constant shape.
+    def _depart(self, part: Sequence[tuple[Ticket, Row]], size: int) -> _Flight[Ticket] | None:
+        """Start a batch of constant shape; None: host or device memory ran out.
 
         Raises:
             BackboneError: the backbone raised, or returned something its spec does not allow.
-            OutOfMemory: host or device memory ran out.
         """
         import torch
 
+        rows = [row for _, row in part]
         self.forwards += 1
         try:
+            self.residents.admit(self.backbone)
             with torch.inference_mode():
-                output = self.backbone.extract(self.prepare(rows))
-                return self._checked(output, len(rows))
-        except (MemoryError, torch.OutOfMemoryError) as problem:
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            raise OutOfMemory("out of memory", hint="give a smaller --batch-size") from problem
+                output = self.backbone.extract(self.prepare(rows + [rows[-1]] * (size - len(rows))))
+                parts, counts = self._taken_apart(output, size)
+                return _Flight(part, size, self.lane.fetch(parts), counts)
         except BackboneError:
             raise
         except Exception as problem:
-            raise self._error(f"failed with {' '.join(f'{type(problem).__name__}: {problem}'.split())}") from problem
+            if not _out_of_memory(problem):
+                said = " ".join(f"{type(problem).__name__}: {problem}".split())
+                raise self._error(f"failed with {said}") from problem
+        # only here: the exception held on to the tensors of the forward
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _land(self, flight: _Flight[Ticket]) -> list[Outcome[Ticket]]:
+        """The outcomes of a batch, which is waited for."""
+        import torch
+
+        entries = [entry for entry in flight.entries if self.owner(entry[0]) not in flight.forgotten]
+        parts = flight.landing.wait()
+        if not all(torch.isfinite(part).all() for part in parts):
+            if len(entries) < len(flight.entries):  # the value may be one of those that nobody waits for any more
+                return self._run(entries, flight.size)
+            return self._blame(entries, flight.size, self._error("returned a value that is not a finite number"))
+        # a filled-up batch has more results than rows
+        found = zip(flight.entries, put_together(parts, flight.counts), strict=False)
+        return [Outcome(ticket, result) for (ticket, _), result in found if self.owner(ticket) not in flight.forgotten]
+
+    def _land_all(self) -> list[Outcome[Ticket]]:
+        outcomes: list[Outcome[Ticket]] = []
+        while self._under_way:
+            outcomes += self._land(self._under_way.popleft())
+        return outcomes
 
     def prepare(self, rows: Sequence[Row]) -> Tensor:
         """Rows as the backbone wants them: pictures become (N, 3, [T,] H, W) floats, 0..1 and then mean and std."""
         import torch
 
-        batch = torch.from_numpy(np.stack(rows)).to(self.device, non_blocking=True)
+        batch = self.lane.send(rows)
         wanted = self.backbone.spec.input
         if not isinstance(wanted, FrameInput):
             return batch.to(self.dtype)
-        batch = batch.movedim(-1, 1).to(torch.float32, memory_format=torch.contiguous_format).div_(GREY_LEVELS)
+        layout = torch.channels_last if self.lane.channels_last and batch.ndim == 4 else torch.contiguous_format
+        batch = batch.movedim(-1, 1).to(torch.float32, memory_format=layout).div_(GREY_LEVELS)
+        # kept, because making a tensor on a device waits for everything that the device has to do before
+        mean, std = self._mean_std = self._mean_std or (self._channels(wanted.mean), self._channels(wanted.std))
         if any(wanted.mean):
-            batch.sub_(self._channels(wanted.mean, batch.ndim))
+            batch.sub_(mean.reshape(1, 3, *[1] * (batch.ndim - 2)))
         if set(wanted.std) != {1.0}:
-            batch.div_(self._channels(wanted.std, batch.ndim))
+            batch.div_(std.reshape(1, 3, *[1] * (batch.ndim - 2)))
         return batch.to(self.dtype)
 
-    def _channels(self, values: Sequence[float], dimensions: int) -> Tensor:
+    def _channels(self, values: Sequence[float]) -> Tensor:
         import torch
 
-        return torch.tensor(values, device=self.device).reshape(1, 3, *[1] * (dimensions - 2))
+        return torch.tensor(values, device=self.device)
 
-    def _checked(self, output: Any, count: int) -> list[Result]:
-        """The output of ``extract`` as a result a row; or the reason why it is none."""
-        import torch
-
-        kind, dim = self.backbone.spec.kind, self.backbone.spec.dim
-        if kind == "object":
-            return self._checked_detections(output, count)
-        if not isinstance(output, torch.Tensor):
-            raise self._error(f"returned {type(output).__name__}, not a tensor")
-        right = output.ndim == (3 if kind == "audio" else 2) and output.shape[0] == count and output.shape[-1] == dim
-        if not right:
-            expected = f"({count}, steps, {dim})" if kind == "audio" else f"({count}, {dim})"
-            raise self._error(f"returned shape {tuple(output.shape)}, its spec says {expected}")
-        values = output.to("cpu", torch.float32)
-        if not torch.isfinite(values).all():
-            raise self._error("returned a value that is not a finite number")
-        return list(values.unbind(0))
-
-    def _checked_detections(self, output: Any, count: int) -> list[Result]:
-        import torch
-
-        dim = self.backbone.spec.dim
-        if (
-            not isinstance(output, Sequence)
-            or len(output) != count
-            or not all(isinstance(d, Detections) for d in output)
-        ):
-            raise self._error(f"must return a list of {count} Detections")
-        results = []
-        for found in output:
-            k = len(found.scores)
-            shapes = tuple(tuple(part.shape) for part in (found.boxes, found.scores, found.features))
-            if shapes != ((k, 4), (k,), (k, dim)):
-                raise self._error(f"returned detections of shapes {shapes}, its spec says (k, 4), (k,), (k, {dim})")
-            parts = [part.to("cpu", torch.float32) for part in (found.boxes, found.scores, found.features)]
-            if not all(torch.isfinite(part).all() for part in parts):
-                raise self._error("returned a value that is not a finite number")
-            results.append(Detections(*parts))
-        return results
+    def _taken_apart(self, output: Any, size: int) -> tuple[list[Tensor], list[int] | None]:
+        try:
+            return take_apart(output, self.backbone.spec, size)
+        except ValueError as problem:
+            raise self._error(str(problem)) from problem
 
     def _error(self, cause: str) -> BackboneError:
         return BackboneError(f"backbone {self.name} {cause}", hint="report it to its authors, see `evcap plugins`")
+
+
+def _out_of_memory(problem: Exception) -> bool:
+    import torch
+
+    if isinstance(problem, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(problem).lower()
+    return isinstance(problem, RuntimeError) and any(words in text for words in NO_MEMORY)

@@ -1,6 +1,7 @@
-"""Which frames of a segment are looked at (paper 1.1, Decision ``--sampling moments``). Pure functions of time stamps.
+"""Which frames of a segment are looked at (paper 1.1, Decision ``--sampling``). Pure functions of time stamps.
 
-Nothing here decodes; ``media/`` fetches the frames that are named here by ordinal, ``assembly.py`` puts them together.
+``moments`` spreads rows by presentation time; ``epan`` counts frames as the published features did. Nothing here
+decodes; ``media/`` fetches the frames that are named here by ordinal, ``assembly.py`` puts them together.
 
 Notation: N frames of a video in presentation order with time stamps in ticks of ``time_base`` seconds, of which
 [first, last) belong to the segment; n <= 30 moments; T frames of a window. Times are exact until rows get their float
@@ -29,6 +30,15 @@ KEY_FRAME_EVERY: Final = 3
 SNIPPET_REACH: Final = 1
 """Frames on either side of a key frame in which the same objects are sought."""
 
+EPAN_STRIDE: Final = 5
+EPAN_FIRST: Final = 8
+EPAN_MARGIN: Final = 7
+"""EPAN's 2-D features are those of frames 8, 13, 18, ... and leave out the last 7 (``range(8, n - 7, 5)`` in
+hobincar/pytorch-video-feature-extractor, which EPAN's README names)."""
+EPAN_WINDOW: Final = 16
+"""EPAN's 3-D features are those of frames 0 to 15, 16 to 31, ... without a window that ends with the last frame
+(``range(1, n - 16 + 1, 16)``, counted from 1, in kenshohara/video-classification-3d-cnn-pytorch)."""
+
 
 @dataclass(frozen=True)
 class ClipSample:
@@ -36,9 +46,11 @@ class ClipSample:
 
     Args:
         first, last: frames [first, last) belong to the segment.
-        frames: (n,) one frame a row of the appearance stream, rising.
+        frames: (n,) frames that the appearance stream is made of, rising.
         centres: (m,) the frames that the windows of the motion stream are centred on, rising.
         key_frames: (k,) frames in which objects are sought, with their neighbours.
+        rows: how many rows appearance and motion have: these, evenly spread over ``frames`` and over ``centres``, which
+            may repeat or leave some out; None: one row each, and ``frames`` and ``centres`` are the same.
     """
 
     first: int
@@ -46,6 +58,7 @@ class ClipSample:
     frames: Ordinals
     centres: Ordinals
     key_frames: Ordinals
+    rows: int | None = None
 
     def windows(self, centres: Ordinals, frames: int, stride: int) -> Ordinals:
         """Windows of ``frames`` source frames, ``stride`` apart, around each centre; edges of the segment repeated.
@@ -97,9 +110,47 @@ def moments(ticks: Ordinals, time_base: Fraction, start: Fraction, end: Fraction
     return ClipSample(first, last, frames, frames, keys)
 
 
+def epan(ticks: Ordinals, time_base: Fraction, start: Fraction, end: Fraction) -> ClipSample:
+    """Frames as EPAN's published features have them, then thirty rows by ``linspace`` (paper 1.1, *Decision*).
+
+    Appearance: every fifth frame, motion: consecutive windows of 16 frames, see the constants; a backbone with other
+    windows is given its own ones, centred on those. Both by frame number, whatever the frame rate. Objects, for which
+    nothing is published: every third distinct frame of the appearance rows.
+
+    Segments that the published scripts fail on are filled in: fewer than 16 frames give frames 0, 5, 10 for appearance;
+    up to 16 frames give one window, centred on the middle frame, edges repeated.
+    """
+    first, last = frames_between(ticks, time_base, start, end)
+    count = last - first
+    frames = np.arange(EPAN_FIRST, count - EPAN_MARGIN, EPAN_STRIDE, dtype=np.int64)
+    if not len(frames):
+        frames = np.arange(0, count, EPAN_STRIDE, dtype=np.int64)
+    # a window that starts at s is the one centred on s + 8, see ClipSample.windows
+    centres = np.arange(0, count - EPAN_WINDOW, EPAN_WINDOW, dtype=np.int64) + EPAN_WINDOW // 2
+    if not len(centres):
+        centres = np.array([count // 2], dtype=np.int64)
+    # only what the rows show is decoded and computed
+    frames, centres = (first + several[np.unique(spread(len(several), MOMENTS))] for several in (frames, centres))
+    keys = frames[min(KEY_FRAME_EVERY // 2, len(frames) - 1) :: KEY_FRAME_EVERY]
+    return ClipSample(first, last, frames, centres, keys, rows=MOMENTS)
+
+
+def spread(count: int, rows: int) -> Ordinals:
+    """Which of ``count`` things each of ``rows`` rows shows: ``linspace`` over their numbers, cut to whole ones.
+
+    EPAN's rule (``loader/MSVD.py``): the first and the last one always, one several times where there are too few.
+
+    Returns:
+        (rows,), rising.
+    """
+    # numpy's own arithmetic: a step that is not a whole number may round to either side of one
+    chosen: Ordinals = np.linspace(0, count - 1, rows, dtype=np.int64)
+    return chosen
+
+
 Sampler = Callable[[Ordinals, Fraction, Fraction, Fraction], ClipSample]
 
-SAMPLINGS: Final[Mapping[str, Sampler]] = {"moments": moments}
+SAMPLINGS: Final[Mapping[str, Sampler]] = {"moments": moments, "epan": epan}
 """What ``--sampling`` offers."""
 
 

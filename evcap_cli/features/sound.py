@@ -42,7 +42,7 @@ class Chunk:
 
 class SoundCutter:
     """Cuts the sound of one segment as ``AudioInput`` says: full chunks, of overlaps the outer halves dropped, the last
-    chunk shifted back to end with the sound, never padded.
+    chunk shifted back to end with the sound, never padded. Where steps are windows, it is shifted to whole hops.
 
     Args:
         start, end: the segment's limits in seconds of the video; times that come out count from ``start``.
@@ -52,6 +52,7 @@ class SoundCutter:
         self.rate = wanted.rate
         self.length = round(wanted.chunk_seconds * wanted.rate)
         self.step = self.length - round(wanted.overlap_seconds * wanted.rate)
+        self.grid = 1 if wanted.window_seconds is None else round(wanted.hop_seconds * wanted.rate)
         self.origin = start
         self.first, self.last = ceil(start * wanted.rate), ceil(end * wanted.rate)
         self.held: Samples = np.zeros(0, dtype=np.float32)
@@ -94,13 +95,17 @@ class SoundCutter:
             return []
         if self.cut == 0 and len(self.held) < MIN_SOUND_SECONDS * self.rate:
             return []
-        return [self._chunk(max(len(self.held) - self.length, 0), self.begin, last=True)]
+        # what is held starts a whole number of chunk steps after the sound, so this is the grid of the first chunk
+        offset = max(len(self.held) - self.length, 0) // self.grid * self.grid
+        return [self._chunk(offset, self.begin, last=True)]
 
     def _chunk(self, offset: int, begin: int, *, last: bool) -> Chunk:
         """The chunk ``offset`` samples into those held, which start at sample ``begin`` of the video."""
         samples = self.held[offset : offset + self.length].copy()
         start = (begin + offset) / self.rate - self.origin
-        until = np.inf if last else start + (self.length - (self.length - self.step) / 2) / self.rate
+        # middles of windows are whole or half samples: a quarter more, and none is on the border by rounding
+        border = self.length - (self.length - self.step) / 2 + (0.25 if self.grid > 1 else 0)
+        until = np.inf if last else start + border / self.rate
         chunk = Chunk(samples, start, float(self.kept), float(until))
         self.kept = until
         self.cut += 1
@@ -110,16 +115,17 @@ class SoundCutter:
 class AudioBins:
     """Averages steps by time stamp into at most ``BINS`` equal parts of a segment, summing in float64."""
 
-    def __init__(self, dim: int, duration: float, hop_seconds: float) -> None:
+    def __init__(self, dim: int, duration: float, hop_seconds: float, window_seconds: float | None = None) -> None:
         self.width = max(duration, hop_seconds) / BINS
         self.hop = hop_seconds
+        self.middle = 0.5 if window_seconds is None else window_seconds / hop_seconds / 2  # of a step, in hops
         self.sums = np.zeros((BINS, dim))
         self.times = np.zeros(BINS)
         self.counts = np.zeros(BINS, dtype=np.int64)
 
     def add(self, chunk: Chunk, steps: Samples) -> None:
         """Count the steps of ``chunk``, (steps, D), that are its own."""
-        times = chunk.start + (np.arange(len(steps)) + 0.5) * self.hop
+        times = chunk.start + (np.arange(len(steps)) + self.middle) * self.hop
         own = (times >= chunk.keep_from) & (times < chunk.keep_until)
         times, steps = times[own], steps[own]
         bins = np.clip((times / self.width).astype(np.int64), 0, BINS - 1)

@@ -32,7 +32,8 @@ class StreamFeatures:
 class ClipFeatures:
     """All streams of one segment. A kind that is not in ``streams`` was not extracted at all.
 
-    Appearance and motion share their moments: row i of both belongs to the same time.
+    Appearance and motion share their moments: row i of both belongs to the same time (with ``--sampling epan``, to the
+    same place between start and end; each has the time of its own frame or window).
     """
 
     streams: Mapping[Kind, StreamFeatures]

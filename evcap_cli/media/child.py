@@ -1,7 +1,8 @@
 """The decoding process, ``python -m evcap_cli.media.child FD PARENT``; answers ``Decoder`` over a socket.
 
-It imports PyAV and numpy only. Frames go into a ring in shared memory, slot numbers go over the socket. Ctrl-C is the
-parent's business; when the parent dies, this process dies.
+It imports PyAV and numpy only, and Pillow where pictures are resized as pretrained networks want them. Frames go into a
+ring in shared memory, slot numbers go over the socket. Ctrl-C is the parent's business; when the parent dies, this
+process dies.
 """
 
 from __future__ import annotations

@@ -1,12 +1,17 @@
 """Sparse decoding of pictures: each wanted frame once, resized to every wanted geometry in the same pass.
 
 The pass seeks only where a key frame lies between here and the next wanted frame, and stops after the last one.
+
+Pretrained networks saw pictures that Pillow had resized. FFmpeg's scaler, which turns YUV into RGB and resizes at once,
+is up to 60 grey levels away from that; so for bilinear and bicubic it only makes RGB of the frame's own size and Pillow
+does the rest. Area averaging is FFmpeg's, in one step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
@@ -20,11 +25,17 @@ if TYPE_CHECKING:
 
 SEEK_WORTH_FRAMES: Final = 12
 """Frames that a seek must save: it costs a demuxer reset and the decoder's delay."""
+_PILLOW: Final = {"bilinear": 2, "bicubic": 3}
+"""``PIL.Image.Resampling``; Pillow is imported only where it is needed."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a frame is fitted; the words are those of ``backbones.contract.FrameInput``."""
+    """How a frame is fitted; the words are those of ``backbones.contract.FrameInput``.
+
+    Bilinear and bicubic follow torchvision and Pillow: antialiased, sides that follow from others rounded down, crops
+    placed by Python's ``round``. Area is FFmpeg's averaging, sides rounded.
+    """
 
     size: tuple[int, int] | None = None
     short_side: int | None = None
@@ -37,16 +48,19 @@ class Geometry:
         if self.fit == "stretch" and self.size is not None:
             return self.size
         if self.fit == "crop" and self.size is not None:
-            scale = max(self.size[0] / height, self.size[1] / width)
+            scale = max(Fraction(self.size[0], height), Fraction(self.size[1], width))
             if self.short_side is not None:
-                scale = max(scale, self.short_side / min(width, height))
-            return max(self.size[0], round(height * scale)), max(self.size[1], round(width * scale))
+                scale = max(scale, Fraction(self.short_side, min(width, height)))
+            return max(self.size[0], self._whole(height * scale)), max(self.size[1], self._whole(width * scale))
         if self.short_side is None:
             raise ValueError("a geometry needs size or short_side")
-        scale = self.short_side / min(width, height)
+        scale = Fraction(self.short_side, min(width, height))
         if self.max_side is not None:
-            scale = min(scale, self.max_side / max(width, height))
-        return max(1, round(height * scale)), max(1, round(width * scale))
+            scale = min(scale, Fraction(self.max_side, max(width, height)))
+        return max(1, self._whole(height * scale)), max(1, self._whole(width * scale))
+
+    def _whole(self, side: Fraction) -> int:
+        return round(side) if self.interpolation == "area" else int(side)
 
     def output_size(self, width: int, height: int) -> tuple[int, int]:
         """(height, width) of what comes out for an upright frame of ``width`` x ``height``."""
@@ -62,32 +76,44 @@ class Fitter:
     def __init__(self, geometry: Geometry, info: MediaInfo) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self.interpolation = geometry.interpolation.upper()
+        self.geometry = geometry
         # FFmpeg's rotation, and rot90, count counter-clockwise
         self.quarters = -info.rotation // 90 % 4
         self.size = geometry.output_size(info.width, info.height)
-        scaled = geometry.scaled_size(info.width, info.height)
-        self.scaled = scaled[::-1] if self.quarters % 2 else scaled
+        self.scaled = geometry.scaled_size(info.width, info.height)
         self.scaler = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, upright."""
+        return self._averaged(frame) if self.geometry.interpolation == "area" else self._resampled(frame)
+
+    def _averaged(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
+        """Resized by FFmpeg, before it is turned."""
+        height, width = self.scaled[::-1] if self.quarters % 2 else self.scaled
+        pixels = self._rgb(frame, width=width, height=height, interpolation="AREA")
+        top, left = (pixels.shape[0] - self.size[0]) // 2, (pixels.shape[1] - self.size[1]) // 2
+        return pixels[top : top + self.size[0], left : left + self.size[1]]
+
+    def _resampled(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
+        """Resized by Pillow, after it was turned: it resizes along one axis first and rounds in between."""
         import numpy as np
 
-        fitted = self.scaler.reformat(
-            frame,
-            width=self.scaled[1],
-            height=self.scaled[0],
-            format="rgb24",
-            interpolation=self.interpolation,
-            threads=1,
-        )
-        pixels: npt.NDArray[Any] = fitted.to_ndarray()
-        if self.quarters:
-            pixels = np.rot90(pixels, self.quarters)
-        height, width = self.size
-        top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-        return pixels[top : top + height, left : left + width]
+        pixels = self._rgb(frame)
+        if pixels.shape[:2] != self.scaled:
+            from PIL import Image
+
+            # all of it, also where a crop keeps less: Pillow takes a box in single precision, which shows
+            picture = Image.fromarray(np.ascontiguousarray(pixels))
+            pixels = np.asarray(picture.resize(self.scaled[::-1], _PILLOW[self.geometry.interpolation]))
+        top, left = (round((whole - kept) / 2) for whole, kept in zip(self.scaled, self.size, strict=True))
+        return pixels[top : top + self.size[0], left : left + self.size[1]]
+
+    def _rgb(self, frame: VideoFrame, **wanted: Any) -> npt.NDArray[np.uint8]:
+        """(H, W, 3), upright, of the size that is ``wanted`` or the frame's own."""
+        import numpy as np
+
+        pixels: npt.NDArray[Any] = self.scaler.reformat(frame, format="rgb24", threads=1, **wanted).to_ndarray()
+        return np.rot90(pixels, self.quarters) if self.quarters else pixels
 
 
 def wanted_frames(

@@ -19,22 +19,50 @@ def write_whole(path: Path, content: str | bytes) -> None:
         WriteError: no permission, a full disk, a folder in the way; the old file, if any, is untouched.
     """
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    temporary = _neighbour(path)
+    file = WholeFile(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with file.temporary.open("xb") as opened:
+            opened.write(data)
+        file.commit()
     except OSError as problem:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise write_error(path, problem) from problem
-    except BaseException:
+    finally:
+        file.discard()
+
+
+class WholeFile:
+    """A file that grows under a name of its own, ``temporary``, and then replaces ``path`` in one step.
+
+    For what is written piece by piece, by whatever library.
+
+    Raises:
+        WriteError: the folder cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.temporary = path, _neighbour(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise write_error(path, problem) from problem
+
+    def commit(self) -> None:
+        """Flush what was written to disk and rename it over ``path``.
+
+        Raises:
+            WriteError: it cannot; the old file, if any, is untouched.
+        """
+        try:
+            with self.temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            self.temporary.replace(self.path)
+        except OSError as problem:
+            raise write_error(self.path, problem) from problem
+
+    def discard(self) -> None:
+        """Remove what was not committed."""
         with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+            self.temporary.unlink()
 
 
 def _neighbour(path: Path) -> Path:

@@ -94,7 +94,9 @@ class Trainer:
         """
         prepared, main = self.prepared, self.accelerator.is_main_process
         device = self.accelerator.device
-        state = load_state(self.run, prepared.fingerprint)
+        # "moments" is not part of it: runs from before there was another sampling go on
+        fingerprint = prepared.fingerprint + ("" if self.sampling == "moments" else f"-{self.sampling}")
+        state = load_state(self.run, fingerprint)
         model = prepared.model.to(device)
         optimiser = torch.optim.Adam(
             model.parameters(),
@@ -103,7 +105,7 @@ class Trainer:
             fused=device.type in ("cpu", "cuda"),
         )
         if state is None:
-            state = RunState(Progress(prepared.fingerprint), model.state_dict(), {}, model.state_dict())
+            state = RunState(Progress(fingerprint), model.state_dict(), {}, model.state_dict())
         else:
             model.load_state_dict(state.model)
             restore_optimiser(optimiser, state.optimiser)

@@ -90,7 +90,8 @@ def test_weights_are_refused(cls: type[Backbone]) -> None:
 def test_registering_imports_no_torch() -> None:
     program = (
         "import sys, evcap_backbones; seen = []; evcap_backbones.register_backbones(seen.append); "
-        "assert sorted(c.spec.name for c in seen) == ['lite-appearance', 'lite-audio', 'lite-motion', 'lite-object']; "
+        "names = {c.spec.name for c in seen}; "
+        "assert {'lite-appearance', 'lite-audio', 'lite-motion', 'lite-object'} <= names; "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+import h5py
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -103,3 +104,42 @@ def test_wrong_calls_are_found_before_any_work(call, videos):
     ):
         with pytest.raises(UsageError):
             call(videos, *arguments)
+
+
+def test_features_are_written_as_hdf5_one_file_a_stream(call, videos, tmp_path):
+    (videos / "bad.mp4").write_text("text")
+    result = call(videos, "-o", tmp_path / "out" / "x.hdf5")
+    assert result.exit_code == 3
+    assert "bad.mp4" in result.stderr
+    written = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert sorted(written) == [f"x_{kind}.hdf5" for kind in sorted(TINY)]
+    with h5py.File(tmp_path / "out" / "x_appearance.hdf5") as file:
+        assert sorted(file) == ["0", "1"]
+        assert file["0"].shape == (12, 12)
+        assert file["0"].dtype == "float32"
+    again = call(videos, "-o", tmp_path / "out" / "x.hdf5")
+    assert "2 were there before" in again.stderr
+    assert written == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_folder_gets_a_file_named_after_each_backbone(call, videos, tmp_path):
+    assert call(videos, "--motion", "tiny-motion", "-o", f"{tmp_path}/features/", "--sampling", "epan").exit_code == 0
+    (path,) = (tmp_path / "features").iterdir()
+    assert path.name == "tiny-motion.hdf5"
+    with h5py.File(path) as file:
+        assert file["1"].shape == (30, 48)
+
+
+def test_nothing_is_written_when_every_video_fails_or_the_run_stops_early(call, videos, tmp_path):
+    (videos / "bad.mp4").write_text("text")
+    out = tmp_path / "x.hdf5"
+    assert call(videos / "bad.mp4", "-o", out, "--audio", "tiny-audio").exit_code == 1
+    assert "was not written" in call(videos, "--fail-fast", "-o", out, "--audio", "tiny-audio").stderr
+    assert not list(tmp_path.glob("*x.hdf5*"))
+
+
+def test_wrong_outputs_are_found_before_any_work(call, videos, tmp_path):
+    for arguments in (["-o", "x.npy"], ["-o", "x.hdf5", "--segment", "fixed:1"]):
+        with pytest.raises(UsageError):
+            call(videos, *arguments)
+    assert not (tmp_path / "cache").exists()

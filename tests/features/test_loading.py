@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from evcap_cli import plugins
 from evcap_cli.backbones.contract import KINDS, BackboneSpec, FrameInput
 from evcap_cli.backbones.identity import BackboneIdentity
 from evcap_cli.backbones.loading import load_backbones
 from evcap_cli.backbones.presets import PRESETS, backbone_addresses
-from evcap_cli.errors import PluginError, UsageError
+from evcap_cli.backbones.weights import state_digest
+from evcap_cli.errors import PluginError, UsageError, WeightsError
+from tests.backbones.serving import Net
 from tests.features.tiny import TINY, TinyAppearance, changed, tiny_backbones
 
 
@@ -29,14 +32,28 @@ class Family(TinyAppearance):
         self.given = weights, device, dtype
 
 
+class Talkative(Family):
+    spec = BackboneSpec("talkative", "appearance", 3, "1", FrameInput(size=(8, 8)))
+
+    def load(self, weights, device, dtype):
+        raise RuntimeError("size mismatch\n" * 200)
+
+    @classmethod
+    def spec_for(cls, variant, options):
+        return cls.spec
+
+
 class Broken(Family):
     def load(self, weights, device, dtype):
         raise KeyError("conv1.weight")
 
 
 @pytest.fixture(autouse=True)
-def installed(monkeypatch):
+def installed(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("no_proxy", "*")
     classes = {cls.spec.name: cls for cls in TINY.values()} | {"family": Family, "broken": Broken}
+    classes |= {"net": Net, "talkative": Talkative}
 
     def backbone_class(name):
         if name not in classes:
@@ -60,6 +77,15 @@ def test_unknown_presets_and_kinds_are_named():
         backbone_addresses("lite", {"sound": "x"})
 
 
+def test_presets_of_ones_own_stand_beside_those_of_evcap():
+    own = {"mine": {"audio": "x", "appearance": "clip:ViT-L-14/openai"}}
+    assert backbone_addresses("mine", own=own) == {"appearance": "clip:ViT-L-14/openai", "audio": "x"}
+    assert backbone_addresses("mine", {"audio": "y"}, own)["audio"] == "y"
+    assert backbone_addresses("lite", own=own) == backbone_addresses("lite")
+    with pytest.raises(UsageError, match="lite, resnet, clip, mine"):
+        backbone_addresses("yours", own=own)
+
+
 def test_backbones_get_their_variant_options_and_weights(tmp_path):
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"abc")
@@ -80,6 +106,59 @@ def test_backbones_get_their_variant_options_and_weights(tmp_path):
 def test_random_weights_are_marked_as_such():
     made = load_backbones({"appearance": "family"}, weights={"family": "random:7"})
     assert made["appearance"].weights_digest == "random:7"
+    # one that says what it drew keeps that as well: another torch may draw other numbers from one seed
+    first, again, other = (
+        load_backbones({"appearance": "net"}, weights={"net": f"random:{seed}"})["appearance"] for seed in (7, 7, 8)
+    )
+    assert first.weights_digest == again.weights_digest
+    assert first.weights_digest.removeprefix("random:7:") == state_digest(first.model.state_dict())
+    assert other.weights_digest.startswith("random:8:")
+    assert not torch.equal(first.model.weight, other.model.weight)
+
+
+def test_one_digest_for_one_content_wherever_it_lies_and_whatever_it_computes_in(tmp_path, monkeypatch):
+    tensors = torch.nn.Linear(3, 4).state_dict()
+    save_file(tensors, tmp_path / "w.safetensors")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    digests = {
+        load_backbones({"appearance": "net"}, weights={"net": str(path)}, dtype=dtype)["appearance"].weights_digest
+        for path in (tmp_path / "w.safetensors", "~/w.safetensors")
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    assert digests == {state_digest(tensors)}
+
+
+def test_names_that_only_a_file_brings_up_need_not_be_in_use():
+    given = {"weights": {"resnet": "w.safetensors"}, "options": {"fasterrcnn": {"top_k": "20"}}}
+    assert list(load_backbones({"appearance": "family"}, **given, spare={"resnet", "fasterrcnn"})) == ["appearance"]
+    with pytest.raises(UsageError, match="fasterrcnn"):
+        load_backbones({"appearance": "family"}, **given, spare={"resnet"})
+
+
+def test_a_bad_file_is_a_line_that_names_file_backbone_and_next_step(tmp_path):
+    whole, cut, pickled, wide = (tmp_path / f"{name}.safetensors" for name in ("whole", "cut", "pickled", "wide"))
+    save_file(torch.nn.Linear(3, 4).state_dict(), whole)
+    cut.write_bytes(whole.read_bytes()[:-5])
+    torch.save(torch.nn.Linear(3, 4).state_dict(), pickled)
+    save_file(torch.nn.Linear(12, 4).state_dict(), wide)
+    for path, cause, step in (
+        (tmp_path / "gone.safetensors", "do not exist", "--weights net=PATH"),
+        (cut, "not a whole safetensors file", "again"),
+        (pickled, "pickle", f"evcap weights import net {pickled} -o"),
+        (wide, "weight has shape (4, 12), not (4, 3)", "--weights net=PATH"),
+    ):
+        with pytest.raises(WeightsError) as caught:
+            load_backbones({"appearance": "net"}, weights={"net": str(path)})
+        for part in (f"{path}: ", cause, step):
+            assert part in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert load_backbones({"appearance": "net"}, weights={"net": str(whole)})
+    # a stranger's backbone need not know our room for weights: its own exception names the file, too, and is kept short
+    with pytest.raises(WeightsError) as caught:
+        load_backbones({"appearance": "talkative"}, weights={"talkative": str(whole)})
+    assert str(caught.value).startswith(f"{whole}: cannot be loaded by talkative (RuntimeError: size mismatch size")
+    assert "--weights talkative=PATH" in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
 @pytest.mark.parametrize(
@@ -92,6 +171,9 @@ def test_random_weights_are_marked_as_such():
         ({"appearance": "family"}, {"options": {"famly": {}}}, UsageError, "famly"),
         ({"appearance": "family"}, {"weights": {"resnet": "random:1"}}, UsageError, "resnet"),
         ({"appearance": "family"}, {"weights": {"family": "missing.safetensors"}}, UsageError, "missing"),
+        ({"appearance": "family"}, {"weights": {"family": ""}}, WeightsError, "--weights family=PATH"),
+        ({"appearance": "family"}, {"weights": {"family": "random:x"}}, WeightsError, "random:x"),
+        ({"appearance": "net"}, {}, WeightsError, "pass a local copy with --weights net=PATH"),
         ({"appearance": "broken"}, {}, PluginError, "conv1.weight"),
     ],
 )

@@ -286,6 +286,41 @@ def test_moments_whose_frame_is_lost_are_left_out_of_appearance_and_motion(films
     assert torch.equal(clip.streams["appearance"].values, whole.streams["appearance"].values[kept])
 
 
+def test_epan_rows_repeat_what_they_show_and_lost_frames_are_filled_by_neighbours(films, monkeypatch):
+    (clip,) = run(films[2:3], sampling="epan")[0][films[2]]
+    shown = [8 + 5 * int(i * 11 / 29) for i in range(29)] + [63]  # 75 frames: 8, 13, ... 63; four windows
+    assert [round(time * 20) for time in clip.streams["appearance"].times.tolist()] == shown
+    begins = [16 * int(i * 3 / 29) for i in range(29)] + [48]
+    assert [round(time * 20) - 8 for time in clip.streams["motion"].times.tolist()] == begins
+    frame = {number: clip.streams["appearance"].values[row] for row, number in enumerate(shown)}
+    assert len({tuple(values.tolist()) for values in frame.values()}) == 12
+    monkeypatch.setattr(Lossy, "lost", {13, 18})
+    monkeypatch.setattr(pipeline_module, "Decoder", Lossy)
+    (lossy,) = run(films[2:3], sampling="epan")[0][films[2]]
+    expected = [frame[{13: 8, 18: 23}.get(number, number)] for number in shown]
+    assert torch.equal(lossy.streams["appearance"].values, torch.stack(expected))
+    assert len(lossy.streams["motion"].values) == 30
+
+
+def test_epan_and_moments_do_not_share_cache_entries(films, tmp_path):
+    cache = FeatureCache(tmp_path)
+    run(films[:1], cache)
+    (cached,) = run(films[:1], cache, sampling="epan")[0][films[0]]
+    (fresh,) = run(films[:1], sampling="epan")[0][films[0]]
+    assert torch.equal(cached.streams["appearance"].values, fresh.streams["appearance"].values)
+    again, _, pipeline = run(films[:1], cache, sampling="epan")
+    assert not pipeline.passes
+    assert torch.equal(again[films[0]][0].streams["motion"].values, fresh.streams["motion"].values)
+
+
+def test_short_videos_have_epan_rows_too(films):
+    found, ends, _ = run([films[1], films[3]], sampling="epan")
+    assert all(end.error is None for end in ends.values())
+    assert all(
+        len(clips[0].streams[kind].values) == 30 for clips in found.values() for kind in ("appearance", "motion")
+    )
+
+
 def test_a_segment_without_a_picture_is_left_out_and_a_video_without_any_fails(films, monkeypatch):
     monkeypatch.setattr(pipeline_module, "Decoder", Lossy)
     monkeypatch.setattr(Lossy, "lost", set(range(20)))

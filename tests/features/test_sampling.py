@@ -1,4 +1,5 @@
-"""Sampling against a search through all frames, on regular, irregular, short and odd lists of time stamps."""
+"""Sampling against a search through all frames, on regular, irregular, short and odd lists of time stamps; ``epan``
+against the published scripts as the text describes them."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from evcap_cli.errors import UsageError
-from evcap_cli.features.sampling import MOMENTS, frames_between, moments, row_times, sampler
+from evcap_cli.features.sampling import MOMENTS, epan, frames_between, moments, row_times, sampler, spread
 
 TIME_BASE = Fraction(1, 90000)
 
@@ -142,3 +143,63 @@ def test_huge_time_stamps_stay_exact():
 def test_an_unknown_sampling_names_those_that_exist():
     with pytest.raises(UsageError, match="moments"):
         sampler("random")
+
+
+def thirty_of(things: list) -> list:
+    """Thirty by linspace, in the double arithmetic of the loader, cut to whole numbers; the last one always last."""
+    step = (len(things) - 1) / 29
+    return [things[int(i * step)] for i in range(29)] + [things[-1]]
+
+
+def published(count: int) -> tuple[list[int], list[list[int]]]:
+    """2-D frames and 3-D windows of a video of ``count`` frames, thirty rows each, as the scripts make them."""
+    frames = [number for number in range(count) if number >= 8 and number < count - 7 and (number - 8) % 5 == 0]
+    windows, begin = [], 0
+    while begin + 16 < count:  # a window that ends with the last frame is dropped
+        windows.append([begin + offset for offset in range(16)])
+        begin += 16
+    return thirty_of(frames), thirty_of(windows)
+
+
+def rows_of(sample) -> tuple[list[int], list[list[int]]]:
+    frames = sample.frames[spread(len(sample.frames), sample.rows)]
+    windows = sample.windows(sample.centres, 16, 1)[spread(len(sample.centres), sample.rows)]
+    return frames.tolist(), windows.tolist()
+
+
+def test_epan_frames_and_windows_are_those_of_the_published_scripts():
+    for count in [*range(17, 700), 1000, 4999, 20000]:
+        ticks = np.arange(count, dtype=np.int64) * 3600
+        assert rows_of(epan(ticks, TIME_BASE, Fraction(0), end_of(ticks))) == published(count), count
+
+
+def test_epan_counts_frames_whatever_their_times_and_within_its_segment():
+    ticks = irregular(400, 3)
+    whole = epan(ticks, TIME_BASE, Fraction(0), end_of(ticks))
+    assert rows_of(whole) == published(400)
+    start, end = end_of(ticks) / 4, end_of(ticks) * Fraction(3, 4)
+    part = epan(ticks, TIME_BASE, start, end)
+    frames, windows = published(part.last - part.first)
+    assert rows_of(part) == (
+        [part.first + number for number in frames],
+        [[part.first + number for number in window] for window in windows],
+    )
+
+
+@pytest.mark.parametrize("count", range(1, 17))
+def test_epan_fills_in_what_the_published_scripts_fail_on(count):
+    ticks = regular(count)
+    frames, windows = rows_of(epan(ticks, TIME_BASE, Fraction(0), end_of(ticks)))
+    every_fifth = [8] if count == 16 else list(range(0, count, 5))
+    assert frames == thirty_of(every_fifth)
+    assert windows == [[min(max(count // 2 + offset, 0), count - 1) for offset in range(-8, 8)]] * 30
+
+
+def test_epan_names_each_frame_once_however_many_rows_show_it():
+    for count in (3, 40, 90, 2000):
+        ticks = regular(count)
+        sample = epan(ticks, TIME_BASE, Fraction(0), end_of(ticks))
+        for several in (sample.frames, sample.centres):
+            assert several.tolist() == sorted(set(several.tolist()))
+            assert len(several) <= MOMENTS
+        assert sample.key_frames.tolist() == sample.frames[min(1, len(sample.frames) - 1) :: 3].tolist()

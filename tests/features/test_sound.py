@@ -122,3 +122,42 @@ def test_bins_are_means_over_equal_parts_of_the_segment(seconds):
     for row, (_, members) in enumerate(sorted(expected.items())):
         np.testing.assert_allclose(values[row], np.mean([step for _, step in members], axis=0), atol=1e-5)
         assert times[row] == pytest.approx(np.mean([time for time, _ in members]), abs=1e-4)
+
+
+def cut_windows(total: int, overlap: float = 0.38):
+    """Chunks of 33 steps, of 50 samples every 30, as a network without padding makes them."""
+    wanted = AudioInput(rate=RATE, chunk_seconds=1.01, overlap_seconds=overlap, hop_seconds=0.03, window_seconds=0.05)
+    return wanted, cut(total, wanted)[0]
+
+
+@pytest.mark.parametrize("overlap", [0.02, 0.38, 0.41])
+@pytest.mark.parametrize("total", [1010, 1011, 1039, 1040, 1619, 1620, 2345, 5000, 7777])
+def test_where_steps_are_windows_chunks_have_exactly_the_steps_of_the_whole_sound(total, overlap):
+    _, chunks = cut_windows(total, overlap)
+    whole = [range(30 * k, 30 * k + 50) for k in range((total - 50) // 30 + 1)]
+    kept = []
+    for chunk in chunks:
+        first = round(chunk.start * RATE)
+        assert len(chunk.samples) == 1010
+        assert first % 30 == 0
+        assert chunk.samples.tolist() == list(range(first, first + 1010))
+        starts = [30 * step for step in range(33)]
+        own = [at for at in starts if chunk.keep_from <= chunk.start + (at + 25) / RATE < chunk.keep_until]
+        kept += [range(first + at, first + at + 50) for at in own]
+    assert kept == whole
+
+
+def test_the_time_of_a_step_is_the_middle_of_its_window():
+    wanted, chunks = cut_windows(1500)
+    bins = AudioBins(1, 1.5, wanted.hop_seconds, wanted.window_seconds)
+    for chunk in chunks:
+        at = np.arange(33) * 0.03 + 0.025 + chunk.start
+        bins.add(chunk, at[:, None].astype(np.float32))
+    values, times = bins.rows()
+    np.testing.assert_allclose(values[:, 0], times, atol=1e-6)
+    assert len(times) == (1500 - 50) // 30 + 1  # at most one a bin
+
+
+def test_chunks_that_are_no_whole_hops_apart_are_refused():
+    with pytest.raises(ValueError, match="chunk less overlap must be whole hops: 620 samples, hops of 30"):
+        AudioInput(rate=RATE, chunk_seconds=1.03, overlap_seconds=0.41, hop_seconds=0.03, window_seconds=0.05)

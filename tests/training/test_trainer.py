@@ -236,3 +236,21 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
     assert 0.01 <= rates[-1] < 0.02
     constant = toy.recipe(learning_rate=0.5).train
     assert {learning_rate(constant, e, s, 4) for e in range(3) for s in range(4)} == {0.5}
+
+
+def test_a_run_does_not_go_on_with_another_sampling(tmp_path: Path) -> None:
+    def fit(sampling: str) -> None:
+        Trainer(
+            toy.recipe(epochs=1),
+            toy.captions(),
+            toy.LEXICON,
+            toy.source(),
+            tmp_path,
+            tensorboard=False,
+            sampling=sampling,
+        ).fit()
+
+    fit("epan")
+    fit("epan")
+    with pytest.raises(UsageError, match="other data or settings"):
+        fit("moments")

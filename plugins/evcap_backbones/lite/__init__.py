@@ -48,7 +48,7 @@ class LiteAppearance(_Weightless):
         """Describe frames (N, 3, H, W) -> (N, D)."""
         from evcap_backbones.lite.appearance import describe_frames
 
-        return describe_frames(batch.float())
+        return describe_frames(batch.float()) if len(batch) else batch.new_zeros(0, self.spec.dim)
 
 
 class LiteMotion(_Weightless):
@@ -67,7 +67,7 @@ class LiteMotion(_Weightless):
         """Describe windows (N, 3, T, H, W) -> (N, D)."""
         from evcap_backbones.lite.motion import describe_windows
 
-        return describe_windows(batch.float())
+        return describe_windows(batch.float()) if len(batch) else batch.new_zeros(0, self.spec.dim)
 
 
 class LiteObject(_Weightless):
@@ -86,7 +86,7 @@ class LiteObject(_Weightless):
         """Regions of the middle frame of (N, 3, T, H, W), the most confident first."""
         from evcap_backbones.lite.objects import find_regions
 
-        return find_regions(batch.float())
+        return find_regions(batch.float()) if len(batch) else []
 
 
 class LiteAudio(_Weightless):
@@ -105,4 +105,4 @@ class LiteAudio(_Weightless):
         """Describe sound (N, samples) -> (N, steps, D)."""
         from evcap_backbones.lite.audio import describe_sound
 
-        return describe_sound(batch.float())
+        return describe_sound(batch.float()) if len(batch) else batch.new_zeros(0, 0, self.spec.dim)

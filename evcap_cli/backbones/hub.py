@@ -1,0 +1,71 @@
+"""The model hub on a machine without a network: its client is told so, instead of trying for a minute, loudly.
+
+Backbones fetch from the hub in their own ways (transformers, open_clip, the hub's client itself); this stands around
+all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from evcap_cli.backbones.downloading import local_copy, unreachable
+from evcap_cli.backbones.weights import HUB
+from evcap_cli.errors import WeightsError
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import WeightsSource
+
+PROBE_SECONDS: Final = 10.0
+"""A cluster's firewall may drop what it does not let through, without an answer."""
+
+
+@contextmanager
+def within_reach(source: WeightsSource | None) -> Iterator[None]:
+    """Let what is done here fetch ``source``, or fail at once with one line where the hub does not answer.
+
+    Nothing is asked where the source is no hub repository, lies on this machine, or the user set HF_HUB_OFFLINE.
+    Without an answer the client works offline: what its cache holds still loads.
+
+    Raises:
+        WeightsError: the hub does not answer, and what was done here failed.
+    """
+    if source is None or not source.location.startswith(HUB) or local_copy(source) is not None:
+        yield
+        return
+    from huggingface_hub import constants
+
+    problem = None if constants.HF_HUB_OFFLINE else _silence(constants.ENDPOINT)
+    if problem is None:
+        yield
+        return
+    client = logging.getLogger("huggingface_hub")
+    level, offline = client.level, constants.HF_HUB_OFFLINE
+    client.setLevel(logging.ERROR)
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    except Exception as failure:
+        name = failure.path if isinstance(failure, WeightsError) and failure.path else source.file or source.name
+        raise unreachable(source, name, problem) from failure
+    finally:
+        client.setLevel(level)
+        constants.HF_HUB_OFFLINE = offline
+
+
+def _silence(address: str) -> Exception | None:
+    """Why ``address`` gives no answer; None where it gives one, whatever it says."""
+    try:
+        with urlopen(Request(address, method="HEAD"), timeout=PROBE_SECONDS):  # noqa: S310  the hub's own address
+            return None
+    except HTTPError:
+        return None
+    except (
+        OSError,
+        ValueError,
+    ) as problem:  # URLError is an OSError; an HF_ENDPOINT that is no address is a ValueError
+        return problem

@@ -1,0 +1,116 @@
+"""evcap.toml: a table a command, and what all commands share of it: [weights], [option] and [presets.NAME]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from evcap_cli.backbones.contract import KINDS
+from evcap_cli.backbones.presets import PRESETS
+from evcap_cli.errors import UsageError
+
+SHARED: Final = ("weights", "option", "presets")
+"""Tables that belong to no command; ``evcap weights`` has no options of its own to set."""
+SEE: Final = "see docs/configuration.md"
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """An evcap.toml, its shared tables checked.
+
+    Raises:
+        UsageError: it cannot be read, is not TOML, or a shared table has another form.
+    """
+    import tomllib
+
+    try:
+        values = tomllib.loads(path.read_text("utf-8-sig"))
+    except OSError as problem:
+        raise UsageError(f"cannot read ({problem.strerror})", path=path, hint="check --config") from problem
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise UsageError(f"is not TOML ({problem})", path=path, hint=SEE) from problem
+    for table, content in values.items():
+        if not isinstance(content, dict):
+            raise UsageError(f"{table!r} stands outside of a table", path=path, hint=SEE)
+    for name, value in values.get("weights", {}).items():
+        if not isinstance(value, str):
+            raise UsageError(f'[weights] {name!r} is not NAME = "PATH"', path=path, hint=SEE)
+    for name, keys in values.get("option", {}).items():
+        if not isinstance(keys, dict):
+            raise UsageError(
+                f"[option] {name!r} is not NAME.KEY = VALUE", path=path, hint="for example fasterrcnn.top_k = 20"
+            )
+    for name, preset in values.get("presets", {}).items():
+        _check_preset(name, preset, path)
+    return values
+
+
+def _check_preset(name: str, preset: object, path: Path) -> None:
+    if name in PRESETS:
+        raise UsageError(f"[presets.{name}] is evcap's own preset", path=path, hint="give yours another name")
+    if not isinstance(preset, dict) or not preset:
+        raise UsageError(
+            f"preset {name!r} names no backbone", path=path, hint=f'expected [presets.{name}] kind = "name"'
+        )
+    for kind, backbone in preset.items():
+        if kind not in KINDS:
+            raise UsageError(
+                f"[presets.{name}] has an unknown kind {kind!r}", path=path, hint=f"one of: {', '.join(KINDS)}"
+            )
+        if not isinstance(backbone, str) or not backbone:
+            raise UsageError(f'[presets.{name}] {kind} is not {kind} = "NAME" or "NAME:VARIANT"', path=path, hint=SEE)
+
+
+def take_defaults(context: typer.Context, path: Path | None) -> Path | None:
+    """The callback of ``--config``: the command's table of evcap.toml becomes the defaults of its options.
+
+    Raises:
+        UsageError: the file, a table or a key in it is not what evcap knows.
+    """
+    if path is None:
+        return None
+    values = read_config(path)
+    commands = getattr(context.find_root().command, "commands", {})
+    for table in values:
+        if table not in SHARED and table not in commands:
+            raise UsageError(f"[{table}] is not a command of evcap", path=path, hint=SEE)
+    command = context.info_name or ""
+    known = {name: str(parameter.name) for parameter in context.command.params for name in _names(parameter)}
+    defaults: dict[str, Any] = {}
+    for key, value in (values.get(command, {}) if command not in SHARED else {}).items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise UsageError(f"[{command}] has no option {key!r}", path=path, hint=f"see evcap {command} --help")
+        defaults[known[name]] = value
+    context.default_map = {**(context.default_map or {}), **defaults}
+    return path
+
+
+def _names(parameter: Any) -> Iterator[str]:
+    """What evcap.toml may call an option: as its flags, or as the function's argument."""
+    yield str(parameter.name)
+    for flag in parameter.opts:
+        yield flag.lstrip("-").replace("-", "_")
+
+
+def presets(config: Path | None) -> Mapping[str, Mapping[str, str]]:
+    """``[presets.NAME]`` of the file that ``--config`` names."""
+    found: dict[str, dict[str, str]] = {} if config is None else read_config(config).get("presets", {})
+    return found
+
+
+def weights(config: Path | None) -> dict[str, str]:
+    """``[weights]``: backbone name -> path or source; a path may start with ~."""
+    return {} if config is None else dict(read_config(config).get("weights", {}))
+
+
+def backbone_options(config: Path | None) -> dict[str, dict[str, str]]:
+    """``[option]``: backbone name -> key -> value, as text, as on the command line."""
+    table = {} if config is None else read_config(config).get("option", {})
+    return {name: {key: _text(value) for key, value in keys.items()} for name, keys in table.items()}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,297 @@
+"""``evcap weights list, fetch, import``: where weights come from, getting them ahead of time, old files made safe."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evcap_cli import console, plugins
+from evcap_cli.commands import options as shared
+from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EvcapError, UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evcap_cli.backbones.contract import Backbone, WeightsSource
+
+PIPE_COLUMNS = 250
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PRESET-or-NAME...", help="Presets (lite, resnet, clip, your own) or backbones."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(
+        help="Show, fetch and import the weights of backbones.", no_args_is_help=True, rich_markup_mode=None
+    )
+    group.command("list")(list_)
+    group.command()(fetch)
+    group.command("import")(import_)
+    app.add_typer(group, name="weights")
+
+
+def list_(
+    names: Names = None,
+    weights: shared.Weights = None,
+    option: shared.Option = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    config: shared.Config = None,
+) -> None:
+    """Show where the weights of backbones come from, their licence, and whether they are on this machine.
+
+    Without a name, every installed backbone is listed; exit code 3 when one cannot say.
+
+    Example: evcap weights list clip
+    """
+    settings = shared.backbone_settings(config, weights, option)
+    found = [_row(backbone, settings.weights) for backbone in _backbones(names or (), settings)]
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        _print_table(found)
+    if any("error" in row for row in found):
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def fetch(
+    names: Names = None,
+    appearance: shared.Appearance = None,
+    motion: shared.Motion = None,
+    object_: shared.Object = None,
+    audio: shared.Audio = None,
+    weights: shared.Weights = None,
+    option: shared.Option = None,
+    config: shared.Config = None,
+    quiet: shared.Quiet = False,  # noqa: ARG001  read by its callback
+    verbose: shared.Verbose = False,  # noqa: ARG001
+) -> None:
+    """Download all weights that presets or backbones need, ahead of time, for machines without a network.
+
+    A preset and a backbone may share a name: it then means the preset; --appearance clip fetches that one alone.
+
+    Example: evcap weights fetch clip
+    """
+    settings = shared.backbone_settings(config, weights, option)
+    single = list(shared.overrides(appearance, motion, object_, audio).values())
+    if not names and not single:
+        raise UsageError("nothing to fetch is named", hint="for example: evcap weights fetch clip")
+    backbones = _backbones(names or (), settings, single)
+    failed = 0
+    for number, backbone in enumerate(backbones, 1):
+        try:
+            told = _fetch(backbone, settings.weights, f"[{number}/{len(backbones)}]")
+        except EvcapError as problem:
+            failed += 1
+            console.error(problem)
+        else:
+            console.info(f"[{number}/{len(backbones)}] {_address(backbone)} {told}")
+    done = len(backbones) - failed
+    console.info(f"{done} of {len(backbones)} backbones are ready" + (f", {failed} failed" if failed else ""))
+    if failed:
+        raise typer.Exit(EXIT_SOME_FAILED if done else EXIT_NOTHING_DONE)
+
+
+def import_(
+    name: Annotated[str, typer.Argument(metavar="NAME[:VARIANT]", help="The backbone that the weights are for.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth, .pt or .bin file, or .safetensors.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT.safetensors", help="The file to write, whole or not at all.")
+    ],
+    option: shared.Option = None,
+) -> None:
+    """Turn a legacy weights file into safetensors, without executing anything in it, and check that it fits.
+
+    Example: evcap weights import resnext3d resnext-101-kinetics.pth -o resnext3d.safetensors
+    """
+    from safetensors.torch import save
+
+    from evcap_cli.backbones.weights import read_legacy, read_tensors, state_digest
+    from evcap_cli.output.atomic import check_writable, write_whole
+
+    if output.suffix != ".safetensors":
+        raise UsageError("does not end in .safetensors", path=output, hint="such as -o weights.safetensors")
+    if output.exists() and file.exists() and output.samefile(file):
+        raise UsageError("is the input itself", path=output, hint="give the output another name")
+    (backbone,) = _backbones([name], shared.backbone_settings(None, None, option), presets=False)
+    check_writable(output)
+    read = read_tensors if file.suffix == ".safetensors" else read_legacy
+    tensors = _fitting(backbone, read(file), file)
+    write_whole(output, save(tensors, metadata={"format": "pt"}))
+    address = _address(backbone)
+    console.info(f"{output}: {len(tensors)} tensors for {address}, digest {state_digest(tensors)}")
+    console.info(f"use it with --weights {address}={output}")
+
+
+def _fitting(backbone: Backbone, tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """``tensors`` under the names that ``backbone`` loads, each with memory of its own.
+
+    Raises:
+        WeightsError: they are not this backbone's.
+    """
+    import torch
+
+    address = _address(backbone)
+    hint = f"give the backbone, as NAME or NAME:VARIANT, that {file.name} belongs to"
+    try:
+        named = backbone.import_state(tensors)
+        backbone.check_state(named)
+    except EvcapError as problem:
+        raise WeightsError(f"does not fit {address}: {problem.cause}", path=file, hint=hint) from problem
+    except Exception as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise WeightsError(f"does not fit {address} ({reason})", path=file, hint=hint) from problem
+    return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in named.items()}
+
+
+def _backbones(
+    names: Iterable[str],
+    settings: shared.BackboneSettings,
+    single: Iterable[str] = (),
+    *,
+    presets: bool = True,
+) -> list[Backbone]:
+    """Each backbone of ``names`` (presets or addresses) and ``single`` (addresses) once; all where both are empty.
+
+    Raises:
+        UsageError, PluginError: a name that is neither, a variant or an option that the backbone does not know.
+    """
+    from evcap_cli.backbones.contract import BackboneAddress
+    from evcap_cli.backbones.loading import make_backbone
+    from evcap_cli.backbones.presets import PRESETS, backbone_addresses
+
+    addresses: dict[str, None] = {}
+    for name in names:
+        if presets and (name in PRESETS or name in settings.presets):
+            addresses |= dict.fromkeys(backbone_addresses(name, own=settings.presets).values())
+        else:
+            addresses[name] = None
+    addresses |= dict.fromkeys(single)
+    if not addresses:
+        addresses = dict.fromkeys(plugins.registry().backbones)
+    made = []
+    for address in addresses:
+        kind = plugins.backbone_class(BackboneAddress.parse(address).name).spec.kind
+        made.append(make_backbone(kind, address, settings.options))
+    return made
+
+
+def _address(backbone: Backbone) -> str:
+    from evcap_cli.backbones.contract import BackboneAddress
+
+    return str(BackboneAddress(backbone.spec.name, backbone.variant))
+
+
+def _chosen(backbone: Backbone, weights: Mapping[str, str]) -> str | None:
+    """What the user gave for ``backbone``, the more exact name first."""
+    return weights.get(_address(backbone), weights.get(backbone.spec.name))
+
+
+def _source(backbone: Backbone) -> WeightsSource | None:
+    """Where the default weights come from.
+
+    Raises:
+        WeightsError: the backbone fails to say.
+    """
+    try:
+        return backbone.weights_source()
+    except Exception as problem:
+        reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:200]
+        raise WeightsError(
+            f"does not say where its weights come from ({reason})",
+            path=_address(backbone),
+            hint="update the plugin, or pass a local copy with --weights NAME=PATH",
+        ) from problem
+
+
+def _row(backbone: Backbone, weights: Mapping[str, str]) -> dict[str, Any]:
+    from evcap_cli.backbones.downloading import local_copy
+
+    row: dict[str, Any] = {"name": _address(backbone), "kind": backbone.spec.kind}
+    chosen = _chosen(backbone, weights)
+    if chosen is not None:
+        there = Path(chosen).expanduser().exists()
+        return row | {"source": chosen, "location": "", "license": "yours", "here": chosen if there else None}
+    try:
+        source = _source(backbone)
+    except WeightsError as problem:
+        return row | {"error": problem.cause}
+    if source is None:
+        return row | {"source": None, "location": "", "license": "", "here": None}
+    copy = local_copy(source)
+    return row | {
+        "source": source.name,
+        "location": source.location,
+        "license": source.license,
+        "here": None if copy is None else str(copy),
+    }
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("kind", "name", "source", "licence", "here"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        if "error" in row:
+            table.add_row(row["kind"], row["name"], row["error"], "", "?")
+        elif row["source"] is None:
+            table.add_row(row["kind"], row["name"], "needs none", "", "")
+        else:
+            source = f"{row['source']} ({row['location']})" if row["location"] else row["source"]
+            table.add_row(row["kind"], row["name"], source, row["license"], row["here"] or "no")
+    # a pipe has no width to keep to
+    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, markup=False, highlight=False).print(table)
+
+
+def _fetch(backbone: Backbone, weights: Mapping[str, str], count: str) -> str:
+    """Fetch what one backbone needs; returns what became of it.
+
+    Raises:
+        EvcapError: it cannot be fetched.
+    """
+    from evcap_cli.backbones.contract import Backbone
+    from evcap_cli.backbones.downloading import local_copy, unreachable
+    from evcap_cli.backbones.hub import within_reach
+    from evcap_cli.backbones.weights import random_seed
+
+    address = _address(backbone)
+    chosen = _chosen(backbone, weights)
+    if chosen is not None and random_seed(chosen) is not None:
+        return "draws its weights"
+    if chosen is not None:
+        if not Path(chosen).expanduser().exists():
+            raise WeightsError("these weights do not exist", path=chosen, hint=f"check --weights {address}=PATH")
+        return f"uses {chosen}"
+    source = _source(backbone)
+    if source is None:
+        return "needs no weights"
+    copy = local_copy(source)
+    if copy is not None:
+        return f"is here already: {copy}"
+    if type(backbone).fetch_weights is Backbone.fetch_weights:
+        raise WeightsError(
+            f"cannot fetch its weights ahead of time ({source.name})",
+            path=address,
+            hint=f"get {source.location} and pass it with --weights {address}=PATH",
+        )
+    console.info(f"{count} {address}: fetching {source.name} from {source.location}")
+    try:
+        with within_reach(source):
+            backbone.fetch_weights()
+    except EvcapError as problem:
+        hint = None if problem.hint is None else problem.hint.replace("--weights NAME=", f"--weights {address}=")
+        raise WeightsError(problem.cause, path=problem.path or address, hint=hint) from problem
+    except Exception as problem:
+        raise unreachable(source, address, problem) from problem
+    copy = local_copy(source)
+    return ("is fetched" if copy is None else f"is here now: {copy}") + f" (licence: {source.license})"

@@ -1,0 +1,96 @@
+"""What a backbone says of itself before it loads: cheaply, completely, and in words the command line can use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final
+
+from evcap_cli.backbones.contract import BackboneSpec, WeightsSource
+from evcap_cli.conformance.verdicts import Broken, Check, NotApplicable
+
+if TYPE_CHECKING:
+    from evcap_cli.conformance.subject import Subject
+
+HEAVY: Final = ("torch", "torchvision", "transformers", "open_clip", "timm", "tensorflow", "jax")
+"""What registering may not import: `evcap --help` registers everything that is installed."""
+RESERVED: Final = ":=,. \t\n"
+"""Characters that NAME:VARIANT, NAME=PATH and NAME.KEY=VALUE use themselves."""
+IMPORT_SECONDS: Final = 600
+
+_PROGRAM: Final = """
+import importlib, json, sys
+path, module, name, heavy = json.loads(sys.argv[1])
+sys.path[:] = path
+spec = getattr(importlib.import_module(module), name).spec
+print(json.dumps([type(spec).__name__, [one for one in heavy if one in sys.modules]]))
+"""
+
+
+def registration(subject: Subject) -> str:
+    """Import the defining module in a new interpreter and read the class's ``spec`` there."""
+    cls = subject.cls
+    if "." in cls.__qualname__ or cls.__module__ == "__main__":
+        raise NotApplicable(f"{cls.__qualname__} is not at the top of a module that another process can import")
+    question = json.dumps([sys.path, cls.__module__, cls.__name__, HEAVY])
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, question],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=IMPORT_SECONDS,
+    )
+    if done.returncode:
+        raise Broken(f"importing {cls.__module__} fails: {' '.join(done.stderr.strip().splitlines()[-1:])}")
+    kind, imported = json.loads(done.stdout.strip().splitlines()[-1])
+    if kind != "BackboneSpec":
+        raise Broken(f"{cls.__name__}.spec is a {kind}, not a BackboneSpec")
+    if imported:
+        raise Broken(f"importing {cls.__module__} imports {', '.join(imported)}; import it inside load and extract")
+    return ""
+
+
+def declared(subject: Subject) -> str:
+    """The class's ``spec`` and the one of NAME:VARIANT belong together."""
+    spec = getattr(subject.cls, "spec", None)
+    if not isinstance(spec, BackboneSpec):
+        raise Broken(f"{subject.cls.__name__}.spec is {type(spec).__name__}, not a BackboneSpec")
+    bad = next((sign for sign in spec.name if sign in RESERVED), None)
+    if bad is not None:
+        raise Broken(f"the name {spec.name!r} holds {bad!r}, which --weights and --option cannot read")
+    own = subject.build().spec
+    if (own.name, own.kind) != (spec.name, spec.kind):
+        raise Broken(f"is registered as {spec.name} ({spec.kind}), its instance is {own.name} ({own.kind})")
+    return f"{own.kind}, {own.dim} wide"
+
+
+def version(subject: Subject) -> str:
+    """The version, which is part of the cache key."""
+    text = subject.build().spec.version
+    if not text.strip():
+        raise Broken("the version is blank; raise it whenever the numbers change, or old features are taken for new")
+    return text
+
+
+def licence(subject: Subject) -> str:
+    """The licence of the code, and of the default weights where there are any."""
+    backbone = subject.build()
+    if not backbone.spec.license.strip():
+        raise Broken('the spec names no license, such as "MIT"')
+    source = backbone.weights_source()
+    if source is None:
+        return backbone.spec.license
+    if not isinstance(source, WeightsSource):
+        raise Broken(f"weights_source() returned {type(source).__name__}, not a WeightsSource")
+    if not source.name or not source.location or not source.license:
+        raise Broken('weights_source() must give name, location and license ("unknown" where upstream says nothing)')
+    return f"{backbone.spec.license}, weights {source.license}"
+
+
+CHECKS: Final = (
+    Check("registration", "declares itself without importing torch or a model library", registration, needs=()),
+    Check("declaration", "has one name, one kind and a complete spec", declared, needs=()),
+    Check("version", "has a version", version, needs=("declaration",)),
+    Check("licence", "names its licence and that of its weights", licence, needs=("declaration",)),
+)

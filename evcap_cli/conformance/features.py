@@ -1,0 +1,254 @@
+"""What a loaded backbone computes: the declared shape, finite numbers, and rows that stand for themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from evcap_cli.backbones.contract import AudioInput
+from evcap_cli.conformance.comparing import (
+    BATCH_TOLERANCE,
+    HALF_TOLERANCE,
+    NEIGHBOUR_TOLERANCE,
+    REPEAT_TOLERANCE,
+    difference,
+    norm_difference,
+)
+from evcap_cli.conformance.subject import ROWS, described, picture_size, rows_of, sample_sound
+from evcap_cli.conformance.verdicts import Broken, Check, NotApplicable
+from evcap_cli.features.sound import MIN_SOUND_SECONDS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evcap_cli.conformance.subject import Subject
+
+STEPS_OFF: Final = 2
+"""Steps that may be missing or over in a chunk: a model may pad, or have a window a little longer than its hop."""
+BOX_MARGIN: Final = 0.01
+"""Pixels that a box may reach beyond the picture by rounding."""
+
+
+def loading(subject: Subject) -> str:
+    """Loading works, says what was read, and leaves the spec and torch's settings as they were."""
+    import torch
+
+    before = _settings()
+    declared = subject.build().spec
+    backbone = subject.backbone
+    changed = [name for name, value in _settings().items() if value != before[name]]
+    if changed:
+        raise Broken(f"load changed torch's {', '.join(changed)} for the whole program")
+    if backbone.spec != declared:
+        raise Broken(f"load changed the spec from {declared} to {backbone.spec}")
+    name = str(backbone.dtype).removeprefix("torch.")
+    if not isinstance(getattr(torch, name, None), torch.dtype):
+        raise Broken(f"dtype is {backbone.dtype!r} after load, not a number format of torch")
+    has_weights = subject.weights or backbone.spec.weights or backbone.weights_source()
+    if has_weights and not backbone.weights_digest:
+        raise Broken("load read weights and did not set weights_digest: the cache cannot tell them from others")
+    return ""
+
+
+def _settings() -> dict[str, object]:
+    import torch
+
+    return {
+        "default dtype": torch.get_default_dtype(),
+        "grad mode": torch.is_grad_enabled(),
+        "number of threads": torch.get_num_threads(),
+        "deterministic mode": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def shape(subject: Subject) -> str:
+    """The output has the form that kind and dim say."""
+    rows_of(subject.spec, subject.together, ROWS)
+    return described(subject.together)
+
+
+def number_format(subject: Subject) -> str:
+    """Features are floating point."""
+    for row in rows_of(subject.spec, subject.together, ROWS):
+        strange = next((part.dtype for part in row if not part.is_floating_point()), None)
+        if strange is not None:
+            raise Broken(f"returned {strange}, not floating point")
+    return ""
+
+
+def finite(subject: Subject) -> str:
+    """No NaN, no infinity, not even for black, white and silence."""
+    outputs = (("a picture or sound with something in it", subject.together), ("a flat one", subject.beside_flat_rows))
+    for what, output in outputs:
+        for row in rows_of(subject.spec, output, ROWS):
+            if not all(bool(part.isfinite().all()) for part in row):
+                raise Broken(f"returned a value that is not a finite number for {what}")
+    return ""
+
+
+def repeatable(subject: Subject) -> str:
+    """The same batch gives the same features again."""
+    again = subject.extract(subject.backbone, subject.rows)
+    return _same(subject, again, REPEAT_TOLERANCE, "call eval() in load, draw nothing in extract")
+
+
+def fresh_instance(subject: Subject) -> str:
+    """Another instance with the same weights gives the same features, and names its weights alike."""
+    other = subject.loaded()
+    if other.weights_digest != subject.backbone.weights_digest:
+        raise Broken("two instances with the same weights have different weights_digest")
+    output = subject.extract(other, subject.rows)
+    return _same(subject, output, REPEAT_TOLERANCE, "read all weights in load, or draw them from the seed there")
+
+
+def neighbours(subject: Subject) -> str:
+    """The first row beside others, in a batch of the same size."""
+    hint = "no row may know the others: batch norm in eval mode, no statistics over the batch"
+    return _same_row(subject, subject.beside_flat_rows, NEIGHBOUR_TOLERANCE, hint, place=0, count=ROWS)
+
+
+def batch_size(subject: Subject) -> str:
+    """The first row at another place of a batch of another size."""
+    output = subject.extract(subject.backbone, [subject.rows[2], subject.rows[0]])
+    return _same_row(subject, output, BATCH_TOLERANCE, "no row may know the others", place=1, count=2)
+
+
+def one_row(subject: Subject) -> str:
+    """The first row alone: nothing is squeezed away."""
+    output = subject.extract(subject.backbone, subject.rows[:1])
+    return _same_row(subject, output, BATCH_TOLERANCE, "no row may know the others", place=0, count=1)
+
+
+def no_rows(subject: Subject) -> str:
+    """A batch of no rows gives no rows."""
+    rows_of(subject.spec, subject.extract(subject.backbone, subject.rows[:1], count=0), 0)
+    return ""
+
+
+def _same(subject: Subject, output: object, tolerance: float, hint: str) -> str:
+    """``output`` is ``subject.together`` again, row by row."""
+    first, again = rows_of(subject.spec, subject.together, ROWS), rows_of(subject.spec, output, ROWS)
+    return _within(max(map(difference, first, again)), tolerance, hint)
+
+
+def _same_row(subject: Subject, output: object, tolerance: float, hint: str, *, place: int, count: int) -> str:
+    """Row ``place`` of ``output``, which has ``count``, is the first row of ``subject.together`` again."""
+    first, again = rows_of(subject.spec, subject.together, ROWS)[0], rows_of(subject.spec, output, count)[place]
+    return _within(difference(first, again), tolerance, hint)
+
+
+def _within(found: float, tolerance: float, hint: str) -> str:
+    if not found <= tolerance:
+        raise Broken(f"differs by {found:.1e} of the largest value, at most {tolerance:.0e} is allowed; {hint}")
+    return f"differs by {found:.0e}" if found else "to the bit"
+
+
+def half_precision(subject: Subject) -> str:
+    """Loaded in bfloat16: takes such batches, or says that it computes in another format."""
+    import torch
+
+    backbone = subject.loaded(torch.bfloat16)
+    kept = str(backbone.dtype).removeprefix("torch.")
+    if kept == "float32":
+        return "it computes in float32 whatever it is asked for"
+    try:
+        output = subject.extract(backbone, subject.rows[:1])
+    except (RuntimeError, NotImplementedError) as problem:
+        if "not implemented for 'BFloat16'" in str(problem):
+            raise NotApplicable(f"this CPU or build of torch cannot: {problem}") from problem
+        raise
+    found = rows_of(backbone.spec, output, 1)[0]
+    if not all(bool(part.isfinite().all()) for part in found):
+        raise Broken("returned a value that is not a finite number in bfloat16")
+    if backbone.spec.kind == "object":
+        return "finite, of the declared shape"  # which boxes are found may change with the digits
+    reference = rows_of(subject.spec, subject.together, ROWS)[0]
+    off = norm_difference(found[0], reference[0]) if found[0].shape == reference[0].shape else float("inf")
+    if not off <= HALF_TOLERANCE:
+        raise Broken(f"is {off:.2f} off from float32 (norm of the difference), at most {HALF_TOLERANCE} is allowed")
+    return f"{off:.0e} off from float32"
+
+
+def boxes(subject: Subject) -> str:
+    """Boxes lie in the picture, in pixels, corner before opposite corner, the most confident first."""
+    if subject.spec.kind != "object":
+        raise NotApplicable("for object backbones")
+    height, width = picture_size(subject.spec)
+    outputs = (subject.together, subject.beside_flat_rows)
+    found = [row for output in outputs for row in rows_of(subject.spec, output, ROWS) if len(row[1])]
+    if not found:
+        raise NotApplicable("it found no object in any sample picture; lower its threshold by an option to check boxes")
+    for corners, scores, _ in found:
+        _check_corners(corners, height, width)
+        if bool((scores[1:] > scores[:-1]).any()):
+            raise Broken("scores do not fall: sort detections by score, the most confident first")
+    if max(float(corners.max()) for corners, _, _ in found) <= 1 < min(height, width):
+        raise Broken("all boxes lie within 0..1: give them in pixels of the input, not as fractions of it")
+    return f"{sum(len(row[1]) for row in found)} boxes"
+
+
+def _check_corners(corners: Tensor, height: int, width: int) -> None:
+    if bool((corners[:, 2:] < corners[:, :2]).any()):
+        raise Broken("a box ends before it begins: boxes are x1, y1, x2, y2")
+    outside = corners.new_tensor([width, height, width, height]) + BOX_MARGIN
+    if bool((corners < -BOX_MARGIN).any()) or bool((corners > outside).any()):
+        raise Broken(f"a box reaches beyond its picture of {height} x {width}: clip boxes, give them in its pixels")
+
+
+def steps(subject: Subject) -> str:
+    """A chunk has as many steps as ``hop_seconds`` says."""
+    wanted = _audio(subject)
+    count = len(rows_of(subject.spec, subject.together, ROWS)[0][0])
+    return _check_steps(count, wanted.chunk_seconds, wanted)
+
+
+def short_sound(subject: Subject) -> str:
+    """Sound shorter than a chunk is passed as it is: half a chunk, and the shortest that ever comes."""
+    wanted = _audio(subject)
+    for seconds in (wanted.chunk_seconds / 2, min(MIN_SOUND_SECONDS, wanted.chunk_seconds)):
+        output = subject.extract(subject.backbone, [sample_sound(wanted, seconds, seed=0)])
+        row = rows_of(subject.spec, output, 1)[0][0]
+        if not len(row):
+            raise Broken(f"{seconds:g} s of sound have no step; evcap passes sound from {MIN_SOUND_SECONDS} s on")
+        if not bool(row.isfinite().all()):
+            raise Broken(f"returned a value that is not a finite number for {seconds:g} s of sound")
+        _check_steps(len(row), seconds, wanted)
+    return ""
+
+
+def _audio(subject: Subject) -> AudioInput:
+    if not isinstance(subject.spec.input, AudioInput):
+        raise NotApplicable("for audio backbones")
+    return subject.spec.input
+
+
+def _check_steps(count: int, seconds: float, wanted: AudioInput) -> str:
+    window = wanted.hop_seconds if wanted.window_seconds is None else wanted.window_seconds
+    expected = (seconds - window) / wanted.hop_seconds + 1
+    if abs(count - expected) > STEPS_OFF:
+        raise Broken(f"{seconds:g} s have {count} steps; with hop_seconds={wanted.hop_seconds:g} it is {expected:.0f}")
+    return f"{count} steps in {seconds:g} s"
+
+
+CHECKS: Final = (
+    Check("loading", "loads, says what it read and leaves torch's settings alone", loading, needs=("declaration",)),
+    Check("shape", "returns what its kind and dim say", shape, needs=("loading",)),
+    Check("number-format", "returns floating point", number_format),
+    Check("finite", "returns finite numbers, for flat pictures and silence too", finite),
+    Check("repeatable", "gives the same features for the same batch", repeatable),
+    Check("fresh-instance", "gives the same features in a new instance", fresh_instance, needs=("repeatable",)),
+    Check("neighbours", "a row does not depend on the rows beside it", neighbours, needs=("repeatable",)),
+    Check(
+        "batch-size", "a row does not depend on the size of its batch or its place", batch_size, needs=("repeatable",)
+    ),
+    Check("one-row", "takes a batch of one row", one_row, needs=("repeatable",)),
+    Check("no-rows", "takes a batch of no rows", no_rows),
+    Check(
+        "half-precision",
+        "works in bfloat16, or says that it does not",
+        half_precision,
+        needs=("one-row", "fresh-instance"),
+    ),
+    Check("boxes", "boxes lie in the picture, the most confident first", boxes),
+    Check("steps", "has the steps that hop_seconds says", steps),
+    Check("short-sound", "takes sound shorter than a chunk", short_sound),
+)

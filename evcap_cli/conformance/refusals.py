@@ -1,0 +1,88 @@
+"""What a backbone says to input it cannot use: one line that names the culprit, not a stack of something else.
+
+Each is a ``ValueError`` or an evcap error (``WeightsError`` for weights); evcap prints its text as one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from evcap_cli.conformance.verdicts import Broken, Check, one_line
+from evcap_cli.errors import EvcapError
+
+if TYPE_CHECKING:
+    from evcap_cli.conformance.subject import Subject
+
+NO_VARIANT: Final = "no-such-variant"
+NO_OPTION: Final = "no_such_option"
+LONGEST_MESSAGE: Final = 500
+"""Characters of a message that people still read."""
+
+
+def _refusal(call: Callable[[], object], name: str) -> str | None:
+    """The message of the error that ``call`` raises about ``name``; None: it raises nothing.
+
+    Raises:
+        Broken: the error is of a kind or a form that helps nobody.
+    """
+    try:
+        call()
+    except (ValueError, EvcapError) as problem:
+        text = str(problem)
+        if name not in text:
+            raise Broken(f"the error does not name {name!r}: {one_line(problem)}") from problem
+        if len(text.strip().splitlines()) > 1 or len(text) > LONGEST_MESSAGE:
+            raise Broken(f"the message must be one short line: {one_line(problem)[:200]} ...") from problem
+        return text
+    except Exception as problem:
+        raise Broken(f"raise ValueError with a message that names {name!r}, not {one_line(problem)[:200]}") from problem
+    return None
+
+
+def unknown_variant(subject: Subject) -> str:
+    """``NAME:no-such-variant``."""
+    if _refusal(lambda: subject.cls(NO_VARIANT, subject.options), NO_VARIANT) is None:
+        raise Broken(f"accepted the variant {NO_VARIANT!r}; spec_for must raise ValueError for those it does not know")
+    return ""
+
+
+def unknown_option(subject: Subject) -> str:
+    """``--option NAME.no_such_option=1``."""
+    given = {**subject.options, NO_OPTION: "1"}
+    if _refusal(lambda: subject.cls(subject.variant, given), NO_OPTION) is None:
+        raise Broken(f"accepted the option {NO_OPTION!r}; spec_for must raise ValueError for those it does not know")
+    return ""
+
+
+def missing_weights(subject: Subject) -> str:
+    """``--weights NAME=FILE`` where there is no such file."""
+    return _refused_weights(subject, "no-such-weights.safetensors", None)
+
+
+def damaged_weights(subject: Subject) -> str:
+    """``--weights NAME=FILE`` where the file holds something else."""
+    return _refused_weights(subject, "no-weights-in-here.safetensors", b"This file holds a sentence and no weights.\n")
+
+
+def _refused_weights(subject: Subject, name: str, content: bytes | None) -> str:
+    import torch
+
+    file = subject.folder / name
+    if content is not None:
+        file.write_bytes(content)
+    backbone = subject.build()
+    message = _refusal(lambda: backbone.load(str(file), torch.device("cpu"), torch.float32), name)
+    if message is not None:
+        return ""
+    if subject.weights is None and backbone.spec.weights is None and backbone.weights_source() is None:
+        return "it has no weights and ignores those it is given"
+    raise Broken(f"took {name} without a word; read the weights strictly, raise ValueError where that fails")
+
+
+CHECKS: Final = (
+    Check("unknown-variant", "refuses a variant it does not know by its name", unknown_variant, needs=("declaration",)),
+    Check("unknown-option", "refuses an option it does not know by its name", unknown_option, needs=("declaration",)),
+    Check("missing-weights", "names weights that do not exist", missing_weights, needs=("declaration",)),
+    Check("damaged-weights", "names a file that holds no weights", damaged_weights, needs=("declaration",)),
+)

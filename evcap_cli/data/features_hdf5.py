@@ -1,0 +1,265 @@
+"""Features in the layout that EPAN and its followers publish: one HDF5 file a stream and split, one data set a video.
+
+``data/EmVideo-L/features/<name>_<split>.hdf5`` holds a 2-D data set (rows, width) under each video's key: the digits of
+an EmVidCap-L id, without "vid", or an MSVD clip's name. Files that ``evcap extract -o`` wrote carry attributes beside
+that, which others do not see: what backbone they are from, and the times of their rows. Here such files are read,
+``output/features_hdf5.py`` writes them; nothing is kept in memory but the keys.
+
+Notation: n rows of a video, D width of a stream.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from evcap_cli import console
+from evcap_cli.data.emvidcap import bare
+from evcap_cli.errors import DataError
+from evcap_cli.features.sampling import MOMENTS, spread
+from evcap_cli.features.streams import ClipFeatures, StreamFeatures
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Kind
+
+SUFFIXES: Final = (".hdf5", ".h5")
+SPLITS: Final = ("train", "trainval", "val", "valid", "test")
+ABOUT: Final = "evcap"
+"""Attribute of a file: JSON with the stream's ``kind``, its ``backbone`` (as a checkpoint has it), the ``sampling``."""
+TIMES: Final = "times"
+"""Attribute of a data set: (n,) float32, seconds of the rows."""
+DURATION: Final = "duration"
+"""Attribute of a data set: seconds of the video."""
+FOREIGN_VERSION: Final = "hdf5"
+"""Version of a backbone of which nothing is known but the name of its file."""
+NOMINAL_SECONDS: Final = 1.0
+"""Length of a video whose rows have no times: only their order counts then."""
+NAMED: Final = 5
+"""Videos without features that are named one by one."""
+_EMVIDCAP_ID: Final = re.compile(r"vid(\d+)", re.IGNORECASE)
+_PICTURES: Final = ("appearance", "motion")
+_DAMAGED: Final = "is damaged"
+_FOLDERS: Final = ("", "features", "EmVideo-L/features", "data/EmVideo-L/features", "data/MSVD/features")
+
+
+def key_of(video: str) -> str:
+    """The key of a video's data set: an EmVidCap-L id loses its "vid", any other name stays."""
+    found = _EMVIDCAP_ID.fullmatch(video)
+    return found[1] if found else video
+
+
+def feature_files(root: Path, name: str) -> list[Path]:
+    """The files of the stream called ``name``, below a data root or in the folder itself.
+
+    That is ``<name>_<split>.hdf5`` of every split, the training ones first, and ``<name>.hdf5``.
+
+    Raises:
+        DataError: there is none; those of other names are listed.
+    """
+    folders = [root / folder for folder in _FOLDERS if (root / folder).is_dir()]
+    stems = [*(f"{name}_{split}" for split in SPLITS), name]
+    found = [f / (stem + end) for f in folders for stem in stems for end in SUFFIXES if (f / (stem + end)).is_file()]
+    if not found:
+        others = sorted(path.name for folder in folders for path in folder.iterdir() if path.suffix in SUFFIXES)
+        hint = f"there are: {', '.join(others[:8])}" if others else "give the folder that holds the .hdf5 files"
+        raise DataError(f"no {name}_<split>.hdf5 here", path=root, hint=hint)
+    return found
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the rows of one video are."""
+
+    path: Path
+    key: str
+
+
+class FeatureFiles:
+    """A source of features for training (``training/sources.py``): HDF5 files, of one or several splits a stream.
+
+    Rows of ours keep their number and times. Others become thirty rows by EPAN's ``linspace``, appearance and motion
+    alike, so that row i of both is the same part of the video. A video without appearance or motion is left out; one
+    without a data set for objects or sound, or with an empty one, has none of those.
+
+    Args:
+        files: kind -> files; where two hold a video, the first counts.
+        aliases: video -> another key it may have (MSVD's clip names).
+        dims: kind -> the width that is wanted; None: any, the same in all files of a stream.
+
+    Raises:
+        DataError: a file that is missing, truncated or damaged, of another layout, or of another width.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[Kind, Sequence[Path]],
+        *,
+        aliases: Mapping[str, str] | None = None,
+        dims: Mapping[Kind, int] | None = None,
+    ) -> None:
+        self.files = {kind: [Path(path) for path in paths] for kind, paths in files.items() if paths}
+        self.aliases = dict(aliases or {})
+        self.places: dict[Kind, dict[str, _Place]] = {}
+        records: dict[Kind, Mapping[str, Any]] = {}
+        for kind, paths in self.files.items():
+            self.places[kind] = {}
+            for path in paths:
+                record = self._index(kind, path, (dims or {}).get(kind) or records.get(kind, {}).get("dim"))
+                first = records.setdefault(kind, record)
+                known = FOREIGN_VERSION not in (record["version"], first["version"])
+                if known and record != first:
+                    raise DataError(
+                        f"is of another {kind} backbone than {paths[0].name}, or of other weights or options",
+                        path=path,
+                        hint="extract both with the same backbone",
+                    )
+        self.backbones: Mapping[Kind, Mapping[str, Any]] = records
+
+    def _index(self, kind: Kind, path: Path, dim: int | None) -> dict[str, Any]:
+        """Note where each video of a file is; the record of its backbone."""
+        found = self.places[kind]
+        with _opened(path) as file:
+            about = _about(file)
+            if about and about["kind"] != kind:
+                raise DataError(f"holds {about['kind']} features, not {kind}", path=path, hint="check the call")
+            for key, item in _entries(file, path):
+                if getattr(item, "ndim", None) != 2 or item.dtype.kind not in "fiu":
+                    raise DataError(f"{key!r} is not a table of numbers", path=path, hint="one 2-D data set a video")
+                dim = dim or item.shape[1]
+                if item.shape[1] != dim:
+                    raise DataError(
+                        f"{key!r} is {item.shape[1]} wide, {dim} is expected",
+                        path=path,
+                        hint="all features of a stream come from one backbone",
+                    )
+                found.setdefault(bare(key), _Place(path, key))
+        if dim is None:
+            raise DataError("holds no video", path=path, hint="check the file")
+        if about:
+            return {**about["backbone"], "dim": dim}
+        name = re.sub(f"_({'|'.join(SPLITS)})$", "", path.stem)
+        return {"name": name, "options": {}, "version": FOREIGN_VERSION, "dim": dim, "weights_digest": ""}
+
+    def read(self, videos: Sequence[str]) -> Iterator[tuple[str, ClipFeatures]]:
+        """Features of ``videos`` in their order; one that has none is left out, with a warning.
+
+        Raises:
+            DataError: a file went away, or is not what it was.
+        """
+        missing = 0
+        with ExitStack() as stack:
+            opened: dict[Path, Any] = {}
+            for path in {path for paths in self.files.values() for path in paths}:
+                opened[path] = stack.enter_context(_opened(path))
+            for video in videos:
+                try:
+                    clip = self._clip(video, opened)
+                except DataError as problem:
+                    missing += 1
+                    # one cause can hit every video: a warning each would bury it
+                    (console.warn if missing <= NAMED else console.detail)(f"{video}: {problem}; left out")
+                else:
+                    yield video, clip
+        if missing > NAMED:
+            console.warn(f"{missing} videos have no features, {NAMED} of them are named above; -v names all")
+
+    def _clip(self, video: str, opened: Mapping[Path, Any]) -> ClipFeatures:
+        import torch
+
+        rows: dict[Kind, tuple[Any, Any]] = {}
+        duration = None
+        for kind, places in self.places.items():
+            place = next((places[key] for key in self._keys(video) if key in places), None)
+            if place is None:
+                if kind in _PICTURES or not self._known(video):
+                    raise DataError(f"no {kind} features", path=self.files[kind][0])
+                rows[kind] = np.zeros((0, self.backbones[kind]["dim"]), np.float32), np.zeros(0, np.float32)
+                continue
+            values, times, seconds = _rows(opened[place.path], place)
+            if not len(values) and kind in _PICTURES:
+                raise DataError(f"its {kind} features have no row", path=place.path)
+            if not np.isfinite(values).all():
+                raise DataError(f"its {kind} features hold a value that is not a number", path=place.path)
+            rows[kind], duration = (values, times), duration or seconds
+        duration = duration or NOMINAL_SECONDS
+        pictures = [kind for kind in rows if kind in _PICTURES]
+        ours = all(rows[kind][1] is not None for kind in pictures)
+        if not ours or len({len(rows[kind][0]) for kind in pictures}) > 1:
+            for kind in pictures:
+                values, times = rows[kind]
+                shown = spread(len(values), MOMENTS)
+                times = _spread_times(len(values), duration) if times is None else times
+                rows[kind] = values[shown], times[shown]
+        return ClipFeatures(
+            {
+                kind: StreamFeatures(
+                    torch.from_numpy(values),
+                    torch.from_numpy(_spread_times(len(values), duration) if times is None else times),
+                )
+                for kind, (values, times) in rows.items()
+            },
+            duration,
+        )
+
+    def _keys(self, video: str) -> list[str]:
+        return [bare(name) for name in (video, self.aliases.get(video)) if name is not None]
+
+    def _known(self, video: str) -> bool:
+        return any(key in places for key in self._keys(video) for places in self.places.values())
+
+
+def _opened(path: Path) -> Any:
+    import h5py
+
+    if not path.is_file():
+        raise DataError("no such feature file", path=path, hint="check the name")
+    try:
+        return h5py.File(path, "r")
+    except OSError as problem:
+        said = str(problem)
+        cause = "is truncated" if "truncated" in said else "is not an HDF5 file" if "signature" in said else said
+        raise DataError(cause, path=path, hint="copy or download it again") from problem
+
+
+def _entries(file: Any, path: Path) -> Iterator[tuple[str, Any]]:
+    """Names and contents of a file's top level; whatever h5py says of a damaged one becomes a line."""
+    try:
+        names = list(file)
+        for name in names:
+            yield name, file[name]
+    except (OSError, RuntimeError, KeyError, ValueError) as problem:
+        raise DataError(f"{_DAMAGED} ({problem})", path=path, hint="copy or download it again") from problem
+
+
+def _about(file: Any) -> dict[str, Any]:
+    """What our own files say about themselves; nothing where others wrote them."""
+    try:
+        read = json.loads(file.attrs[ABOUT])
+        backbone = dict(read["backbone"])
+        return {"kind": str(read["kind"]), "backbone": {"name": str(backbone["name"]), "version": "", **backbone}}
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def _rows(file: Any, place: _Place) -> tuple[Any, Any, float | None]:
+    """Values (n, D) float32, times (n,) float32 and duration of one data set; None where it does not say."""
+    try:
+        item = file[place.key]
+        values = np.ascontiguousarray(item[()], dtype=np.float32)
+        times, seconds = item.attrs.get(TIMES), item.attrs.get(DURATION)
+    except (OSError, RuntimeError, KeyError, ValueError) as problem:
+        raise DataError(f"{place.key!r} {_DAMAGED} ({problem})", path=place.path) from problem
+    whole = times is not None and np.shape(times) == (len(values),)
+    return values, np.array(times, dtype=np.float32) if whole else None, None if seconds is None else float(seconds)
+
+
+def _spread_times(count: int, duration: float) -> Any:
+    """The middles of ``count`` equal parts of ``duration`` seconds, (count,) float32."""
+    return ((np.arange(count) + 0.5) * (duration / max(count, 1))).astype(np.float32)

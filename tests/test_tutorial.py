@@ -1,0 +1,102 @@
+"""docs/plugins.md, followed to the letter: each file it shows is written, each command it shows is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import evcap_cli
+
+DOCS = Path(__file__).parents[1] / "docs"
+SOURCE = Path(evcap_cli.__file__).parents[1]
+PUBLISHING = "python -m twine upload dist/*"
+"""The one line that is not run: it would publish."""
+
+
+class Reader:
+    """Someone who follows the page in an empty folder.
+
+    ``pip install -e .`` becomes an install into a folder of its own, so that this environment stays as it is; the
+    package's folder comes first on the path, as an editable install would have it.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.folder, self.site, self.cache = home, home / "site", home / "cache"
+        self.output = ""
+        self.run_lines: list[str] = []
+
+    def write(self, text: str) -> None:
+        first, rest = text.split("\n", 1)
+        added = first.startswith("# add to ")
+        path = self.folder / first.removeprefix("# ").removeprefix("add to ")
+        assert path.suffix in (".py", ".toml"), f"the block begins with {first!r}, not with the name of a file"
+        assert path.exists() == added, f"{path.name}: exists is {path.exists()}"
+        path.write_text((path.read_text() if added else "") + rest)
+
+    def run(self, line: str) -> None:
+        self.run_lines.append(line)
+        made = re.fullmatch(r"mkdir (\S+) && cd \1", line)
+        if made:
+            self.folder /= made.group(1)
+            self.folder.mkdir()
+            return
+        if line == PUBLISHING:
+            assert {path.suffix for path in (self.folder / "dist").iterdir()} == {".whl", ".gz"}
+            return
+        done = subprocess.run(
+            [sys.executable, *self.arguments(line)],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(map(str, (self.folder, self.site, SOURCE, SOURCE / "plugins"))),
+                "EVCAP_CACHE_DIR": str(self.cache),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+        )
+        self.output = done.stdout
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert "warning: plugin" not in done.stderr, done.stderr
+
+    def arguments(self, line: str) -> list[str]:
+        program, *rest = shlex.split(line)
+        if line == "pip install -e .":
+            offline = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet")
+            return ["-m", "pip", "install", *offline, "--target", str(self.site), "."]
+        if line == "python -m build":
+            return ["-m", "build", "--no-isolation"]
+        if program == "evcap":
+            return ["-c", "from evcap_cli.app import main; main()", *rest]
+        if program == "pytest":
+            return ["-m", "pytest", "-q", "-p", "no:cacheprovider", *rest]
+        assert program == "python", f"nobody here knows how to run {line!r}"
+        return rest
+
+    def compare(self, text: str) -> None:
+        for line in text.splitlines():
+            assert line == "..." or line in self.output.splitlines(), f"{line!r} is not in\n{self.output}"
+
+
+def test_the_tutorial_leads_from_an_empty_folder_to_a_package(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    text = (DOCS / "plugins.md").read_text()
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert text.count("```") == 2 * len(blocks)
+    for kind, block in blocks:
+        if kind in ("python", "toml"):
+            reader.write(block)
+        elif kind == "console":
+            for line in block.splitlines():
+                reader.run(line)
+        else:
+            assert kind == "text", f"a block of kind {kind!r} is run by nobody"
+            reader.compare(block)
+    assert {"evcap plugins check palette", "pytest", PUBLISHING} <= set(reader.run_lines)
+    assert (reader.folder / "captions.srt").read_text().count("-->") == 6
+    assert len((reader.folder / "captions.lines").read_text().splitlines()) == 6
