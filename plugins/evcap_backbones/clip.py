@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 DEFAULT_ARCH: Final = "ViT-B-32-quickgelu"
 """OpenAI trained with QuickGELU; the same layers with GELU take the same weights and give other vectors."""
 DEFAULT_TAG: Final = "openai"
-DEFAULT_LICENSE: Final = "Apache-2.0"
-"""As the hub repository that open_clip downloads from says; OpenAI itself names none for its weights."""
+DEFAULT_SOURCE: Final = WeightsSource(
+    "open_clip ViT-B-32-quickgelu/openai", "hf-hub:timm/vit_base_patch32_clip_224.openai", license="Apache-2.0"
+)
+"""Written out, so that listing backbones imports no model library; a test holds it against open_clip's own entry. The
+licence is what the hub repository says; OpenAI itself names none for its weights."""
 TOWER: Final = "visual."
 CONFIG_FILE: Final = "open_clip_config.json"
 HUB_FILES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -89,13 +92,14 @@ class Clip(Backbone):
         """Where open_clip finds the tag's weights; None where the architecture was given without a tag."""
         if not self.tag:
             return None
+        if (self.arch, self.tag) == (DEFAULT_ARCH, DEFAULT_TAG):
+            return DEFAULT_SOURCE
         entry = _pretrained(self.arch, self.tag)
         name = f"open_clip {self.arch}/{self.tag}"
-        license_ = DEFAULT_LICENSE if (self.arch, self.tag) == (DEFAULT_ARCH, DEFAULT_TAG) else "unknown"
         if entry.get("hf_hub"):
             repository, _, file = entry["hf_hub"].rpartition("/")
-            return WeightsSource(name, f"hf-hub:{repository}", license_, file)
-        return WeightsSource(name, entry["url"], license_)
+            return WeightsSource(name, f"hf-hub:{repository}", "unknown", file)
+        return WeightsSource(name, entry["url"], "unknown")
 
     def fetch_weights(self) -> None:
         self._downloaded()

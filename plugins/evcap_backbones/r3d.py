@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 VARIANTS: Final = ("r3d_18", "mc3_18", "r2plus1d_18")
 TAG: Final = "KINETICS400_V1"
 """The one set of weights torchvision has for each of them; size, mean and std below are its own (a test compares)."""
+DEFAULT_SOURCE: Final = WeightsSource(
+    "torchvision R3D_18_Weights.KINETICS400_V1",
+    "https://download.pytorch.org/models/r3d_18-b3b3357e.pth",
+    license="unknown",
+)
+"""Written out, so that listing backbones imports no model library; a test holds it against the library's own entry."""
 STRETCHED: Final = (128, 171)
 CROP: Final = 112
 TOP, LEFT = 8, 30  # where torchvision's centre crop of 112 x 112 begins; half of 59 is rounded to even there
@@ -61,6 +67,8 @@ class R3D(Backbone):
 
     def weights_source(self) -> WeightsSource:
         """The file torchvision lists for this variant."""
+        if self._arch == VARIANTS[0]:
+            return DEFAULT_SOURCE
         from torchvision.models import get_model_weights
 
         weights = get_model_weights(self._arch)[TAG]

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 DEFAULT_ARCH: Final = "resnet101"
 DEFAULT_TAG: Final = "IMAGENET1K_V1"
 """The weights of the literature of 2019 to 2022; V2 came later, by another recipe (``docs/fidelity.md``)."""
+DEFAULT_SOURCE: Final = WeightsSource(
+    "torchvision ResNet101_Weights.IMAGENET1K_V1",
+    "https://download.pytorch.org/models/resnet101-63fe2227.pth",
+    license="unknown",
+)
+"""Written out, so that listing backbones imports no model library; a test holds it against the library's own entry."""
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 
@@ -75,6 +81,8 @@ class ResNet(Backbone):
 
     def weights_source(self) -> WeightsSource:
         """The file torchvision lists for this architecture and tag."""
+        if (self.arch, self.tag) == (DEFAULT_ARCH, DEFAULT_TAG):
+            return DEFAULT_SOURCE
         weights = _weights(self.arch, self.tag)
         return WeightsSource(f"torchvision {weights}", weights.url, license="unknown")
 

@@ -5,6 +5,8 @@ A backbone whose own tests call the kit (with small weights of the real format, 
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,12 @@ def test_it_keeps_the_contract(name: str) -> None:
     cls = plugins.registry().backbones[name]
     weights = None if cls.spec.weights is None else "random:0"
     check_backbone(cls, QUICKEST.get(name), OPTIONS.get(name), weights)
+
+
+def test_listing_backbones_and_their_licences_imports_no_model_library() -> None:
+    program = (
+        "import sys; from evcap_cli import app; app.run(['plugins']); "
+        "print({'torch', 'torchvision', 'open_clip', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
