@@ -35,7 +35,10 @@ def register_writers(register: Callable[[Writer], None]) -> None:
 
 @hookspec
 def register_metrics(register: Callable[[str, Callable[..., float]], None]) -> None:
-    """Call ``register(name, function)``; ``evcap score`` adds ``function(hypotheses, references)`` to its table."""
+    """Call ``register(name, function)``; ``evcap score`` adds ``function(hypotheses, references)`` to its table.
+
+    Both map a video to text, normalised as the protocol says: its caption, and a list of its references.
+    """
 
 
 @hookspec

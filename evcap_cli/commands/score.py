@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from evcap_cli import console
+from evcap_cli import console, plugins
 from evcap_cli.commands import options as shared
 from evcap_cli.errors import DataError, UsageError
 
@@ -83,6 +83,7 @@ def score(
         meteor=meteor,
         bootstrap=bootstrap,
         protocol=cast("Protocol", protocol),
+        extra=plugins.metrics(),
     )
     for note in scores.notes:
         console.warn(note)
@@ -174,4 +175,5 @@ def table(scores: Scores) -> str:
             low, high = scores.intervals[name]
             line += f"   {low:.2f} to {high:.2f}"
         lines.append(line)
+    lines += [f"{name:<8} {'-' if value is None else f'{value:.2f}':>7}" for name, value in scores.extra.items()]
     return "\n".join(lines)

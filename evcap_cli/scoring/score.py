@@ -7,7 +7,7 @@ Notation: N videos, all values x 100.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from evcap_cli.data.lexicon import Lexicon
 
 Protocol = Literal["paper", "coco"]
+Metric = Callable[[Mapping[str, str], Mapping[str, Sequence[str]]], float]
+"""A plugin's: video -> caption and video -> references, normalised by the protocol, to a value shown as it is."""
 METRICS: Final = (
     "acc_sw", "acc_c", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "bfs", "cfs",
 )  # fmt: skip
@@ -38,6 +40,7 @@ class Scores:
     Args:
         metrics: one entry for each of ``METRICS``.
         intervals: 95 % bootstrap intervals, where asked for.
+        extra: metrics of plugins, as they gave them; None where one failed.
         lexicon: name, digest and whether it is EmVidCap's own.
         videos: N.
     """
@@ -47,12 +50,13 @@ class Scores:
     protocol: str
     lexicon: dict[str, Any]
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    extra: dict[str, float | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """What ``evcap score --json`` prints."""
         out: dict[str, Any] = {
-            "metrics": self.metrics,
+            "metrics": {**self.metrics, **self.extra},
             "protocol": self.protocol,
             "lexicon": self.lexicon,
             "videos": self.videos,
@@ -79,6 +83,7 @@ def score_captions(
     bootstrap: int = 0,
     protocol: Protocol = "paper",
     seed: int = 0,
+    extra: Mapping[str, Metric] | None = None,
 ) -> Scores:
     """Score one caption a video against its references; references of other videos are left out.
 
@@ -90,6 +95,7 @@ def score_captions(
         bootstrap: number of resamplings of the videos for 95 % intervals; 0: none.
         protocol: "paper" (see ``data/text.py``) or "coco" (PTB tokens, no cut; needs Java).
         seed: of the resampling.
+        extra: metrics of plugins by name; one that fails is left out with a note.
 
     Raises:
         DataError: nothing to score, or a video without references.
@@ -114,14 +120,35 @@ def score_captions(
         notes.append(
             f"emotions by the lexicon {lexicon.name!r}, not EmVidCap's own: not comparable with printed tables"
         )
+    added, failures = _extra(extra or {}, words, truth)
+    notes += failures
     return Scores(
         metrics={name: metrics[name] for name in METRICS},
         videos=len(words),
         protocol=protocol,
         lexicon={"name": lexicon.name, "digest": lexicon.digest, "official": lexicon.official},
         intervals=intervals,
+        extra=added,
         notes=notes,
     )
+
+
+def _extra(
+    metrics: Mapping[str, Metric], words: Mapping[str, str], truth: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, float | None], list[str]]:
+    """Values of plugins' metrics, and a note for each that failed; a name of ours stays ours."""
+    values: dict[str, float | None] = {}
+    notes = []
+    for name, metric in metrics.items():
+        if name in METRICS:
+            notes.append(f"the metric {name!r} of a plugin has the name of one of evcap's own and is left out")
+            continue
+        try:
+            values[name] = float(metric(words, truth))
+        except Exception as problem:
+            values[name] = None
+            notes.append(f"the metric {name!r} of a plugin failed: {type(problem).__name__}: {problem}")
+    return values, notes
 
 
 def _normalised(

@@ -152,3 +152,31 @@ def test_wrong_calls_name_the_next_step(call: Call, files: tuple[Path, Path, Pat
         call(predictions, "--refs", references)
     with pytest.raises(DataError, match="no such data root"):
         call(predictions, "--data", tmp_path / "none")
+
+
+def test_metrics_of_plugins_stand_below_our_own_and_a_failing_one_fails_alone(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+
+    def length(hypotheses: dict[str, str], references: dict[str, list[str]]) -> float:
+        seen.update(captions=hypotheses, references=references)
+        return sum(len(text.split()) for text in hypotheses.values()) / len(hypotheses)
+
+    def broken(hypotheses: object, references: object) -> float:
+        raise KeyError("no model")
+
+    table = {"length": length, "broken": broken, "cider": length}
+    monkeypatch.setattr(command.plugins, "metrics", lambda: table)
+    (tmp_path / "p.json").write_text(json.dumps(HYPOTHESES))
+    (tmp_path / "r.json").write_text(json.dumps(REFERENCES))
+    arguments = (tmp_path / "p.json", "--refs", tmp_path / "r.json", "--no-meteor")
+    scores = json.loads(call(*arguments, "--json").stdout)
+    words = [len(text.split()) for text in HYPOTHESES.values()]
+    assert scores["metrics"]["length"] == pytest.approx(sum(words) / len(words))
+    assert scores["metrics"]["broken"] is None
+    assert scores["metrics"]["cider"] > 100
+    assert any("'broken' of a plugin failed: KeyError" in note for note in scores["notes"])
+    assert any("'cider' of a plugin has the name" in note for note in scores["notes"])
+    assert (seen["captions"], set(seen["references"])) == (HYPOTHESES, set(REFERENCES))
+    assert "length" in call(*arguments).stdout
