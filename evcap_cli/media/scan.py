@@ -136,6 +136,8 @@ def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
     video = source.video
     time_base = video.time_base or Fraction(1, 90_000)
     fps = video.average_rate or video.guessed_rate or None
+    if len(walk.stamps) == 1:
+        source.warnings.append("the picture is a single frame: nothing moves in it")
     guessed = source.container.format.name == "avi" and bool(video.codec_context.has_b_frames)
     if guessed or not walk.believable(fps or FALLBACK_RATE, time_base):
         if None not in walk.stamps and not guessed:

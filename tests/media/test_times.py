@@ -67,6 +67,7 @@ def test_a_single_frame(tmp_path: Path, decoder: Decoder) -> None:
     assert len(timeline.times) == 1
     assert timeline.seconds(0) == 0
     assert timeline.end == Fraction(1, 25)
+    assert timeline.warnings == ("the picture is a single frame: nothing moves in it",)
     assert number_in(run(decoder, [0]).frames[0]) == 0
 
 
