@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pytest
 
 # one thread: tests that fork a run (to kill it) would inherit a thread pool without its threads
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+# a shell makes what it starts with & deaf to Ctrl-C, and children inherit that: tests of Ctrl-C want to be heard
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _source_tree_on_path() -> None:
