@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from evcap_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+
+NO_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+"""How torch's backends say it where they raise a plain RuntimeError."""
 
 
 def choose_device(text: str) -> torch.device:
@@ -45,3 +48,13 @@ def choose_dtype(text: str, device: torch.device) -> torch.dtype:
     if text not in known:
         raise UsageError(f"unknown --dtype {text!r}", hint=f"one of auto, {', '.join(known)}")
     return known[text]
+
+
+def out_of_memory(problem: BaseException | None) -> bool:
+    """Whether ``problem`` says that the memory of host or device ran out."""
+    import torch
+
+    if isinstance(problem, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(problem).lower()
+    return isinstance(problem, RuntimeError) and any(words in text for words in NO_MEMORY)

@@ -10,7 +10,9 @@ from evcap_cli import console, plugins
 from evcap_cli.backbones.contract import KINDS, Backbone, BackboneAddress, Kind, WeightsSource
 from evcap_cli.backbones.hub import within_reach
 from evcap_cli.backbones.identity import digest_of, file_digest
+from evcap_cli.backbones.residents import clear
 from evcap_cli.backbones.weights import RANDOM, random_seed
+from evcap_cli.devices import out_of_memory
 from evcap_cli.errors import EvcapError, PluginError, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def load_backbones(
         device: where models and batches live.
         dtype: of the model and of the batches it is given; float32 when None.
 
+    Where a device's memory does not hold all of them, those that were loaded before go back to the CPU, with a warning.
+
     Raises:
         PluginError: a backbone is not installed, or fails to load.
         WeightsError: weights are missing, damaged, of another architecture or not to be downloaded.
@@ -55,9 +59,27 @@ def load_backbones(
             raise UsageError(
                 f"{flag} names {unused[0]!r}, which is not in use", hint=f"in use: {', '.join(sorted(used))}"
             )
+    where, number = torch.device(device), dtype or torch.float32
+    loaded: list[Backbone] = []
+    crowded = False
     for backbone in made.values():
         chosen = next(((weights or {})[name] for name in _names(backbone) if name in (weights or {})), None)
-        load_one(backbone, chosen, torch.device(device), dtype or torch.float32)
+        try:
+            load_one(backbone, chosen, where, number)
+        except PluginError as problem:
+            # they take turns from here on (``residents.py``): slower, but each model alone may well fit
+            if where.type == "cpu" or not out_of_memory(problem.__cause__) or not clear(loaded):
+                raise
+        else:
+            loaded.append(backbone)
+            continue
+        if not crowded:
+            console.warn(f"{backbone.spec.name}: no memory for it beside the other models; going on with one at a time")
+        crowded = True
+        if where.type == "cuda":
+            torch.cuda.empty_cache()  # only here: the exception held on to what was loaded half
+        load_one(backbone, chosen, where, number)
+        loaded.append(backbone)
     return made
 
 
@@ -115,12 +137,15 @@ def load_one(
     except EvcapError:
         raise
     except Exception as problem:
-        if local:
+        if local and not out_of_memory(problem):
             raise WeightsError(
                 f"cannot be loaded by {address} ({_one_line(problem)})",
                 path=given,
                 hint=f"check that --weights {address}=PATH names weights of this backbone, whole and of its variant",
             ) from problem
+        if out_of_memory(problem):
+            hint = "free some memory, or try --device cpu"
+            raise PluginError("cannot be loaded: out of memory", path=address, hint=hint) from problem
         hint = f"check --weights {address}={weights}" if weights else f"pass a local copy with --weights {address}=PATH"
         raise PluginError(f"cannot be loaded ({_one_line(problem)})", path=address, hint=hint) from problem
     if seed is not None:

@@ -18,12 +18,12 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, cast
 
 from evcap_cli.backbones.identity import BackboneIdentity
+from evcap_cli.backbones.residents import Residents
 from evcap_cli.errors import BackboneError, DecodeFailed, EvcapError, OutOfMemory
 from evcap_cli.features.cache import FeatureCache
 from evcap_cli.features.collecting import SegmentState, SoundBuilder, VideoState
 from evcap_cli.features.messages import Broken, Failed, Message, Opened, Parked, Read, Rows, Sound, SoundEnd
 from evcap_cli.features.reading import ReadingPlan, VideoReader
-from evcap_cli.features.residents import Residents
 from evcap_cli.features.runner import BackboneRunner, Outcome
 from evcap_cli.features.sampling import sampler
 from evcap_cli.features.streaming import ByteQueue, Stopped, Turn

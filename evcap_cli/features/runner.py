@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from evcap_cli import console
 from evcap_cli.backbones.contract import AudioInput, Backbone, BackboneAddress, FrameInput
+from evcap_cli.backbones.residents import Residents
+from evcap_cli.devices import out_of_memory
 from evcap_cli.errors import BackboneError, OutOfMemory
 from evcap_cli.features.answers import put_together, take_apart
-from evcap_cli.features.residents import Residents
 from evcap_cli.features.transfer import Landing, Lane, lane_to
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ Result = Any
 GREY_LEVELS: Final = 255.0
 AHEAD: Final = 2
 """Batches that may be under way at once where results come in the background: one that runs, one ready to run."""
-NO_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-"""How torch's backends say it where they raise a plain RuntimeError."""
 
 Ticket = TypeVar("Ticket")
 Owner = Callable[[Ticket], object]
@@ -204,7 +203,7 @@ class BackboneRunner(Generic[Ticket]):
         except BackboneError:
             raise
         except Exception as problem:
-            if not _out_of_memory(problem):
+            if not out_of_memory(problem):
                 said = " ".join(f"{type(problem).__name__}: {problem}".split())
                 raise self._error(f"failed with {said}") from problem
         # only here: the exception held on to the tensors of the forward
@@ -263,12 +262,3 @@ class BackboneRunner(Generic[Ticket]):
 
     def _error(self, cause: str) -> BackboneError:
         return BackboneError(f"backbone {self.name} {cause}", hint="report it to its authors, see `evcap plugins`")
-
-
-def _out_of_memory(problem: Exception) -> bool:
-    import torch
-
-    if isinstance(problem, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(problem).lower()
-    return isinstance(problem, RuntimeError) and any(words in text for words in NO_MEMORY)

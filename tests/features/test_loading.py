@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -11,6 +13,7 @@ from evcap_cli.backbones.contract import KINDS, BackboneSpec, FrameInput
 from evcap_cli.backbones.identity import BackboneIdentity
 from evcap_cli.backbones.loading import load_backbones
 from evcap_cli.backbones.presets import PRESETS, backbone_addresses
+from evcap_cli.backbones.residents import Residents
 from evcap_cli.backbones.weights import state_digest
 from evcap_cli.errors import PluginError, UsageError, WeightsError
 from tests.backbones.serving import Net
@@ -202,3 +205,56 @@ def test_everything_that_features_depend_on_is_in_the_identity_and_nothing_else(
     same = changed("appearance", license="MIT", batch_size=99)
     same.dtype = torch.float32
     assert BackboneIdentity.of(same).cache_identity == plain
+
+
+class Elsewhere(torch.nn.Module):
+    """Says where it is, on a device that this machine lacks."""
+
+    def __init__(self):
+        super().__init__()
+        self.place = torch.device("cpu")
+
+    def to(self, device):
+        self.place = torch.device(device)
+        return self
+
+    def parameters(self, recurse=True):
+        return iter([SimpleNamespace(device=self.place)])
+
+
+def tenants(room):
+    """Backbones of three kinds on a device that holds the models of ``room`` of them at once."""
+    made = []
+
+    def load(self, weights, device, dtype):
+        self.model = Elsewhere()
+        made.append(self)
+        if sum(one.model.place.type == "cuda" for one in made) >= room:
+            made.remove(self)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        self.model.to(device)
+
+    return {f"tiny-{kind}": type("Tenant", (TINY[kind],), {"load": load}) for kind in ("appearance", "motion", "audio")}
+
+
+def test_models_that_do_not_fit_together_are_loaded_to_take_turns(monkeypatch, capsys):
+    device = torch.device("cuda")
+    addresses = {"appearance": "tiny-appearance", "motion": "tiny-motion", "audio": "tiny-audio"}
+    for room, at_once in ((3, 3), (2, 1), (1, 1)):
+        monkeypatch.setattr(plugins, "backbone_class", tenants(room).__getitem__)
+        made = list(load_backbones(addresses, device=device).values())
+        said = capsys.readouterr().err
+        assert said.count("one at a time") == (room < 3)
+        residents = Residents(made, device)
+        assert sum(one.model.place == device for one in made) == at_once
+        for backbone in [*made, *made]:
+            residents.admit(backbone)
+            assert backbone.model.place == device
+            assert sum(one.model.place == device for one in made) == at_once
+
+
+def test_a_model_that_does_not_fit_alone_ends_the_run_in_one_line(monkeypatch):
+    monkeypatch.setattr(plugins, "backbone_class", tenants(0).__getitem__)
+    with pytest.raises(PluginError) as caught:
+        load_backbones({"motion": "tiny-motion"}, device="cuda")
+    assert str(caught.value) == "tiny-motion: cannot be loaded: out of memory; free some memory, or try --device cpu"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from evcap_cli.backbones.residents import Residents
 from evcap_cli.errors import BackboneError, OutOfMemory
 from evcap_cli.features import runner as runner_module
-from evcap_cli.features.residents import Residents
 from evcap_cli.features.runner import AHEAD, BackboneRunner
 from evcap_cli.features.transfer import CudaLane, Lane, lane_to
 from tests.features.test_pipeline import assert_same, cold, films, run  # noqa: F401  fixtures

@@ -19,13 +19,19 @@ class Residents:
     """The backbones that share a device; they are all on it at first.
 
     Args:
-        backbones: loaded. device: where they are.
+        backbones: loaded. device: where they are; when one is not, they take turns from the start.
     """
 
     def __init__(self, backbones: Iterable[Backbone], device: torch.device) -> None:
         self.backbones, self.device = list(backbones), device
         self.alone: Backbone | None = None
         """The only one on the device; None as long as all fit."""
+        away = [backbone for backbone in self.backbones if _is_away(backbone, device)]
+        if away:  # memory ran out while they were loaded, see ``loading.py``
+            there = [backbone for backbone in self.backbones if backbone not in away and _modules(backbone)]
+            self.alone = (there or away)[0]
+            clear(backbone for backbone in self.backbones if backbone is not self.alone)
+            _move(self.alone, device)
 
     def admit(self, backbone: Backbone) -> None:
         """See that ``backbone`` is on the device before it runs."""
@@ -45,9 +51,25 @@ class Residents:
         if self.device.type == "cpu" or self.alone is not None or not others:
             return False
         self.alone = backbone
-        for other in others:
-            _move(other, "cpu")
+        clear(others)
         return True
+
+
+def clear(backbones: Iterable[Backbone]) -> bool:
+    """Send models to the CPU.
+
+    Returns:
+        Whether there were any.
+    """
+    moved = [backbone for backbone in backbones if _modules(backbone)]
+    for backbone in moved:
+        _move(backbone, "cpu")
+    return bool(moved)
+
+
+def _is_away(backbone: Backbone, device: torch.device) -> bool:
+    weights = (weight for module in _modules(backbone) for weight in module.parameters())
+    return any(weight.device.type != device.type for weight in weights)
 
 
 def _modules(backbone: Backbone) -> list[nn.Module]:
