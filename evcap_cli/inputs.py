@@ -41,6 +41,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 """What a folder is searched for; a file named on the command line is taken whatever its suffix."""
 
+SYSTEM_FOLDERS = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN"})
+"""At the root of a volume, closed to users and never meant by them: a search of the whole volume passes them by."""
 LONGEST_NAME_BYTES = 255
 GLOB_CHARACTERS = frozenset("*?[")
 
@@ -136,7 +138,7 @@ def _readable_kind(path: Path) -> bool:
 def _folder(root: Path) -> Iterator[Source]:
     problems: list[OSError] = []
     for folder, subfolders, names in os.walk(root, onerror=problems.append):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name not in SYSTEM_FOLDERS)
         for name in sorted(names):
             path = Path(folder, name)
             if path.suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".") and _readable_kind(path):

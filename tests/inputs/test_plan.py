@@ -14,7 +14,8 @@ from evcap_cli.inputs import Plan, check_collisions, gather, plan_outputs, take_
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("b/x.mp4", "a/x.mp4", "a/y.MKV", "a/notes.txt", ".hidden/z.mp4", "a/.part.mp4", "ü ñ.mov"):
+    passed_by = ("a/notes.txt", ".hidden/z.mp4", "a/.part.mp4", "lost+found/w.mp4", "$RECYCLE.BIN/v.mp4")
+    for name in ("b/x.mp4", "a/x.mp4", "a/y.MKV", "ü ñ.mov", *passed_by):
         path = tmp_path / "videos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
