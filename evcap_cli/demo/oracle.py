@@ -196,7 +196,8 @@ def main(arguments: list[str]) -> None:
     from evcap_cli.training.config import load_recipe
 
     run, name, device = (arguments + ["demo", "cpu"][len(arguments) - 1 :])[:3]
-    console.info(run_oracle(Path(run), recipe=load_recipe(name), device=device).table())
+    for line in run_oracle(Path(run), recipe=load_recipe(name), device=device).table().splitlines():
+        console.info(line)
 
 
 if __name__ == "__main__":
