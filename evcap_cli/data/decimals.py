@@ -64,11 +64,12 @@ def parse_rows(rows: Sequence[bytes], width: int) -> npt.NDArray[np.float32]:
     values = (_eight_digits(digits) + lead * _U(_SCALE)).astype(np.float64) / _SCALE
     np.negative(values, out=values, where=negative)
     for place in np.flatnonzero(~usual).tolist():
-        number = float(text[starts[place] : ends[place]])
+        number = float(text[starts[place] : ends[place]].decode("utf-8", "replace"))
         if not math.isfinite(number):
             raise ValueError(f"{number} among the numbers")
         values[place] = number
-    return values.astype(np.float32).reshape(len(rows), width)
+    table: npt.NDArray[np.float32] = values.astype(np.float32).reshape(len(rows), width)
+    return table
 
 
 def _eight_digits(digits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

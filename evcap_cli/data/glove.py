@@ -1,8 +1,8 @@
 """GloVe word vectors in the two forms people have: glove.6B.300d.txt, and EPAN's GloVe_300.json.
 
 Both hold 400,000 rows of which a training run needs some thousand. A large file is read whole once and kept in the
-cache (``glove_cache.py``), from which later runs take just their words; a small one, or a large one where nothing can be
-kept, is streamed and only the rows asked for are parsed. ``glove_rows.py`` knows the forms.
+cache (``glove_cache.py``), from which later runs take just their words; a small one, or a large one where nothing
+can be kept, is streamed and only the rows asked for are parsed. ``glove_rows.py`` knows the forms.
 
 Notation: D the width of the vectors.
 """

@@ -40,6 +40,8 @@ from evcap_cli.output.atomic import write_error
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from evcap_cli.features.entries import Arrays
+
     Vectors = dict[str, npt.NDArray[np.float32]]
 
 FORMAT: Final = 1
@@ -185,7 +187,7 @@ def _build(path: Path, key: str, entry: Path) -> None:
             }
             text = json.dumps(about, sort_keys=True)
             vectors = np.memmap(temporary, np.float32, "r", offset=_HEADER_BYTES, shape=(len(sums), width))
-            arrays = {"vectors": vectors, "sums": digests, "words": np.frombuffer(listed, dtype=np.uint8)}
+            arrays: Arrays = {"vectors": vectors, "sums": digests, "words": np.frombuffer(listed, dtype=np.uint8)}
             file.seek(0)
             _put(file, entry, _header(text, arrays))
         # not flushed to disk: after a power cut a torn entry does not verify and is made again
