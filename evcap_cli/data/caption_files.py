@@ -43,21 +43,37 @@ class CaptionFile:
     @property
     def warnings(self) -> list[str]:
         """A line for each kind of oddity, with the file, the lines and what was or can be done."""
-        return self.told(NAMED_LINES)
-
-    def told(self, named: int | None) -> list[str]:
-        """The same, with ``named`` line numbers each; None: all."""
-        told = [
-            (self.latin_1, "not UTF-8; read as Latin-1 (save the file as UTF-8 to be sure)"),
-            (self.empty, "the caption is empty and was left out"),
-            (self.wordless, "no word is left of the caption without signs and non-ASCII letters; check the line"),
-        ]
-        return [f"{self.path}: {numbered(lines, named)}: {what}" for lines, what in told if lines]
+        return oddities(self.path, self.latin_1, self.empty, self.wordless)
 
 
-def numbered(lines: Sequence[int], named: int | None = NAMED_LINES) -> str:
+def oddities(
+    path: object,
+    latin_1: Sequence[int],
+    empty: Sequence[int],
+    wordless: Sequence[int],
+    *,
+    most: int | None = NAMED_LINES,
+) -> list[str]:
+    """A line for each kind of oddity of a caption file (see ``CaptionFile``).
+
+    Args:
+        path: what the file is called.
+        latin_1: numbers of lines.
+        empty: the same.
+        wordless: the same.
+        most: line numbers to give one by one; None: all.
+    """
+    told = [
+        (latin_1, "not UTF-8; read as Latin-1 (save the file as UTF-8 to be sure)"),
+        (empty, "the caption is empty and was left out (mend or remove it)"),
+        (wordless, "no word is left of the caption without signs and non-ASCII letters; check it"),
+    ]
+    return [f"{path}: {numbered(lines, most)}: {what}" for lines, what in told if lines]
+
+
+def numbered(lines: Sequence[int], most: int | None = NAMED_LINES) -> str:
     """Line numbers for people: "line 3", "lines 3, 4", or "lines 3, 4, 5, 6, 7, ... (9 in all)"."""
-    shown = lines if named is None else lines[:named]
+    shown = lines if most is None else lines[:most]
     text = ("line " if len(lines) == 1 else "lines ") + ", ".join(map(str, shown))
     return text if len(shown) == len(lines) else f"{text}, ... ({len(lines)} in all)"
 

@@ -70,8 +70,9 @@ class DataRoot:
         found = find_captions(root)
         wanted = wanted_parts(found, subset)
         opened = cls(root, subset, {}, {}, root_lexicon(root))
-        if subset != "both" and wanted != [subset]:
-            opened.warnings.append(f"{root}: no EmVidCap-{subset} here; EmVidCap-{wanted[0]} is used")
+        for part in PARTS:
+            if subset in (part, "both") and part not in found:
+                opened.warnings.append(f"{root}: no EmVidCap-{part} here; EmVidCap-{wanted[0]} is used")
         names = msvd_names(root) if "S" in wanted else {}
         for part in wanted:
             for split, path in found[part].items():
@@ -167,7 +168,8 @@ def joined(
                 splits[split][names[bare(video)]] = captions
             else:
                 warnings.append(
-                    f"{file.path}: {video} is another video in EmVidCap-L; left out ({MAPPING_FILE} would tell them apart)"
+                    f"{file.path}: {video} is another video in EmVidCap-L and was left out; "
+                    f"add MSVD's {MAPPING_FILE}, which tells them apart"
                 )
     return splits["train"], splits["test"], aliases, warnings
 

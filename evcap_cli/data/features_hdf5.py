@@ -1,8 +1,8 @@
 """Features for training from published HDF5 files, in the layout that ``features_layout.py`` knows.
 
 Files that ``evcap extract -o`` wrote carry attributes beside that, which others do not see: what backbone they are
-from, and the times of their rows. Here the rows are read, ``output/features_hdf5.py`` writes them; nothing is kept in memory
-but the keys.
+from, and the times of their rows. Here the rows are read, ``output/features_hdf5.py`` writes them; nothing is kept in
+memory but the keys.
 
 Notation: n rows of a video, D width of a stream.
 """
