@@ -91,7 +91,10 @@ def read(path: Path, words: Collection[str], cache_dir: Path | None = None) -> V
         _build(path, key, entry)
         return _take(entry, key, words)
     except WriteError as problem:
-        console.warn(f"word vectors cannot be kept, each run reads them anew ({problem})")
+        console.warn(
+            f"{problem.path}: word vectors cannot be kept and each run reads them anew ({problem.cause}); "
+            "free space or choose another EVCAP_CACHE_DIR"
+        )
     except BadEntry as problem:
         console.warn(f"{entry}: word vectors were kept and do not read back ({problem}); check the disk")
     return None

@@ -130,6 +130,11 @@ class Inventory:
         return {"root": self.root, "video_folder": self.video_folder, "extra_captions": self.extra_captions}
 
 
+def counted(count: int, what: str = "video") -> str:
+    """A number of things: "1 video has", for sentences that go on, "2 videos have"."""
+    return f"1 {what} has" if count == 1 else f"{count:,} {what}s have"
+
+
 def named(names: Sequence[str], most: int | None = NAMED) -> str:
     """The first of some names."""
     shown = names if most is None else names[:most]

@@ -48,7 +48,7 @@ def _lines(found: Inventory, most: int | None) -> Iterator[str]:
         lexicon = found.lexicon
         yield from ("", "Lexicon")
         yield (
-            f"  {'official' if lexicon['official'] else lexicon['name']}: {lexicon['categories']} categories, "
+            f"  {'official' if lexicon['official'] else lexicon['name'].partition(' (')[0]}: {lexicon['categories']} categories, "
             f"{lexicon['entries']} entries, {lexicon['words']} words, digest {lexicon['digest']}"
             f"  ({lexicon['folder'] or 'comes with evcap'})"
         )
@@ -90,7 +90,8 @@ def _streams(found: Inventory, most: int | None) -> Iterator[str]:
         covered = ", ".join(
             f"{SPLIT_NAMES[split]} {count:,} of {wanted[split]:,}" for split, count in stream.covered.items()
         )
-        yield f"  {stream.name}: {stream.width} wide, {covered} videos  ({', '.join(stream.files)})"
+        folders = dict.fromkeys(file.rpartition("/")[0] or "." for file in stream.files)
+        yield f"  {stream.name}: {stream.width} wide, {covered} videos  ({', '.join(folders)})"
         if stream.missing:
             yield f"    missing: {named(stream.missing, most)}"
         if stream.empty:

@@ -25,7 +25,7 @@ from evcap_cli.data.emvidcap import (
 from evcap_cli.data.features_layout import all_feature_files, entries, opened
 from evcap_cli.data.glove import find_glove
 from evcap_cli.data.glove_rows import first_row
-from evcap_cli.data.inventory import PUBLISHED, Advice, Captions, Inventory, Stream, Videos, WordVectors, named
+from evcap_cli.data.inventory import PUBLISHED, Advice, Captions, Inventory, Stream, Videos, WordVectors, counted, named
 from evcap_cli.data.lexicon import Lexicon, word_folder
 from evcap_cli.data.msvd import find_extra, read_extra_captions
 from evcap_cli.data.text import tokens
@@ -195,7 +195,7 @@ class _Look:
         if absent:
             self.tell(
                 "warning",
-                f"{len(absent):,} videos have no file and are left out",
+                f"{counted(len(absent))} no file: left out",
                 f"add them below {chosen} (any depth, named as the id, with or without vid)",
             )
         return any(video in matched for video in self.split["train"])
@@ -226,7 +226,7 @@ class _Look:
             elif stream.missing:
                 self.tell(
                     "warning",
-                    f"{len(stream.missing):,} videos have no {name} features and are left out of training on features",
+                    f"{counted(len(stream.missing))} no {name} features: left out of training on features",
                     "extract them with evcap extract, or train from the videos",
                 )
             found_one |= bool(stream.covered.get("train"))

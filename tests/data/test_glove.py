@@ -187,7 +187,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
     (tmp_path / "file").touch()
     path = written(tmp_path, "text")
     same(glove.read_glove(path, list(VECTORS), 3, cache_dir=tmp_path / "file" / "cache"), VECTORS)
-    assert "word vectors cannot be kept, each run reads them anew" in capsys.readouterr().err
+    assert "word vectors cannot be kept and each run reads them anew" in capsys.readouterr().err
 
 
 def test_an_entry_that_has_no_room_leaves_nothing_behind(
