@@ -46,9 +46,10 @@ def _lines(found: Inventory, most: int | None) -> Iterator[str]:
         yield "  no validation split exists: training holds out a tenth of the trainval videos"
     if found.lexicon is not None:
         lexicon = found.lexicon
+        called = "official" if lexicon["official"] else lexicon["name"].partition(" (")[0]
         yield from ("", "Lexicon")
         yield (
-            f"  {'official' if lexicon['official'] else lexicon['name'].partition(' (')[0]}: {lexicon['categories']} categories, "
+            f"  {called}: {lexicon['categories']} categories, "
             f"{lexicon['entries']} entries, {lexicon['words']} words, digest {lexicon['digest']}"
             f"  ({lexicon['folder'] or 'comes with evcap'})"
         )

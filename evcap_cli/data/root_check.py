@@ -268,6 +268,12 @@ class _Look:
                 self.found.extended = len(words | _words(read_extra_captions(self.found.extra_captions)))
             except DataError as problem:
                 self.failed("warning", problem)
+        else:
+            self.tell(
+                "note",
+                "no MSVD captions here: the vocabulary is that of EmVidCap alone, not the paper's 13,980 words",
+                "put SGN's data/MSVD/metadata/train.csv into the data root and train with --extra-captions",
+            )
         for path in find_glove(self.root):
             width = None
             try:
