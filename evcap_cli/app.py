@@ -22,6 +22,7 @@ COMMANDS = (
     "merge",
     "report",
     "demo_world",
+    "data",
     "cache",
     "weights",
     "plugins",

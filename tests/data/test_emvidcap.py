@@ -134,3 +134,93 @@ def test_a_root_with_test_captions_only_is_read(tmp_path):
     root = DataRoot.open(tmp_path)
     assert not root.train
     assert root.test == {"vid1": ["a happy dog"]}
+
+
+def test_one_line_that_is_not_utf_8_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("VideoID\tEmCaptions\nv1\tcaf\xe9\n".encode() + b"v1\tcaf\xe9 noir\n")
+    found = read_captions(path)
+    assert found.captions == {"v1": ["caf\xe9", "caf\xe9 noir"]}
+    assert found.latin_1 == [3]
+
+
+def test_many_odd_lines_are_one_warning_with_the_first_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("VideoID\tEmCaptions\n" + "v1\t\nv1\tok\n" * 7 + "v1\t...\n", "utf-8")
+    first, second = read_captions(path).warnings
+    assert first.startswith(f"{path}: lines 2, 4, 6, 8, 10, ... (7 in all): the caption is empty")
+    assert second.startswith(f"{path}: line 16: no word is left")
+
+
+def test_a_file_without_a_caption_is_an_error_with_the_next_step(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for text in ("VideoID\tEmCaptions\n", "VideoID\tEmCaptions\nv1\t\n"):
+        path.write_text(text)
+        with pytest.raises(DataError, match="holds no caption; copy or download it again"):
+            read_captions(path)
+    path.write_text("")
+    with pytest.raises(DataError, match="line 1: the header"):
+        read_captions(path)
+
+
+def test_a_bare_folder_of_texts_does_not_make_a_lexicon_of_them(tmp_path: Path) -> None:
+    write(tmp_path / "EmVideo_trainval_captions.csv", ROWS)
+    (tmp_path / "youtube_mapping.txt").write_text("abc_def_1_9 vid7\n")
+    (tmp_path / "glove.6B.300d.txt").write_text("the 0.1 0.2\n")
+    (tmp_path / "34_emotion.txt").write_text("joy\n")
+    assert DataRoot.open(tmp_path).lexicon.name == "evcap general"
+
+
+def test_an_id_that_both_parts_use_stays_two_videos(root: Path) -> None:
+    small = root / "data" / "EmVidCap-S"
+    rows = [("vid10001", "another clip"), ("vid7", "seven")]
+    write(small / "EmVideo_trainval_captions.csv", rows, separator=",", end="\r\n")
+    opened = DataRoot.open(root, "both")
+    assert opened.train["vid10001"] == ['a man says "hi , friend', "A happy  man"]
+    assert "another clip" not in str(opened.train)
+    assert any("vid10001 is another video in EmVidCap-L" in warning for warning in opened.warnings)
+    (root / "data" / "MSVD" / "youtube_mapping.txt").write_text("abc_def_1_9 vid7\nxyz_2_8 vid10001\n")
+    opened = DataRoot.open(root, "both")
+    assert opened.train["xyz_2_8"] == ["another clip"]
+    assert opened.train["vid10001"] == ['a man says "hi , friend', "A happy  man"]
+    assert opened.aliases == {"vid7": "abc_def_1_9"}
+    for name in ("xyz_2_8.avi", "10001.mp4"):
+        (root / name).touch()
+    found = opened.videos(root)
+    assert found["xyz_2_8"].name == "xyz_2_8.avi"
+    assert found["vid10001"].name == "10001.mp4"
+
+
+def test_a_part_that_both_asks_for_and_is_not_there_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "EmVideo_trainval_captions.csv", ROWS)
+    assert any(
+        "no EmVidCap-S here; EmVidCap-L is used" in warning for warning in DataRoot.open(tmp_path, "both").warnings
+    )
+
+
+@pytest.mark.parametrize("test_id", ["vid80703", "80703"])
+def test_the_leaked_video_is_told_whatever_form_its_id_has(tmp_path: Path, test_id: str) -> None:
+    write(tmp_path / "EmVideo_trainval_captions.csv", [("vid80703", "a nurse"), ("vid10001", "a man")])
+    write(tmp_path / "EmVideo_test_captions.csv", [(test_id, "a child"), ("vid30003", "a test")])
+    opened = DataRoot.open(tmp_path)
+    assert f"1 test video(s) also in the training split: {test_id}" in opened.warnings
+    assert opened.train["vid80703"] == ["a nurse"]
+    assert "a child" not in str(opened.train)
+
+
+def test_only_digits_lose_their_vid_so_that_msvd_names_stay_whole(tmp_path: Path) -> None:
+    (tmp_path / "vidXa-1_3_9.avi").touch()
+    (tmp_path / "Xa-1_3_9.avi").touch()
+    assert match_videos(["vid7"], tmp_path, {"vid7": "Xa-1_3_9"})["vid7"].name == "Xa-1_3_9.avi"
+    assert match_videos(["vid7"], tmp_path, {"vid7": "vidXa-1_3_9"})["vid7"].name == "vidXa-1_3_9.avi"
+
+
+def test_linked_folders_are_searched_once_and_hidden_files_are_not_videos(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "vid1.mp4").touch()
+    (tmp_path / "far" / "loop").symlink_to(tmp_path / "far")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "linked").symlink_to(tmp_path / "far")
+    (tmp_path / "videos" / "._vid2.mp4").touch()
+    found = match_videos(["vid1", "vid2", "._vid2"], tmp_path / "videos")
+    assert found == {"vid1": tmp_path / "videos" / "linked" / "vid1.mp4"}

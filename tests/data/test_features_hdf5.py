@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from evcap_cli.data.features_hdf5 import FeatureFiles, feature_files, key_of
+from evcap_cli.data.features_layout import all_feature_files
 from evcap_cli.errors import DataError
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 from evcap_cli.inputs import Source
@@ -205,3 +206,20 @@ def test_files_of_ours_that_do_not_belong_together_are_refused(tmp_path):
 def test_only_emvidcap_ids_lose_their_vid():
     keys = {"vid10005": "10005", "VID7": "7", "10005": "10005", "video_90": "video_90", "vid": "vid", "vid_7": "vid_7"}
     assert {name: key_of(name) for name in keys} == keys
+
+
+def test_rows_that_are_all_missing_name_the_file_and_the_next_step(tmp_path, capsys):
+    path = write(tmp_path / "clip_train.hdf5", {"1": table(0)})
+    assert not read(FeatureFiles({"appearance": [path]}), "vid1")
+    told = capsys.readouterr().err
+    assert f"vid1: {path}: its appearance features have no row; extract them again; left out" in told
+    assert len(told.splitlines()) == 1
+
+
+def test_streams_are_found_by_name_in_every_place_they_are_kept(tmp_path):
+    places = ("features", "data/features", "data/EmVideo-L/features", "data/MSVD/features", "MSVD/features")
+    paths = {write(tmp_path / place / f"clip_{n}_train.hdf5", {"1": table(2)}) for n, place in enumerate(places)}
+    (tmp_path / "features" / "._clip_test.hdf5").touch()
+    found = all_feature_files(tmp_path)
+    assert list(found) == [f"clip_{n}" for n in range(len(places))]
+    assert {path for paths in found.values() for path in paths} == paths

@@ -66,3 +66,34 @@ def test_the_general_lexicon_has_34_categories_whose_names_are_words_of_theirs()
     assert len(general.categories) == 34
     assert all(name in general.table[name] for name in general.categories)
     assert not general.official
+
+
+def test_a_folder_is_one_of_word_lists_only_if_it_holds_nothing_else(tmp_path: Path, lexicon: Lexicon) -> None:
+    for category, words in TABLE.items():
+        (tmp_path / f"{category}.txt").write_text("\n".join(words))
+    (tmp_path / "._joy.txt").write_bytes(b"\x00\x05\x16\x07")
+    assert Lexicon.from_folder(tmp_path) == lexicon
+    for name, text in (("notes.txt", "two words\n"), ("captions.csv", "a\n"), ("big.txt", "a\n" * 100_000)):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match="no lexicon found"):
+            Lexicon.from_folder(tmp_path)
+        (tmp_path / name).unlink()
+
+
+def test_word_lists_that_are_empty_or_no_text_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "sentiment-words-E"
+    folder.mkdir()
+    (folder / "joy.txt").write_text("\n")
+    with pytest.raises(DataError, match=r"sentiment-words-E: the lexicon holds no word; copy"):
+        Lexicon.from_folder(tmp_path)
+    (folder / "joy.txt").write_bytes(b"jo\xff")
+    with pytest.raises(DataError, match=r"joy\.txt: cannot read this word list .* save it as UTF-8"):
+        Lexicon.from_folder(tmp_path)
+
+
+def test_the_official_place_comes_before_another_copy(tmp_path: Path, lexicon: Lexicon) -> None:
+    for place, table in (("a", {"joy": ["glad"]}), ("EmotionEval", TABLE)):
+        for category, words in table.items():
+            (tmp_path / place / "sentiment-words-E").mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / "sentiment-words-E" / f"{category}.txt").write_text("\n".join(words))
+    assert Lexicon.from_folder(tmp_path) == lexicon

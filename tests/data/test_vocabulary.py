@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from evcap_cli.captioner.tokens import END, PAD, START, UNK
+from evcap_cli.data.emvidcap import DataRoot
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import DataError
+from evcap_cli.training.preparation import prepare
+from tests.training import toy
 
 
 @pytest.fixture
@@ -42,3 +47,25 @@ def test_what_is_not_a_vocabulary_is_a_data_error(text: str) -> None:
 def test_a_word_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="'a' stands twice"):
         Vocabulary(["a", "a"])
+
+
+def test_no_word_of_test_captions_or_of_held_out_videos_is_in_the_vocabulary_of_a_run(tmp_path: Path) -> None:
+    """Only what a run learns from names words: each caption here has a word of its own."""
+    rows = {
+        "trainval": [f"vid{n}\ta happy man and train{n}word" for n in range(18)],
+        "test": ["vid3\tleakword", "vid900\ttestword"],
+    }
+    for split, lines in rows.items():
+        text = "\n".join(["VideoID\tEmCaptions", *lines]) + "\n"
+        (tmp_path / f"EmVideo_{split}_captions.csv").write_text(text)
+    root = DataRoot.open(tmp_path)
+    assert root.test.keys() == {"vid3", "vid900"}
+    prepared = prepare(toy.recipe(), root.train, toy.LEXICON, toy.source())
+    held = set(prepared.references)
+    assert held
+    own = {video: f"train{video.removeprefix('vid')}word" for video in root.train}
+    for video, word in own.items():
+        assert (word in prepared.vocabulary) == (video not in held)
+    assert "leakword" not in prepared.vocabulary
+    assert "testword" not in prepared.vocabulary
+    assert prepared.vocabulary.encode(["testword"], end=False) == [UNK]

@@ -1,0 +1,141 @@
+"""What a data root holds, held against what EmVidCap has, and what to do about what is missing.
+
+These are plain values: ``root_check.py`` finds them, ``inventory_text.py`` puts them into words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from evcap_cli.data.emvidcap import Part, Split, Subset
+
+PUBLISHED: Final[dict[tuple[Part, Split], tuple[int, int]]] = {
+    ("L", "train"): (19398, 1134),
+    ("L", "test"): (6527, 382),
+    ("S", "train"): (9462, 240),
+    ("S", "test"): (5622, 134),
+}
+"""Captions and videos of EmVidCap's files, as published. (The papers say 1,141 videos of L; the file has 1,134.)"""
+NAMED: Final = 5
+"""Names and line numbers that are given one by one."""
+SPLIT_NAMES: Final[dict[Split, str]] = {"train": "trainval", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Something to know and the next step.
+
+    Level "stop": training cannot start before; "warning": it starts, with less; "note": that is how it is.
+    """
+
+    level: Literal["stop", "warning", "note"]
+    text: str
+    step: str = ""
+
+
+@dataclass(frozen=True)
+class Captions:
+    """A caption file.
+
+    Args:
+        published: captions and videos that EmVidCap's file has.
+        latin_1: lines that are not UTF-8. empty: without a caption. wordless: without a word in the caption.
+    """
+
+    part: Part
+    split: Split
+    file: str
+    separator: str
+    captions: int
+    videos: int
+    published: tuple[int, int]
+    latin_1: Sequence[int] = ()
+    empty: Sequence[int] = ()
+    wordless: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Videos:
+    """How many videos of a split have a file."""
+
+    part: Part
+    split: Split
+    wanted: int
+    missing: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Feature files of one stream.
+
+    Args:
+        width: None where they cannot be read; ``problem`` says why.
+        covered: videos with rows, by split. missing: without. empty: of those, the ones with a data set of no row.
+    """
+
+    name: str
+    files: Sequence[str]
+    width: int | None = None
+    covered: Mapping[Split, int] = field(default_factory=dict)
+    missing: Sequence[str] = ()
+    empty: Sequence[str] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """A file of word vectors; ``width`` None where it cannot be read."""
+
+    file: str
+    width: int | None
+
+
+@dataclass
+class Inventory:
+    """Everything found.
+
+    Args:
+        vocabulary: words of the training captions. extended: of MSVD's training captions with them; None: no such.
+        ready: training can start from this root.
+    """
+
+    root: Path
+    subset: Subset
+    captions: list[Captions] = field(default_factory=list)
+    vocabulary: int = 0
+    extended: int | None = None
+    in_both_splits: list[str] = field(default_factory=list)
+    lexicon: dict[str, Any] | None = None
+    video_folder: Path | None = None
+    videos: list[Videos] = field(default_factory=list)
+    features: list[Stream] = field(default_factory=list)
+    word_vectors: list[WordVectors] = field(default_factory=list)
+    extra_captions: Path | None = None
+    advice: list[Advice] = field(default_factory=list)
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing stops training."""
+        return all(advice.level != "stop" for advice in self.advice)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        paths = {name: None if path is None else str(path) for name, path in self._paths().items()}
+        return {**asdict(self), **paths, "ready": self.ready}
+
+    def _paths(self) -> dict[str, Path | None]:
+        return {"root": self.root, "video_folder": self.video_folder, "extra_captions": self.extra_captions}
+
+
+def counted(count: int, what: str = "video") -> str:
+    """A number of things: "1 video has", for sentences that go on, "2 videos have"."""
+    return f"1 {what} has" if count == 1 else f"{count:,} {what}s have"
+
+
+def named(names: Sequence[str], most: int | None = NAMED) -> str:
+    """The first of some names."""
+    shown = names if most is None else names[:most]
+    return ", ".join(shown) + (", ..." if len(shown) < len(names) else "")

@@ -1,0 +1,296 @@
+"""Looks at all of a data root for ``evcap data check``.
+
+Nothing is changed and no feature value is read; what cannot be used becomes advice, so that one call tells everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from evcap_cli.data.caption_files import SEPARATORS, CaptionFile, read_captions
+from evcap_cli.data.emvidcap import (
+    HOW_TO_GET,
+    Part,
+    Split,
+    Subset,
+    find_captions,
+    in_both_splits,
+    joined,
+    msvd_names,
+    root_lexicon,
+    wanted_parts,
+)
+from evcap_cli.data.features_layout import all_feature_files, entries, opened
+from evcap_cli.data.glove import find_glove
+from evcap_cli.data.glove_rows import first_row
+from evcap_cli.data.inventory import PUBLISHED, Advice, Captions, Inventory, Stream, Videos, WordVectors, counted, named
+from evcap_cli.data.lexicon import Lexicon, word_folder
+from evcap_cli.data.msvd import find_extra, read_extra_captions
+from evcap_cli.data.text import tokens
+from evcap_cli.data.video_files import bare, match_videos
+from evcap_cli.errors import DataError
+
+_LISTS: Final = ("34_emotion.txt", "179_words.txt")
+
+
+def take_inventory(
+    root: Path, subset: Subset = "both", *, videos: Path | None = None, features: Sequence[str] = ()
+) -> Inventory:
+    """Look at all of a data root.
+
+    Args:
+        root: of the data.
+        subset: the parts that matter; "both": those that are there.
+        videos: folder of the videos; None: ``root/videos``, or else anywhere below the root.
+        features: streams that must be there, by name below the root, or folders of feature files; none: whatever is.
+
+    Raises:
+        DataError: no such folder, no caption file in it, no such folder of videos.
+    """
+    look = _Look(Inventory(root, subset))
+    look.at_captions()
+    look.at_lexicon()
+    with_videos = look.at_videos(videos)
+    with_features = look.at_features(features)
+    if not with_videos and not with_features:
+        look.tell(
+            "stop",
+            "neither videos nor features of the training split were found",
+            "give the folder of the videos with --videos, or of published features with --features",
+        )
+    look.at_words()
+    return look.found
+
+
+class _Look:
+    """Fills an inventory part by part; what cannot be read becomes advice, so that one call tells everything."""
+
+    def __init__(self, found: Inventory) -> None:
+        self.found, self.root = found, found.root
+        self.files: dict[tuple[Part, Split], CaptionFile] = {}
+        self.split: dict[Split, dict[str, list[str]]] = {"train": {}, "test": {}}
+        self.aliases: dict[str, str] = {}
+
+    def tell(self, level: Literal["stop", "warning", "note"], text: str, step: str = "") -> None:
+        """Add advice."""
+        self.found.advice.append(Advice(level, " ".join(text.split()), step))
+
+    def failed(self, level: Literal["stop", "warning"], problem: DataError) -> None:
+        """Add an error as advice."""
+        self.tell(level, f"{problem.path}: {problem.cause}" if problem.path else problem.cause, problem.hint or "")
+
+    def at_captions(self) -> None:
+        """Caption files of the wanted parts, what is odd about them, what stands in both splits."""
+        there = find_captions(self.root)
+        wanted = wanted_parts(there, self.found.subset)
+        if self.found.subset != "both" and self.found.subset not in there:
+            self.tell("warning", f"no EmVidCap-{self.found.subset} here; EmVidCap-{wanted[0]} is used", HOW_TO_GET)
+        for part in wanted:
+            for split, path in there[part].items():
+                try:
+                    self.files[part, split] = read_captions(path)
+                except DataError as problem:
+                    self.failed("stop", problem)
+            if "test" not in there[part]:
+                self.tell("warning", f"no test captions of EmVidCap-{part}: nothing to score on", HOW_TO_GET)
+        names = msvd_names(self.root) if "S" in wanted else {}
+        if "S" in wanted and not names:
+            self.tell(
+                "warning",
+                "no youtube_mapping.txt: videos and features of EmVidCap-S are found under their vid<N> names only",
+                "put MSVD's file at data/MSVD/youtube_mapping.txt",
+            )
+        self.split["train"], self.split["test"], self.aliases, clashes = joined(self.files, names)
+        for warning in clashes:
+            self.tell("warning", *warning.split("; ", 1))
+        for (part, split), file in self.files.items():
+            self._list(part, split, file)
+        if any((file.captions, file.videos) != file.published for file in self.found.captions):
+            self.tell(
+                "note",
+                "the counts are not those of EmVidCap as published",
+                "if it should be, copy the caption files again",
+            )
+        self.found.in_both_splits = in_both_splits(self.split["train"], self.split["test"])
+        if not self.split["train"] and self.found.ready:
+            self.tell("stop", "no training captions here: nothing to train on", HOW_TO_GET)
+
+    def _list(self, part: Part, split: Split, file: CaptionFile) -> None:
+        self.found.captions.append(
+            Captions(
+                part,
+                split,
+                self._short(file.path),
+                SEPARATORS[file.separator],
+                file.count,
+                len(file.captions),
+                PUBLISHED[part, split],
+                file.latin_1,
+                file.empty,
+                file.wordless,
+            )
+        )
+
+    def at_lexicon(self) -> None:
+        """The emotion lexicon, and whether the two lists beside it say the same."""
+        try:
+            lexicon = root_lexicon(self.root)
+        except DataError as problem:
+            self.failed("stop", problem)
+            return
+        folder = word_folder(self.root)
+        self.found.lexicon = {
+            "name": lexicon.name,
+            "official": lexicon.official,
+            "digest": lexicon.digest,
+            "categories": len(lexicon.categories),
+            "entries": lexicon.entries,
+            "words": len(lexicon.words),
+            "folder": None if folder is None else self._short(folder),
+        }
+        if folder is None:
+            self.tell(
+                "warning",
+                "no emotion lexicon here; evcap's general one is used, and scores cannot stand beside printed ones",
+                "copy EPAN's EmotionEval/sentiment-words-E into the data root",
+            )
+            return
+        if not lexicon.official:
+            self.tell("note", "the lexicon is not EmVidCap's own: scores by it cannot stand beside printed ones")
+        self._compare_lists(lexicon, folder.parent)
+
+    def _compare_lists(self, lexicon: Lexicon, folder: Path) -> None:
+        for name, known in zip(_LISTS, (lexicon.categories, lexicon.words), strict=True):
+            try:
+                listed = {
+                    line.split()[0].lower()
+                    for line in (folder / name).read_text("utf-8-sig").splitlines()
+                    if line.strip()
+                }
+            except (OSError, UnicodeDecodeError):
+                continue
+            other = sorted(listed ^ set(known))
+            if other:
+                self.tell(
+                    "warning",
+                    f"{self._short(folder / name)} and the word lists differ in {len(other)} words: {named(other)}",
+                    "the word lists count; copy both again if this should be EmVidCap's lexicon",
+                )
+
+    def at_videos(self, folder: Path | None) -> bool:
+        """Files of the videos; whether there is one to train on."""
+        chosen = folder or (self.root / "videos" if (self.root / "videos").is_dir() else self.root)
+        matched = match_videos([*self.split["train"], *self.split["test"]], chosen, self.aliases)
+        if not matched:
+            if folder is not None:
+                self.tell("warning", f"{folder}: none of the videos is here", "files are named as the ids are")
+            return False
+        self.found.video_folder = chosen
+        for part, split, ids in self._ids():
+            missing = [video for video in ids if video not in matched]
+            self.found.videos.append(Videos(part, split, len(ids), missing))
+        absent = {video for videos in self.found.videos for video in videos.missing}
+        if absent:
+            self.tell(
+                "warning",
+                f"{counted(len(absent))} no file: left out",
+                f"add them below {chosen} (any depth, named as the id, with or without vid)",
+            )
+        return any(video in matched for video in self.split["train"])
+
+    def _ids(self) -> Iterable[tuple[Part, Split, list[str]]]:
+        """Videos of each part and split, as they are called where both parts are joined."""
+        large = {bare(video) for (part, _), file in self.files.items() if part == "L" for video in file.captions}
+        for part, split in self.files:
+            ids = [video for video in self.split[split] if (bare(video) in large) == (part == "L")]
+            yield part, split, ids
+
+    def at_features(self, wanted: Sequence[str]) -> bool:
+        """Published features; whether those are usable and cover a training video."""
+        streams: dict[str, list[Path]] = {} if wanted else all_feature_files(self.root)
+        below = all_feature_files(self.root) if wanted else {}
+        for name in wanted:
+            found = all_feature_files(Path(name)) if Path(name).is_dir() else {name: below.get(name, [])}
+            for key, paths in (found or {name: []}).items():
+                streams.setdefault(key, []).extend(paths)
+        found_one = False
+        for name, paths in streams.items():
+            stream = self._stream(name, paths)
+            self.found.features.append(stream)
+            if stream.problem is not None:
+                self.tell("stop" if wanted else "warning", stream.problem)
+            elif wanted and not stream.covered["train"]:
+                self.tell("stop", f"no training video has {name} features", "check that they are of this data set")
+            elif stream.missing:
+                self.tell(
+                    "warning",
+                    f"{counted(len(stream.missing))} no {name} features: left out of training on features",
+                    "extract them with evcap extract, or train from the videos",
+                )
+            found_one |= bool(stream.covered.get("train"))
+        return found_one
+
+    def _stream(self, name: str, paths: Sequence[Path]) -> Stream:
+        files = [self._short(path) for path in paths]
+        if not paths:
+            return Stream(name, files, problem=f"no {name}_<split>.hdf5 below {self.root}")
+        rows: dict[str, int] = {}
+        width = None
+        try:
+            for path in paths:
+                with opened(path) as file:
+                    for entry in entries(file, path, width):
+                        width = entry.width
+                        rows[bare(entry.key)] = max(entry.rows, rows.get(bare(entry.key), 0))
+        except DataError as problem:
+            return Stream(name, files, problem=str(problem))
+        if width is None:
+            return Stream(name, files, problem=f"{paths[0]}: holds no video; copy or download it again")
+
+        def rows_of(video: str) -> int | None:
+            keys = [bare(key) for key in (video, self.aliases.get(video)) if key is not None]
+            return next((rows[key] for key in keys if key in rows), None)
+
+        covered = {split: sum(bool(rows_of(video)) for video in ids) for split, ids in self.split.items()}
+        videos = dict.fromkeys([*self.split["train"], *self.split["test"]])
+        missing = [video for video in videos if not rows_of(video)]
+        return Stream(name, files, width, covered, missing, [video for video in missing if rows_of(video) == 0])
+
+    def at_words(self) -> None:
+        """Vocabulary, MSVD's captions, word vectors."""
+        words = _words(text for texts in self.split["train"].values() for text in texts)
+        self.found.vocabulary = len(words)
+        self.found.extra_captions = find_extra(self.root)
+        if self.found.extra_captions is not None:
+            try:
+                self.found.extended = len(words | _words(read_extra_captions(self.found.extra_captions)))
+            except DataError as problem:
+                self.failed("warning", problem)
+        else:
+            self.tell(
+                "note",
+                "no MSVD captions here: the vocabulary is that of EmVidCap alone, not the paper's 13,980 words",
+                "put SGN's data/MSVD/metadata/train.csv into the data root and train with --extra-captions",
+            )
+        for path in find_glove(self.root):
+            width = None
+            try:
+                width = first_row(path).width
+            except (DataError, OSError) as problem:
+                self.tell("warning", str(problem), "it cannot serve with --glove")
+            self.found.word_vectors.append(WordVectors(self._short(path), width))
+        if not self.found.word_vectors:
+            self.tell(
+                "note",
+                "no word vectors here: words start from random ones",
+                "get glove.6B.zip from nlp.stanford.edu/projects/glove and give --glove glove.6B.300d.txt",
+            )
+
+    def _short(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
+
+def _words(captions: Iterable[str]) -> set[str]:
+    return {word for caption in captions for word in tokens(caption)}
