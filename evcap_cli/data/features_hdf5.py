@@ -46,13 +46,35 @@ NAMED: Final = 5
 _EMVIDCAP_ID: Final = re.compile(r"vid(\d+)", re.IGNORECASE)
 _PICTURES: Final = ("appearance", "motion")
 _DAMAGED: Final = "is damaged"
-_FOLDERS: Final = ("", "features", "EmVideo-L/features", "data/EmVideo-L/features", "data/MSVD/features")
+PUBLISHED_SAMPLING: Final = "epan"
+"""How the frames of published features were chosen (``features/sampling.py``)."""
+_OWN_SAMPLING: Final = "moments"
+"""Of our files that do not say."""
+_FOLDERS: Final = (
+    "",
+    "features",
+    *(
+        f"{top}{name}/features"
+        for top in ("", "data/", "dataset/")  # EPAN's tree, DCGN's tree, or a part of one
+        for name in ("EmVideo-L", "EmVidCap-L", "EmVidCap-S", "MSVD")
+    ),
+)
 
 
 def key_of(video: str) -> str:
     """The key of a video's data set: an EmVidCap-L id loses its "vid", any other name stays."""
     found = _EMVIDCAP_ID.fullmatch(video)
     return found[1] if found else video
+
+
+def feature_folders(root: Path) -> list[Path]:
+    """Folders of a data root that may hold feature files, and ``root`` itself."""
+    return [root / folder for folder in _FOLDERS if (root / folder).is_dir()]
+
+
+def stream_name(path: Path) -> str:
+    """What a feature file's stream is called: its stem without the split."""
+    return re.sub(f"_({'|'.join(SPLITS)})$", "", path.stem)
 
 
 def feature_files(root: Path, name: str) -> list[Path]:
@@ -63,7 +85,7 @@ def feature_files(root: Path, name: str) -> list[Path]:
     Raises:
         DataError: there is none; those of other names are listed.
     """
-    folders = [root / folder for folder in _FOLDERS if (root / folder).is_dir()]
+    folders = feature_folders(root)
     stems = [*(f"{name}_{split}" for split in SPLITS), name]
     found = [f / (stem + end) for f in folders for stem in stems for end in SUFFIXES if (f / (stem + end)).is_file()]
     if not found:
@@ -93,8 +115,11 @@ class FeatureFiles:
         aliases: video -> another key it may have (MSVD's clip names).
         dims: kind -> the width that is wanted; None: any, the same in all files of a stream.
 
+    ``sampling`` is how the rows' frames were chosen: what our files say, ``epan`` where a picture stream is published.
+
     Raises:
-        DataError: a file that is missing, truncated or damaged, of another layout, or of another width.
+        DataError: a file that is missing, truncated or damaged, of another layout, of another width, or our own with
+            another sampling than the others.
     """
 
     def __init__(
@@ -107,6 +132,7 @@ class FeatureFiles:
         self.files = {kind: [Path(path) for path in paths] for kind, paths in files.items() if paths}
         self.aliases = dict(aliases or {})
         self.places: dict[Kind, dict[str, _Place]] = {}
+        self._samplings: dict[str, Path] = {}
         records: dict[Kind, Mapping[str, Any]] = {}
         for kind, paths in self.files.items():
             self.places[kind] = {}
@@ -121,6 +147,13 @@ class FeatureFiles:
                         hint="extract both with the same backbone",
                     )
         self.backbones: Mapping[Kind, Mapping[str, Any]] = records
+        published = any(records[kind]["version"] == FOREIGN_VERSION for kind in records if kind in _PICTURES)
+        self.sampling: str = PUBLISHED_SAMPLING if published else next(iter(self._samplings), _OWN_SAMPLING)
+
+    def has(self, video: str) -> bool:
+        """Whether there are picture features of ``video``; not whether they can be used."""
+        keys = self._keys(video)
+        return all(any(key in self.places[kind] for key in keys) for kind in self.places if kind in _PICTURES)
 
     def _index(self, kind: Kind, path: Path, dim: int | None) -> dict[str, Any]:
         """Note where each video of a file is; the record of its backbone."""
@@ -129,6 +162,8 @@ class FeatureFiles:
             about = _about(file)
             if about and about["kind"] != kind:
                 raise DataError(f"holds {about['kind']} features, not {kind}", path=path, hint="check the call")
+            if about and kind != "audio":
+                self._same_sampling(path, about["sampling"])
             for key, item in _entries(file, path):
                 if getattr(item, "ndim", None) != 2 or item.dtype.kind not in "fiu":
                     raise DataError(f"{key!r} is not a table of numbers", path=path, hint="one 2-D data set a video")
@@ -144,8 +179,17 @@ class FeatureFiles:
             raise DataError("holds no video", path=path, hint="check the file")
         if about:
             return {**about["backbone"], "dim": dim}
-        name = re.sub(f"_({'|'.join(SPLITS)})$", "", path.stem)
-        return {"name": name, "options": {}, "version": FOREIGN_VERSION, "dim": dim, "weights_digest": ""}
+        return {"name": stream_name(path), "options": {}, "version": FOREIGN_VERSION, "dim": dim, "weights_digest": ""}
+
+    def _same_sampling(self, path: Path, sampling: str) -> None:
+        self._samplings.setdefault(sampling, path)
+        if len(self._samplings) > 1:
+            first, other = next(iter(self._samplings.items()))
+            raise DataError(
+                f"its frames were chosen by --sampling {sampling}, those of {other.name} by {first}",
+                path=path,
+                hint="extract both in the same way",
+            )
 
     def read(self, videos: Sequence[str]) -> Iterator[tuple[str, ClipFeatures]]:
         """Features of ``videos`` in their order; one that has none is left out, with a warning.
@@ -215,6 +259,16 @@ class FeatureFiles:
         return any(key in places for key in self._keys(video) for places in self.places.values())
 
 
+def origin(path: Path) -> tuple[str, str] | None:
+    """Kind and backbone of a file that ``evcap extract`` wrote; None for any other, and for one that cannot be read."""
+    try:
+        with _opened(path) as file:
+            about = _about(file)
+    except DataError:
+        return None
+    return (about["kind"], about["backbone"]["name"]) if about else None
+
+
 def _opened(path: Path) -> Any:
     import h5py
 
@@ -243,7 +297,11 @@ def _about(file: Any) -> dict[str, Any]:
     try:
         read = json.loads(file.attrs[ABOUT])
         backbone = dict(read["backbone"])
-        return {"kind": str(read["kind"]), "backbone": {"name": str(backbone["name"]), "version": "", **backbone}}
+        return {
+            "kind": str(read["kind"]),
+            "backbone": {"name": str(backbone["name"]), "version": "", **backbone},
+            "sampling": str(read.get("sampling", _OWN_SAMPLING)),
+        }
     except (OSError, RuntimeError, KeyError, TypeError, ValueError):
         return {}
 

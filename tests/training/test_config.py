@@ -38,7 +38,7 @@ def test_the_demo_recipe_is_small() -> None:
         ("[train]\nepoch = 3\n", "no field 'epoch'"),
         ("[trian]\n", "unknown table"),
         ("[train]\nepochs = '3'\n", "epochs must be a int"),
-        ("[train]\nselect = 'best'\n", "select must be one of cfs, loss, last"),
+        ("[train]\nselect = 'best'\n", "select must be one of cfs, loss, last, oracle"),
         ("[train]\nval_share = 1.5\n", "val_share"),
         ("[model]\nvocabulary = 5\n", "no field 'vocabulary'"),
         ("nonsense", "not a recipe"),

@@ -136,5 +136,5 @@ def test_wrong_calls_are_found_before_any_work(call: Call, given: list[str], sai
 
 
 def test_a_folder_without_the_videos_is_named(call: Call, root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="none of the videos"):
+    with pytest.raises(UsageError, match="none of the training videos"):
         call(*arguments(root, tmp_path / "run", "--videos", tmp_path))
