@@ -1,97 +1,44 @@
 """EmVidCap as users have it: caption files, lexicon and videos in an EPAN checkout, or in a folder with parts of one.
 
-The demo world writes the same layout. Nothing of the data set is in here; normalising text is ``text.py``'s business.
+The demo world writes the same layout. Nothing of the data set is in here. What a caption file looks like inside is
+``caption_files.py``'s business, which video an id names ``video_files.py``'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+from evcap_cli.data.caption_files import CaptionFile, decoded_lines, read_captions
 from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.data.video_files import bare, match_videos
 from evcap_cli.errors import DataError
-from evcap_cli.inputs import VIDEO_SUFFIXES
+
+__all__ = ["CaptionFile", "DataRoot", "bare", "find_captions", "hold_out", "match_videos", "read_captions"]
 
 Subset = Literal["L", "S", "both"]
+Part = Literal["L", "S"]
+Split = Literal["train", "test"]
 SUBSETS: Final[tuple[Subset, ...]] = get_args(Subset)
+PARTS: Final[tuple[Part, ...]] = get_args(Part)
 TRAIN_FILE: Final = "EmVideo_trainval_captions.csv"
 TEST_FILE: Final = "EmVideo_test_captions.csv"
-_DEPTH = 3  # caption files lie at most this many folders below a root: data/EmVidCap-L/ in a checkout
-_PREFIX = "vid"
+MAPPING_FILE: Final = "youtube_mapping.txt"
+DEPTH: Final = 3
+"""Parts lie at most this many folders below a root: data/EmVidCap-L/ in a checkout, itself in a folder perhaps."""
+_SPLITS: Final[dict[Split, str]] = {"train": TRAIN_FILE, "test": TEST_FILE}
+_PART_NAME: Final = re.compile(r"(?:EmVidCap|EmVideo|EVC)[-_ ]?(?:(L|VE)|(S|MSVD))\b", re.IGNORECASE)
+"""In the name of a folder: EmVidCap-L, dataset_v1(EmVideo-S), EVC-MSVD."""
+_MSVD_CLIPS: Final = 1970
+"""MSVD's clips are numbered from vid1 to this; ids of the L part have five digits."""
 
 HOW_TO_GET = (
     "EmVidCap comes from its authors after an agreement (github.com/Tongji-MIC-Lab/EmVidCap); "
     "give its folder with --data or EVCAP_DATA, or make a demo data set with `evcap demo-world DIR`"
 )
-
-
-@dataclass
-class CaptionFile:
-    """One caption file, read: captions by video in the order of the file, and what was odd about it."""
-
-    path: Path
-    captions: dict[str, list[str]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-
-def read_captions(path: Path) -> CaptionFile:
-    """Read ``VideoID<separator>EmCaptions`` rows; the header tells the separator, quotes never swallow a row.
-
-    Raises:
-        DataError: no such file, a header without a separator, a row without one (with its line number).
-    """
-    try:
-        raw = path.read_bytes()
-    except OSError as problem:
-        raise DataError(f"cannot read this caption file ({problem.strerror})", path=path, hint=HOW_TO_GET) from problem
-    found = CaptionFile(path)
-    lines = _lines(raw, found)
-    header = lines[0][1] if lines else ""
-    separator = next((mark for mark in ("\t", ",", ";") if mark in header), None)
-    if separator is None or "videoid" not in header.split(separator)[0].strip(' "').lower():
-        raise DataError(
-            f"line 1: the header must be VideoID and EmCaptions with a tab or comma between, not {header[:60]!r}",
-            path=path,
-            hint="give the caption file as EmVidCap has it",
-        )
-    for number, line in lines[1:]:
-        video, mark, text = line.partition(separator)
-        video, caption = video.strip(' "'), _unquoted(text.strip())
-        if not mark or not video:
-            raise DataError(
-                f"line {number}: no {_SPOKEN[separator]} between video and caption: {line[:60]!r}", path=path
-            )
-        if not caption:
-            found.warnings.append(f"{path}: line {number}: the caption is empty and was left out")
-            continue
-        found.captions.setdefault(video, []).append(caption)
-    if not found.captions:
-        raise DataError("holds no caption", path=path)
-    return found
-
-
-_SPOKEN = {"\t": "tab", ",": "comma", ";": "semicolon"}
-
-
-def _lines(raw: bytes, found: CaptionFile) -> list[tuple[int, str]]:
-    """Numbered lines that are not blank. Rows end at line feeds only: a caption may hold other breaks."""
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        line = raw[: problem.start].count(b"\n") + 1
-        found.warnings.append(f"{found.path}: line {line}: is not UTF-8; read as Latin-1 (save it as UTF-8 to be sure)")
-        text = raw.decode("latin-1")
-    numbered = enumerate(text.split("\n"), 1)
-    return [(number, line.rstrip("\r")) for number, line in numbered if line.strip()]
-
-
-def _unquoted(text: str) -> str:
-    """Undo what a spreadsheet does to a cell with a comma; stray quotes stay and are deleted as punctuation later."""
-    if len(text) > 1 and text[0] == text[-1] == '"':
-        text = text[1:-1].replace('""', '"')
-    return text.strip()
 
 
 @dataclass
@@ -101,6 +48,7 @@ class DataRoot:
     Args:
         train: captions by video, training and validation together. test: the same of the test split (may be empty).
         aliases: video -> other stems its file may have (MSVD's clip names).
+        files: what was read, by part and split.
     """
 
     root: Path
@@ -110,6 +58,7 @@ class DataRoot:
     lexicon: Lexicon
     aliases: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    files: dict[tuple[Part, Split], CaptionFile] = field(default_factory=dict)
 
     @classmethod
     def open(cls, root: Path, subset: Subset = "L") -> DataRoot:
@@ -118,29 +67,24 @@ class DataRoot:
         Raises:
             DataError: no folder, no caption file, a file that cannot be read.
         """
-        if not root.is_dir():
-            raise DataError("no such data root", path=root, hint=HOW_TO_GET)
-        found = {key: files for key in ("L", "S") if (files := _caption_files(root, key))}
-        wanted = [key for key in ("L", "S") if key in found and subset in (key, "both")] or list(found)[:1]
-        if not wanted:
-            names = f"neither {TRAIN_FILE} nor {TEST_FILE}"
-            raise DataError(f"{names} found in this folder or below", path=root, hint=HOW_TO_GET)
-        opened = cls(root, subset, {}, {}, _lexicon(root))
+        found = find_captions(root)
+        wanted = wanted_parts(found, subset)
+        opened = cls(root, subset, {}, {}, root_lexicon(root))
         if subset != "both" and wanted != [subset]:
             opened.warnings.append(f"{root}: no EmVidCap-{subset} here; EmVidCap-{wanted[0]} is used")
-        for key in wanted:
-            for split, path in found[key].items():
-                read = read_captions(path)
-                opened.warnings.extend(read.warnings)
-                (opened.train if split == "train" else opened.test).update(read.captions)
-        if "S" in wanted:
-            opened.aliases = _msvd_names(root)
+        names = msvd_names(root) if "S" in wanted else {}
+        for part in wanted:
+            for split, path in found[part].items():
+                opened.files[part, split] = read_captions(path)
+        opened.warnings += [warning for file in opened.files.values() for warning in file.warnings]
+        opened.train, opened.test, opened.aliases, clashes = joined(opened.files, names)
+        opened.warnings += clashes
         if not opened.lexicon.official:
             opened.warnings.append(f"the lexicon is {opened.lexicon.name!r}, not EmVidCap's own")
-        twice = sorted(opened.train.keys() & opened.test.keys())
+        twice = in_both_splits(opened.train, opened.test)
         if twice:
-            names = ", ".join(twice[:3]) + (", ..." if len(twice) > 3 else "")
-            opened.warnings.append(f"{len(twice)} test video(s) also in the training split: {names}")
+            shown = ", ".join(twice[:3]) + (", ..." if len(twice) > 3 else "")
+            opened.warnings.append(f"{len(twice)} test video(s) also in the training split: {shown}")
         return opened
 
     def videos(self, folder: Path) -> dict[str, Path]:
@@ -152,22 +96,94 @@ class DataRoot:
         return match_videos([*self.train, *self.test], folder, self.aliases)
 
 
-def _caption_files(root: Path, key: str) -> dict[str, Path]:
-    """Split -> file of one subset, nearest to the root first; a folder that names no subset counts as L."""
-    files: dict[str, Path] = {}
-    for split, name in (("train", TRAIN_FILE), ("test", TEST_FILE)):
-        for depth in range(_DEPTH + 1):
-            for path in sorted(root.glob("*/" * depth + name)):
-                named = next((part[-1] for part in reversed(path.parts[:-1]) if part in _FOLDERS), "L")
-                if named == key:
-                    files.setdefault(split, path)
-    return files
+def find_captions(root: Path) -> dict[Part, dict[Split, Path]]:
+    """Part -> split -> caption file, of those parts that are there; the nearest to the root where there are several.
+
+    Raises:
+        DataError: no such folder, no caption file in it.
+    """
+    if not root.is_dir():
+        raise DataError("no such data root", path=root, hint=HOW_TO_GET)
+    found: dict[Part, dict[Split, Path]] = {}
+    for split, name in _SPLITS.items():
+        for path in below(root, name):
+            found.setdefault(_part_of(path), {}).setdefault(split, path)
+    if not found:
+        raise DataError(
+            f"neither {TRAIN_FILE} nor {TEST_FILE} found in this folder or below", path=root, hint=HOW_TO_GET
+        )
+    return {part: found[part] for part in PARTS if part in found}
 
 
-_FOLDERS = ("EmVidCap-L", "EmVidCap-S")
+def wanted_parts(found: Mapping[Part, object], subset: Subset) -> list[Part]:
+    """The parts that ``subset`` means, of those that were found; the first one found where it means none of them."""
+    return [part for part in found if subset in (part, "both")] or list(found)[:1]
 
 
-def _lexicon(root: Path) -> Lexicon:
+def below(root: Path, name: str) -> list[Path]:
+    """Files called ``name`` in a root and at most ``DEPTH`` folders below it, the nearest first."""
+    return [path for depth in range(DEPTH + 1) for path in sorted(root.glob("*/" * depth + name)) if path.is_file()]
+
+
+def _part_of(path: Path) -> Part:
+    """The part a caption file belongs to: told by the nearest folder that names one, or by its ids."""
+    for folder in path.absolute().parents:
+        named = _PART_NAME.search(folder.name)
+        if named:
+            return "L" if named[1] else "S"
+    try:
+        lines = decoded_lines(path.read_bytes())[0]
+    except OSError:
+        return "L"  # reading it again will tell what is wrong
+    ids = {line.partition(",")[0].strip(' "') for _, line in lines[1:]}
+    commas = bool(lines) and "\t" not in lines[0][1]
+    numbers = [int(bare(name)) if bare(name).isdecimal() else 0 for name in ids]
+    return "S" if commas and ids and all(0 < number <= _MSVD_CLIPS for number in numbers) else "L"
+
+
+def joined(
+    files: Mapping[tuple[Part, Split], CaptionFile], names: Mapping[str, str]
+) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, str], list[str]]:
+    """Captions of several parts together: those of train and test, aliases of S videos, warnings.
+
+    An id that both parts use for two videos goes to L; the S video takes its MSVD clip's name, or is left out where
+    nothing tells that.
+
+    Args:
+        files: by part and split.
+        names: S id without "vid" -> MSVD clip name.
+    """
+    splits: dict[Split, dict[str, list[str]]] = {"train": {}, "test": {}}
+    aliases: dict[str, str] = {}
+    warnings: list[str] = []
+    taken = {bare(video) for (part, _), file in files.items() if part == "L" for video in file.captions}
+    for (part, split), file in files.items():
+        for video, captions in file.captions.items():
+            if part == "L" or bare(video) not in taken:
+                splits[split][video] = captions
+                if part == "S" and bare(video) in names:
+                    aliases[video] = names[bare(video)]
+            elif bare(video) in names:
+                splits[split][names[bare(video)]] = captions
+            else:
+                warnings.append(
+                    f"{file.path}: {video} is another video in EmVidCap-L; left out ({MAPPING_FILE} would tell them apart)"
+                )
+    return splits["train"], splits["test"], aliases, warnings
+
+
+def in_both_splits(train: Iterable[str], test: Iterable[str]) -> list[str]:
+    """Test videos that are in the training split too, with or without "vid" (vid80703 in EmVidCap-L)."""
+    trained = {bare(video) for video in train}
+    return sorted(video for video in test if bare(video) in trained)
+
+
+def root_lexicon(root: Path) -> Lexicon:
+    """The lexicon of a data root, or evcap's general one where it has none.
+
+    Raises:
+        DataError: it has one that cannot be read.
+    """
     try:
         return Lexicon.from_folder(root)
     except DataError as problem:
@@ -176,42 +192,20 @@ def _lexicon(root: Path) -> Lexicon:
         return Lexicon.general()
 
 
-def _msvd_names(root: Path) -> dict[str, str]:
-    """Video -> MSVD clip name, from ``youtube_mapping.txt`` lines "<clip> vid<N>"."""
-    for path in (p for depth in range(_DEPTH + 1) for p in sorted(root.glob("*/" * depth + "youtube_mapping.txt"))):
-        pairs = (line.split() for line in path.read_text("utf-8", "replace").splitlines())
-        return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
-    return {}
-
-
-def bare(video: str) -> str:
-    """An id without "vid": files and feature keys come with and without it."""
-    return video[len(_PREFIX) :] if video.lower().startswith(_PREFIX) and len(video) > len(_PREFIX) else video
-
-
-def match_videos(videos: Iterable[str], folder: Path, aliases: Mapping[str, str] | None = None) -> dict[str, Path]:
-    """The file of each video: by stem, with or without "vid", at any depth; the first in sorted order when several.
+def msvd_names(root: Path) -> dict[str, str]:
+    """Id without "vid" -> MSVD clip name, from ``youtube_mapping.txt`` lines "<clip> vid<N>".
 
     Raises:
-        DataError: no such folder.
+        DataError: the file cannot be read.
     """
-    if not folder.is_dir():
-        raise DataError("no such video folder", path=folder, hint="give it with --videos")
-    by_stem: dict[str, Path] = {}
-    for path in _video_files(folder):
-        by_stem.setdefault(path.stem, path)
-        by_stem.setdefault(bare(path.stem), path)
-    found: dict[str, Path] = {}
-    for video in videos:
-        stems = (video, bare(video), *((aliases[video],) if aliases and video in aliases else ()))
-        files = [by_stem[stem] for stem in stems if stem in by_stem]
-        if files:
-            found[video] = files[0]
-    return found
-
-
-def _video_files(folder: Path) -> Iterator[Path]:
-    return iter(sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file()))
+    for path in below(root, MAPPING_FILE):
+        try:
+            lines = decoded_lines(path.read_bytes())[0]
+        except OSError as problem:
+            raise DataError(f"cannot read ({problem.strerror})", path=path, hint="check its permissions") from problem
+        pairs = (line.split() for _, line in lines)
+        return {bare(pair[1]): pair[0] for pair in pairs if len(pair) == 2}
+    return {}
 
 
 def hold_out(videos: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:

@@ -1,9 +1,8 @@
-"""Features in the layout that EPAN and its followers publish: one HDF5 file a stream and split, one data set a video.
+"""Features for training from published HDF5 files, in the layout that ``features_layout.py`` knows.
 
-``data/EmVideo-L/features/<name>_<split>.hdf5`` holds a 2-D data set (rows, width) under each video's key: the digits of
-an EmVidCap-L id, without "vid", or an MSVD clip's name. Files that ``evcap extract -o`` wrote carry attributes beside
-that, which others do not see: what backbone they are from, and the times of their rows. Here such files are read,
-``output/features_hdf5.py`` writes them; nothing is kept in memory but the keys.
+Files that ``evcap extract -o`` wrote carry attributes beside that, which others do not see: what backbone they are
+from, and the times of their rows. Here the rows are read, ``output/features_hdf5.py`` writes them; nothing is kept in memory
+but the keys.
 
 Notation: n rows of a video, D width of a stream.
 """
@@ -11,7 +10,6 @@ Notation: n rows of a video, D width of a stream.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,7 +19,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from evcap_cli import console
-from evcap_cli.data.emvidcap import bare
+from evcap_cli.data.features_layout import (
+    DAMAGED,
+    SPLITS,
+    SUFFIXES,
+    entries,
+    feature_files,
+    key_of,
+    opened,
+    stream_name,
+)
+from evcap_cli.data.video_files import bare
 from evcap_cli.errors import DataError
 from evcap_cli.features.sampling import MOMENTS, spread
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
@@ -29,8 +37,8 @@ from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
 
-SUFFIXES: Final = (".hdf5", ".h5")
-SPLITS: Final = ("train", "trainval", "val", "valid", "test")
+__all__ = ["ABOUT", "DURATION", "SPLITS", "SUFFIXES", "TIMES", "FeatureFiles", "feature_files", "key_of"]
+
 ABOUT: Final = "evcap"
 """Attribute of a file: JSON with the stream's ``kind``, its ``backbone`` (as a checkpoint has it), the ``sampling``."""
 TIMES: Final = "times"
@@ -43,56 +51,11 @@ NOMINAL_SECONDS: Final = 1.0
 """Length of a video whose rows have no times: only their order counts then."""
 NAMED: Final = 5
 """Videos without features that are named one by one."""
-_EMVIDCAP_ID: Final = re.compile(r"vid(\d+)", re.IGNORECASE)
 _PICTURES: Final = ("appearance", "motion")
-_DAMAGED: Final = "is damaged"
 PUBLISHED_SAMPLING: Final = "epan"
 """How the frames of published features were chosen (``features/sampling.py``)."""
 _OWN_SAMPLING: Final = "moments"
 """Of our files that do not say."""
-_FOLDERS: Final = (
-    "",
-    "features",
-    *(
-        f"{top}{name}/features"
-        for top in ("", "data/", "dataset/")  # EPAN's tree, DCGN's tree, or a part of one
-        for name in ("EmVideo-L", "EmVidCap-L", "EmVidCap-S", "MSVD")
-    ),
-)
-
-
-def key_of(video: str) -> str:
-    """The key of a video's data set: an EmVidCap-L id loses its "vid", any other name stays."""
-    found = _EMVIDCAP_ID.fullmatch(video)
-    return found[1] if found else video
-
-
-def feature_folders(root: Path) -> list[Path]:
-    """Folders of a data root that may hold feature files, and ``root`` itself."""
-    return [root / folder for folder in _FOLDERS if (root / folder).is_dir()]
-
-
-def stream_name(path: Path) -> str:
-    """What a feature file's stream is called: its stem without the split."""
-    return re.sub(f"_({'|'.join(SPLITS)})$", "", path.stem)
-
-
-def feature_files(root: Path, name: str) -> list[Path]:
-    """The files of the stream called ``name``, below a data root or in the folder itself.
-
-    That is ``<name>_<split>.hdf5`` of every split, the training ones first, and ``<name>.hdf5``.
-
-    Raises:
-        DataError: there is none; those of other names are listed.
-    """
-    folders = feature_folders(root)
-    stems = [*(f"{name}_{split}" for split in SPLITS), name]
-    found = [f / (stem + end) for f in folders for stem in stems for end in SUFFIXES if (f / (stem + end)).is_file()]
-    if not found:
-        others = sorted(path.name for folder in folders for path in folder.iterdir() if path.suffix in SUFFIXES)
-        hint = f"there are: {', '.join(others[:8])}" if others else "give the folder that holds the .hdf5 files"
-        raise DataError(f"no {name}_<split>.hdf5 here", path=root, hint=hint)
-    return found
 
 
 @dataclass(frozen=True)
@@ -158,23 +121,15 @@ class FeatureFiles:
     def _index(self, kind: Kind, path: Path, dim: int | None) -> dict[str, Any]:
         """Note where each video of a file is; the record of its backbone."""
         found = self.places[kind]
-        with _opened(path) as file:
+        with opened(path) as file:
             about = _about(file)
             if about and about["kind"] != kind:
                 raise DataError(f"holds {about['kind']} features, not {kind}", path=path, hint="check the call")
             if about and kind != "audio":
                 self._same_sampling(path, about["sampling"])
-            for key, item in _entries(file, path):
-                if getattr(item, "ndim", None) != 2 or item.dtype.kind not in "fiu":
-                    raise DataError(f"{key!r} is not a table of numbers", path=path, hint="one 2-D data set a video")
-                dim = dim or item.shape[1]
-                if item.shape[1] != dim:
-                    raise DataError(
-                        f"{key!r} is {item.shape[1]} wide, {dim} is expected",
-                        path=path,
-                        hint="all features of a stream come from one backbone",
-                    )
-                found.setdefault(bare(key), _Place(path, key))
+            for entry in entries(file, path, dim):
+                dim = entry.width
+                found.setdefault(bare(entry.key), _Place(path, entry.key))
         if dim is None:
             raise DataError("holds no video", path=path, hint="check the file")
         if about:
@@ -199,12 +154,12 @@ class FeatureFiles:
         """
         missing = 0
         with ExitStack() as stack:
-            opened: dict[Path, Any] = {}
+            held: dict[Path, Any] = {}
             for path in {path for paths in self.files.values() for path in paths}:
-                opened[path] = stack.enter_context(_opened(path))
+                held[path] = stack.enter_context(opened(path))
             for video in videos:
                 try:
-                    clip = self._clip(video, opened)
+                    clip = self._clip(video, held)
                 except DataError as problem:
                     missing += 1
                     # one cause can hit every video: a warning each would bury it
@@ -214,7 +169,7 @@ class FeatureFiles:
         if missing > NAMED:
             console.warn(f"{missing} videos have no features, {NAMED} of them are named above; -v names all")
 
-    def _clip(self, video: str, opened: Mapping[Path, Any]) -> ClipFeatures:
+    def _clip(self, video: str, held: Mapping[Path, Any]) -> ClipFeatures:
         import torch
 
         rows: dict[Kind, tuple[Any, Any]] = {}
@@ -226,9 +181,9 @@ class FeatureFiles:
                     raise DataError(f"no {kind} features", path=self.files[kind][0])
                 rows[kind] = np.zeros((0, self.backbones[kind]["dim"]), np.float32), np.zeros(0, np.float32)
                 continue
-            values, times, seconds = _rows(opened[place.path], place)
+            values, times, seconds = _rows(held[place.path], place)
             if not len(values) and kind in _PICTURES:
-                raise DataError(f"its {kind} features have no row", path=place.path)
+                raise DataError(f"its {kind} features have no row", path=place.path, hint="extract them again")
             if not np.isfinite(values).all():
                 raise DataError(f"its {kind} features hold a value that is not a number", path=place.path)
             rows[kind], duration = (values, times), duration or seconds
@@ -262,34 +217,11 @@ class FeatureFiles:
 def origin(path: Path) -> tuple[str, str] | None:
     """Kind and backbone of a file that ``evcap extract`` wrote; None for any other, and for one that cannot be read."""
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             about = _about(file)
     except DataError:
         return None
     return (about["kind"], about["backbone"]["name"]) if about else None
-
-
-def _opened(path: Path) -> Any:
-    import h5py
-
-    if not path.is_file():
-        raise DataError("no such feature file", path=path, hint="check the name")
-    try:
-        return h5py.File(path, "r")
-    except OSError as problem:
-        said = str(problem)
-        cause = "is truncated" if "truncated" in said else "is not an HDF5 file" if "signature" in said else said
-        raise DataError(cause, path=path, hint="copy or download it again") from problem
-
-
-def _entries(file: Any, path: Path) -> Iterator[tuple[str, Any]]:
-    """Names and contents of a file's top level; whatever h5py says of a damaged one becomes a line."""
-    try:
-        names = list(file)
-        for name in names:
-            yield name, file[name]
-    except (OSError, RuntimeError, KeyError, ValueError) as problem:
-        raise DataError(f"{_DAMAGED} ({problem})", path=path, hint="copy or download it again") from problem
 
 
 def _about(file: Any) -> dict[str, Any]:
@@ -313,7 +245,7 @@ def _rows(file: Any, place: _Place) -> tuple[Any, Any, float | None]:
         values = np.ascontiguousarray(item[()], dtype=np.float32)
         times, seconds = item.attrs.get(TIMES), item.attrs.get(DURATION)
     except (OSError, RuntimeError, KeyError, ValueError) as problem:
-        raise DataError(f"{place.key!r} {_DAMAGED} ({problem})", path=place.path) from problem
+        raise DataError(f"{place.key!r} {DAMAGED} ({problem})", path=place.path) from problem
     whole = times is not None and np.shape(times) == (len(values),)
     return values, np.array(times, dtype=np.float32) if whole else None, None if seconds is None else float(seconds)
 

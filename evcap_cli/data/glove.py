@@ -1,79 +1,79 @@
 """GloVe word vectors in the two forms people have: glove.6B.300d.txt, and EPAN's GloVe_300.json.
 
-Both hold 400,000 rows of which a training run needs some thousand: the files are streamed, only those rows are kept.
+Both hold 400,000 rows of which a training run needs some thousand. A large file is read whole once and kept in the
+cache (``glove_cache.py``), from which later runs take just their words; a small one, or a large one where nothing
+can be kept, is streamed and only the rows asked for are parsed. ``glove_rows.py`` knows the forms.
 
 Notation: D the width of the vectors.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
+from evcap_cli.data.glove_rows import first_row, glove_rows, parsed
 from evcap_cli.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
-_CHUNK_BYTES = 1 << 24
-_JSON_ROW = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*\[([^\]]*)\]')
+CACHE_FROM_BYTES = 1 << 24
+"""Smaller files are read in a moment: nothing is kept of them."""
+_DEPTH: Final = 3
+_NAMES: Final = ("GloVe_*.json", "glove*.txt")
 
 
-def read_glove(path: Path, words: Collection[str], width: int) -> dict[str, npt.NDArray[np.float32]]:
-    """Vectors of those of ``words`` that the file knows, each (D,).
+def read_glove(
+    path: Path, words: Collection[str], width: int, *, cache_dir: Path | None = None
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Vectors of those of ``words`` that the file knows, each (D,); the last row of a word counts.
+
+    Args:
+        path: text, a word and its numbers a line, or JSON, ``{word: [numbers]}``.
+        words: that are asked for.
+        width: D that the model wants.
+        cache_dir: where a large file is kept; None: evcap's usual cache.
 
     Raises:
-        DataError: no such file, another width than ``width`` (with the line), none of the words in it.
+        DataError: no such file, a damaged one, another width than ``width`` (with the line), none of the words in it.
     """
-    wanted = set(words)
-    rows = _json_rows(path, wanted) if path.suffix.lower() == ".json" else _text_rows(path, wanted)
-    found: dict[str, npt.NDArray[np.float32]] = {}
+    from evcap_cli.data import glove_cache
+
     try:
-        for place, word, vector in rows:
-            if len(vector) != width:
-                raise DataError(
-                    f"{place}: the vector of {word!r} has {len(vector)} numbers, the model's words have {width}",
-                    path=path,
-                    hint=f"use vectors of width {width}, or set word_width = {len(vector)} in the recipe",
-                )
-            found[word] = vector
+        first = first_row(path)
+        if first.width != width:
+            raise DataError(
+                f"{first.place}: the vector of {first.text!r} has {first.width} numbers, "
+                f"the model's words have {width}",
+                path=path,
+                hint=f"use vectors of width {width}, or set word_width = {first.width} in the recipe",
+            )
+        large = path.stat().st_size >= CACHE_FROM_BYTES
+        kept = glove_cache.read(path, words, cache_dir) if large else None
+        found = _scanned(path, words, width) if kept is None else kept
     except OSError as problem:
-        raise DataError(f"cannot read these word vectors ({problem.strerror})", path=path) from problem
-    except ValueError as problem:
-        raise DataError(f"not a file of word vectors ({problem})", path=path) from problem
-    if wanted and not found:
+        raise DataError(
+            f"cannot read these word vectors ({problem.strerror})", path=path, hint="check the path given with --glove"
+        ) from problem
+    if words and not found:
         raise DataError(
             "knows none of the words of this data set", path=path, hint="give a glove .txt or GloVe_300.json"
         )
     return found
 
 
-def _text_rows(path: Path, wanted: set[str]) -> Iterator[tuple[str, str, npt.NDArray[np.float32]]]:
-    asked = {word.encode() for word in wanted}
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            word, _, numbers = line.rstrip().partition(b" ")
-            if word in asked:
-                yield f"line {number}", word.decode(), np.array(numbers.split(), dtype=np.float32)
+def find_glove(root: Path) -> list[Path]:
+    """Files of word vectors in a data root, told by their names; EPAN's form first."""
+    found = (path for name in _NAMES for depth in range(_DEPTH + 1) for path in sorted(root.glob("*/" * depth + name)))
+    return [path for path in dict.fromkeys(found) if path.is_file()]
 
 
-def _json_rows(path: Path, wanted: set[str]) -> Iterator[tuple[str, str, npt.NDArray[np.float32]]]:
-    """Rows of a flat ``{word: [numbers]}``, found in the byte stream: parsing it whole would take gigabytes."""
-    import json
-
-    asked = {json.dumps(word)[1:-1].encode() for word in wanted} | {word.encode() for word in wanted}
-    rest = b""
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            rest += chunk
-            end = 0
-            for match in _JSON_ROW.finditer(rest):
-                end = match.end()
-                if match[1] in asked:
-                    word = json.loads(b'"' + match[1] + b'"')
-                    yield f"word {word!r}", word, np.array(match[2].split(b","), dtype=np.float32)
-            rest = rest[end:]
+def _scanned(path: Path, words: Collection[str], width: int) -> dict[str, npt.NDArray[np.float32]]:
+    """The rows asked for, parsed; the others are only passed by."""
+    asked = {word.encode() for word in words}
+    rows = {row.word: row for row in glove_rows(path) if row.word in asked}
+    values = parsed(path, list(rows.values()), width)
+    return {row.text: vector for row, vector in zip(rows.values(), values, strict=True)}

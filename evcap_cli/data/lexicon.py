@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 WORD_FOLDER = "sentiment-words-E"
+_DEPTH = 3
+"""``WORD_FOLDER`` lies at most this many folders below a data root."""
+_LIST_BYTES = 1 << 16
 OFFICIAL_COUNTS = (34, 183, 179)
 """Categories, entries and distinct words of the official lexicon."""
 _OFFICIAL_TWICE = {
@@ -139,7 +142,7 @@ class Lexicon:
         Raises:
             DataError: when there is none, or a file cannot be read.
         """
-        place = _word_folder(folder)
+        place = word_folder(folder)
         if place is None:
             raise DataError(
                 f"no lexicon found (a folder {WORD_FOLDER} with one <category>.txt each)",
@@ -147,11 +150,15 @@ class Lexicon:
                 hint="point to an EPAN checkout or to the lexicon folder itself",
             )
         table: dict[str, list[str]] = {}
-        for file in sorted(place.glob("*.txt")):
+        for file in sorted(path for path in place.glob("*.txt") if not path.name.startswith(".")):
             try:
                 table[file.stem] = file.read_text(encoding="utf-8-sig").split("\n")
             except (OSError, UnicodeDecodeError) as problem:
-                raise DataError(f"cannot read this word list ({problem})", path=file) from problem
+                raise DataError(
+                    f"cannot read this word list ({problem})", path=file, hint="save it as UTF-8, a word a line"
+                ) from problem
+        if not any(line.strip() for lines in table.values() for line in lines):
+            raise DataError("the lexicon holds no word", path=place, hint="copy sentiment-words-E again")
         found = cls(table, name=name or "")
         found.name = name or ("emvidcap" if found.official else f"own ({len(found.categories)} categories)")
         return found
@@ -163,15 +170,28 @@ class Lexicon:
         return cls.from_json(source.read_text(encoding="utf-8"))
 
 
-def _word_folder(folder: Path) -> Path | None:
+def word_folder(folder: Path) -> Path | None:
+    """The folder of word lists that ``folder`` is or holds, the official place first; None where there is none."""
     if folder.name == WORD_FOLDER and folder.is_dir():
         return folder
-    for place in (folder / WORD_FOLDER, folder / "EmotionEval" / WORD_FOLDER):
-        if place.is_dir():
-            return place
-    below = sorted(place for place in folder.glob(f"*/*/{WORD_FOLDER}") if place.is_dir())
-    if below:
-        return below[0]
-    # a bare folder of word lists counts only when lists are all it holds: a data root has text files of other kinds
-    lists = sorted(folder.glob("*.txt"))
-    return folder if len(lists) > 1 and not any(entry.is_dir() for entry in folder.iterdir()) else None
+    places = [folder / "EmotionEval" / WORD_FOLDER]
+    for depth in range(_DEPTH + 1):
+        places += sorted(folder.glob("*/" * depth + WORD_FOLDER))
+    return next((place for place in places if place.is_dir()), folder if _holds_lists_only(folder) else None)
+
+
+def _holds_lists_only(folder: Path) -> bool:
+    """Whether a folder of another name is one of word lists: several small text files, a word a line, and nothing else.
+
+    A data root may hold all kinds of text, word vectors of a gigabyte among them.
+    """
+    if not folder.is_dir():
+        return False
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return len(entries) > 1 and all(map(_is_list, entries))
+
+
+def _is_list(path: Path) -> bool:
+    if path.suffix != ".txt" or not path.is_file() or path.stat().st_size > _LIST_BYTES:
+        return False
+    return all(len(line.split()) <= 1 for line in path.read_bytes().split(b"\n"))

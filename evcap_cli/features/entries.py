@@ -27,7 +27,8 @@ class BadEntry(Exception):
     """The bytes are not a whole, unchanged entry of this key."""
 
 
-def _checksum(about: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+def checksum(about: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Digest of the values and arrays of an entry, hex."""
     digest = xxhash.xxh3_128(about.encode())
     for name in sorted(arrays):
         array = arrays[name]
@@ -40,7 +41,7 @@ def pack(key: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]])
     """An entry: ``about`` are plain values kept beside the arrays."""
     text = json.dumps({**about, "key": key}, sort_keys=True)
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    return bytes(safetensors.numpy.save(whole, metadata={ABOUT: text, CHECKSUM: _checksum(text, whole)}))
+    return bytes(safetensors.numpy.save(whole, metadata={ABOUT: text, CHECKSUM: checksum(text, whole)}))
 
 
 def read_about(data: bytes) -> tuple[dict[str, Any], str, str]:
@@ -72,7 +73,7 @@ def unpack(key: str, data: bytes) -> tuple[dict[str, Any], Arrays]:
         arrays: Arrays = safetensors.numpy.load(data)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as problem:
         raise BadEntry(f"not a whole safetensors file ({problem})") from problem
-    if _checksum(text, arrays) != claimed:
+    if checksum(text, arrays) != claimed:
         raise BadEntry("the checksum does not match")
     if about.get("key") != key:
         raise BadEntry("belongs to another key")

@@ -12,15 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli.backbones.published import PUBLISHED, plain
-from evcap_cli.data.features_hdf5 import (
-    FOREIGN_VERSION,
-    SPLITS,
-    SUFFIXES,
-    FeatureFiles,
-    feature_folders,
-    origin,
-    stream_name,
-)
+from evcap_cli.data.features_hdf5 import FOREIGN_VERSION, FeatureFiles, origin
+from evcap_cli.data.features_layout import all_feature_files
 from evcap_cli.errors import DataError, EvcapError
 
 if TYPE_CHECKING:
@@ -47,17 +40,18 @@ def open_features(
     """
     if not root.is_dir():
         raise DataError("no such folder", path=root, hint="give the folder of the .hdf5 files with --features")
+    streams = all_feature_files(root)
     files: dict[Kind, list[Path]] = {}
     missing: dict[Kind, str] = {}
     for kind, name in wanted.items():
-        found = _stream_files(root, kind, name)
+        found = _stream_files(streams, kind, name)
         if found:
             files[kind] = found
         elif kind in named or kind == "appearance":
             raise DataError(
                 f"no {kind} features called {name} here (looked for {_file_name(name)}_<split>.hdf5)",
                 path=root,
-                hint=_there(root, kind),
+                hint=_there(streams, kind),
             )
         else:
             missing[kind] = name
@@ -67,38 +61,19 @@ def open_features(
     return opened, missing
 
 
-def _stream_files(root: Path, kind: Kind, name: str) -> list[Path]:
+def _stream_files(streams: Mapping[str, list[Path]], kind: Kind, name: str) -> list[Path]:
     """The files of one stream, those of the training splits first."""
-    paths = _hdf5_files(root)
-    exact = [path for path in paths if stream_name(path) == _file_name(name)]
-    if exact:
-        return exact
-    ours = [path for path in paths if origin(path) == (kind, name)]
-    if ours:
-        return ours
+    if _file_name(name) in streams:
+        return streams[_file_name(name)]
+    ours = [path for paths in streams.values() for path in paths if origin(path) == (kind, name)]
     published = {plain(name), *PUBLISHED.get(name, ())}
-    return [path for path in paths if plain(stream_name(path)) in published]
+    return ours or [path for stream, paths in streams.items() if plain(stream) in published for path in paths]
 
 
-def _hdf5_files(root: Path) -> list[Path]:
-    """All of them, folder by folder, training splits before test, whole files last."""
-
-    def order(path: Path) -> tuple[int, str]:
-        split = path.stem.rpartition("_")[2]
-        return (SPLITS.index(split) if split in SPLITS else len(SPLITS), path.name)
-
-    return [
-        path
-        for folder in feature_folders(root)
-        for path in sorted((p for p in folder.iterdir() if p.suffix in SUFFIXES and p.is_file()), key=order)
-    ]
-
-
-def _there(root: Path, kind: Kind) -> str:
-    names = list(dict.fromkeys(stream_name(path) for path in _hdf5_files(root)))
-    if not names:
+def _there(streams: Mapping[str, list[Path]], kind: Kind) -> str:
+    if not streams:
         return "there is no .hdf5 file here or in its features folders"
-    shown = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+    shown = ", ".join(list(streams)[:LISTED]) + (", ..." if len(streams) > LISTED else "")
     return f"there are: {shown}; name one with --{kind}"
 
 

@@ -1,0 +1,133 @@
+"""Caption files in every form that EmVidCap is passed around in: ``VideoID<separator>EmCaptions``, one caption a row.
+
+Which files a data root has, and what they mean, is ``emvidcap.py``'s business; normalising text is ``text.py``'s.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from evcap_cli.data.text import tokens
+from evcap_cli.errors import DataError
+
+SEPARATORS: Final = {"\t": "tab", ",": "comma", ";": "semicolon"}
+NAMED_LINES: Final = 5
+"""Line numbers that a warning gives one by one."""
+
+
+@dataclass
+class CaptionFile:
+    """One caption file, read: captions by video in the order of the file, and what was odd about it.
+
+    Args:
+        latin_1: lines that are not UTF-8. empty: lines without a caption, left out.
+        wordless: lines whose caption has no word left once it is normalised.
+    """
+
+    path: Path
+    separator: str = ""
+    captions: dict[str, list[str]] = field(default_factory=dict)
+    latin_1: list[int] = field(default_factory=list)
+    empty: list[int] = field(default_factory=list)
+    wordless: list[int] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Captions of all videos."""
+        return sum(map(len, self.captions.values()))
+
+    @property
+    def warnings(self) -> list[str]:
+        """A line for each kind of oddity, with the file, the lines and what was or can be done."""
+        return self.told(NAMED_LINES)
+
+    def told(self, named: int | None) -> list[str]:
+        """The same, with ``named`` line numbers each; None: all."""
+        told = [
+            (self.latin_1, "not UTF-8; read as Latin-1 (save the file as UTF-8 to be sure)"),
+            (self.empty, "the caption is empty and was left out"),
+            (self.wordless, "no word is left of the caption without signs and non-ASCII letters; check the line"),
+        ]
+        return [f"{self.path}: {numbered(lines, named)}: {what}" for lines, what in told if lines]
+
+
+def numbered(lines: Sequence[int], named: int | None = NAMED_LINES) -> str:
+    """Line numbers for people: "line 3", "lines 3, 4", or "lines 3, 4, 5, 6, 7, ... (9 in all)"."""
+    shown = lines if named is None else lines[:named]
+    text = ("line " if len(lines) == 1 else "lines ") + ", ".join(map(str, shown))
+    return text if len(shown) == len(lines) else f"{text}, ... ({len(lines)} in all)"
+
+
+def read_captions(path: Path) -> CaptionFile:
+    """Read ``VideoID<separator>EmCaptions`` rows; the header tells the separator, quotes never swallow a row.
+
+    Raises:
+        DataError: no such file, a header without a separator, a row without one (with its line number).
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as problem:
+        raise DataError(
+            f"cannot read this caption file ({problem.strerror})", path=path, hint="check its name and permissions"
+        ) from problem
+    found = CaptionFile(path)
+    lines, found.latin_1 = decoded_lines(raw)
+    header = lines[0][1] if lines else ""
+    separator = next((mark for mark in SEPARATORS if mark in header), None)
+    if separator is None or "videoid" not in header.split(separator)[0].strip(' "').lower():
+        raise DataError(
+            f"line {lines[0][0] if lines else 1}: the header must be VideoID and EmCaptions with a tab or comma "
+            f"between, not {header[:60]!r}",
+            path=path,
+            hint="give the caption file as EmVidCap has it",
+        )
+    found.separator = separator
+    for number, line in lines[1:]:
+        video, mark, text = line.partition(separator)
+        video, caption = video.strip(' "'), _unquoted(text.strip())
+        if not mark or not video:
+            raise DataError(
+                f"line {number}: no {SEPARATORS[separator]} between video and caption: {line[:60]!r}",
+                path=path,
+                hint="mend or remove the line: each row is a video's id and one caption",
+            )
+        if not caption:
+            found.empty.append(number)
+            continue
+        if not tokens(caption):
+            found.wordless.append(number)
+        found.captions.setdefault(video, []).append(caption)
+    if not found.captions:
+        raise DataError("holds no caption", path=path, hint="copy or download it again")
+    return found
+
+
+def decoded_lines(raw: bytes) -> tuple[list[tuple[int, str]], list[int]]:
+    """Numbered lines that are not blank, and the numbers of those that are not UTF-8 and were read as Latin-1.
+
+    Lines end at line feeds only: a caption may hold other breaks. UTF-16 is told by its byte order mark.
+    """
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raw = raw.decode("utf-16", "replace").encode("utf-8", "replace")
+    numbered_lines: list[tuple[int, str]] = []
+    latin_1: list[int] = []
+    for number, line in enumerate(raw.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            text = line.decode("latin-1")
+            latin_1.append(number)
+        if text.strip():
+            numbered_lines.append((number, text.rstrip("\r")))
+    return numbered_lines, latin_1
+
+
+def _unquoted(text: str) -> str:
+    """Undo what a spreadsheet does to a cell with a comma; stray quotes stay and are deleted as punctuation later."""
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1].replace('""', '"')
+    return text.strip()

@@ -1,0 +1,131 @@
+"""The layout of feature files as EPAN and its followers publish them: which there are, and what each holds.
+
+``data/EmVideo-L/features/<name>_<split>.hdf5`` holds a 2-D data set (rows, width) under each video's key: the digits of
+an EmVidCap-L id, without "vid", or an MSVD clip's name. Here is what can be told without reading a value, and without
+torch; the rows are ``features_hdf5.py``'s business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from evcap_cli.data.video_files import bare
+from evcap_cli.errors import DataError
+
+SUFFIXES: Final = (".hdf5", ".h5")
+SPLITS: Final = ("train", "trainval", "val", "valid", "test")
+DAMAGED: Final = "is damaged"
+GET_AGAIN: Final = "copy or download it again"
+_DATA_SETS: Final = ("EmVideo-L", "EmVidCap-L", "EmVideo-S", "EmVidCap-S", "MSVD")
+_FOLDERS: Final = (
+    "",
+    "features",
+    *(f"{above}{name}/features" for above in ("", "data/", "dataset/") for name in _DATA_SETS),
+    "data/features",
+)
+_SPLIT: Final = re.compile(f"_({'|'.join(SPLITS)})$")
+
+
+def key_of(video: str) -> str:
+    """The key of a video's data set: an EmVidCap-L id loses its "vid", any other name stays."""
+    return bare(video)
+
+
+def stream_name(path: Path) -> str:
+    """The name of a file's stream: "clip" for clip_train.hdf5."""
+    return _SPLIT.sub("", path.stem)
+
+
+def feature_files(root: Path, name: str) -> list[Path]:
+    """The files of the stream called ``name``, below a data root or in the folder itself.
+
+    That is ``<name>_<split>.hdf5`` of every split, the training ones first, and ``<name>.hdf5``.
+
+    Raises:
+        DataError: there is none; those of other names are listed.
+    """
+    streams = all_feature_files(root)
+    if name not in streams:
+        others = [path.name for paths in streams.values() for path in paths]
+        hint = f"there are: {', '.join(sorted(others)[:8])}" if others else "give the folder that holds the .hdf5 files"
+        raise DataError(f"no {name}_<split>.hdf5 here", path=root, hint=hint)
+    return streams[name]
+
+
+def all_feature_files(root: Path) -> dict[str, list[Path]]:
+    """Stream -> its files, below a data root or in the folder itself; of each folder the training splits first."""
+    order = [*SPLITS, ""]
+    streams: dict[str, list[Path]] = {}
+    for folder in (root / name for name in _FOLDERS):
+        if not folder.is_dir():
+            continue
+        found = [
+            path for path in folder.iterdir() if path.suffix in SUFFIXES and path.name[0] != "." and path.is_file()
+        ]
+        for path in sorted(found, key=lambda path: (order.index(_split_of(path)), path.name)):
+            streams.setdefault(stream_name(path), []).append(path)
+    return dict(sorted(streams.items()))
+
+
+def _split_of(path: Path) -> str:
+    match = _SPLIT.search(path.stem)
+    return match[1] if match else ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set of a feature file, not read yet."""
+
+    key: str
+    rows: int
+    width: int
+
+
+def opened(path: Path) -> Any:
+    """A feature file, open for reading.
+
+    Raises:
+        DataError: it is missing, truncated, or no HDF5 file.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise DataError("no such feature file", path=path, hint="check the name")
+    try:
+        return h5py.File(path, "r")
+    except OSError as problem:
+        said = str(problem)
+        cause = "is truncated" if "truncated" in said else "is not an HDF5 file" if "signature" in said else said
+        raise DataError(cause, path=path, hint=GET_AGAIN) from problem
+
+
+def entries(file: Any, path: Path, width: int | None = None) -> Iterator[Entry]:
+    """The data sets of an open file, all of one width.
+
+    Args:
+        file: from ``opened``.
+        path: of it.
+        width: that is wanted; None: any.
+
+    Raises:
+        DataError: it is damaged, of another layout, or of another width.
+    """
+    try:
+        for key in list(file):
+            item = file[key]
+            if getattr(item, "ndim", None) != 2 or item.dtype.kind not in "fiu":
+                raise DataError(f"{key!r} is not a table of numbers", path=path, hint="one 2-D data set a video")
+            width = width or item.shape[1]
+            if item.shape[1] != width:
+                raise DataError(
+                    f"{key!r} is {item.shape[1]} wide, {width} is expected",
+                    path=path,
+                    hint="all features of a stream come from one backbone",
+                )
+            yield Entry(key, item.shape[0], item.shape[1])
+    except (OSError, RuntimeError, KeyError, ValueError) as problem:
+        raise DataError(f"{DAMAGED} ({problem})", path=path, hint=GET_AGAIN) from problem
