@@ -200,6 +200,18 @@ def test_features_of_another_width_than_the_backbones_are_named(tmp_path: Path) 
         trainer(tmp_path, MappingSource(clips))
 
 
+def test_a_module_without_its_stream_is_named_before_features_are_read(tmp_path: Path) -> None:
+    class Reading(MappingSource):
+        def read(self, videos: Any) -> Any:
+            raise AssertionError("features were read")
+
+    clips = {
+        name: ClipFeatures({"appearance": clip.streams["appearance"]}, 4.0) for name, clip in toy.source().clips.items()
+    }
+    with pytest.raises(UsageError, match=r"module fine-grained needs the motion stream; .*--without fine-grained"):
+        trainer(tmp_path, Reading(clips))
+
+
 def test_modules_switched_off_train_too(tmp_path: Path) -> None:
     recipe = toy.recipe(epochs=1).with_values(model={"fine_grained": False, "audio_visual": False})
     run = Trainer(recipe, toy.captions(), toy.LEXICON, toy.source(), tmp_path, tensorboard=False).fit()
