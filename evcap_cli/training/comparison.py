@@ -84,7 +84,7 @@ def markdown_table(document: Mapping[str, Any]) -> str:
     """The table of a model card; see ``text_table``."""
     lines = ["| | " + " | ".join(HEADS) + " |", "|---|" + "---|" * len(HEADS)]
     lines += [
-        "| " + " | ".join([title, *(_cell(values.get(name)) for name in METRICS)]) + " |"
+        "| " + " | ".join([title.strip(), *(_cell(values.get(name)) for name in METRICS)]) + " |"
         for title, values in _rows(document)
     ]
     remarks = _remarks(document)
@@ -105,8 +105,8 @@ def _rows(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float | N
         rows.append(("this run, best epoch of each (ORACLE)", document["oracle"]["metrics"]))
     for row in document["published"]:
         table = row["table"].replace("table", "Table ")
-        off = f" without {' and '.join(row['without'])}" if row["without"] else ""
-        rows.append((f"{row['system']}{off} ({table}, quoted)", row["values"]))
+        off = f"without {' and '.join(row['without'])}; " if row["without"] else ""
+        rows.append((f"{row['system']} ({off}{table}, quoted)", row["values"]))
     return rows
 
 

@@ -27,7 +27,7 @@ LABELS = {
 }
 """Metrics as the tables of the field call them."""
 LIMITS: Final = (
-    "It writes English, at most {words} words a caption, and only words of its training captions.",
+    "It writes English, at most {words} words a caption, and only words of its vocabulary.",
     "It names what a video seems to express, in the {categories} categories of its lexicon. It does not know what"
     " anybody feels: do not use it to judge people.",
     "On videos unlike those it was trained on, its captions can be wrong in every part; its scores are of videos like"
@@ -133,7 +133,7 @@ def _licences(checkpoint: Checkpoint) -> Iterator[str]:
     known = checkpoint.training.get("licences", {})
     for kind, record in checkpoint.backbones.items():
         if kind in known:
-            yield f"{kind}: weights of {record['name']}: {known[kind]}"
+            yield f"{kind} features by {record['name']}: {known[kind]}"
     yield (
         "The captions and clips that a checkpoint was trained on have terms of their own (EmVidCap's come with an"
         " agreement): look there before you pass it on."

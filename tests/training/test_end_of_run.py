@@ -52,8 +52,9 @@ class Watched(MappingSource):
 
 def watched(run: Path, **train: Any) -> tuple[Trainer, Watched]:
     source = Watched(run)
+    recipe = toy.recipe(**{"learning_rate": run_toy.QUICK, **train})
     trainer = Trainer(
-        toy.recipe(**train), toy.captions(), toy.LEXICON, source, run, tensorboard=False, test=toy.unseen(), data="toys"
+        recipe, toy.captions(), toy.LEXICON, source, run, tensorboard=False, test=toy.unseen(), data="toys"
     )
     return trainer, source
 
@@ -104,7 +105,7 @@ def test_what_is_written_at_the_end_belongs_together(tmp_path: Path) -> None:
         "data: toys: 14 videos with 28 captions to learn from, 4 videos held out",
         "chosen by CFS on held-out training videos; the test split took no part",
         "## Limits",
-        "appearance: weights of memory: no weights",
+        "appearance features by memory: no weights",
     ):
         assert part in card
 
@@ -126,6 +127,8 @@ def test_an_oracle_looks_at_every_epoch_and_everything_says_so(tmp_path: Path) -
     assert document["oracle"]["metrics"] == best
     assert all(log[document["oracle"]["epochs"][name] - 1]["test"][name] == best[name] for name in METRICS)
     assert document["metrics"]["cfs"] == pytest.approx(best["cfs"], abs=1e-3)
+    assert document["metrics"]["cfs"] > 1
+    assert len({entry["test"]["cfs"] for entry in log}) > 1
     assert document["select"] == "oracle"
     assert ORACLE_NOTE in document["notes"]
     assert all("ORACLE" in line for line in text_table(document)[2:] if line.startswith("this run"))
@@ -248,6 +251,7 @@ def test_a_run_killed_at_a_random_moment_ends_with_the_same_scores_and_weights(t
     process.send_signal(signal.SIGKILL)
     process.wait()
     run_toy.main(str(cut), "5")
+    assert json.loads((whole / "test.json").read_text())["metrics"]["cfs"] > 1
     moment = f"killed {delay:.3f} s after epoch {epochs}"
     assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3, 4, 5], moment
     for name in ("test.json", "test.jsonl", "model.safetensors", "vocabulary.json"):

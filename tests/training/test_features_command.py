@@ -96,7 +96,7 @@ def test_published_features_train_the_preset_and_say_what_is_missing(
     assert made.sampling == "epan"
     assert (made.model.config.fine_grained, made.model.config.audio_visual) == (False, False)
     assert json.loads(Path("run/test.json").read_text())["videos"] == 2
-    assert "weights of CLIP: unknown (feature files)" in Path("run/README.md").read_text()
+    assert "appearance features by CLIP: unknown (feature files)" in Path("run/README.md").read_text()
     assert train(root, "--backbone", "clip") == 0
     assert "going on after epoch 2 of 2" in capsys.readouterr().err
 
