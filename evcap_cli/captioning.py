@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evcap_cli import __version__
+from evcap_cli import __version__, console
 from evcap_cli.errors import CheckpointError, EvcapError, PluginError, UsageError
 from evcap_cli.inputs import Outputs, Plan, Source
 from evcap_cli.output.atomic import check_writable, write_whole
@@ -110,9 +110,10 @@ class Captioning:
         """The backbones of the checkpoint; naming others is an error, naming the same ones is not."""
         from evcap_cli.backbones.loading import load_backbones
         from evcap_cli.backbones.presets import backbone_addresses
+        from evcap_cli.backbones.published import check_stand_in, stand_ins
+        from evcap_cli.captioner.checkpoint import backbone_record
 
         trained = self.checkpoint.backbones
-        addresses = {kind: str(record["name"]) for kind, record in trained.items()}
         asked = {
             kind: name
             for kind, name in backbone_addresses(
@@ -121,6 +122,10 @@ class Captioning:
             # a preset names all four kinds, whatever the checkpoint reads
             if kind in trained or kind in self.options.backbones
         }
+        self.stand_ins = stand_ins(trained, asked, self.checkpoint.name)
+        for kind, name in self.stand_ins.items():
+            trained[kind] = {**trained[kind], "name": name}
+        addresses = {kind: str(record["name"]) for kind, record in trained.items()}
         for kind, name in asked.items():
             if name != addresses.get(kind):
                 used = f"{kind} backbone {addresses[kind]}" if kind in addresses else f"no {kind} backbone"
@@ -145,6 +150,14 @@ class Captioning:
             device=self.device,
             dtype=self.dtype,
         )
+        for kind in self.stand_ins:
+            check_stand_in(trained[kind], loaded[kind], self.checkpoint.name)
+            trained[kind] = backbone_record(loaded[kind])
+        if self.stand_ins:
+            names = " and ".join(f"{kind} {name}" for kind, name in self.stand_ins.items())
+            console.warn(
+                f"{self.checkpoint.name} was trained on feature files: that {names} gives the same is your word"
+            )
         self.checkpoint.check_backbones(loaded)
         if self.options.mute:
             loaded.pop("audio", None)
@@ -173,6 +186,11 @@ class Captioning:
             "evcap": __version__,
             # names the backbones' versions and weights as well: ``check_backbones`` saw that they are the same
             "checkpoint": [self.checkpoint.name, self.checkpoint.digest],
+            **(
+                {"stand_ins": {kind: self.checkpoint.backbones[kind] for kind in self.stand_ins}}
+                if self.stand_ins
+                else {}
+            ),
             "dtype": str(self.dtype),
             "beam": [self.beam.size, self.beam.max_words, self.beam.length_penalty],
             "segment": self.options.segment,
@@ -270,6 +288,7 @@ class Captioning:
                 "name": self.checkpoint.name,
                 "digest": self.checkpoint.digest,
                 **({"untrained": True} if self.checkpoint.untrained else {}),
+                **({"stand_ins": self.stand_ins} if self.stand_ins else {}),
                 **({"weights": self.checkpoint.weights} if self.checkpoint.weights else {}),
             },
             warnings=tuple(done.warnings),

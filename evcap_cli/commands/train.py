@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
@@ -16,14 +15,11 @@ from evcap_cli.commands import options as shared
 from evcap_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from evcap_cli.backbones.contract import Kind
     from evcap_cli.data.emvidcap import DataRoot
-    from evcap_cli.features.pipeline import FeaturePipeline
-    from evcap_cli.training.config import Recipe
+    from evcap_cli.training.sources import FeatureSource
+    from evcap_cli.training.trainer import Trainer, TrainResult
 
-MODULES = {"fine-grained": "fine_grained", "audio-visual": "audio_visual"}
-BOOTSTRAP = 1000
-STALE = ("state", "tensorboard", "log.jsonl", "test.json", "test.jsonl")
+STALE: Final = ("state", "tensorboard", "log.jsonl", "test.json", "test.jsonl")
 """What --overwrite removes of an earlier run; the checkpoint's files are replaced whole at the end."""
 
 
@@ -40,6 +36,15 @@ def train(
     videos: Annotated[
         Path | None, typer.Option("--videos", metavar="DIR", help="Folder of the videos.", show_default="ROOT/videos")
     ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            "--features",
+            metavar="ROOT",
+            help="Train without videos, on HDF5 features: published ones, or those of evcap extract -o."
+            " --appearance and the others then name files.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="RUN", help="Run folder.", show_default="runs/MODEL-BACKBONE-DATE"),
@@ -53,6 +58,14 @@ def train(
     glove: Annotated[
         Path | None, typer.Option("--glove", metavar="FILE", help="glove.6B.300d.txt or GloVe_300.json to start from.")
     ] = None,
+    extra_captions: Annotated[
+        Path | None,
+        typer.Option(
+            "--extra-captions",
+            metavar="PATH",
+            help="Captions whose words join the vocabulary, such as MSVD's train.csv; nothing is learned from them.",
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=0, show_default="30")] = None,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Captions a step.", show_default="128")
@@ -60,7 +73,13 @@ def train(
     learning_rate: Annotated[float | None, typer.Option("--lr", help="Learning rate.", show_default="7e-4")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, show_default="0")] = None,
     select: Annotated[
-        str | None, typer.Option("--select", help="What chooses the epoch: cfs, loss or last.", show_default="cfs")
+        str | None,
+        typer.Option(
+            "--select",
+            help="What chooses the epoch: cfs or loss (on held-out videos), last, or oracle (the test split itself, as"
+            " much published code does; marked in every result).",
+            show_default="cfs",
+        ),
     ] = None,
     early_stop: Annotated[
         int | None, typer.Option("--early-stop", min=0, help="Stop after N epochs without a better one.")
@@ -91,8 +110,10 @@ def train(
     A rerun of the same command goes on after the last finished epoch.
 
     Example: evcap train --backbone lite --data demo-data -o runs/demo --recipe demo
+
+    Example: evcap train --backbone clip --data EPAN/ --features EPAN/ -o runs/clip
     """
-    from evcap_cli.training.config import load_recipe
+    from evcap_cli.training.config import MODULES, ORACLE, load_recipe
 
     if model != "fusion":
         raise UsageError(f"unknown --model {model!r}", hint="this version trains: fusion")
@@ -114,30 +135,77 @@ def train(
         return
 
     from evcap_cli.backbones.presets import backbone_addresses
+    from evcap_cli.commands import train_sources
+    from evcap_cli.output.atomic import check_writable
+    from evcap_cli.training.log import FILE as LOG
 
     overrides = shared.overrides(appearance, motion, object_, audio)
     settings = shared.backbone_settings(config, weights, option)
     addresses = backbone_addresses(backbone, overrides, settings.presets)
     if not addresses:
         raise UsageError("no backbone is named", hint="give --backbone lite, which needs no download, resnet or clip")
+    if features is not None and videos is not None:
+        raise UsageError("--features and --videos exclude each other", hint="give one of them")
+    if chosen.train.select == ORACLE and not test:
+        raise UsageError("--select oracle chooses on the test split", hint="leave out --no-test, or use --select cfs")
     root = _open(data, subset)
+    extra = [] if extra_captions is None else _words(extra_captions)
     run = output or Path("runs") / f"{model}-{backbone or 'own'}-{date.today().isoformat()}"
-    _prepare_folder(run, overwrite)
-    found = root.videos(videos or root.root / "videos")
-    _tell(root, found)
-    pipeline = _pipeline(
-        addresses,
-        settings=settings,
-        device=device,
-        dtype=dtype,
+    check_writable(run / LOG)
+    source: FeatureSource
+    if features is not None:
+        source, chosen = train_sources.from_files(features, addresses, overrides, root, chosen)
+        there, sampling = set(filter(source.has, {**root.train, **root.test})), source.sampling
+    else:
+        found = root.videos(videos or root.root / "videos")
+        there = set(found)
+    train_sources.tell(root, there, features)
+    scored = test and train_sources.testable(root, there, needed=chosen.train.select == ORACLE)
+    if features is None:
+        source = train_sources.from_videos(
+            found,
+            chosen.read(addresses),
+            settings=settings,
+            spare=addresses,
+            device=device,
+            dtype=dtype,
+            sampling=sampling,
+            audio_track=audio_track,
+            workers=workers,
+            timeout=timeout,
+            cache_dir=cache_dir,
+            cache=not no_cache,
+        )
+    if overwrite:
+        _start_anew(run)
+
+    from evcap_cli.devices import choose_device
+    from evcap_cli.training.trainer import Trainer
+
+    trainer = Trainer(
+        chosen,
+        root.train,
+        root.lexicon,
+        source,
+        run,
+        device=choose_device(device).type,
+        glove=glove,
         sampling=sampling,
-        audio_track=audio_track,
-        workers=workers,
-        timeout=timeout,
-        cache_dir=cache_dir,
-        cache=not no_cache,
+        command=shlex.join(["evcap", *sys.argv[1:]]),
+        test=root.test,
+        extra=extra,
+        data=f"{root.root.resolve().name} (EmVidCap-{root.subset} layout)",
     )
-    _train(chosen, root, pipeline, found, run, device, glove, sampling, test)
+    result = trainer.fit()
+    if trainer.accelerator.is_main_process:
+        _finish(trainer, result, root, scored)
+
+
+def _words(path: Path) -> list[str]:
+    from evcap_cli.data.msvd import read_extra_captions
+
+    words: list[str] = read_extra_captions(path)
+    return words
 
 
 def _open(data: Path | None, subset: str) -> DataRoot:
@@ -155,120 +223,28 @@ def _open(data: Path | None, subset: str) -> DataRoot:
     return root
 
 
-def _prepare_folder(run: Path, overwrite: bool) -> None:
+def _start_anew(run: Path) -> None:
     import shutil
 
-    from evcap_cli.output.atomic import check_writable
-    from evcap_cli.training.log import FILE
-
-    check_writable(run / FILE)
-    if overwrite:
-        for name in STALE:
-            path = run / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+    for name in STALE:
+        path = run / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
-def _tell(root: DataRoot, found: dict[str, Path]) -> None:
-    captions = sum(len(several) for several in root.train.values())
-    console.info(
-        f"{root.root}: {len(root.train)} videos with {captions} captions to train on, {len(root.test)} to test on"
-    )
-    missing = [video for video in [*root.train, *root.test] if video not in found]
-    if len(missing) == len({*root.train, *root.test}):
-        raise UsageError("none of the videos was found", path=root.root, hint="give their folder with --videos")
-    if missing:
-        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        console.warn(f"{len(missing)} videos were not found and are left out: {names}")
+def _finish(trainer: Trainer, result: TrainResult, root: DataRoot, scored: bool) -> None:
+    """Score the chosen epoch on the test split, once, and say what is there now."""
+    from evcap_cli.training.comparison import text_table
+    from evcap_cli.training.testing import score_test
 
-
-def _pipeline(
-    addresses: dict[Kind, str],
-    *,
-    settings: shared.BackboneSettings,
-    device: str,
-    dtype: str,
-    sampling: str,
-    audio_track: int,
-    workers: int,
-    timeout: float,
-    cache_dir: Path | None,
-    cache: bool,
-) -> FeaturePipeline:
-    from evcap_cli.backbones.loading import load_backbones
-    from evcap_cli.devices import choose_device, choose_dtype
-    from evcap_cli.features.cache import FeatureCache
-    from evcap_cli.features.pipeline import FeaturePipeline
-
-    where = choose_device(device)
-    loaded = load_backbones(
-        addresses,
-        weights=settings.weights,
-        options=settings.options,
-        spare=settings.spare,
-        device=where,
-        dtype=choose_dtype(dtype, where),
-    )
-    return FeaturePipeline(
-        loaded,
-        cache=FeatureCache(cache_dir) if cache else None,
-        sampling=sampling,
-        workers=workers,
-        device=where,
-        timeout=timeout,
-        audio_track=audio_track,
-    )
-
-
-def _train(
-    recipe: Recipe,
-    root: DataRoot,
-    pipeline: FeaturePipeline,
-    videos: dict[str, Path],
-    run: Path,
-    device: str,
-    glove: Path | None,
-    sampling: str,
-    test: bool,
-) -> None:
-    from evcap_cli.devices import choose_device
-    from evcap_cli.training.sources import PipelineSource
-    from evcap_cli.training.trainer import Trainer
-
-    source = PipelineSource(pipeline, videos)
-    trainer = Trainer(
-        recipe,
-        root.train,
-        root.lexicon,
-        source,
-        run,
-        device=choose_device(device).type,
-        glove=glove,
-        sampling=sampling,
-        command=shlex.join(["evcap", *sys.argv[1:]]),
-    )
-    result = trainer.fit()
-    if not trainer.accelerator.is_main_process:
-        return
-    if test and root.test and any(video in videos for video in root.test):
-        _test(trainer, root)
-    chosen = f"epoch {result.best_epoch} of {len(result.history)}" if result.history else "untrained"
+    if scored:
+        document = score_test(trainer, result, root.test)
+        for note in document["notes"]:
+            console.warn(note)
+        for line in text_table(document):
+            console.info(line)
+    run, epochs = trainer.run, len(result.history)
+    chosen = f"epoch {result.best_epoch} of {epochs}" if epochs else "untrained"
     console.info(f"{run}: checkpoint written ({chosen}); use it with `evcap caption VIDEOS -c {run} -o out.srt`")
-
-
-def _test(trainer: Any, root: DataRoot) -> None:
-    """One evaluation on the test split, after the epoch was chosen without it."""
-    from evcap_cli.commands.score import table
-    from evcap_cli.output.atomic import write_whole
-
-    captions, scores = trainer.test(root.test, bootstrap=BOOTSTRAP)
-    lines = (json.dumps({"video_id": video, "caption": text}) + "\n" for video, text in captions.items())
-    write_whole(trainer.run / "test.jsonl", "".join(lines))
-    write_whole(trainer.run / "test.json", json.dumps(scores.to_dict(), indent=1) + "\n")
-    for note in scores.notes:
-        console.warn(note)
-    console.info("test split:")
-    for line in table(scores).splitlines():
-        console.info(f"  {line}")

@@ -52,6 +52,10 @@ NOMINAL_SECONDS: Final = 1.0
 NAMED: Final = 5
 """Videos without features that are named one by one."""
 _PICTURES: Final = ("appearance", "motion")
+PUBLISHED_SAMPLING: Final = "epan"
+"""How the frames of published features were chosen (``features/sampling.py``)."""
+_OWN_SAMPLING: Final = "moments"
+"""Of our files that do not say."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,11 @@ class FeatureFiles:
         aliases: video -> another key it may have (MSVD's clip names).
         dims: kind -> the width that is wanted; None: any, the same in all files of a stream.
 
+    ``sampling`` is how the rows' frames were chosen: what our files say, ``epan`` where a picture stream is published.
+
     Raises:
-        DataError: a file that is missing, truncated or damaged, of another layout, or of another width.
+        DataError: a file that is missing, truncated or damaged, of another layout, of another width, or our own with
+            another sampling than the others.
     """
 
     def __init__(
@@ -88,6 +95,7 @@ class FeatureFiles:
         self.files = {kind: [Path(path) for path in paths] for kind, paths in files.items() if paths}
         self.aliases = dict(aliases or {})
         self.places: dict[Kind, dict[str, _Place]] = {}
+        self._samplings: dict[str, Path] = {}
         records: dict[Kind, Mapping[str, Any]] = {}
         for kind, paths in self.files.items():
             self.places[kind] = {}
@@ -102,6 +110,13 @@ class FeatureFiles:
                         hint="extract both with the same backbone",
                     )
         self.backbones: Mapping[Kind, Mapping[str, Any]] = records
+        published = any(records[kind]["version"] == FOREIGN_VERSION for kind in records if kind in _PICTURES)
+        self.sampling: str = PUBLISHED_SAMPLING if published else next(iter(self._samplings), _OWN_SAMPLING)
+
+    def has(self, video: str) -> bool:
+        """Whether there are picture features of ``video``; not whether they can be used."""
+        keys = self._keys(video)
+        return all(any(key in self.places[kind] for key in keys) for kind in self.places if kind in _PICTURES)
 
     def _index(self, kind: Kind, path: Path, dim: int | None) -> dict[str, Any]:
         """Note where each video of a file is; the record of its backbone."""
@@ -110,6 +125,8 @@ class FeatureFiles:
             about = _about(file)
             if about and about["kind"] != kind:
                 raise DataError(f"holds {about['kind']} features, not {kind}", path=path, hint="check the call")
+            if about and kind != "audio":
+                self._same_sampling(path, about["sampling"])
             for entry in entries(file, path, dim):
                 dim = entry.width
                 found.setdefault(bare(entry.key), _Place(path, entry.key))
@@ -117,8 +134,17 @@ class FeatureFiles:
             raise DataError("holds no video", path=path, hint="check the file")
         if about:
             return {**about["backbone"], "dim": dim}
-        name = stream_name(path)
-        return {"name": name, "options": {}, "version": FOREIGN_VERSION, "dim": dim, "weights_digest": ""}
+        return {"name": stream_name(path), "options": {}, "version": FOREIGN_VERSION, "dim": dim, "weights_digest": ""}
+
+    def _same_sampling(self, path: Path, sampling: str) -> None:
+        self._samplings.setdefault(sampling, path)
+        if len(self._samplings) > 1:
+            first, other = next(iter(self._samplings.items()))
+            raise DataError(
+                f"its frames were chosen by --sampling {sampling}, those of {other.name} by {first}",
+                path=path,
+                hint="extract both in the same way",
+            )
 
     def read(self, videos: Sequence[str]) -> Iterator[tuple[str, ClipFeatures]]:
         """Features of ``videos`` in their order; one that has none is left out, with a warning.
@@ -188,12 +214,26 @@ class FeatureFiles:
         return any(key in places for key in self._keys(video) for places in self.places.values())
 
 
+def origin(path: Path) -> tuple[str, str] | None:
+    """Kind and backbone of a file that ``evcap extract`` wrote; None for any other, and for one that cannot be read."""
+    try:
+        with opened(path) as file:
+            about = _about(file)
+    except DataError:
+        return None
+    return (about["kind"], about["backbone"]["name"]) if about else None
+
+
 def _about(file: Any) -> dict[str, Any]:
     """What our own files say about themselves; nothing where others wrote them."""
     try:
         read = json.loads(file.attrs[ABOUT])
         backbone = dict(read["backbone"])
-        return {"kind": str(read["kind"]), "backbone": {"name": str(backbone["name"]), "version": "", **backbone}}
+        return {
+            "kind": str(read["kind"]),
+            "backbone": {"name": str(backbone["name"]), "version": "", **backbone},
+            "sampling": str(read.get("sampling", _OWN_SAMPLING)),
+        }
     except (OSError, RuntimeError, KeyError, TypeError, ValueError):
         return {}
 

@@ -24,7 +24,7 @@ _DATA_SETS: Final = ("EmVideo-L", "EmVidCap-L", "EmVideo-S", "EmVidCap-S", "MSVD
 _FOLDERS: Final = (
     "",
     "features",
-    *(f"{above}{name}/features" for above in ("", "data/") for name in _DATA_SETS),
+    *(f"{above}{name}/features" for above in ("", "data/", "dataset/") for name in _DATA_SETS),
     "data/features",
 )
 _SPLIT: Final = re.compile(f"_({'|'.join(SPLITS)})$")

@@ -6,16 +6,27 @@ A recipe has up to three tables: ``[train]`` (``TrainConfig``), ``[model]`` (``C
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_type_hints
 
 from evcap_cli.captioner.config import CaptionerConfig, LossConfig
 from evcap_cli.errors import UsageError
 
-Select = Literal["cfs", "loss", "last"]
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Kind
+
+Select = Literal["cfs", "loss", "last", "oracle"]
+ORACLE: Final = "oracle"
+"""The published habit of choosing the epoch on the test split, to compare with printed tables; marked everywhere."""
+MODULES: Final[Mapping[str, str]] = {"fine-grained": "fine_grained", "audio-visual": "audio_visual"}
+"""``--without NAME`` -> field of the model."""
+MODULE_STREAMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "fine-grained": ("motion", "object"),
+    "audio-visual": ("audio",),
+}
 _FROM_DATA = frozenset(
     ("appearance_dim", "motion_dim", "object_dim", "audio_dim", "vocabulary", "categories", "words", "loss")
 )
@@ -43,7 +54,8 @@ class TrainConfig:
     val_share: float = 0.1
     """*Decision*: share of the training videos held out to choose the epoch; EmVidCap has no validation split."""
     select: Select = "cfs"
-    """*Decision*: the epoch is chosen by CFS on the held-out videos (``loss``: by their cross entropy)."""
+    """*Decision*: the epoch is chosen by CFS on the held-out videos (``loss``: by their cross entropy; ``oracle``: by
+    CFS on the test split)."""
     early_stop: int = 0
     """Stop after so many epochs without a better one; 0: never."""
     min_count: int = 1
@@ -112,6 +124,25 @@ class Recipe:
         except (ValueError, TypeError) as problem:
             raise UsageError(str(problem), hint="see `evcap train --help`") from problem
 
+    def reading(self, kinds: Collection[str]) -> tuple[Recipe, list[str]]:
+        """The recipe without the modules that need a stream beyond ``kinds``, and the names of those modules."""
+        off = [
+            name
+            for name, field_ in MODULES.items()
+            if self.model.get(field_, True) and not set(MODULE_STREAMS[name]) <= set(kinds)
+        ]
+        return self.with_values(model={MODULES[name]: False for name in off}), off
+
+    def read(self, streams: Mapping[Kind, str]) -> dict[Kind, str]:
+        """Those of ``streams`` that the model reads: no objects without module B, no sound without module A."""
+        unread = {"object": "fine_grained", "audio": "audio_visual"}
+        return {kind: name for kind, name in streams.items() if self.model.get(unread.get(kind, ""), True)}
+
+    @property
+    def without(self) -> tuple[str, ...]:
+        """Names of the modules that are off."""
+        return tuple(name for name, field_ in MODULES.items() if not self.model.get(field_, True))
+
     def to_toml(self) -> str:
         """All values, as ``--print-config`` shows and ``--recipe`` reads them."""
         model = {f.name: self.model.get(f.name, f.default) for f in fields(CaptionerConfig) if f.name not in _FROM_DATA}
@@ -134,7 +165,7 @@ def _check_type(name: str, value: Any, kind: Any) -> None:
     if choices:
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
-    elif isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+    elif isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind):
         raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
 
 
@@ -172,12 +203,16 @@ def _recipe(tables: Mapping[str, Any], name: str) -> Recipe:
         "model": model_fields,
         "loss": {f.name for f in fields(LossConfig)},
     }
+    kinds = {"train": TrainConfig, "model": CaptionerConfig, "loss": LossConfig}
     for table, values in tables.items():
         if table not in known or not isinstance(values, dict):
             raise ValueError(f"unknown table [{table}]; known: {', '.join(known)}")
         unknown = sorted(set(values) - known[table])
         if unknown:
             raise ValueError(f"[{table}] has no field {unknown[0]!r}")
+        types = get_type_hints(kinds[table])
+        for key, value in values.items():
+            _check_type(key, value, types[key])
     return Recipe(
         train=TrainConfig(**tables.get("train", {})),
         model=dict(tables.get("model", {})),

@@ -41,14 +41,14 @@ class RunLog:
             return
         last = history[-1]
         epoch = int(last["epoch"])
-        for group in ("loss", "validation"):
+        for group in ("loss", "validation", "test"):
             for name, value in last.get(group, {}).items():
                 if isinstance(value, (int, float)):
                     self.board.add_scalar(f"{group}/{name}", value, epoch)
         for name in ("learning_rate", "gradient_norm", "captions_per_second"):
             self.board.add_scalar(name, last[name], epoch)
         for video, caption in last.get("samples", {}).items():
-            self.board.add_text(video, caption, epoch)
+            self.board.add_text(f"samples/{video}", caption, epoch)
         self.board.flush()
 
     def _replace(self, history: Sequence[Mapping[str, Any]]) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from evcap_cli.captioner.beam_search import BeamConfig
     from evcap_cli.captioner.model import Captioner, CaptionerOutput
     from evcap_cli.training.config import TrainConfig
+    from evcap_cli.training.tables import FeatureTable
 
 SAMPLES: Final = 3
 """Held-out captions shown in the log of each epoch."""
@@ -34,6 +37,18 @@ NAMED_VIDEOS: Final = 8
 """Videos an error names."""
 DEVICE_TABLE_BYTES: Final = 8 << 30
 """Feature tables up to this size live on the accelerator: gathering a batch there costs nothing."""
+
+
+@dataclass(frozen=True)
+class OracleSplit:
+    """The test split, for ``--select oracle`` only: no other run holds it while it trains.
+
+    Args:
+        features: of its videos. references: video -> raw captions.
+    """
+
+    features: FeatureTable
+    references: Mapping[str, Sequence[str]]
 
 
 class Loop:
@@ -45,6 +60,7 @@ class Loop:
         model: on the device already. optimiser: of its parameters.
         beam: how held-out videos are captioned.
         run: named in errors.
+        test: scored after each epoch as well; None: it is left alone.
     """
 
     def __init__(
@@ -55,6 +71,7 @@ class Loop:
         optimiser: torch.optim.Optimizer,
         beam: BeamConfig,
         run: Path,
+        test: OracleSplit | None = None,
     ) -> None:
         self.prepared, self.config, self.beam, self.run = prepared, prepared.recipe.train, beam, run
         self.accelerator, self.model = accelerator, model
@@ -63,6 +80,7 @@ class Loop:
         small = self.prepared.features.nbytes <= DEVICE_TABLE_BYTES
         self.features = self.prepared.features.to(device) if small else self.prepared.features
         self.train, self.held = self.prepared.train.to(device), self.prepared.held.to(device)
+        self.test = test
 
     def epoch(self, number: int) -> dict[str, Any]:
         """Train epoch ``number`` (from 0) and validate; its entry for the log."""
@@ -88,13 +106,14 @@ class Loop:
         trained = time.monotonic() - started
         entry: dict[str, Any] = {
             "epoch": number + 1,
+            "select": config.select,
             "loss": {name: round(value / len(batches), 6) for name, value in sums.items()},
             "learning_rate": rate,
             "gradient_norm": round(norm, 6),
             "captions_per_second": round(len(self.train) / trained, 1),
         }
-        if self.prepared.held_clips:
-            entry |= self._validate()
+        if self.prepared.held_clips or self.test is not None:
+            entry |= self._validate(number)
         entry["seconds"] = round(time.monotonic() - started, 2)
         return entry
 
@@ -144,21 +163,21 @@ class Loop:
         return TrainingError(
             f"the {what} is not a number in epoch {epoch + 1}, step {step + 1} (videos {', '.join(names)}{more})",
             path=self.run,
-            hint="the last good epoch is kept; try a smaller --lr, or leave those videos out",
+            hint="try a smaller --lr, or leave those videos out",
         )
 
-    def _validate(self) -> dict[str, Any]:
-        """Scores and loss on held-out videos; computed by the first process, known to all."""
+    def _validate(self, epoch: int) -> dict[str, Any]:
+        """Scores and loss on held-out videos, and the test split's where it is looked at; known to all processes."""
         found: list[Any] = [None]
         if self.accelerator.is_main_process:
-            found[0] = self._validation_entry()
+            found[0] = (self._held_entry(epoch) if self.prepared.held_clips else {}) | self._test_entry()
         if self.accelerator.num_processes > 1:
             from accelerate.utils import broadcast_object_list
 
             broadcast_object_list(found)
         return cast("dict[str, Any]", found[0])
 
-    def _validation_entry(self) -> dict[str, Any]:
+    def _held_entry(self, epoch: int) -> dict[str, Any]:
         prepared = self.prepared
         captions, scores = evaluate(
             self.model,
@@ -169,9 +188,32 @@ class Loop:
             prepared.lexicon,
             self.beam,
         )
-        values = {name: round(value, 4) for name, value in scores.metrics.items() if value is not None}
+        values = _rounded(scores.metrics)
         values["cross_entropy"] = round(self._held_cross_entropy(), 6)
+        if not math.isfinite(values["cross_entropy"]):
+            raise TrainingError(
+                f"the loss on the held-out videos is not a number after epoch {epoch + 1}",
+                path=self.run,
+                hint="try a smaller --lr",
+            )
         return {"validation": values, "samples": dict(list(captions.items())[:SAMPLES])}
+
+    def _test_entry(self) -> dict[str, Any]:
+        """Scores of the test split, METEOR too: published code chooses the best epoch of each metric."""
+        if self.test is None:
+            return {}
+        table, prepared = self.test.features, self.prepared
+        _, scores = evaluate(
+            self.model,
+            table,
+            range(len(table)),
+            self.test.references,
+            prepared.vocabulary,
+            prepared.lexicon,
+            self.beam,
+            meteor=True,
+        )
+        return {"test": _rounded(scores.metrics)}
 
     def _held_cross_entropy(self) -> float:
         """Mean cross entropy of the held-out captions, without dropout."""
@@ -190,6 +232,10 @@ class Loop:
                 value = emotional_cross_entropy(logits, targets.tokens, targets.emotion_tokens, weight)
                 total += float(value) * len(captions)
         return total / len(order)
+
+
+def _rounded(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in metrics.items() if value is not None}
 
 
 def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> float:

@@ -1,15 +1,16 @@
-"""The README.md of a checkpoint: what it is, how it was made, how well it does, how to use it."""
+"""The README.md of a checkpoint: what it is, how it was made, how well it does, what it cannot do, how to use it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli import __version__
+from evcap_cli.training.config import ORACLE
+from evcap_cli.training.selection import ORACLE_NOTE, how_chosen
 
 if TYPE_CHECKING:
     from evcap_cli.captioner.checkpoint import Checkpoint
-    from evcap_cli.scoring.score import Scores
 
 LABELS = {
     "acc_sw": "Acc_sw",
@@ -25,21 +26,35 @@ LABELS = {
     "cfs": "CFS",
 }
 """Metrics as the tables of the field call them."""
+LIMITS: Final = (
+    "It writes English, at most {words} words a caption, and only words of its vocabulary.",
+    "It names what a video seems to express, in the {categories} categories of its lexicon. It does not know what"
+    " anybody feels: do not use it to judge people.",
+    "On videos unlike those it was trained on, its captions can be wrong in every part; its scores are of videos like"
+    " those.",
+)
+_HEAD: Final = (
+    "---\nlibrary_name: evcap\npipeline_tag: video-text-to-text\ntags: [video-captioning, emotion, evcap]\n---\n"
+)
 
 
-def model_card(checkpoint: Checkpoint, test: Scores | None = None, *, about: str = "") -> str:
+def model_card(
+    checkpoint: Checkpoint, test: Mapping[str, Any] | None = None, *, about: str = "", comparison: str = ""
+) -> str:
     """Markdown with the hub's front matter.
 
     Args:
         checkpoint: with what training noted in it.
-        test: scores on the test split.
+        test: what test.json holds.
         about: what the data was, in a sentence or two.
+        comparison: the run beside printed rows, as Markdown.
     """
-    training, config = checkpoint.training, checkpoint.model.config
-    head = "---\nlibrary_name: evcap\npipeline_tag: video-text-to-text\ntags: [video-captioning, emotion, evcap]\n---\n"
-    parts = [head, f"# {checkpoint.name or 'evcap checkpoint'}\n"]
+    training = checkpoint.training
+    parts = [_HEAD, f"# {checkpoint.name or 'evcap checkpoint'}\n"]
     if checkpoint.untrained:
         parts.append("**Random weights: not trained. For tests and benchmarks only.**\n")
+    if training.get("select") == ORACLE:
+        parts.append(f"**Oracle: {ORACLE_NOTE}.**\n")
     parts.append(
         "A captioner for [evcap](https://pypi.org/project/evcap/): it says what happens in a video and what it feels"
         f" like. Made by evcap {__version__}.\n"
@@ -50,40 +65,82 @@ def model_card(checkpoint: Checkpoint, test: Scores | None = None, *, about: str
     parts.append("## How it was made\n")
     if training.get("command"):
         parts.append(f"```\n{training['command']}\n```\n")
-    size = sum(parameter.numel() for parameter in checkpoint.model.parameters())
+    parts.append("".join(f"- {fact}\n" for fact in _facts(checkpoint)))
+    parts += _scores(training, test)
+    if comparison:
+        parts += ["## Beside printed numbers\n", comparison]
+    parts.append("## Limits\n")
+    config = checkpoint.model.config
+    limits = [limit.format(words=checkpoint.beam.max_words, categories=config.categories) for limit in LIMITS]
+    parts.append("".join(f"- {limit}\n" for limit in limits))
+    parts.append("## Licences\n")
+    parts.append("".join(f"- {line}\n" for line in _licences(checkpoint)))
+    return "\n".join(part for part in parts if part)
+
+
+def _facts(checkpoint: Checkpoint) -> Iterator[str]:
+    training, config = checkpoint.training, checkpoint.model.config
+    yield f"recipe {training.get('recipe')}, seed {training.get('seed')}"
+    settings = training.get("settings")
+    if settings:
+        yield (
+            f"learning rate {settings['learning_rate']:g} ({settings['schedule']}), {settings['batch_size']} captions a"
+            f" step, captions cut at {settings['max_words']} words"
+        )
+    data = training.get("data")
+    if data:
+        named = f"{data['name']}: " if data.get("name") else ""
+        extra = data.get("extra_captions")
+        yield (
+            f"data: {named}{data['videos']} videos with {data['captions']} captions to learn from, {data['held_out']}"
+            " videos held out" + (f"; words of {extra} extra captions in the vocabulary" if extra else "")
+        )
+    chosen = how_chosen(str(training.get("select")))
+    yield f"epoch {training.get('epoch')} of {training.get('epochs')}, {chosen}"
     modules = [
         name
         for name, on in (("fine-grained fusion", config.fine_grained), ("audio-visual fusion", config.audio_visual))
         if on
     ]
-    facts = [
-        f"recipe {training.get('recipe')}, seed {training.get('seed')}",
-        f"epoch {training.get('epoch')} of {training.get('epochs')}, chosen by {training.get('select')} on held-out"
-        " training videos; the test split took no part",
+    size = sum(parameter.numel() for parameter in checkpoint.model.parameters())
+    yield (
         f"{size / 1e6:.1f} million weights, width {config.width}, {len(checkpoint.vocabulary)} words;"
-        f" {' and '.join(modules) or 'neither fusion module'}",
-        f"lexicon {checkpoint.lexicon.name} ({checkpoint.lexicon.digest})",
-        *(
-            f"{kind}: {record['name']}, version {record['version']}"
-            + (f", weights {record['weights_digest']}" if record.get("weights_digest") else "")
-            for kind, record in checkpoint.backbones.items()
-        ),
-    ]
-    parts.append("".join(f"- {fact}\n" for fact in facts))
-    columns: list[tuple[str, Mapping[str, Any], Mapping[str, tuple[float, float]]]] = []
+        f" {' and '.join(modules) or 'neither fusion module'}"
+    )
+    yield f"lexicon {checkpoint.lexicon.name} ({checkpoint.lexicon.digest})"
+    for kind, record in checkpoint.backbones.items():
+        weights = f", weights {record['weights_digest']}" if record.get("weights_digest") else ""
+        yield f"{kind}: {record['name']}, version {record['version']}{weights}"
+
+
+def _scores(training: Mapping[str, Any], test: Mapping[str, Any] | None) -> list[str]:
+    columns: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = []
     if training.get("validation"):
         columns.append(("held-out videos", training["validation"], {}))
     if test is not None:
-        columns.append((f"test split ({test.videos} videos)", test.metrics, test.intervals))
-    if columns:
-        parts.append("## Scores\n")
-        parts.append(_table(columns))
-        notes = [] if test is None else test.notes
-        parts.append("".join(f"- {note}\n" for note in notes))
-    return "\n".join(part for part in parts if part)
+        mark = " (ORACLE)" if test["select"] == ORACLE else ""
+        title = f"test split ({test['videos']} videos){mark}"
+        columns.append((title, test["metrics"], test.get("intervals", {})))
+    if not columns:
+        return []
+    notes = [] if test is None else list(test.get("notes", []))
+    if test is not None and test.get("intervals"):
+        notes.insert(0, "in parentheses: 95 % intervals over resampled videos")
+    return ["## Scores\n", _table(columns), "".join(f"- {note}\n" for note in notes)]
 
 
-def _table(columns: list[tuple[str, Mapping[str, Any], Mapping[str, tuple[float, float]]]]) -> str:
+def _licences(checkpoint: Checkpoint) -> Iterator[str]:
+    known = checkpoint.training.get("licences", {})
+    for kind, record in checkpoint.backbones.items():
+        if kind in known:
+            yield f"{kind} features by {record['name']}: {known[kind]}"
+    yield (
+        "The captions and clips that a checkpoint was trained on have terms of their own (EmVidCap's come with an"
+        " agreement): look there before you pass it on."
+    )
+
+
+def _table(columns: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> str:
     lines = ["| metric | " + " | ".join(title for title, _, _ in columns) + " |", "|---|" + "---|" * len(columns)]
     for name, label in LABELS.items():
         cells = []

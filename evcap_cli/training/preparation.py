@@ -17,11 +17,13 @@ import xxhash
 
 from evcap_cli import console
 from evcap_cli.captioner.model import Captioner
+from evcap_cli.captioner.tokens import SPECIALS
 from evcap_cli.data.emvidcap import hold_out
 from evcap_cli.data.glove import read_glove
 from evcap_cli.data.text import tokens
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import TrainingError, UsageError
+from evcap_cli.training.config import MODULE_STREAMS
 from evcap_cli.training.tables import CaptionTable, FeatureTable
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def prepare(
     source: FeatureSource,
     *,
     glove: Path | None = None,
+    extra: Sequence[str] = (),
 ) -> Prepared:
     """Split by video, number words, read features, build the model.
 
@@ -78,6 +81,7 @@ def prepare(
         lexicon: gives labels and masks.
         source: of the features.
         glove: word vectors to start from; random ones where None.
+        extra: raw captions whose words join the vocabulary; nothing is learned from them.
 
     Raises:
         TrainingError: nothing to train on.
@@ -93,7 +97,14 @@ def prepare(
     learn, held = hold_out(list(words), train.val_share, train.seed)
     if not learn:
         raise TrainingError("no video has a caption: there is nothing to train on")
-    vocabulary = Vocabulary.from_captions((cut for video in learn for cut in words[video]), min_count=train.min_count)
+    own = [cut for video in learn for cut in words[video]]
+    more = [cut for text in extra if (cut := tokens(text, train.max_words))]
+    vocabulary = Vocabulary.from_captions((*own, *more), min_count=train.min_count)
+    if extra:
+        alone = len(Vocabulary.from_captions(own, min_count=train.min_count))
+        console.info(
+            f"{len(vocabulary) - len(SPECIALS)} words, {len(vocabulary) - alone} of them from the extra captions alone"
+        )
     dims: dict[str, Any] = {kind: record["dim"] for kind, record in source.backbones.items()}
     if "appearance" not in dims:
         raise UsageError("the captioner needs an appearance backbone", hint="name one with --appearance")
@@ -103,6 +114,15 @@ def prepare(
         categories=len(lexicon.categories),
         words=len(lexicon.words),
     )
+    _, off = recipe.reading(dims)
+    if off:
+        needed = next(kind for kind in MODULE_STREAMS[off[0]] if kind not in dims)
+        raise UsageError(
+            f"module {off[0]} needs the {needed} stream",
+            hint=f"name a backbone with --{needed}, or leave the module out: --without {off[0]}",
+        )
+    if config.decoder_audio and not config.audio_visual:
+        raise UsageError("decoder_audio needs module audio-visual", hint="set decoder_audio = false in the recipe")
     fingerprint = _fingerprint(recipe, config, words, vocabulary, lexicon, source, glove)
     order = [*learn, *held]
     features = FeatureTable.build(source.read(order), len(order), config)

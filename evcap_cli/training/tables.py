@@ -73,7 +73,7 @@ class FeatureTable:
                     target[start : start + len(chunk)] = source
             videos.extend(video for video, _ in chunk)
         if whole is None:
-            raise TrainingError("no video has features: there is nothing to train on")
+            raise TrainingError("no video has features", hint="check the feature files or the folder of the videos")
         return cls(videos, _map(whole, lambda tensor: tensor[: len(videos)]))
 
     def __len__(self) -> int:

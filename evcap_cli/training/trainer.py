@@ -1,5 +1,7 @@
 """A run of training: epochs that a kill cannot spoil, the choice of the epoch, the checkpoint at the end.
 
+What a finished run is worth is ``testing.py``'s business.
+
 The state is written whole after each epoch and everything random derives from (seed, epoch): a run that is killed at
 any instant and started again ends, on a CPU, with the same weights.
 """
@@ -9,31 +11,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from evcap_cli import console
 from evcap_cli.captioner.beam_search import BeamConfig
-from evcap_cli.captioner.checkpoint import CARD, BeamDefaults, Checkpoint
-from evcap_cli.errors import TrainingError
+from evcap_cli.captioner.checkpoint import Checkpoint
+from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.output.atomic import write_whole
 from evcap_cli.training.acceleration import deterministic, make_accelerator
+from evcap_cli.training.config import ORACLE
 from evcap_cli.training.evaluation import evaluate
 from evcap_cli.training.log import RunLog
-from evcap_cli.training.loop import Loop
+from evcap_cli.training.loop import Loop, OracleSplit
 from evcap_cli.training.model_card import model_card
+from evcap_cli.training.outcome import RunFacts, make_checkpoint
 from evcap_cli.training.preparation import prepare
+from evcap_cli.training.selection import epoch_score
 from evcap_cli.training.state import Progress, RunState, load_state, optimiser_tensors, restore_optimiser, save_state
 from evcap_cli.training.tables import FeatureTable
 
 if TYPE_CHECKING:
-    from evcap_cli.backbones.contract import Kind
     from evcap_cli.captioner.model import Captioner
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.scoring.score import Scores
     from evcap_cli.training.config import Recipe, TrainConfig
     from evcap_cli.training.sources import FeatureSource
+
+RECIPE: Final = "recipe.toml"
+"""All values of a run's recipe, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,12 @@ class Trainer:
         sampling: how the source chose its moments, for the checkpoint.
         tensorboard: False leaves TensorBoard out.
         command: the command line, for the checkpoint.
+        test: video -> raw captions of the test split. Looked at before the end for ``select = "oracle"`` only.
+        extra: raw captions whose words join the vocabulary.
+        data: what the data is called, for the checkpoint.
+
+    Raises:
+        TrainingError, UsageError, DataError: see ``prepare``; an oracle without a test split.
     """
 
     def __init__(
@@ -74,13 +87,18 @@ class Trainer:
         sampling: str = "moments",
         tensorboard: bool = True,
         command: str = "",
+        test: Mapping[str, Sequence[str]] | None = None,
+        extra: Sequence[str] = (),
+        data: str = "",
     ) -> None:
         self.recipe, self.source, self.run, self.sampling = recipe, source, run, sampling
         self.config: TrainConfig = recipe.train
-        self.command = command
+        name = run.resolve().name
+        self.facts = RunFacts(recipe, source.backbones, sampling, name, command, data, len(extra))
         self.accelerator = make_accelerator(device, self.config.precision)
         with self.accelerator.main_process_first():  # the others then find the features in the cache
-            self.prepared = prepare(recipe, captions, lexicon, source, glove=glove)
+            self.prepared = prepare(recipe, captions, lexicon, source, glove=glove, extra=extra)
+            self.oracle = self._oracle(test or {}) if self.config.select == ORACLE else None
         self.tensorboard = tensorboard and self.accelerator.is_main_process
         self.beam = BeamConfig(self.config.beam_size, self.config.max_words, self.config.length_penalty)
 
@@ -112,17 +130,19 @@ class Trainer:
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state.progress.scaler)
             console.info(f"{self.run}: going on after epoch {state.progress.epochs} of {self.config.epochs}")
-        loop = Loop(prepared, self.accelerator, model, optimiser, self.beam, self.run)
+        if main:
+            write_whole(self.run / RECIPE, self.recipe.to_toml())
+        loop = Loop(prepared, self.accelerator, model, optimiser, self.beam, self.run, self.oracle)
         log = RunLog(self.run, state.progress.history, tensorboard=self.tensorboard) if main else None
         try:
             with deterministic(device):
                 while state.progress.epochs < self.config.epochs and not self._stale(state.progress):
                     try:
                         entry = loop.epoch(state.progress.epochs)
-                    except TrainingError:
+                    except TrainingError as problem:
                         if main and state.progress.best_epoch:
                             self._checkpoint(state)
-                        raise
+                        raise self._ended(problem, state.progress) from problem
                     state = self._advance(state, model, optimiser, entry)
                     if main and log is not None:
                         save_state(self.run, state)
@@ -136,7 +156,7 @@ class Trainer:
         return TrainResult(checkpoint, state.progress.history, state.progress.best_epoch)
 
     def test(self, captions: Mapping[str, Sequence[str]], *, bootstrap: int = 0) -> tuple[dict[str, str], Scores]:
-        """Score the checkpoint on videos that took no part, and put the scores in its model card; after ``fit``.
+        """Caption and score videos that took no part with the checkpoint in the run's folder; after ``fit``.
 
         Args:
             captions: video -> raw references.
@@ -149,9 +169,9 @@ class Trainer:
             TrainingError: none of the videos has features.
         """
         made = Checkpoint.from_pretrained(self.run)  # as users will load it: perhaps rounded to half precision
-        table = FeatureTable.build(self.source.read(list(captions)), len(captions), made.model.config)
+        table = self._table(captions) if self.oracle is None else self.oracle.features
         made.model.to(self.accelerator.device)
-        written, scores = evaluate(
+        return evaluate(
             made.model,
             table,
             range(len(table)),
@@ -162,8 +182,25 @@ class Trainer:
             meteor=True,
             bootstrap=bootstrap,
         )
-        write_whole(self.run / CARD, model_card(made, scores))
-        return written, scores
+
+    def _table(self, captions: Mapping[str, Sequence[str]]) -> FeatureTable:
+        return FeatureTable.build(self.source.read(list(captions)), len(captions), self.prepared.config)
+
+    def _oracle(self, captions: Mapping[str, Sequence[str]]) -> OracleSplit:
+        if not captions:
+            raise UsageError("select = oracle chooses on the test split, and there is none", hint="use --select cfs")
+        console.warn("--select oracle: every epoch is scored on the test split, and the epoch is chosen there")
+        return OracleSplit(self._table(captions), captions)
+
+    def _ended(self, problem: TrainingError, progress: Progress) -> TrainingError:
+        """``problem`` with what is left of the run and how to go on."""
+        kept = (
+            f"the checkpoint of epoch {progress.best_epoch} is kept in the folder"
+            if progress.best_epoch
+            else "no epoch was finished"
+        )
+        again = "another -o, or --overwrite, starts anew with other settings"
+        return TrainingError(problem.cause, path=problem.path, hint=f"{kept}; {problem.hint}; {again}")
 
     def _advance(
         self, state: RunState, model: Captioner, optimiser: torch.optim.Optimizer, entry: dict[str, Any]
@@ -171,7 +208,7 @@ class Trainer:
         """The state after one more epoch; validation decides whether it is the best so far."""
         done = state.progress.epochs + 1
         weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-        score = self._score(entry)
+        score = epoch_score(entry, self.config.select)
         better = state.progress.best_epoch == 0 or score > state.progress.best_score
         entry["best"] = better
         scaler = self.accelerator.scaler
@@ -185,14 +222,6 @@ class Trainer:
         )
         return RunState(progress, weights, optimiser_tensors(optimiser), weights if better else state.best)
 
-    def _score(self, entry: Mapping[str, Any]) -> list[float]:
-        """What epochs are compared by, ties by the next; without held-out videos the last one counts as the best."""
-        held = entry.get("validation")
-        if not held or self.config.select == "last":
-            return [float(entry["epoch"])]
-        loss = -float(held["cross_entropy"])
-        return [float(held["cfs"]), loss] if self.config.select == "cfs" else [loss]
-
     def _stale(self, progress: Progress) -> bool:
         return 0 < self.config.early_stop <= progress.epochs - progress.best_epoch and progress.epochs > 0
 
@@ -202,36 +231,14 @@ class Trainer:
         held = entry.get("validation")
         if held:
             text += f", held out: CFS {held['cfs']:.1f}, Acc_sw {held['acc_sw']:.1f}, CIDEr {held['cider']:.1f}"
+        tested = entry.get("test")
+        if tested:
+            text += f", test (oracle): CFS {tested['cfs']:.1f}, Acc_sw {tested['acc_sw']:.1f}"
         text += " (best so far)" if entry["best"] else f" (best: epoch {progress.best_epoch})"
         console.info(f"{text}, {entry['seconds']:.0f} s")
 
     def _made(self, state: RunState) -> Checkpoint:
-        """The chosen epoch's weights as a checkpoint, in memory."""
-        from evcap_cli.captioner.model import Captioner
-
-        prepared, progress = self.prepared, state.progress
-        model = Captioner(prepared.config, torch.from_numpy(prepared.lexicon.mask()))
-        model.load_state_dict({name: tensor.cpu() for name, tensor in state.best.items()})
-        chosen = progress.history[progress.best_epoch - 1] if progress.best_epoch else {}
-        return Checkpoint(
-            model=model.eval(),
-            vocabulary=prepared.vocabulary,
-            lexicon=prepared.lexicon,
-            backbones=cast("dict[Kind, dict[str, Any]]", {k: dict(r) for k, r in self.source.backbones.items()}),
-            beam=BeamDefaults(self.config.beam_size, self.config.max_words, self.config.length_penalty),
-            sampling=self.sampling,
-            training={
-                "recipe": self.recipe.name,
-                "command": self.command,
-                "seed": self.config.seed,
-                "epochs": progress.epochs,
-                "epoch": progress.best_epoch,
-                "select": self.config.select,
-                "validation": chosen.get("validation", {}),
-                **({} if progress.epochs else {"untrained": True}),
-            },
-            name=self.run.resolve().name,
-        )
+        return make_checkpoint(self.facts, self.prepared, state)
 
     def _checkpoint(self, state: RunState) -> Checkpoint:
         checkpoint = self._made(state)

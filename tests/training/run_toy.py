@@ -1,24 +1,27 @@
-"""Trains on the toy data in a process of its own, for a test that kills it: ``run_toy DIR EPOCHS``."""
+"""Trains on the toy data to the scores at the end, in a process of its own for tests that kill it: ``DIR EPOCHS``."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from evcap_cli.scoring import score
+from evcap_cli.training.testing import score_test
 from evcap_cli.training.trainer import Trainer
 from tests.training import toy
 
+QUICK = 3e-2
+"""A rate at which captions have words after an epoch or two: scores of nothing would prove nothing."""
+
 
 def main(folder: str, epochs: str) -> None:
-    Trainer(
-        toy.recipe(epochs=int(epochs), schedule="cosine"),
-        toy.captions(),
-        toy.LEXICON,
-        toy.source(),
-        Path(folder),
-        tensorboard=False,
-    ).fit()
+    recipe = toy.recipe(epochs=int(epochs), schedule="cosine", learning_rate=QUICK)
+    trainer = Trainer(recipe, toy.captions(), toy.LEXICON, toy.source(24), Path(folder), tensorboard=False)
+    result = trainer.fit()
+    if trainer.accelerator.is_main_process:
+        score_test(trainer, result, toy.unseen(), bootstrap=20)
 
 
 if __name__ == "__main__":
+    score._meteor = toy.meteor
     main(*sys.argv[1:])

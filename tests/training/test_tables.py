@@ -40,7 +40,7 @@ def test_clips_come_back_from_the_table_without_padding() -> None:
 
 
 def test_an_empty_table_is_an_error() -> None:
-    with pytest.raises(TrainingError, match="nothing to train on"):
+    with pytest.raises(TrainingError, match="no video has features"):
         FeatureTable.build(iter([]), 3, CONFIG)
 
 

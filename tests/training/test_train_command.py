@@ -81,6 +81,8 @@ def test_from_films_to_a_checkpoint_with_test_scores(
     assert result.exit_code == 0
     said = result.stderr
     assert "1 videos were not found and are left out: vid3" in said
+    assert said.index("test split: 2 videos") < said.index("this run, epoch")
+    assert "the paper's rows are not shown: this is not EmVidCap-L's test split (2 videos here, 382 there)" in said
     assert "2.mp4" in said
     checkpoint = Checkpoint.from_pretrained(run)
     assert {kind: record["name"] for kind, record in checkpoint.backbones.items()} == {
@@ -135,6 +137,12 @@ def test_wrong_calls_are_found_before_any_work(call: Call, given: list[str], sai
         call("train", *given)
 
 
+def test_modules_that_are_off_need_no_backbone(call: Call, root: Path, tmp_path: Path) -> None:
+    off = ["--without", "audio-visual", "--epochs", 0, "--no-test", "--weights", "tiny-audio=/nowhere.safetensors"]
+    assert call(*arguments(root, tmp_path, *off)).exit_code == 0
+    assert set(Checkpoint.from_pretrained(tmp_path).backbones) == {"appearance", "motion", "object"}
+
+
 def test_a_folder_without_the_videos_is_named(call: Call, root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="none of the videos"):
+    with pytest.raises(UsageError, match="none of the training videos"):
         call(*arguments(root, tmp_path / "run", "--videos", tmp_path))

@@ -1,0 +1,129 @@
+"""Where ``evcap train`` gets its features from, and what it says of them: videos by way of the cache, or HDF5 files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evcap_cli import console
+from evcap_cli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Kind
+    from evcap_cli.commands.options import BackboneSettings
+    from evcap_cli.data.emvidcap import DataRoot
+    from evcap_cli.data.features_hdf5 import FeatureFiles
+    from evcap_cli.training.config import Recipe
+    from evcap_cli.training.sources import PipelineSource
+
+NAMED = 3
+"""Missing videos that a warning names."""
+
+
+def from_files(
+    folder: Path, addresses: Mapping[Kind, str], named: Mapping[str, str], root: DataRoot, recipe: Recipe
+) -> tuple[FeatureFiles, Recipe]:
+    """The feature files of a folder, and the recipe without the modules that they do not serve.
+
+    Raises:
+        DataError: a stream that must be there is not, or a file cannot be used.
+    """
+    from evcap_cli.training.feature_folder import open_features
+
+    files, missing = open_features(folder, addresses, named, root.aliases)
+    for kind, record in files.backbones.items():
+        console.detail(f"{kind}: {record['name']}, {record['dim']} wide, {', '.join(map(str, files.files[kind]))}")
+    fitting, off = recipe.reading(files.backbones)
+    if missing or off:
+        said = [f"no {' and no '.join(f'{kind} ({name})' for kind, name in missing.items())}"] if missing else []
+        said += [f"trained without {' and '.join(off)}"] if off else []
+        console.warn(f"{folder}: {'; '.join(said)}")
+    return files, fitting
+
+
+def from_videos(
+    videos: Mapping[str, Path],
+    addresses: Mapping[Kind, str],
+    *,
+    settings: BackboneSettings,
+    spare: Mapping[Kind, str],
+    device: str,
+    dtype: str,
+    sampling: str,
+    audio_track: int,
+    workers: int,
+    timeout: float,
+    cache_dir: Path | None,
+    cache: bool,
+) -> PipelineSource:
+    """The feature pipeline on the videos; ``spare`` are backbones that weights and options may name though unused."""
+    from evcap_cli.backbones.loading import load_backbones
+    from evcap_cli.devices import choose_device, choose_dtype
+    from evcap_cli.features.cache import FeatureCache
+    from evcap_cli.features.pipeline import FeaturePipeline
+    from evcap_cli.training.sources import PipelineSource
+
+    where = choose_device(device)
+    unused = {name for address in spare.values() for name in (address, address.partition(":")[0])}
+    loaded = load_backbones(
+        addresses,
+        weights=settings.weights,
+        options=settings.options,
+        spare=settings.spare | unused,
+        device=where,
+        dtype=choose_dtype(dtype, where),
+    )
+    pipeline = FeaturePipeline(
+        loaded,
+        cache=FeatureCache(cache_dir) if cache else None,
+        sampling=sampling,
+        workers=workers,
+        device=where,
+        timeout=timeout,
+        audio_track=audio_track,
+    )
+    return PipelineSource(pipeline, videos)
+
+
+def tell(root: DataRoot, there: Collection[str], features: Path | None) -> None:
+    """Say what there is to train on; ``there`` are the videos that have a file or features.
+
+    Raises:
+        DataError: no video of the training split has features. UsageError: none has a file.
+    """
+    captions = sum(len(several) for several in root.train.values())
+    console.info(
+        f"{root.root}: {len(root.train)} videos with {captions} captions to train on, {len(root.test)} to test on"
+    )
+    if not any(video in there for video in root.train):
+        if features is not None:
+            first = next(iter(root.train))
+            raise DataError(
+                f"none of the {len(root.train)} training videos has features here (the first is {first})",
+                path=features,
+                hint="check --features, --data and --subset",
+            )
+        raise UsageError(
+            "none of the training videos was found", path=root.root, hint="give their folder with --videos"
+        )
+    missing = [video for video in {**root.train, **root.test} if video not in there]
+    if missing:
+        names = ", ".join(missing[:NAMED]) + (", ..." if len(missing) > NAMED else "")
+        what = "were not found" if features is None else "have no features"
+        console.warn(f"{len(missing)} videos {what} and are left out: {names}")
+
+
+def testable(root: DataRoot, there: Collection[str], *, needed: bool) -> bool:
+    """Whether the test split can be scored; says so at the start where it cannot.
+
+    Raises:
+        DataError: it cannot, and the choice of the epoch needs it.
+    """
+    if any(video in there for video in root.test):
+        return True
+    cause = "the data root has no test split" if not root.test else "no video of the test split is there"
+    if needed:
+        raise DataError(f"{cause}, which --select oracle needs", path=root.root, hint="use --select cfs")
+    console.warn(f"{cause}: nothing will be scored at the end")
+    return False

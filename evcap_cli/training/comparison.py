@@ -1,0 +1,120 @@
+"""Scores of a run beside the rows that the paper prints, as text and as Markdown, where they may stand side by side.
+
+Printed rows are quoted, never computed (``scoring/published.py``), and only where the run's test split is EmVidCap-L's,
+its emotions are counted by EmVidCap's own lexicon and its appearance features are those of a printed table: beside any
+other number they would mislead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from evcap_cli.backbones.published import published_backbone
+from evcap_cli.scoring.published import SOURCE, PublishedRow, published_rows
+from evcap_cli.scoring.score import METRICS
+from evcap_cli.training.config import ORACLE
+
+TEST_VIDEOS: Final = 382
+"""Videos of EmVidCap-L's test split."""
+HEADS: Final = ("Acc_sw", "Acc_c", "B-1", "B-2", "B-3", "B-4", "METEOR", "ROUGE", "CIDEr", "BFS", "CFS")
+"""``METRICS`` as column heads."""
+_L_ID: Final = re.compile(r"(?:vid)?[1-8]\d{4}")
+
+
+def rows_beside(
+    appearance: str, without: Sequence[str], split: Collection[str], *, official: bool
+) -> tuple[list[PublishedRow], str]:
+    """Printed rows that may stand beside a run, and else the reason why none may.
+
+    Args:
+        appearance: name of the backbone, as a checkpoint has it.
+        without: modules that are off.
+        split: ids of the whole test split.
+        official: whether the lexicon is EmVidCap's own.
+    """
+    if len(split) != TEST_VIDEOS or not all(_L_ID.fullmatch(video) for video in split):
+        return [], f"this is not EmVidCap-L's test split ({len(split)} videos here, {TEST_VIDEOS} there)"
+    if not official:
+        return [], "the lexicon is not EmVidCap's own"
+    backbone = published_backbone(appearance)
+    if backbone == "resnet":
+        return published_rows("table1"), ""
+    if backbone == "clip":
+        ablation = [row for row in published_rows("table3") if sorted(row.without) == sorted(without)]
+        return [*published_rows("table2"), *ablation], ""
+    return [], f"no printed row has the features of {appearance}"
+
+
+def quoted(rows: Sequence[PublishedRow]) -> list[dict[str, Any]]:
+    """Printed rows as plain values, for test.json."""
+    return [
+        {
+            "table": row.table,
+            "system": row.system,
+            "without": list(row.without),
+            "values": dict(zip(METRICS, row.values, strict=True)),
+            "quoted": True,
+        }
+        for row in rows
+    ]
+
+
+def text_table(document: Mapping[str, Any]) -> list[str]:
+    """The table on a terminal.
+
+    Args:
+        document: what test.json holds.
+    """
+    rows = _rows(document)
+    wide = max(len(title) for title, _ in rows)
+    lexicon = document["lexicon"]["name"]
+    lines = [
+        f"test split: {document['videos']} videos, {document['protocol']} protocol, lexicon {lexicon}",
+        " ".join([" " * wide, *(f"{head:>6}" for head in HEADS)]),
+    ]
+    lines += [
+        " ".join([title.ljust(wide), *(f"{_cell(values.get(name)):>6}" for name in METRICS)]) for title, values in rows
+    ]
+    return [*lines, *_remarks(document)]
+
+
+def markdown_table(document: Mapping[str, Any]) -> str:
+    """The table of a model card; see ``text_table``."""
+    lines = ["| | " + " | ".join(HEADS) + " |", "|---|" + "---|" * len(HEADS)]
+    lines += [
+        "| " + " | ".join([title.strip(), *(_cell(values.get(name)) for name in METRICS)]) + " |"
+        for title, values in _rows(document)
+    ]
+    remarks = _remarks(document)
+    return "\n".join(lines) + "\n" + ("\n" + "".join(f"- {remark}\n" for remark in remarks) if remarks else "")
+
+
+def _rows(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float | None]]]:
+    oracle = document["select"] == ORACLE
+    title = f"this run, epoch {document['epoch']} of {document['epochs']}"
+    rows: list[tuple[str, Mapping[str, float | None]]] = [
+        (title + (" (ORACLE)" if oracle else ""), document["metrics"])
+    ]
+    intervals = document.get("intervals", {})
+    for number, side in enumerate(("from", "to")):
+        if intervals:
+            rows.append((f"  95 % {side}", {name: pair[number] for name, pair in intervals.items()}))
+    if "oracle" in document:
+        rows.append(("this run, best epoch of each (ORACLE)", document["oracle"]["metrics"]))
+    for row in document["published"]:
+        table = row["table"].replace("table", "Table ")
+        off = f"without {' and '.join(row['without'])}; " if row["without"] else ""
+        rows.append((f"{row['system']} ({off}{table}, quoted)", row["values"]))
+    return rows
+
+
+def _remarks(document: Mapping[str, Any]) -> list[str]:
+    if document["published"]:
+        return [f"quoted as printed: {SOURCE}; the paper does not say how its epochs were chosen"]
+    return [f"the paper's rows are not shown: {document['published_reason']}"]
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -1,0 +1,80 @@
+"""What a run leaves: the chosen epoch's weights as a checkpoint that says how it came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from evcap_cli.captioner.checkpoint import BeamDefaults, Checkpoint
+from evcap_cli.captioner.model import Captioner
+from evcap_cli.training.config import ORACLE
+from evcap_cli.training.licences import weights_licences
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Kind
+    from evcap_cli.training.config import Recipe
+    from evcap_cli.training.preparation import Prepared
+    from evcap_cli.training.state import RunState
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a checkpoint says of the run that made it, beside the run's state.
+
+    Args:
+        backbones: kind -> record. sampling: how the features' moments were chosen.
+        name: of the checkpoint. command: the command line. data: what the data is called.
+        extra_captions: how many captions lent the vocabulary their words.
+    """
+
+    recipe: Recipe
+    backbones: Mapping[Kind, Mapping[str, Any]]
+    sampling: str
+    name: str
+    command: str = ""
+    data: str = ""
+    extra_captions: int = 0
+
+
+def make_checkpoint(facts: RunFacts, prepared: Prepared, state: RunState) -> Checkpoint:
+    """The chosen epoch as a checkpoint, in memory."""
+    config, progress = facts.recipe.train, state.progress
+    model = Captioner(prepared.config, torch.from_numpy(prepared.lexicon.mask()))
+    model.load_state_dict({name: tensor.cpu() for name, tensor in state.best.items()})
+    chosen = progress.history[progress.best_epoch - 1] if progress.best_epoch else {}
+    return Checkpoint(
+        model=model.eval(),
+        vocabulary=prepared.vocabulary,
+        lexicon=prepared.lexicon,
+        backbones=cast("dict[Kind, dict[str, Any]]", {kind: dict(record) for kind, record in facts.backbones.items()}),
+        beam=BeamDefaults(config.beam_size, config.max_words, config.length_penalty),
+        sampling=facts.sampling,
+        training={
+            "recipe": facts.recipe.name,
+            "command": facts.command,
+            "seed": config.seed,
+            "epochs": progress.epochs,
+            "epoch": progress.best_epoch,
+            "select": config.select,
+            "validation": chosen.get("validation", {}),
+            **({"test": chosen.get("test", {})} if config.select == ORACLE else {}),
+            "data": _data(facts, prepared),
+            "settings": asdict(config),
+            "licences": weights_licences(facts.backbones),
+            **({} if progress.epochs else {"untrained": True}),
+        },
+        name=facts.name,
+    )
+
+
+def _data(facts: RunFacts, prepared: Prepared) -> dict[str, Any]:
+    return {
+        "name": facts.data,
+        "videos": len(prepared.features) - len(prepared.held_clips),
+        "captions": len(prepared.train),
+        "held_out": len(prepared.held_clips),
+        **({"extra_captions": facts.extra_captions} if facts.extra_captions else {}),
+    }

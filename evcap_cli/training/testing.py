@@ -1,0 +1,121 @@
+"""The end of a run: the test split is scored once, and what came out goes to test.json, test.jsonl and the model card.
+
+The epoch was chosen before, without the test split (unless ``select`` is ``oracle``: then everything here says so). A
+rerun of a finished run finds its test.json and does not score again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from evcap_cli.captioner.checkpoint import CARD
+from evcap_cli.output.atomic import write_whole
+from evcap_cli.training.comparison import markdown_table, quoted, rows_beside
+from evcap_cli.training.config import ORACLE
+from evcap_cli.training.model_card import model_card
+from evcap_cli.training.selection import ORACLE_NOTE, best_of_each
+
+if TYPE_CHECKING:
+    from evcap_cli.training.trainer import Trainer, TrainResult
+
+SCORES: Final = "test.json"
+CAPTIONS: Final = "test.jsonl"
+BOOTSTRAP: Final = 1000
+"""Resamplings of the videos for 95 % intervals."""
+
+
+def score_test(
+    trainer: Trainer, result: TrainResult, references: Mapping[str, Sequence[str]], *, bootstrap: int = BOOTSTRAP
+) -> dict[str, Any]:
+    """Score the checkpoint of a finished run on the test split; once, whatever a rerun asks for.
+
+    Args:
+        trainer: of the run.
+        result: of its ``fit``.
+        references: video -> raw captions of the whole test split; a video without features is left out, with a note.
+        bootstrap: resamplings for intervals.
+
+    Returns:
+        What test.json holds.
+
+    Raises:
+        TrainingError: no test video has features.
+        WriteError: no permission, a full disk.
+    """
+    key = _key(trainer, references, bootstrap)
+    before = _kept(trainer.run)
+    if before is not None and before["digest"] == key and _whole(before, len(references)):
+        document = before
+    else:
+        captions, scores = trainer.test(references, bootstrap=bootstrap)
+        document = {**scores.to_dict(), **_marks(trainer, result, references, official=scores.lexicon["official"])}
+        document["notes"] = [*scores.notes, *_notes(trainer, len(captions), len(references), before, key)]
+        document["evaluation"] = 1 if before is None else before["evaluation"] + (before["digest"] != key)
+        document["digest"] = key
+        mark = {"select": ORACLE} if trainer.config.select == ORACLE else {}
+        lines = (json.dumps({"video_id": video, "caption": text, **mark}) + "\n" for video, text in captions.items())
+        write_whole(trainer.run / CAPTIONS, "".join(lines))
+    write_whole(trainer.run / CARD, model_card(result.checkpoint, document, comparison=markdown_table(document)))
+    if document is not before:
+        write_whole(trainer.run / SCORES, json.dumps(document, indent=1) + "\n")
+    return document
+
+
+def _marks(
+    trainer: Trainer, result: TrainResult, references: Mapping[str, Sequence[str]], *, official: bool
+) -> dict[str, Any]:
+    """How the epoch was chosen, and what may stand beside the scores."""
+    appearance = str(trainer.source.backbones["appearance"]["name"])
+    rows, reason = rows_beside(appearance, trainer.recipe.without, references, official=official)
+    marks: dict[str, Any] = {
+        "select": trainer.config.select,
+        "epoch": result.best_epoch,
+        "epochs": len(result.history),
+        "published": quoted(rows),
+        "published_reason": reason,
+    }
+    if trainer.config.select == ORACLE:
+        values, epochs = best_of_each(result.history)
+        marks["oracle"] = {"metrics": values, "epochs": epochs}
+    return marks
+
+
+def _notes(trainer: Trainer, scored: int, wanted: int, before: Mapping[str, Any] | None, key: str) -> list[str]:
+    notes = [ORACLE_NOTE] if trainer.config.select == ORACLE else []
+    if scored < wanted:
+        notes.append(f"{wanted - scored} of {wanted} test videos have no features and are not scored")
+    if before is not None and before["digest"] != key:
+        notes.append(
+            f"another checkpoint of this run was scored on the test split before, at epoch {before['epoch']}: "
+            "choosing between them by these scores is choosing on the test split"
+        )
+    return notes
+
+
+def _key(trainer: Trainer, references: Mapping[str, Sequence[str]], bootstrap: int) -> str:
+    """Digest of what decides the scores; the same wherever the folder lies."""
+    import xxhash
+
+    digest = xxhash.xxh3_128((trainer.run / "model.safetensors").read_bytes())
+    plain = {video: list(texts) for video, texts in references.items()}
+    about = [plain, trainer.prepared.lexicon.digest, vars(trainer.beam), bootstrap, trainer.config.select]
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _kept(run: Path) -> dict[str, Any] | None:
+    """What an earlier call left; None where there is nothing, or nothing that this version wrote."""
+    try:
+        found = json.loads((run / SCORES).read_text(encoding="utf-8"))
+        complete = {"digest", "evaluation", "epoch", "epochs", "select", "metrics", "published"} <= found.keys()
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if complete and (run / CAPTIONS).exists() else None
+
+
+def _whole(document: Mapping[str, Any], videos: int) -> bool:
+    """Whether nothing was missing: METEOR without Java, or videos whose features may be there by now."""
+    return document["metrics"].get("meteor") is not None and document["videos"] == videos
