@@ -80,6 +80,10 @@ def train(
     cache_dir: shared.CacheDir = None,
     no_cache: shared.NoCache = False,
     test: Annotated[bool, typer.Option("--test/--no-test", help="Score the test split once, at the end.")] = True,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option("--push-to-hub", metavar="ORG/NAME", help="Upload the checkpoint to the hub at the end."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew instead of going on.")] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the recipe with all values.")] = False,
     config: shared.Config = None,
@@ -120,6 +124,10 @@ def train(
     addresses = backbone_addresses(backbone, overrides, settings.presets)
     if not addresses:
         raise UsageError("no backbone is named", hint="give --backbone lite, which needs no download, resnet or clip")
+    if push_to_hub is not None:
+        from evcap_cli.captioner.hub import check_pushing
+
+        check_pushing(push_to_hub)
     root = _open(data, subset)
     run = output or Path("runs") / f"{model}-{backbone or 'own'}-{date.today().isoformat()}"
     _prepare_folder(run, overwrite)
@@ -138,6 +146,8 @@ def train(
         cache=not no_cache,
     )
     _train(chosen, root, pipeline, found, run, device, glove, sampling, test)
+    if push_to_hub is not None:
+        _push(run, push_to_hub)
 
 
 def _open(data: Path | None, subset: str) -> DataRoot:
@@ -233,6 +243,7 @@ def _train(
     sampling: str,
     test: bool,
 ) -> None:
+    from evcap_cli.captioner.hub import without_places
     from evcap_cli.devices import choose_device
     from evcap_cli.training.sources import PipelineSource
     from evcap_cli.training.trainer import Trainer
@@ -247,7 +258,7 @@ def _train(
         device=choose_device(device).type,
         glove=glove,
         sampling=sampling,
-        command=shlex.join(["evcap", *sys.argv[1:]]),
+        command=without_places(shlex.join(["evcap", *sys.argv[1:]])),
     )
     result = trainer.fit()
     if not trainer.accelerator.is_main_process:
@@ -256,6 +267,16 @@ def _train(
         _test(trainer, root)
     chosen = f"epoch {result.best_epoch} of {len(result.history)}" if result.history else "untrained"
     console.info(f"{run}: checkpoint written ({chosen}); use it with `evcap caption VIDEOS -c {run} -o out.srt`")
+
+
+def _push(run: Path, repository: str) -> None:
+    from accelerate import PartialState
+
+    from evcap_cli.captioner.checkpoint import Checkpoint
+
+    if PartialState().is_main_process:
+        address = Checkpoint.from_pretrained(run).push_to_hub(repository, folder=run)
+        console.info(f"pushed: use it anywhere with `evcap caption VIDEOS -c {address} -o out.srt`")
 
 
 def _test(trainer: Any, root: DataRoot) -> None:

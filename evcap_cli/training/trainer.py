@@ -15,7 +15,8 @@ import torch
 
 from evcap_cli import console
 from evcap_cli.captioner.beam_search import BeamConfig
-from evcap_cli.captioner.checkpoint import CARD, BeamDefaults, Checkpoint
+from evcap_cli.captioner.checkpoint import BeamDefaults, Checkpoint
+from evcap_cli.captioner.hub import CARD
 from evcap_cli.errors import TrainingError
 from evcap_cli.output.atomic import write_whole
 from evcap_cli.training.acceleration import deterministic, make_accelerator
