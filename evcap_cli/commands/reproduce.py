@@ -49,7 +49,9 @@ def reproduce(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="A folder a row, and the table; tables may share it.")
     ] = FOLDER,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the runs; of the first ones with --seeds.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of each row's first run.", show_default="the recipe's: 0")
+    ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="Train each row with N seeds.")] = 1,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, show_default="30")] = None,
     recipe: Annotated[
@@ -72,7 +74,7 @@ def reproduce(
     Example: evcap reproduce table3 --data EPAN/ --videos clips/ -o reproduced
     """
     from evcap_cli.data.emvidcap import HOW_TO_GET
-    from evcap_cli.reproduction.plan import plan
+    from evcap_cli.reproduction.plan import plan, recipe_of
     from evcap_cli.scoring.published import Table
 
     if table not in get_args(Table):
@@ -87,8 +89,10 @@ def reproduce(
         given += [] if value is None else [flag, str(value)]
     given += [*context.args, *(["--quiet"] if quiet else []), *(["--verbose"] if verbose else [])]
     train = _Train(context)
-    root = _open(data, str(train.parse(given)["subset"]))
-    numbers = range(seed, seed + seeds)
+    parameters = train.parse(given)
+    root = _open(data, str(parameters["subset"]))
+    first = recipe_of(parameters).train.seed if seed is None else seed
+    numbers = range(first, first + seeds)
     rows = plan(cast("Table", table), root, output, given, train.parse, backbone=backbone, seeds=numbers)
     if dry_run:
         _show(rows, root)

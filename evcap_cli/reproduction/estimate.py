@@ -62,7 +62,8 @@ def estimate(rows: Sequence[PlannedRow], root: DataRoot, dims: Mapping[str, int]
     of the recipe's sizes, for the model with the most modules.
 
     Args:
-        rows: of the table. root: the data set they are trained on.
+        rows: of the table.
+        root: the data set they are trained on.
         dims: kind of backbone -> its width.
 
     Raises:

@@ -30,10 +30,10 @@ SCORES: Final = "test.json"
 """What ``evcap train`` writes last: a run that has it is done."""
 SETTINGS: Final = "reproduce.json"
 MODULES: Final = ("fine-grained", "audio-visual")
-OF_NO_WEIGHT: Final = frozenset(
-    "data videos output device workers timeout cache_dir no_cache quiet verbose test overwrite print_config"
-    " push_to_hub recipe without".split()
-)
+OF_NO_WEIGHT: Final = frozenset((
+    "data", "videos", "output", "device", "workers", "timeout", "cache_dir", "no_cache",
+    "quiet", "verbose", "test", "overwrite", "print_config", "push_to_hub", "recipe", "without",
+))  # fmt: skip
 """Parameters of ``evcap train`` that scores do not depend on, or whose content is compared (data set, recipe)."""
 MANAGED: Final = {
     "model": "--model",
@@ -91,7 +91,7 @@ class Run:
         for name, value in before.items():  # options that evcap gained since then are at their defaults
             if name in self.settings and self.settings[name] != value:
                 raise UsageError(
-                    f"was trained with another {name.replace('_', '-')} ({value}, now {self.settings[name]})",
+                    f"was trained with another {name.replace('_', ' ')} ({value}, now {self.settings[name]})",
                     path=self.folder,
                     hint=hint,
                 )
@@ -229,9 +229,13 @@ def digest(root: DataRoot) -> str:
 
 def _settings(parameters: Mapping[str, Any], content: str) -> dict[str, Any]:
     kept = {name: _plain(value) for name, value in parameters.items() if name not in OF_NO_WEIGHT}
-    values = tomllib.loads(recipe_of(parameters).to_toml())
-    flat = {name: value for table in values.values() for name, value in table.items()}
-    return {**kept, **flat, "data_set": content}
+    return {**kept, **values_of(recipe_of(parameters)), "data_set": content}
+
+
+def values_of(recipe: Recipe) -> dict[str, Any]:
+    """Every number of a recipe, those at their defaults included."""
+    tables = tomllib.loads(recipe.to_toml())
+    return {name: value for table in tables.values() for name, value in table.items()}
 
 
 def _plain(value: Any) -> Any:

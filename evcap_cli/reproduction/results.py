@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from evcap_cli.errors import DataError
-from evcap_cli.reproduction.plan import SCORES
+from evcap_cli.reproduction.plan import SCORES, values_of
 from evcap_cli.scoring.published import SOURCE
 from evcap_cli.scoring.score import METRICS
 
@@ -205,7 +205,9 @@ def collect(
     """Read what is done.
 
     Args:
-        table: which. rows: of it. root: the data set they are trained on.
+        table: which.
+        rows: of it.
+        root: the data set they are trained on.
         failures: folder of a run -> why it failed in this call.
 
     Raises:
@@ -262,19 +264,13 @@ def notes(results: Sequence[RowResult], root: DataRoot) -> list[str]:
 
 
 def _recipe_notes(recipe: Recipe) -> list[str]:
-    from evcap_cli.training.config import TrainConfig, load_recipe
+    from evcap_cli.training.config import load_recipe
 
-    paper = load_recipe("paper")
+    paper = values_of(load_recipe("paper"))
+    left_out = ("seed", "store", "precision", "fine_grained", "audio_visual")
     changed = [
-        f"{f.name} {ours} instead of {theirs}"
-        for f in fields(TrainConfig)
-        if f.name not in ("seed", "store", "precision")
-        and (ours := getattr(recipe.train, f.name)) != (theirs := getattr(paper.train, f.name))
-    ]
-    changed += [
-        f"{name} {value}"
-        for values, theirs in ((recipe.model, paper.model), (recipe.loss, paper.loss))
-        for name, value in values.items()
-        if theirs.get(name) != value and name not in ("fine_grained", "audio_visual")
+        f"{name} {value} instead of {paper[name]}"
+        for name, value in values_of(recipe).items()
+        if name not in left_out and value != paper[name]
     ]
     return [f"recipe {recipe.name}: {', '.join(changed)}"] if changed else []

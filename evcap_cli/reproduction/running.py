@@ -77,7 +77,9 @@ def train(run: Run, told: Callable[[str], None]) -> None:
         problem = f"it was killed by {signal.Signals(-code).name}"
         if -code == signal.SIGKILL:
             problem += ", as happens when memory runs out; try a smaller --batch-size"
-    raise TrainingError(problem or last or f"it ended with exit code {code}")
+    elif not problem:
+        problem = f"it ended with exit code {code}" + (f"; its last line: {last}" if last else "")
+    raise TrainingError(problem)
 
 
 def _stop(child: subprocess.Popen[str]) -> None:

@@ -95,9 +95,11 @@ def explanation(table: TableResult) -> list[str]:
     else:
         told.append("Difference: ours minus printed.")
     told.append(
-        "95 %: bootstrap over the test videos, of one trained model (of several seeds, from the lowest end to the"
-        " highest). METEOR has none. A printed number within it is no sign of a difference."
+        "95 %: bootstrap over the test videos for one trained model (of several seeds, from the lowest end to the"
+        " highest); another seed moves the numbers too. METEOR has none."
     )
+    if not table.foreign:
+        told.append("A printed number between the ends is no sign of a difference.")
     return [line for line in told if line]
 
 
