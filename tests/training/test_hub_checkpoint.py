@@ -17,9 +17,12 @@ from evcap_cli.captioner.checkpoint import FILES, Checkpoint
 from evcap_cli.captioner.hub import check_pushing, without_places
 from evcap_cli.errors import CheckpointError, UploadError, UsageError
 from tests.commands.small import ROOT
+from tests.training import test_train_command
 from tests.training.hub_server import OWNER, READER, Hub, serving
 from tests.training.test_checkpoint import made
+from tests.training.test_train_command import Call, arguments
 
+call, root = test_train_command.call, test_train_command.root
 PRIVATE = "/home/anna/patients/EPAN"
 
 
@@ -254,3 +257,22 @@ def test_a_refused_push_is_one_line_and_changes_nothing(
 )
 def test_published_command_lines_name_no_place(command: str, shown: str | None) -> None:
     assert without_places(command) == (shown or command)
+
+
+def test_train_pushes_what_it_wrote_and_finds_a_missing_token_first(
+    call: Call, root: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    given = arguments(root, run, "--no-test", "--epochs", 1, "--push-to-hub", "org/model")
+    with pytest.raises(UsageError, match="no token"):
+        call(*given)
+    assert not run.exists()
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    monkeypatch.setattr(sys, "argv", ["evcap", *map(str, given)])
+    assert "-c hf-hub:org/model -o out.srt" in call(*given).stderr
+    pushed, here = Checkpoint.from_pretrained("hf-hub:org/model"), Checkpoint.from_pretrained(run)
+    assert pushed.digest == here.digest
+    assert f"--data {root.name} --recipe tiny.toml" in pushed.training["command"]
+    _, files = hub.repositories["org/model"].at("main") or ("", {})
+    assert sorted(files) == sorted([".gitattributes", *FILES, "README.md"])
+    assert all(str(root.parent).encode() not in content for content in files.values())
