@@ -17,6 +17,7 @@ COMMANDS = (
     "caption",
     "demo",
     "train",
+    "reproduce",
     "score",
     "extract",
     "merge",

@@ -95,6 +95,13 @@ class WriteError(EvcapError):
     code = "write"
 
 
+class UploadError(EvcapError):
+    """A checkpoint cannot be pushed to the hub: what was trained is there all the same."""
+
+    code = "upload"
+    exit_code = EXIT_SOME_FAILED
+
+
 class VideoError(EvcapError):
     """Something that concerns one video; the others go on."""
 

@@ -39,7 +39,7 @@ def within_reach(source: WeightsSource | None) -> Iterator[None]:
         return
     from huggingface_hub import constants
 
-    problem = None if constants.HF_HUB_OFFLINE else _silence(constants.ENDPOINT)
+    problem = None if constants.HF_HUB_OFFLINE else silence(constants.ENDPOINT)
     if problem is None:
         yield
         return
@@ -57,7 +57,7 @@ def within_reach(source: WeightsSource | None) -> Iterator[None]:
         constants.HF_HUB_OFFLINE = offline
 
 
-def _silence(address: str) -> Exception | None:
+def silence(address: str) -> Exception | None:
     """Why ``address`` gives no answer; None where it gives one, whatever it says."""
     try:
         with urlopen(Request(address, method="HEAD"), timeout=PROBE_SECONDS):  # noqa: S310  the hub's own address

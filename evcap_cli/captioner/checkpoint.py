@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
@@ -19,6 +20,7 @@ from evcap_cli import __version__, plugins
 from evcap_cli.backbones.contract import KINDS, BackboneAddress
 from evcap_cli.backbones.weights import RANDOM
 from evcap_cli.captioner.config import CaptionerConfig
+from evcap_cli.captioner.hub import CARD, FOLDER_IN_CARD, HUB_PREFIX, download, upload
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import CheckpointError, DataError
@@ -29,12 +31,10 @@ if TYPE_CHECKING:
     from evcap_cli.captioner.model import Captioner
 
 FORMAT: Final = 1
-HUB_PREFIX: Final = "hf-hub:"
 DEMO: Final = "demo"
 """The name of the checkpoint that comes with the package."""
 FILES: Final = ("config.json", "model.safetensors", "vocabulary.json", "lexicon.json")
 """What a checkpoint cannot do without; README.md is for people."""
-CARD: Final = "README.md"
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Checkpoint:
         self.digest = _digest(contents)
 
     def _short_card(self) -> str:
-        use = "`evcap caption VIDEOS -c FOLDER -o out.srt`"
+        use = f"`evcap caption VIDEOS {FOLDER_IN_CARD} -o out.srt`"
         return f"# {self.name or 'evcap checkpoint'}\n\nA video captioner for evcap: {use}.\n"
 
     @classmethod
@@ -181,6 +181,8 @@ class Checkpoint:
         """
         folder, called = resolve(source)
         contents = _read(folder)
+        if called.startswith(HUB_PREFIX):
+            folder = Path(called)  # what errors name: nobody knows the folders of the hub's cache
         config = _config(contents["config.json"], folder)
         try:
             vocabulary = Vocabulary.from_json(contents["vocabulary.json"].decode(), path=folder / "vocabulary.json")
@@ -209,26 +211,25 @@ class Checkpoint:
             digest=_digest(contents),
         )
 
-    def push_to_hub(self, repository: str, *, folder: Path, private: bool = False) -> str:
-        """Upload the saved ``folder`` to ``org/name`` and return its address.
+    def push_to_hub(self, repository: str, *, folder: Path | None = None, private: bool = False) -> str:
+        """Upload to ``org/name``, which is made where missing, and return its address, ``hf-hub:org/name``.
+
+        Args:
+            repository: ``org/name``, or ``name`` for your own.
+            folder: a saved one to upload as it is, card included; None saves this checkpoint and uploads that.
+            private: of a repository that is made now.
 
         Raises:
-            CheckpointError: the hub cannot be reached or refuses.
+            CheckpointError: the folder is no checkpoint.
+            UploadError: the hub cannot be reached or refuses.
         """
-        from huggingface_hub import HfApi
-
-        _read(folder)
-        try:
-            api = HfApi()
-            api.create_repo(repository, private=private, exist_ok=True)
-            api.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=[*FILES, CARD])
-        except Exception as problem:  # the hub's client raises its own, requests', httpx's and OS errors
-            raise CheckpointError(
-                f"cannot upload to {repository} ({_one_line(problem)})",
-                path=folder,
-                hint="check the name, the network and `hf auth login`",
-            ) from problem
-        return HUB_PREFIX + repository
+        if folder is None:
+            with TemporaryDirectory() as place:
+                self.save_pretrained(Path(place))
+                return self.push_to_hub(repository, folder=Path(place), private=private)
+        contents = _read(folder)
+        card = folder / CARD
+        return upload({**({CARD: card.read_bytes()} if card.exists() else {}), **contents}, repository, private=private)
 
 
 def resolve(source: str | Path) -> tuple[Path, str]:
@@ -241,7 +242,7 @@ def resolve(source: str | Path) -> tuple[Path, str]:
     if text == DEMO and not Path(DEMO, "config.json").exists():
         return Path(str(files("evcap_cli.demo").joinpath("checkpoint"))), DEMO
     if text.startswith(HUB_PREFIX):
-        return _download(text), text
+        return download(text, FILES, optional=(CARD,)), text
     folder = Path(source)
     if not folder.is_dir():
         hint = f"give a checkpoint folder, {DEMO}, or {HUB_PREFIX}org/name"
@@ -249,24 +250,6 @@ def resolve(source: str | Path) -> tuple[Path, str]:
             "no such checkpoint folder" if not folder.exists() else "not a folder", path=folder, hint=hint
         )
     return folder, folder.resolve().name
-
-
-def _download(address: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    repository, _, revision = address.removeprefix(HUB_PREFIX).partition("@")
-    try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=[*FILES, CARD]))
-    except Exception as problem:  # the hub's client raises its own, requests', httpx's and OS errors
-        raise CheckpointError(
-            f"cannot be fetched from huggingface.co ({_one_line(problem)})",
-            path=address,
-            hint="check the name and the network, or download the folder and pass its path",
-        ) from problem
-
-
-def _one_line(problem: BaseException) -> str:
-    return " ".join(str(problem).split())[:200] or type(problem).__name__
 
 
 def _read(folder: Path) -> dict[str, bytes]:

@@ -99,6 +99,10 @@ def train(
     cache_dir: shared.CacheDir = None,
     no_cache: shared.NoCache = False,
     test: Annotated[bool, typer.Option("--test/--no-test", help="Score the test split once, at the end.")] = True,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option("--push-to-hub", metavar="ORG/NAME", help="Upload the checkpoint to the hub at the end."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew instead of going on.")] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the recipe with all values.")] = False,
     config: shared.Config = None,
@@ -148,6 +152,10 @@ def train(
         raise UsageError("--features and --videos exclude each other", hint="give one of them")
     if chosen.train.select == ORACLE and not test:
         raise UsageError("--select oracle chooses on the test split", hint="leave out --no-test, or use --select cfs")
+    if push_to_hub is not None:
+        from evcap_cli.captioner.hub import check_pushing
+
+        check_pushing(push_to_hub)
     root = _open(data, subset)
     extra = [] if extra_captions is None else _words(extra_captions)
     run = output or Path("runs") / f"{model}-{backbone or 'own'}-{date.today().isoformat()}"
@@ -179,6 +187,7 @@ def train(
     if overwrite:
         _start_anew(run)
 
+    from evcap_cli.captioner.hub import without_places
     from evcap_cli.devices import choose_device
     from evcap_cli.training.trainer import Trainer
 
@@ -191,7 +200,7 @@ def train(
         device=choose_device(device).type,
         glove=glove,
         sampling=sampling,
-        command=shlex.join(["evcap", *sys.argv[1:]]),
+        command=without_places(shlex.join(["evcap", *sys.argv[1:]])),
         test=root.test,
         extra=extra,
         data=f"{root.root.resolve().name} (EmVidCap-{root.subset} layout)",
@@ -199,6 +208,9 @@ def train(
     result = trainer.fit()
     if trainer.accelerator.is_main_process:
         _finish(trainer, result, root, scored)
+        if push_to_hub is not None:
+            address = result.checkpoint.push_to_hub(push_to_hub, folder=run)
+            console.info(f"pushed: use it anywhere with `evcap caption VIDEOS -c {address} -o out.srt`")
 
 
 def _words(path: Path) -> list[str]:

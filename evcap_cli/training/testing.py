@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from evcap_cli.captioner.checkpoint import CARD
+from evcap_cli.captioner.hub import CARD
 from evcap_cli.output.atomic import write_whole
 from evcap_cli.training.comparison import markdown_table, quoted, rows_beside
 from evcap_cli.training.config import ORACLE

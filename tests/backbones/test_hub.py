@@ -77,7 +77,7 @@ def test_nothing_is_asked_where_it_is_not_needed(tmp_path: Path, monkeypatch: py
     def never(address: str) -> None:
         raise AssertionError(address)
 
-    monkeypatch.setattr(hub, "_silence", never)
+    monkeypatch.setattr(hub, "silence", never)
     with within_reach(None), within_reach(WeightsSource("Net", "https://download.pytorch.org/net.pth", "MIT")):
         pass
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

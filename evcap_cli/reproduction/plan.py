@@ -1,0 +1,256 @@
+"""Which runs a printed table takes: each row as the arguments of ``evcap train``, or the reason why it is not trained.
+
+A run is done when its folder holds test scores that were reached with the settings of now; that and the folder's name,
+which says system, features, modules and seed, let tables share a folder and train a row of both once.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from evcap_cli import plugins
+from evcap_cli.errors import UsageError
+from evcap_cli.output.atomic import write_whole
+from evcap_cli.scoring.published import published_rows
+
+if TYPE_CHECKING:
+    from evcap_cli.data.emvidcap import DataRoot
+    from evcap_cli.scoring.published import PublishedRow, Table
+    from evcap_cli.training.config import Recipe
+
+Parse = Callable[[Sequence[str]], Mapping[str, Any]]
+"""From arguments of ``evcap train`` to the values of its parameters, defaults included."""
+
+SCORES: Final = "test.json"
+"""What ``evcap train`` writes last: a run that has it is done."""
+SETTINGS: Final = "reproduce.json"
+MODULES: Final = ("fine-grained", "audio-visual")
+OF_NO_WEIGHT: Final = frozenset((
+    "data", "videos", "output", "device", "workers", "timeout", "cache_dir", "no_cache",
+    "quiet", "verbose", "test", "overwrite", "print_config", "push_to_hub", "recipe", "without",
+))  # fmt: skip
+"""Parameters of ``evcap train`` that scores do not depend on, or whose content is compared (data set, recipe)."""
+MANAGED: Final = {
+    "model": "--model",
+    "without": "--without",
+    "output": "-o",
+    "overwrite": "--overwrite",
+    "print_config": "--print-config",
+    "push_to_hub": "--push-to-hub",
+}
+"""Parameters of ``evcap train`` that the rows decide."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of ``evcap train``.
+
+    Args:
+        folder: of the run. seed: of the run. arguments: what follows ``evcap train``.
+        settings: what its scores depend on, by name.
+    """
+
+    folder: Path
+    seed: int
+    arguments: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+    @property
+    def done(self) -> bool:
+        """Whether its test scores are there."""
+        return (self.folder / SCORES).is_file()
+
+    def begin(self) -> None:
+        """Note the settings in the folder, before anything else is written there.
+
+        Raises:
+            WriteError: no permission, a full disk.
+        """
+        write_whole(self.folder / SETTINGS, json.dumps(dict(self.settings), indent=1, sort_keys=True) + "\n")
+
+    def check(self) -> None:
+        """See that scores that are there were reached with the settings of now.
+
+        Raises:
+            UsageError: naming the first setting that differs.
+        """
+        if not self.done:
+            return
+        hint = "give another -o, or the same options as before"
+        try:
+            before = dict(json.loads((self.folder / SETTINGS).read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as problem:
+            raise UsageError(
+                f"holds a run that `evcap reproduce` did not make (no {SETTINGS})", path=self.folder, hint=hint
+            ) from problem
+        for name, value in before.items():  # options that evcap gained since then are at their defaults
+            if name in self.settings and self.settings[name] != value:
+                raise UsageError(
+                    f"was trained with another {name.replace('_', ' ')} ({value}, now {self.settings[name]})",
+                    path=self.folder,
+                    hint=hint,
+                )
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """One printed row and what it takes here.
+
+    Args:
+        printed: the row. backbone: preset it is trained with.
+        runs: one a seed; none where it is not trained.
+        reason: why it is not trained. note: how the run differs from what the row names.
+        recipe: all numbers of the runs; None where there are none.
+        parameters: values of ``evcap train``'s parameters.
+    """
+
+    printed: PublishedRow
+    backbone: str
+    runs: tuple[Run, ...] = ()
+    reason: str = ""
+    note: str = ""
+    recipe: Recipe | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def plan(
+    table: Table,
+    root: DataRoot,
+    folder: Path,
+    arguments: Sequence[str],
+    parse: Parse,
+    *,
+    backbone: str | None = None,
+    seeds: Sequence[int] = (0,),
+) -> list[PlannedRow]:
+    """The rows of ``table`` in printed order.
+
+    Args:
+        table: which.
+        root: the data set, read.
+        folder: where a folder a run goes.
+        arguments: of ``evcap train``, the same for all rows.
+        parse: reads them; an unknown option is found here, before any work.
+        backbone: preset for all rows; None takes the one that each row was printed with.
+        seeds: one run a row for each.
+
+    Raises:
+        UsageError: options that the rows decide, a recipe that cannot be read, scores of other settings in ``folder``.
+    """
+    content = digest(root)
+    rows = []
+    for printed in published_rows(table):
+        row = _as_trained(printed)
+        given = ["--backbone", backbone or printed.backbone, *arguments]
+        if row.printed.model != "fusion":
+            given += ["--model", row.printed.model]
+        modules = [part for name in row.printed.without for part in ("--without", name)]
+        parameters = parse(given)
+        _check_managed(parameters, row.printed.model)
+        if row.reason:
+            rows.append(replace(row, printed=printed, backbone=backbone or printed.backbone))
+            continue
+        runs = []
+        for seed in seeds:
+            place = folder / run_name(row.printed, backbone or printed.backbone, seed)
+            whole = [*given, *modules, "--seed", str(seed), "-o", str(place)]
+            runs.append(Run(place, seed, tuple(whole), _settings(parse(whole), content)))
+        parameters = parse(list(runs[0].arguments))
+        rows.append(
+            replace(
+                row,
+                printed=printed,
+                backbone=backbone or printed.backbone,
+                runs=tuple(runs),
+                recipe=recipe_of(parameters),
+                parameters=parameters,
+            )
+        )
+    for row in rows:
+        for run in row.runs:
+            run.check()
+    return rows
+
+
+def trainable(model: str) -> bool:
+    """Whether this installation trains the system: the paper's own, or one that is registered."""
+    return model == "fusion" or model in plugins.registry().systems
+
+
+def _as_trained(printed: PublishedRow) -> PlannedRow:
+    """The row with the model and modules that stand for it here.
+
+    Table 2's EPAN is the paper's own system without either module: Table 3 prints the same eleven numbers for both.
+    Nothing says so of Table 1's.
+    """
+    if trainable(printed.model):
+        return PlannedRow(printed, printed.backbone)
+    if printed.table == "table2" and printed.model == "epan":
+        stand_in = replace(printed, model="fusion", without=MODULES)
+        note = "trained as the paper's system without either module, for which Table 3 prints the same numbers"
+        return PlannedRow(stand_in, printed.backbone, note=note)
+    return PlannedRow(printed, printed.backbone, reason=f"this version has no system {printed.model!r}")
+
+
+def run_name(row: PublishedRow, backbone: str, seed: int) -> str:
+    """The folder of a run: ``fusion-clip-without-audio-visual-seed0``."""
+    left_out = {0: "", len(MODULES): "-without-both"}.get(len(row.without), f"-without-{'-'.join(row.without)}")
+    return f"{row.model}-{backbone}{left_out}-seed{seed}"
+
+
+def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
+    """All numbers of a run, as ``evcap train`` puts them together.
+
+    Raises:
+        UsageError: no such recipe, a value that is not allowed.
+    """
+    from evcap_cli.training.config import load_recipe
+
+    train = ("epochs", "batch_size", "learning_rate", "seed", "select", "early_stop")
+    return load_recipe(str(parameters["recipe"])).with_values(
+        **{name: parameters[name] for name in train},
+        precision=None if parameters["dtype"] == "auto" else parameters["dtype"],
+        model={name.replace("-", "_"): False for name in parameters["without"] or ()},
+    )
+
+
+def digest(root: DataRoot) -> str:
+    """Tells data sets apart by their content, wherever they lie."""
+    import xxhash
+
+    parts = {"train": root.train, "test": root.test, "lexicon": root.lexicon.digest}
+    return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode())
+
+
+def _settings(parameters: Mapping[str, Any], content: str) -> dict[str, Any]:
+    kept = {name: _plain(value) for name, value in parameters.items() if name not in OF_NO_WEIGHT}
+    return {**kept, **values_of(recipe_of(parameters)), "data_set": content}
+
+
+def values_of(recipe: Recipe) -> dict[str, Any]:
+    """Every number of a recipe, those at their defaults included."""
+    tables = tomllib.loads(recipe.to_toml())
+    return {name: value for table in tables.values() for name, value in table.items()}
+
+
+def _plain(value: Any) -> Any:
+    """As it reads back from JSON; a path by its place, however it was written. An option not given is no option."""
+    if isinstance(value, Path):
+        return str(value.resolve())
+    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) and value else value or None
+
+
+def _check_managed(parameters: Mapping[str, Any], model: str) -> None:
+    for name, flag in MANAGED.items():
+        if parameters.get(name) not in (None, False, [], (), model):
+            raise UsageError(
+                f"{flag} cannot be given here: the rows of the table decide it",
+                hint="`evcap train` takes it for a single run",
+            )
+    if not parameters.get("test", True):
+        raise UsageError("--no-test leaves nothing to put beside the print", hint="leave it out")

@@ -1,0 +1,141 @@
+"""``evcap reproduce`` as a command: planned, run to the end, killed and run again, interrupted."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from evcap_cli.reproduction import running
+from evcap_cli.reproduction.plan import plan
+from tests.commands.small import evcap, start_evcap
+from tests.reproduction.roots import finish, opened, parse, runs, write_root
+
+EPOCHS = 20
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_root(tmp_path_factory.mktemp("root"), films=True)
+
+
+@pytest.fixture(autouse=True)
+def no_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """METEOR would take ten seconds a run."""
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+
+
+def arguments(root: Path, table: str, folder: Path, *more: object) -> list[object]:
+    small = ["--backbone", "lite", "--recipe", root / "tiny.toml", "--device", "cpu", "--workers", 1]
+    return ["reproduce", table, "--data", root, *small, "-o", folder, *more]
+
+
+def scores(folder: Path) -> dict:
+    return json.loads((folder / "fusion-lite-seed1" / "test.json").read_text())
+
+
+def test_interrupted_it_goes_on_to_the_scores_of_a_run_never_stopped(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Real training in real child processes."""
+    out = tmp_path / "out"
+    log = out / "fusion-lite-seed1" / "log.jsonl"
+    given = arguments(root, "table1", out, "--epochs", EPOCHS)
+    process = start_evcap(*given)
+    while not log.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.splitlines()[-1] == f"interrupted: 0 runs finished, kept in {out}; run the same command to go on"
+    reached = len(log.read_text().splitlines())
+    assert 0 < reached < EPOCHS
+    time.sleep(0.2)
+    assert len(log.read_text().splitlines()) == reached, "the child has ended"
+    table = json.loads((out / "table1.json").read_text())
+    assert [row["state"] for row in table["rows"]] == ["not trained"] * 3 + ["to do"]
+
+    assert evcap(*given) == 0
+    shown = capfd.readouterr()
+    assert f"going on after epoch {reached} of {EPOCHS}" in shown.err
+    assert re.search(r"the paper\n  printed +53\.4", shown.out)
+    assert (out / "table1.html").exists()
+    plain = ["train", "--data", root, *given[4:-4], "--epochs", EPOCHS, "-o", tmp_path / "plain"]
+    assert evcap(*plain) == 0
+    assert json.loads((tmp_path / "plain" / "test.json").read_text()) == scores(out)
+
+    capfd.readouterr()
+    assert evcap(*given) == 0
+    assert "[1/1] the paper, seed 1: done" in capfd.readouterr().err
+
+
+def test_a_failing_row_is_one_line_and_the_next_one_goes_on(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    failing = "import sys; print('error: none.pt: no such file; check it', file=sys.stderr); sys.exit(2)"
+    monkeypatch.setattr(running, "command", lambda run: [sys.executable, "-c", failing])
+    out = tmp_path / "out"
+    given = arguments(root, "table2", out)
+    assert evcap(*given) == 1
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert [line.split(":")[1].strip() for line in errors] == ["[1/2] EPAN, seed 1", "[2/2] the paper, seed 1"]
+    assert all("none.pt" in line for line in errors)
+    table = json.loads((out / "table2.json").read_text())
+    assert [row["state"] for row in table["rows"]] == ["not trained", "failed", "failed"]
+    assert "none.pt" in table["rows"][1]["reason"]
+
+    train = ["--data", str(root), "--recipe", str(root / "tiny.toml")]
+    finish(runs(plan("table2", opened(root), out, train, parse, backbone="lite", seeds=(1,)))[0], 40.0)
+    assert evcap(*given) == 3
+    shown = capfd.readouterr()
+    assert "[1/2] EPAN, seed 1: done" in shown.err
+    assert re.search(r"EPAN \(as .*\)\n  printed .*\n  ours +40\.0", shown.out)
+
+
+def test_the_dry_run_shows_commands_states_and_where_the_time_comes_from(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(root, "table2", tmp_path / "out", "--dry-run")
+    assert evcap(*given) == 0
+    shown = capfd.readouterr().out
+    assert "SA-LSTM (clip features): not trained here: this version has no system 'sa-lstm'" in shown
+    assert shown.count("  to do  evcap train --backbone lite --data ") == 2
+    # 5 videos of 2 captions, 1 video held out, 8 captions a step
+    assert re.search(r"time to go: about \d+ \w+ \(a training step .* took \d+\.\d+ s here just now, 1 steps", shown)
+    assert not (tmp_path / "out").exists()
+
+    run = tmp_path / "out" / "fusion-lite-seed1"
+    run.mkdir(parents=True)
+    (run / "log.jsonl").write_text('{"epoch": 1, "seconds": 600.0}\n')
+    assert evcap(*given) == 0
+    # one epoch of the measured run and two of the other
+    assert "time to go: about 30 min (1 epoch measured in this folder, 600.0 s each" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["table9", "--data", "x"], "'table9' is not a table of the paper; first of all give table1 or table2"),
+        (["--glove", "x", "table1", "--data", "x"], "'--glove' is not a table"),
+        (["table1"], "no data set to train on"),
+        (["table1", "--data", "nowhere"], "no such data root"),
+        (["table1", "--data", "ROOT", "--wings", "2"], "No such option: --wings"),
+        (["table1", "--data", "ROOT", "--lr", "much"], "Invalid value for '--lr'"),
+        (["table1", "--data", "ROOT", "--subset", "M"], "--subset 'M' is not one of"),
+        (["table1", "--data", "ROOT", "--backbone", "lyte", "--dry-run"], "unknown --backbone 'lyte'"),
+    ],
+)
+def test_wrong_calls_are_one_line_before_any_work(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], given: list[str], said: str
+) -> None:
+    called = [str(root) if part == "ROOT" else part for part in given]
+    assert evcap("reproduce", *called, "-o", tmp_path / "out") == 2
+    told = capfd.readouterr().err
+    assert said in told
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
