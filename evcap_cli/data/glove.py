@@ -10,6 +10,7 @@ Notation: D the width of the vectors.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +28,7 @@ _NAMES: Final = ("GloVe_*.json", "glove*.txt")
 
 
 def read_glove(
-    path: Path, words: Collection[str], width: int, *, cache_dir: Path | None = None
+    path: Path, words: Collection[str], width: int, *, cache_dir: Path | None = None, cache: bool = True
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Vectors of those of ``words`` that the file knows, each (D,); the last row of a word counts.
 
@@ -36,6 +37,7 @@ def read_glove(
         words: that are asked for.
         width: D that the model wants.
         cache_dir: where a large file is kept; None: evcap's usual cache.
+        cache: False keeps nothing and streams the file.
 
     Raises:
         DataError: no such file, a damaged one, another width than ``width`` (with the line), none of the words in it.
@@ -51,7 +53,7 @@ def read_glove(
                 path=path,
                 hint=f"use vectors of width {width}, or set word_width = {first.width} in the recipe",
             )
-        large = path.stat().st_size >= CACHE_FROM_BYTES
+        large = cache and path.stat().st_size >= CACHE_FROM_BYTES
         kept = glove_cache.read(path, words, cache_dir) if large else None
         found = _scanned(path, words, width) if kept is None else kept
     except OSError as problem:
@@ -63,6 +65,23 @@ def read_glove(
             "knows none of the words of this data set", path=path, hint="give a glove .txt or GloVe_300.json"
         )
     return found
+
+
+@dataclass(frozen=True)
+class WordVectors:
+    """A file of word vectors and where what was read of it is kept; see ``read_glove``."""
+
+    path: Path
+    cache_dir: Path | None = None
+    cache: bool = True
+
+    def read(self, words: Collection[str], width: int) -> dict[str, npt.NDArray[np.float32]]:
+        """Vectors of those of ``words`` that the file knows, each (D,).
+
+        Raises:
+            DataError: see ``read_glove``.
+        """
+        return read_glove(self.path, words, width, cache_dir=self.cache_dir, cache=self.cache)
 
 
 def find_glove(root: Path) -> list[Path]:

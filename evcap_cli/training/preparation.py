@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from evcap_cli import console
 from evcap_cli.captioner.model import Captioner
 from evcap_cli.captioner.tokens import SPECIALS
 from evcap_cli.data.emvidcap import hold_out
-from evcap_cli.data.glove import read_glove
 from evcap_cli.data.text import tokens
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import TrainingError, UsageError
@@ -28,6 +26,7 @@ from evcap_cli.training.tables import CaptionTable, FeatureTable
 
 if TYPE_CHECKING:
     from evcap_cli.captioner.config import CaptionerConfig
+    from evcap_cli.data.glove import WordVectors
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.training.config import Recipe
     from evcap_cli.training.sources import FeatureSource
@@ -70,7 +69,7 @@ def prepare(
     lexicon: Lexicon,
     source: FeatureSource,
     *,
-    glove: Path | None = None,
+    glove: WordVectors | None = None,
     extra: Sequence[str] = (),
 ) -> Prepared:
     """Split by video, number words, read features, build the model.
@@ -165,17 +164,17 @@ def _model(
     features: FeatureTable,
     learn: Sequence[int],
     seed: int,
-    glove: Path | None,
+    glove: WordVectors | None,
 ) -> Captioner:
     seed_torch(seed, _MODEL_STREAM)
     model = Captioner(config, torch.from_numpy(lexicon.mask()))
     model.fit_normalisation(features.clips(learn))
     if glove is not None:
         lists = (vocabulary.words, lexicon.categories, lexicon.words)
-        found = read_glove(glove, {word for words in lists for word in words}, config.word_width)
+        found = glove.read({word for words in lists for word in words}, config.word_width)
         model.load_word_vectors(*(_rows(words, found, config.word_width) for words in lists))
         known = sum(word in found for word in vocabulary.words)
-        console.info(f"word vectors for {known} of {len(vocabulary)} words from {glove}")
+        console.info(f"word vectors for {known} of {len(vocabulary)} words from {glove.path}")
     return model
 
 
@@ -191,7 +190,7 @@ def _fingerprint(
     vocabulary: Vocabulary,
     lexicon: Lexicon,
     source: FeatureSource,
-    glove: Path | None,
+    glove: WordVectors | None,
 ) -> str:
     """Digest of what decides the weights. With a constant rate more epochs are a continuation, not another run."""
     train = asdict(recipe.train)
@@ -204,6 +203,6 @@ def _fingerprint(
         "vocabulary": vocabulary.words,
         "lexicon": lexicon.digest,
         "backbones": {kind: dict(record) for kind, record in source.backbones.items()},
-        "glove": None if glove is None else glove.name,
+        "glove": None if glove is None else glove.path.name,
     }
     return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode())

@@ -34,6 +34,7 @@ from evcap_cli.training.tables import FeatureTable
 
 if TYPE_CHECKING:
     from evcap_cli.captioner.model import Captioner
+    from evcap_cli.data.glove import WordVectors
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.scoring.score import Scores
     from evcap_cli.training.config import Recipe, TrainConfig
@@ -83,7 +84,7 @@ class Trainer:
         run: Path,
         *,
         device: str = "cpu",
-        glove: Path | None = None,
+        glove: WordVectors | None = None,
         sampling: str = "moments",
         tensorboard: bool = True,
         command: str = "",
