@@ -52,7 +52,7 @@ class SystemConfig:
     words: int = 179
 
     word_width: int = 300
-    """Width of word and emotion embeddings (GloVe 300); projected to the model's width where it differs (*Decision*)."""
+    """Width of word and emotion embeddings (GloVe 300); projected to ``width`` where it differs (*Decision*)."""
     moments: int = 30
     """N_v."""
     objects: int = 16
