@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from evcap_cli.captioner.batch import ClipBatch
 from evcap_cli.captioner.losses import Targets, emotional_cross_entropy
 from evcap_cli.features.streams import ClipFeatures
-from evcap_cli.systems.aligned import AlignedDecoder, AlignedMemory, AlignedState, Narrated, SeenClips
+from evcap_cli.systems.aligned import AlignedDecoder
 from evcap_cli.systems.contract import CaptionModel, Prepared, WeightedTerms
 from evcap_cli.systems.contrast import contrastive_attention
 from evcap_cli.systems.moments import standardise_moments
+from evcap_cli.systems.narration import AlignedMemory, AlignedState, Narrated, SeenClips
 
 
 @dataclass

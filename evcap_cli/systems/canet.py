@@ -21,10 +21,11 @@ from evcap_cli.captioner.batch import ClipBatch
 from evcap_cli.captioner.config import AlignedConfig, SystemConfig
 from evcap_cli.captioner.tanh_energies import attention_energies
 from evcap_cli.captioner.visual_encoder import VisualStream
-from evcap_cli.systems.aligned import AlignedDecoder, AlignedMemory, SeenClips, Told
+from evcap_cli.systems.aligned import AlignedDecoder
 from evcap_cli.systems.aligned_system import AlignedSystem
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
 from evcap_cli.systems.moments import moment_features
+from evcap_cli.systems.narration import AlignedMemory, SeenClips, Told
 
 
 @dataclass(frozen=True)

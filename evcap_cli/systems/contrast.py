@@ -22,7 +22,7 @@ from evcap_cli.captioner.tokens import END, SPECIALS
 from evcap_cli.systems.attention import AdditiveEnergies
 
 if TYPE_CHECKING:
-    from evcap_cli.systems.aligned import Narrated
+    from evcap_cli.systems.narration import Narrated
 
 COMMON_WORDS = 50
 """The most frequent words, which two captions may share without telling alike; at most a quarter of the vocabulary."""

@@ -29,9 +29,10 @@ from torch.nn import functional as F
 from evcap_cli.captioner.config import SystemConfig
 from evcap_cli.captioner.layers import dense, masked_mean
 from evcap_cli.captioner.tanh_energies import attention_energies
-from evcap_cli.systems.aligned import AlignedDecoder, AlignedMemory, SeenClips, Told
+from evcap_cli.systems.aligned import AlignedDecoder
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
 from evcap_cli.systems.epan import Epan, EpanConfig
+from evcap_cli.systems.narration import AlignedMemory, SeenClips, Told
 
 SUBSPACES: Final = (2, 3, 5, 6, 10)
 """h_i: into how many heads each subspace cuts the emotion."""

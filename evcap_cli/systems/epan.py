@@ -25,10 +25,11 @@ from evcap_cli.captioner.layers import dense
 from evcap_cli.captioner.losses import Targets
 from evcap_cli.captioner.tanh_energies import attention_energies
 from evcap_cli.captioner.visual_encoder import Rows, VisualStream
-from evcap_cli.systems.aligned import AlignedDecoder, AlignedMemory, SeenClips, Told
+from evcap_cli.systems.aligned import AlignedDecoder
 from evcap_cli.systems.aligned_system import AlignedOutput, AlignedSystem
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
 from evcap_cli.systems.moments import moment_features
+from evcap_cli.systems.narration import AlignedMemory, SeenClips, Told
 
 LABELS = 3
 """Emotion labels of a caption that count, at most."""

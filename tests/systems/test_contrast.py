@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from evcap_cli.captioner.losses import Targets
-from evcap_cli.systems.aligned import Narrated
 from evcap_cli.systems.attention import AdditiveEnergies
 from evcap_cli.systems.contrast import COMMON_WORDS, contrastive_attention, negative_clips
+from evcap_cli.systems.narration import Narrated
 
 VOCABULARY = 24
 """20 words, of which a quarter, ids 4 to 8, are common."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import safetensors.torch
@@ -211,6 +212,19 @@ def test_mixed_precision_stays_close_to_single(model: CaptionModel) -> None:
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         memory = model.prepare(made).memory
         assert all(found for found in beam_search(model, memory, BeamConfig(size=2, max_words=5)))
+
+
+def test_everything_stays_on_the_device_of_the_model(model: CaptionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("meta")  # mixing it with the CPU is an error, so it stands in for a GPU
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no such device
+    model, made, words = model.to(device), batch(model).to(device), captions(4, 6).to(device)
+    assert model(made, words, torch.arange(4, device=device)).logits.device == device
+    memory = model.prepare(made).memory
+    state = model.start(memory)
+    for word in words.T:
+        logits, state = model.step(memory, state, word)
+        state = state.reorder(torch.arange(4, device=device))
+        assert logits.device == device
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "sa-lstm"])  # which keeps no words
