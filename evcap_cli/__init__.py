@@ -47,21 +47,36 @@ if TYPE_CHECKING:
     from evcap_cli.backbones.weights import (
         state_digest as state_digest,
     )
+    from evcap_cli.captioner.batch import ClipBatch as ClipBatch
+    from evcap_cli.captioner.config import SystemConfig as SystemConfig
+    from evcap_cli.captioner.losses import Targets as Targets
     from evcap_cli.errors import WeightsError as WeightsError
+    from evcap_cli.systems.contract import CaptionModel as CaptionModel
+    from evcap_cli.systems.contract import Prepared as Prepared
+    from evcap_cli.systems.contract import WeightedTerms as WeightedTerms
+    from evcap_cli.systems.spec import SystemSpec as SystemSpec
 
 __version__ = "0.1.0"
 
 hookimpl = pluggy.HookimplMarker("evcap")
 
 _CONTRACT = "evcap_cli.backbones.contract"
+_SYSTEM = "evcap_cli.systems.contract"
 _WEIGHTS = "evcap_cli.backbones.weights"
 _ROOMS = {
     "AudioInput": _CONTRACT,
     "Backbone": _CONTRACT,
     "BackboneSpec": _CONTRACT,
+    "CaptionModel": _SYSTEM,
+    "ClipBatch": "evcap_cli.captioner.batch",
     "ClipInput": _CONTRACT,
     "Detections": _CONTRACT,
     "FrameInput": _CONTRACT,
+    "Prepared": _SYSTEM,
+    "SystemConfig": "evcap_cli.captioner.config",
+    "SystemSpec": "evcap_cli.systems.spec",
+    "Targets": "evcap_cli.captioner.losses",
+    "WeightedTerms": _SYSTEM,
     "WeightsError": "evcap_cli.errors",
     "WeightsSource": _CONTRACT,
     "load_strictly": _WEIGHTS,
@@ -76,9 +91,16 @@ __all__ = [
     "AudioInput",
     "Backbone",
     "BackboneSpec",
+    "CaptionModel",
+    "ClipBatch",
     "ClipInput",
     "Detections",
     "FrameInput",
+    "Prepared",
+    "SystemConfig",
+    "SystemSpec",
+    "Targets",
+    "WeightedTerms",
     "WeightsError",
     "WeightsSource",
     "hookimpl",

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from evcap_cli.backbones.contract import Backbone
     from evcap_cli.output.writers import Writer
+    from evcap_cli.systems.spec import SystemSpec
 
 hookspec = pluggy.HookspecMarker("evcap")
 
@@ -24,8 +25,8 @@ def register_backbones(register: Callable[[type[Backbone]], None]) -> None:
 
 
 @hookspec
-def register_systems(register: Callable[[str, Any], None]) -> None:
-    """Call ``register(name, system)`` for each captioning system that ``evcap train --model NAME`` offers."""
+def register_systems(register: Callable[[str, SystemSpec], None]) -> None:
+    """Call ``register(name, spec)`` for each captioning system that ``evcap train --model NAME`` offers."""
 
 
 @hookspec

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
     from evcap_cli.backbones.contract import Backbone
     from evcap_cli.output.writers import Writer
+    from evcap_cli.systems.spec import SystemSpec
 
 GROUP = "evcap"
 ONLY_VARIABLE = "EVCAP_PLUGINS"
 """Comma-separated entry point names: only these are loaded. Empty: none but what evcap itself brings."""
 
-_OWN = {"evcap-backbones": "evcap_backbones"}
-"""evcap's own entry point, found by name when evcap runs from a source tree that was never installed."""
+_OWN = {"evcap-backbones": "evcap_backbones", "evcap-systems": "evcap_cli.systems.bundled"}
+"""evcap's own entry points, found by name when evcap runs from a source tree that was not installed as it stands."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Registry:
 
     loaded: list[Loaded] = field(default_factory=list)
     backbones: dict[str, type[Backbone]] = field(default_factory=dict)
-    systems: dict[str, Any] = field(default_factory=dict)
+    systems: dict[str, SystemSpec] = field(default_factory=dict)
     writers: dict[str, Writer] = field(default_factory=dict)
     metrics: dict[str, Callable[..., float]] = field(default_factory=dict)
     origin: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -85,9 +86,8 @@ def _wanted(points: Iterable[EntryPoint]) -> list[EntryPoint]:
 
 def _entry_points() -> list[EntryPoint]:
     points = _wanted(entry_points(group=GROUP))
-    if not any(point.name in _OWN for point in points):
-        points = [EntryPoint(name, module, GROUP) for name, module in _OWN.items()] + points
-    return points
+    found = {point.name for point in points}
+    return [EntryPoint(name, module, GROUP) for name, module in _OWN.items() if name not in found] + points
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
@@ -229,10 +229,16 @@ def metrics() -> dict[str, Callable[..., float]]:
     return registry().metrics
 
 
-def system(name: str) -> Any:
+def system(name: str) -> SystemSpec:
     """The captioning system registered as ``name``.
 
     Raises:
         PluginError: nothing, or more than one distribution, offers that name.
     """
-    return _ask("system", registry().systems, name, "see `evcap plugins` for what is installed")
+    found: SystemSpec = _ask("system", registry().systems, name, "see `evcap plugins` for what is installed")
+    return found
+
+
+def systems() -> dict[str, SystemSpec]:
+    """Captioning systems by name."""
+    return registry().systems

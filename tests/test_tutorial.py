@@ -1,4 +1,4 @@
-"""docs/plugins.md, followed to the letter: each file it shows is written, each command it shows is run."""
+"""docs/plugins.md and docs/systems.md, followed to the letter: their files are written, their commands are run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 SOURCE = Path(evcap_cli.__file__).parents[1]
 PUBLISHING = "python -m twine upload dist/*"
 """The one line that is not run: it would publish."""
+SYSTEM_LINES = 60
+"""A system of one's own, as docs/systems.md promises."""
 
 
 class Reader:
@@ -78,6 +80,20 @@ class Reader:
         assert program == "python", f"nobody here knows how to run {line!r}"
         return rest
 
+    def follow(self, page: Path) -> None:
+        text = page.read_text()
+        blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        assert text.count("```") == 2 * len(blocks)
+        for kind, block in blocks:
+            if kind in ("python", "toml"):
+                self.write(block)
+            elif kind == "console":
+                for line in block.splitlines():
+                    self.run(line)
+            else:
+                assert kind == "text", f"a block of kind {kind!r} is run by nobody"
+                self.compare(block)
+
     def compare(self, text: str) -> None:
         for line in text.splitlines():
             assert line == "..." or line in self.output.splitlines(), f"{line!r} is not in\n{self.output}"
@@ -85,18 +101,15 @@ class Reader:
 
 def test_the_tutorial_leads_from_an_empty_folder_to_a_package(tmp_path: Path) -> None:
     reader = Reader(tmp_path)
-    text = (DOCS / "plugins.md").read_text()
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert text.count("```") == 2 * len(blocks)
-    for kind, block in blocks:
-        if kind in ("python", "toml"):
-            reader.write(block)
-        elif kind == "console":
-            for line in block.splitlines():
-                reader.run(line)
-        else:
-            assert kind == "text", f"a block of kind {kind!r} is run by nobody"
-            reader.compare(block)
+    reader.follow(DOCS / "plugins.md")
     assert {"evcap plugins check palette", "pytest", PUBLISHING} <= set(reader.run_lines)
     assert (reader.folder / "captions.srt").read_text().count("-->") == 6
     assert len((reader.folder / "captions.lines").read_text().splitlines()) == 6
+
+
+def test_the_page_on_systems_leads_to_a_system_that_learns(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    reader.follow(DOCS / "systems.md")
+    assert reader.run_lines[-1] == "pytest"
+    system = "".join((reader.folder / name).read_text() for name in ("evcap_mean.py", "evcap_mean_model.py"))
+    assert sum(bool(line.strip()) for line in system.splitlines()) <= SYSTEM_LINES

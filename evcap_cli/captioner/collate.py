@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evcap_cli.captioner.batch import ClipBatch
-from evcap_cli.captioner.config import CaptionerConfig
+from evcap_cli.captioner.config import SystemConfig
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ SMALLEST_SPREAD = 1e-3
 """A dimension that varies less than this share of its stream's usual spread counts as constant."""
 
 
-def collate(clips: Sequence[ClipFeatures], config: CaptionerConfig) -> ClipBatch:
+def collate(clips: Sequence[ClipFeatures], config: SystemConfig) -> ClipBatch:
     """Features of B clips as the captioner takes them; streams that the model does not read are left out.
 
     A stream with more rows than the configuration allows is thinned: moments and objects to evenly spread ones,

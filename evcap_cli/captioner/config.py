@@ -1,12 +1,14 @@
 """Every number of the captioner, with the paper section that it belongs to. ``docs/fidelity.md`` gives the reasons.
 
 A field marked *Decision* fills a gap of the paper. The defaults are the paper's; the demo recipe overrides widths only.
+What several captioning systems have in common stands in base classes: ``SystemConfig`` (what data decide),
+``AlignedConfig`` (words aligned with moments) and ``EmotionConfig`` (emotion perception).
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
@@ -30,8 +32,10 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
-class CaptionerConfig:
-    """Architecture of the fusion model (sections 1.1 to 1.5).
+class SystemConfig:
+    """What every captioning system is told: what it reads, and how much of it at once.
+
+    A system's own configuration adds its widths and a field ``loss``, itself a frozen dataclass.
 
     Args:
         appearance_dim, motion_dim, object_dim, audio_dim: widths D of the backbones; None: the stream is not used.
@@ -47,8 +51,6 @@ class CaptionerConfig:
     categories: int = 34
     words: int = 179
 
-    width: int = 300
-    """d: model width; every stream is projected to it first (*Decision*)."""
     word_width: int = 300
     """Width of word and emotion embeddings (GloVe 300); projected to ``width`` where it differs (*Decision*)."""
     moments: int = 30
@@ -62,30 +64,61 @@ class CaptionerConfig:
     feature_noise: float = 0.0
     """Standard deviation of noise on the standardised features, in training only (*Decision*; 0: none). Wide features
     of few videos can otherwise be learned by heart."""
+    dropout: float = 0.3
+    max_words: int = 15
 
+    def __post_init__(self) -> None:
+        if self.feature_noise < 0:
+            raise ValueError(f"feature_noise must not be negative, got {self.feature_noise}")
+
+    @property
+    def streams(self) -> dict[Kind, int]:
+        """Width of each stream that the system reads; appearance, and motion where there is one, unless overridden."""
+        given: dict[Kind, int | None] = {"appearance": self.appearance_dim, "motion": self.motion_dim}
+        return {kind: dim for kind, dim in given.items() if dim is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for config.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ValueError: for a field this version does not know.
+        """
+        values = dict(values)
+        known = {each.name: each for each in fields(cls)}
+        nested: dict[str, Any] = {}
+        if "loss" in known:
+            # The field's default is made by its class: that is how a system says which losses it has.
+            kind, nested["loss"] = cast("type[Any]", known["loss"].default_factory), values.pop("loss", {})
+            _refuse_unknown(nested["loss"], {each.name for each in fields(kind)})
+            nested["loss"] = kind(**nested["loss"])
+        _refuse_unknown(values, set(known))
+        return cls(**values, **nested)
+
+
+def _refuse_unknown(values: dict[str, Any], known: set[str]) -> None:
+    unknown = set(values) - known
+    if unknown:
+        raise ValueError(f"unknown field {sorted(unknown)[0]!r} in the model's configuration")
+
+
+@dataclass(frozen=True)
+class AlignedConfig(SystemConfig):
+    """A visual encoder (1.1), words so far aligned with moments, and an LSTM (1.5): EPAN and what descends from it."""
+
+    width: int = 300
+    """d: model width; every stream is projected to it first (*Decision*)."""
     # 1.1
     encoder_layers: int = 1
     encoder_heads: int = 2
-    dropout: float = 0.3
     feed_forward: int = 512
     pre_norm: bool = False
     visual_positions: bool = True
     """Add sinusoid positions to appearance and motion before their encoders (*Decision*; the paper says neither)."""
-    # 1.2, module B
-    fine_grained: bool = True
-    fusion_heads: int = 2
-    object_norm: bool = False
-    """LayerNorm on the projected objects (*Decision*): appearance and motion leave an encoder that ends with one."""
-    # 1.3, module A
-    audio_visual: bool = True
-    dual_layers: int = 2
-    """k of Eq. 5 and 6."""
-    dual_heads: int = 2
-    # 1.4
-    emotion_layers: int = 2
-    emotion_heads: int = 2
-    emotion_top_k: int = 1
-    """K: categories whose words the mask keeps; more than one ORs the masks."""
     # 1.5
     lstm_width: int = 512
     attention_width: int = 512
@@ -93,21 +126,50 @@ class CaptionerConfig:
     alignment_width: int = 512
     """Bottleneck of the word-frame alignment energies e_ij."""
     phrase_heads: int = 1
-    max_words: int = 15
+
+
+@dataclass(frozen=True)
+class EmotionConfig(AlignedConfig):
+    """Emotion perception (section 1.4) beside it."""
+
+    emotion_layers: int = 2
+    emotion_heads: int = 2
+    emotion_top_k: int = 1
+    """K: categories whose words the mask keeps; more than one ORs the masks."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.emotion_top_k <= self.categories:
+            raise ValueError(f"emotion_top_k {self.emotion_top_k} must lie between 1 and {self.categories} categories")
+
+
+@dataclass(frozen=True)
+class CaptionerConfig(EmotionConfig):
+    """Architecture of the fusion model (sections 1.1 to 1.5)."""
+
+    # 1.1
+    object_norm: bool = False
+    """LayerNorm on the projected objects (*Decision*): appearance and motion leave an encoder that ends with one."""
+    # 1.2, module B
+    fine_grained: bool = True
+    fusion_heads: int = 2
+    # 1.3, module A
+    audio_visual: bool = True
+    dual_layers: int = 2
+    """k of Eq. 5 and 6."""
+    dual_heads: int = 2
+    # 1.5
     decoder_audio: bool = False
     """*Decision*: join the interpolated audio to C_t as well."""
 
     loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("encoder_heads", "fusion_heads", "dual_heads", "emotion_heads", "phrase_heads"):
             heads = getattr(self, name)
             if self.width % heads:
                 raise ValueError(f"width {self.width} must be divisible by {name} {heads}")
-        if self.feature_noise < 0:
-            raise ValueError(f"feature_noise must not be negative, got {self.feature_noise}")
-        if not 1 <= self.emotion_top_k <= self.categories:
-            raise ValueError(f"emotion_top_k {self.emotion_top_k} must lie between 1 and {self.categories} categories")
 
     @property
     def streams(self) -> dict[Kind, int]:
@@ -119,22 +181,3 @@ class CaptionerConfig:
             "audio": self.audio_dim if self.audio_visual else None,
         }
         return {kind: dim for kind, dim in given.items() if dim is not None}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for config.json."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> CaptionerConfig:
-        """The inverse of ``to_dict``.
-
-        Raises:
-            ValueError: for a field this version does not know.
-        """
-        values = dict(values)
-        loss = values.pop("loss", {})
-        for kind, given in ((cls, values), (LossConfig, loss)):
-            unknown = set(given) - {f.name for f in fields(kind)}
-            if unknown:
-                raise ValueError(f"unknown field {sorted(unknown)[0]!r} in the model's configuration")
-        return cls(**values, loss=LossConfig(**loss))

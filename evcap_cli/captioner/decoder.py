@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from evcap_cli.captioner.batch import Encoded
 from evcap_cli.captioner.config import CaptionerConfig
-from evcap_cli.captioner.layers import dense
+from evcap_cli.captioner.layers import dense, lstm_cell
 from evcap_cli.captioner.phrases import PhraseEncoder
 from evcap_cli.captioner.tanh_energies import alignment_energies, attention_energies
 from evcap_cli.captioner.tokens import PAD
@@ -172,7 +172,7 @@ class Decoder(nn.Module):
                 clips,
             )
             found = self._look(attention, blocked, content, weights, phrases[:, : t + 1])
-            hidden, cell = _lstm(torch.addmm(gates[t], torch.cat([*found, hidden], dim=-1), of_rest.t()), cell)
+            hidden, cell = lstm_cell(torch.addmm(gates[t], torch.cat([*found, hidden], dim=-1), of_rest.t()), cell)
             states.append(hidden)
         logits: Tensor = self.output(self.dropout(torch.stack(states, dim=1)))
         return logits
@@ -234,7 +234,7 @@ class Decoder(nn.Module):
             inputs.new_empty(len(inputs), n) for n in (4 * state.hidden.shape[1], self.output.out_features)
         )
         torch.addmm(self.gates.bias, inputs, self.gates.weight.t(), out=gates)
-        hidden, cell = _lstm(gates, state.cell)
+        hidden, cell = lstm_cell(gates, state.cell)
         torch.addmm(self.output.bias, hidden, self.output.weight.t(), out=logits)
         return logits, DecoderState(state.clips, hidden, cell, t + 1, state.history, state.energies, (gates, logits))
 
@@ -258,10 +258,3 @@ class Decoder(nn.Module):
         spoken = torch.bmm(torch.bmm(attention, weights.to(content.dtype)), phrases)
         seen = torch.bmm(attention.view(len(content), -1, content.shape[1]), content).view(len(attention), -1)
         return seen, spoken[:, 0]
-
-
-def _lstm(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """The LSTM behind the map of its inputs: gates (R, 4h) and cell (R, h) -> hidden and cell."""
-    take, keep, new, show = gates.chunk(4, dim=-1)
-    cell = torch.sigmoid(keep) * cell + torch.sigmoid(take) * torch.tanh(new)
-    return torch.sigmoid(show) * torch.tanh(cell), cell

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.captioner.config import CaptionerConfig
+from evcap_cli.captioner.config import CaptionerConfig, EmotionConfig
 from evcap_cli.captioner.layers import AttentionStack, dense, masked_mean
 from evcap_cli.captioner.visual_encoder import Rows
 
@@ -65,7 +65,7 @@ def interpolation(moments: Tensor, steps: Tensor, mask: Tensor) -> Tensor:
 class EmotionWords(nn.Module):
     """The word vectors D_c and D_w, shared by all branches."""
 
-    def __init__(self, config: CaptionerConfig) -> None:
+    def __init__(self, config: EmotionConfig) -> None:
         super().__init__()
         self.categories = nn.Parameter(torch.randn(config.categories, config.word_width) * VECTOR_SPREAD)
         self.words = nn.Parameter(torch.randn(config.words, config.word_width) * VECTOR_SPREAD)
@@ -78,26 +78,41 @@ class EmotionWords(nn.Module):
 
 
 class EmotionPerception(nn.Module):
-    """One set of weights that reads a stream X: categories first, then the words of the likeliest categories."""
+    """One set of weights that reads a stream X: categories first, then the words of the likeliest categories.
 
-    def __init__(self, config: CaptionerConfig) -> None:
+    Args:
+        config: of the model.
+        head_width, feed_forward: of the encoders' layers, where they are not the model's.
+        category_head, word_head: (B, d) means of rows to logits, where they are not one linear map each.
+    """
+
+    def __init__(
+        self,
+        config: EmotionConfig,
+        *,
+        head_width: int | None = None,
+        feed_forward: int | None = None,
+        category_head: nn.Module | None = None,
+        word_head: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.top_k = config.emotion_top_k
-        self.category_encoder = self._encoder(config)
-        self.category_head = dense(config.width, config.categories)
-        self.word_encoder = self._encoder(config)
-        self.word_head = dense(config.width, config.words)
 
-    @staticmethod
-    def _encoder(config: CaptionerConfig) -> AttentionStack:
-        return AttentionStack(
-            config.emotion_layers,
-            config.width,
-            config.emotion_heads,
-            config.feed_forward,
-            config.dropout,
-            pre_norm=config.pre_norm,
-        )
+        def encoder() -> AttentionStack:
+            return AttentionStack(
+                config.emotion_layers,
+                config.width,
+                config.emotion_heads,
+                config.feed_forward if feed_forward is None else feed_forward,
+                config.dropout,
+                pre_norm=config.pre_norm,
+                head_width=head_width,
+            )
+
+        self.category_encoder = encoder()
+        self.category_head = dense(config.width, config.categories) if category_head is None else category_head
+        self.word_encoder = encoder()
+        self.word_head = dense(config.width, config.words) if word_head is None else word_head
 
     def forward(self, stream: Rows, vectors: tuple[Tensor, Tensor], words_of: Tensor) -> Perceived:
         """Eq. 7, the mask of the likeliest categories, Eq. 8.

@@ -53,6 +53,13 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return values.masked_fill(~real, 0.0).sum(dim=1) / count
 
 
+def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """The LSTM behind the map of its inputs: gates (R, 4h) and cell (R, h) -> hidden and cell."""
+    take, keep, new, show = gates.chunk(4, dim=-1)
+    cell = torch.sigmoid(keep) * cell + torch.sigmoid(take) * torch.tanh(new)
+    return torch.sigmoid(show) * torch.tanh(cell), cell
+
+
 class Dropout(nn.Module):
     """Dropout with 16 random bits a number on a CPU, where torch draws a double: a third of its time.
 
@@ -97,17 +104,22 @@ class Mlp(nn.Module):
 
 
 class MultiHeadCrossAttention(nn.Module):
-    """MHCA(q, kv) of the paper: scaled dot products in H heads, joined by a linear map; no residual of its own."""
+    """MHCA(q, kv) of the paper: scaled dot products in H heads, joined by a linear map; no residual of its own.
 
-    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
+    Args:
+        head_width: d_h where it is not d / H, as in EPAN and its descendants.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, *, head_width: int | None = None) -> None:
         super().__init__()
-        if width % heads:
+        if head_width is None and width % heads:
             raise ValueError(f"width {width} must be divisible by heads {heads}")
+        inner = width if head_width is None else heads * head_width
         self.heads = heads
-        self.query = dense(width, width)
-        self.key = dense(width, width, bias=False)  # a bias shifts all scores of a query alike: softmax drops it
-        self.value = dense(width, width)
-        self.join = dense(width, width)
+        self.query = dense(width, inner)
+        self.key = dense(width, inner, bias=False)  # a bias shifts all scores of a query alike: softmax drops it
+        self.value = dense(width, inner)
+        self.join = dense(inner, width)
         self.dropout = Dropout(dropout)
 
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,14 +172,22 @@ class AttentionLayer(nn.Module):
     Args:
         pre_norm: normalise what enters each part (*Decision*: a choice) instead of what leaves it; both sides of the
             attention then share one norm, and whoever stacks such layers normalises the last result.
+        head_width: as in ``MultiHeadCrossAttention``.
     """
 
     def __init__(
-        self, width: int, heads: int, feed_forward: int, dropout: float = 0.0, *, pre_norm: bool = False
+        self,
+        width: int,
+        heads: int,
+        feed_forward: int,
+        dropout: float = 0.0,
+        *,
+        pre_norm: bool = False,
+        head_width: int | None = None,
     ) -> None:
         super().__init__()
         self.pre_norm = pre_norm
-        self.attention = MultiHeadCrossAttention(width, heads, dropout)
+        self.attention = MultiHeadCrossAttention(width, heads, dropout, head_width=head_width)
         self.attention_norm = nn.LayerNorm(width)
         self.feed_forward = Mlp(width, feed_forward, width, dropout)
         self.feed_forward_norm = nn.LayerNorm(width)
@@ -195,11 +215,20 @@ class AttentionStack(nn.Module):
     """Layers one after another: a self-attention encoder, or an encoder that asks fixed rows again in each layer."""
 
     def __init__(
-        self, layers: int, width: int, heads: int, feed_forward: int, dropout: float = 0.0, *, pre_norm: bool = False
+        self,
+        layers: int,
+        width: int,
+        heads: int,
+        feed_forward: int,
+        dropout: float = 0.0,
+        *,
+        pre_norm: bool = False,
+        head_width: int | None = None,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            AttentionLayer(width, heads, feed_forward, dropout, pre_norm=pre_norm) for _ in range(layers)
+            AttentionLayer(width, heads, feed_forward, dropout, pre_norm=pre_norm, head_width=head_width)
+            for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width) if pre_norm else nn.Identity()
 

@@ -54,7 +54,7 @@ class Captioner(nn.Module):
     """
 
     def __init__(self, config: CaptionerConfig, lexicon_mask: Tensor) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # not super(): ``systems/fusion.py`` puts the contract of systems between the two
         if config.decoder_audio and not config.audio_visual:
             raise ValueError("decoder_audio needs module A (audio_visual): without it the audio stream is not used")
         self.config = config

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from evcap_cli.captioner.batch import ClipBatch
-from evcap_cli.captioner.config import CaptionerConfig
+from evcap_cli.captioner.config import AlignedConfig, CaptionerConfig, SystemConfig
 from evcap_cli.captioner.layers import AttentionStack, Dropout, dense, sinusoid_positions
 
 LARGEST_DEVIATION = 10.0
@@ -56,7 +56,42 @@ class Streams:
     audio: Rows | None
 
 
-class StreamProjection(nn.Module):
+class StandardisedStream(nn.Module):
+    """Standardises features by training statistics, which are kept as buffers.
+
+    Args:
+        inputs: D.
+        config: of the model.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, inputs: int, config: SystemConfig) -> None:
+        super().__init__()
+        self.normalise, self.noise = config.normalise_streams, config.feature_noise
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("scale", torch.ones(inputs))
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """Standardised rows; what a row that is not real becomes has no meaning.
+
+        Args:
+            values: (B, N, D); what stands in rows that are not real has no influence, not even as NaN.
+            mask: (B, N).
+
+        Returns:
+            (B, N, D).
+        """
+        values = values.masked_fill(~mask.unsqueeze(-1), 0.0)
+        if self.normalise:
+            values = ((values - self.mean) * self.scale).clamp(-LARGEST_DEVIATION, LARGEST_DEVIATION)
+        if self.training and self.noise:
+            values = values + self.noise * torch.randn_like(values)
+        return values
+
+
+class StreamProjection(StandardisedStream):
     """Standardises the features of one backbone by training statistics and projects them to the model's width.
 
     Args:
@@ -65,14 +100,8 @@ class StreamProjection(nn.Module):
         norm: end with a LayerNorm.
     """
 
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, inputs: int, config: CaptionerConfig, *, norm: bool = False) -> None:
-        super().__init__()
-        self.normalise, self.noise = config.normalise_streams, config.feature_noise
-        self.register_buffer("mean", torch.zeros(inputs))
-        self.register_buffer("scale", torch.ones(inputs))
+    def __init__(self, inputs: int, config: AlignedConfig, *, norm: bool = False) -> None:
+        super().__init__(inputs, config)
         self.linear = dense(inputs, config.width)
         self.norm = nn.LayerNorm(config.width) if norm else nn.Identity()
         self.dropout = Dropout(config.dropout)
@@ -87,21 +116,22 @@ class StreamProjection(nn.Module):
         Returns:
             (B, N, d).
         """
-        values = values.masked_fill(~mask.unsqueeze(-1), 0.0)
-        if self.normalise:
-            values = ((values - self.mean) * self.scale).clamp(-LARGEST_DEVIATION, LARGEST_DEVIATION)
-        if self.training and self.noise:
-            values = values + self.noise * torch.randn_like(values)
-        result: Tensor = self.dropout(self.norm(self.linear(values)))
+        result: Tensor = self.dropout(self.norm(self.linear(super().forward(values, mask))))
         return result
 
 
 class VisualStream(nn.Module):
-    """Appearance or motion: projected, then encoded by a Transformer over the moments."""
+    """Appearance or motion: projected, then encoded by a Transformer over the moments.
+
+    Args:
+        inputs: D.
+        config: of the model.
+        head_width: of the encoder's attention, where it is not d / H.
+    """
 
     positions: Tensor
 
-    def __init__(self, inputs: int, config: CaptionerConfig) -> None:
+    def __init__(self, inputs: int, config: AlignedConfig, *, head_width: int | None = None) -> None:
         super().__init__()
         self.projection = StreamProjection(inputs, config)
         self.encoder = AttentionStack(
@@ -111,6 +141,7 @@ class VisualStream(nn.Module):
             config.feed_forward,
             config.dropout,
             pre_norm=config.pre_norm,
+            head_width=head_width,
         )
         positions = sinusoid_positions(config.moments, config.width)
         self.register_buffer("positions", positions if config.visual_positions else 0 * positions, persistent=False)

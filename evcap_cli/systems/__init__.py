@@ -1,1 +1,1 @@
-"""Captioning systems that ``evcap train --model`` offers beside the paper's."""
+"""Captioning systems that ``evcap train --model`` offers: the paper's, and those it is compared with."""

@@ -35,8 +35,7 @@ class Slow:
 
     def mhca(self, name, queries, memory):
         """Rows and head-averaged weights."""
-        d = len(queries[0])
-        part = d // self.heads
+        part = len(self.w[f"{name}.query.weight"]) // self.heads
         keys = [self.linear(f"{name}.key", row) for row in memory]
         values = [self.linear(f"{name}.value", row) for row in memory]
         rows, averages = [], []

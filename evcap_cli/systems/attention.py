@@ -1,0 +1,61 @@
+"""Additive attention, Att(q; K): e_i = w' tanh(W q + U k_i + b), softmax over i, weighted sum of K.
+
+Notation: B distinct clips, R rows (captions or hypotheses), N rows that are looked at, T queries, a inner width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from evcap_cli.captioner.layers import dense
+from evcap_cli.captioner.tanh_energies import alignment_energies
+
+
+class AdditiveEnergies(nn.Module):
+    """e_i between queries and keys; the softmax is the caller's, who knows what may be looked at.
+
+    Args:
+        query: width of q. key: width of k_i. width: a.
+    """
+
+    def __init__(self, query: int, key: int, width: int) -> None:
+        super().__init__()
+        self.query = dense(query, width, bias=False)
+        self.key = dense(key, width)
+        self.vector = nn.Parameter(torch.empty(width).uniform_(-1.0, 1.0) * (3.0 / width) ** 0.5)
+
+    def forward(self, keys: Tensor, queries: Tensor, clips: Tensor) -> Tensor:
+        """Energies between all keys of a clip and all queries of a row.
+
+        Args:
+            keys: U k_i + b, (B, N, a).
+            queries: W q, (R, T, a), or (R, a) for one query a row.
+            clips: whose keys each row looks at, (R,).
+
+        Returns:
+            (R, N, T), or (R, N).
+        """
+        if queries.dim() == 2:
+            return alignment_energies(keys, queries[:, None], self.vector, clips)[:, :, 0]
+        return alignment_energies(keys, queries, self.vector, clips)
+
+
+def attention_weights(energies: Tensor, real: Tensor) -> Tensor:
+    """Softmax over the real ones of N rows, (R, N)."""
+    return energies.masked_fill(~real, float("-inf")).softmax(dim=-1)
+
+
+def per_row(rows: Tensor, of_clips: Tensor) -> Tensor:
+    """The product of a matrix per row with the matrix of the row's clip.
+
+    Args:
+        rows: (R, n, x).
+        of_clips: (R, x, y), or (B, x, y) where rows of one clip lie side by side, equally many each: it is not copied
+            to every row then.
+
+    Returns:
+        (R, n, y).
+    """
+    product = rows.to(of_clips.dtype).reshape(len(of_clips), -1, rows.shape[-1]) @ of_clips
+    return product.view(*rows.shape[:2], -1)

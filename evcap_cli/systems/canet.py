@@ -1,0 +1,137 @@
+"""CANet (reconstruction): pictures, words and the two aligned, each looked at by the LSTM state, and no emotion branch.
+
+No code of CANet is public. What is known is its abstract ("Contextual Attention Network for Emotional Video
+Captioning", Song et al., 2022): visual and textual context by attention at each step, cross entropy, and a contrastive
+loss on positive and negative pairs. The rest is rebuilt from the parts of EPAN, which is by the same authors. It is
+named "CANet (reconstruction)" wherever it is named to people.
+
+Notation: B distinct clips, R rows (captions or hypotheses), N moments, t words so far, d model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from evcap_cli.captioner.batch import ClipBatch
+from evcap_cli.captioner.config import AlignedConfig, SystemConfig
+from evcap_cli.captioner.tanh_energies import attention_energies
+from evcap_cli.captioner.visual_encoder import VisualStream
+from evcap_cli.systems.aligned import AlignedDecoder
+from evcap_cli.systems.aligned_system import AlignedSystem
+from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
+from evcap_cli.systems.moments import moment_features
+from evcap_cli.systems.narration import AlignedMemory, SeenClips, Told
+
+
+@dataclass(frozen=True)
+class CanetLoss:
+    """Weights of the two losses."""
+
+    emotion_word_weight: float = 0.0
+    """An emotion word weighs 1 + this in the cross entropy."""
+    contrast: float = 0.2
+
+
+@dataclass(frozen=True)
+class CanetConfig(AlignedConfig):
+    """Every number of the reconstruction: EPAN's, without an emotion branch."""
+
+    dropout: float = 0.1
+    encoder_heads: int = 1
+    visual_positions: bool = False
+    head_width: int = 32
+    """d_k of every attention with heads."""
+    decoder_dropout: float = 0.0
+    """On words and on the LSTM's output."""
+    loss: CanetLoss = field(default_factory=CanetLoss)
+
+
+@dataclass
+class CanetMemory(AlignedMemory):
+    """Adds the keys of the visual context, (B, N, a)."""
+
+    keys: Tensor
+
+
+class CanetEncoder(nn.Module):
+    """Linear map and self-attention over the moments."""
+
+    def __init__(self, config: CanetConfig) -> None:
+        super().__init__()
+        self.streams = config.streams
+        self.visual = VisualStream(sum(self.streams.values()), config, head_width=config.head_width)
+
+    def forward(self, batch: ClipBatch) -> SeenClips:
+        """V."""
+        visual = self.visual(moment_features(batch, self.streams), batch.visual_mask)
+        return SeenClips(visual.masked_fill(~batch.visual_mask.unsqueeze(-1), 0.0), batch.visual_mask)
+
+
+class CanetDecoder(AlignedDecoder[CanetMemory]):
+    """LSTM([Att(h_{t-1}; V); Att(h_{t-1}; P_t); Att(h_{t-1}; T_t); y_t])."""
+
+    def __init__(self, config: CanetConfig) -> None:
+        d, h, a = config.width, config.lstm_width, config.attention_width
+        super().__init__(
+            config, context=3 * d, kept=2 * a, head_width=config.head_width, dropout=config.decoder_dropout
+        )
+        self.of_visual = AdditiveEnergies(h, d, a)
+        self.of_words = AdditiveEnergies(h, d, a)
+        self.of_aligned = AdditiveEnergies(h, d, a)
+
+    def prepare(self, seen: SeenClips) -> CanetMemory:
+        """What no step changes."""
+        return CanetMemory(seen.visual, self.alignment.key(seen.visual), seen.mask, self.of_visual.key(seen.visual))
+
+    def word_keys(self, phrases: Tensor) -> Tensor:
+        """A phrase's keys of the textual and of the aligned context.
+
+        A row of T_t is a mean of phrases, so its key is the mean of their keys, the bias included.
+        """
+        return torch.cat([self.of_words.key(phrases), self.of_aligned.key(phrases)], dim=-1)
+
+    def content(self, memory: CanetMemory) -> tuple[Tensor, ...]:
+        """V."""
+        return (memory.visual,)
+
+    def look(
+        self,
+        memory: CanetMemory,
+        content: tuple[Tensor, ...],
+        clips: Tensor,
+        hidden: Tensor,
+        told: Told,
+        carried: Tensor | None,
+    ) -> tuple[Sequence[Tensor], Tensor | None]:
+        """The three contexts, each (R, d)."""
+        (R, N, _), real = told.weights.shape, memory.mask[clips]
+        of_words, of_aligned = told.keys.chunk(2, dim=-1)
+
+        energies = self.of_visual(memory.keys, self.of_visual.query(hidden), clips)
+        visual = per_row(attention_weights(energies, real)[:, None], content[0])
+
+        every = torch.arange(R, device=hidden.device)
+        energies = self.of_words(of_words, self.of_words.query(hidden), every)
+        textual = energies.softmax(dim=-1)[:, None] @ told.phrases
+
+        nothing, first = of_aligned.new_zeros(1, N, of_aligned.shape[-1]), torch.zeros_like(every)
+        energies = attention_energies(
+            nothing, told.weights, of_aligned, self.of_aligned.query(hidden), self.of_aligned.vector, first
+        )
+        aligned = attention_weights(energies, real)[:, None] @ told.weights @ told.phrases
+        return (visual[:, 0], textual[:, 0], aligned[:, 0]), carried
+
+
+class Canet(AlignedSystem):
+    """The whole system."""
+
+    Config: ClassVar[type[SystemConfig]] = CanetConfig
+    config: CanetConfig
+
+    def __init__(self, config: CanetConfig, lexicon_mask: Tensor) -> None:
+        super().__init__(config, lexicon_mask, CanetEncoder(config), CanetDecoder(config))

@@ -1,0 +1,164 @@
+"""What a captioning system is to training, search, checkpoints and captioning.
+
+A system is one module that turns clips and the words so far into next-word scores. It brings its losses along; what is
+done with them, how words are searched and how weights are kept is nobody's business here.
+
+Notation: B distinct clips, R rows (captions or hypotheses), T steps, V vocabulary, N_c categories, N_w emotion words.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from evcap_cli.captioner.batch import ClipBatch
+from evcap_cli.captioner.config import SystemConfig
+from evcap_cli.captioner.losses import Targets
+from evcap_cli.features.streams import ClipFeatures
+
+
+class LossTerms(Protocol):
+    """What a step is trained by."""
+
+    @property
+    def total(self) -> Tensor:
+        """The scalar whose gradient is taken."""
+        ...
+
+    def values(self) -> dict[str, float]:
+        """Plain numbers for the log: ``total``, ``cross_entropy`` of the words, other terms before their weights."""
+        ...
+
+
+@dataclass
+class WeightedTerms:
+    """Loss terms that are scalars, and their weighted sum."""
+
+    total: Tensor
+    terms: Mapping[str, Tensor]
+
+    @classmethod
+    def sum(cls, **terms: tuple[float, Tensor]) -> WeightedTerms:
+        """Terms by name, each with its weight."""
+        weighted = [weight * term for weight, term in terms.values()]
+        return cls(torch.stack(weighted).sum(), {name: term for name, (_, term) in terms.items()})
+
+    def values(self) -> dict[str, float]:
+        """``total`` and the terms before their weights, as plain numbers."""
+        return {name: float(term.detach()) for name, term in {"total": self.total, **self.terms}.items()}
+
+
+class Scored(Protocol):
+    """What ``forward`` returns: the scores, and whatever else the system's ``losses`` looks at."""
+
+    @property
+    def logits(self) -> Tensor:
+        """Next-word scores, (R, T, V)."""
+        ...
+
+
+@dataclass
+class Prepared:
+    """B clips as the search takes them.
+
+    Args:
+        memory: what no step changes; it knows its length B and its ``device`` (see ``ClipMemory``).
+        categories: probabilities of the emotion categories, (B, N_c); None where the system has no say in that.
+    """
+
+    memory: Any
+    categories: Tensor | None = None
+
+
+class CaptionModel(nn.Module, ABC):
+    """A captioning system. Everything random in it comes from torch's generator, so that a seed repeats a run.
+
+    Args:
+        config: of the class ``Config``.
+        lexicon_mask: (N_c, N_w) bool, True where an emotion word belongs to a category (the first one that lists it).
+    """
+
+    Config: ClassVar[type[SystemConfig]]
+    config: Any
+
+    def __init__(self, config: Any, lexicon_mask: Tensor) -> None:
+        super().__init__()
+        expected = (config.categories, config.words)
+        if tuple(lexicon_mask.shape) != expected:
+            raise ValueError(f"the lexicon's mask must be {expected}, got {tuple(lexicon_mask.shape)}")
+        self.config = config
+
+    @abstractmethod
+    def forward(self, batch: ClipBatch, tokens: Tensor, clip_index: Tensor) -> Scored:
+        """Teacher-forced next-word scores of R captions of B distinct clips.
+
+        Args:
+            batch: the clips.
+            tokens: what each step is fed, (R, T), the start mark first; padding follows a caption's last word.
+            clip_index: the clip of each caption, (R,).
+        """
+
+    @abstractmethod
+    def losses(self, output: Any, targets: Targets) -> LossTerms:
+        """What to learn from, given what ``forward`` returned and the truth."""
+
+    @abstractmethod
+    def prepare(self, batch: ClipBatch) -> Prepared:
+        """Everything that is computed once per clip before the first word."""
+
+    @abstractmethod
+    def start(self, memory: Any) -> Any:
+        """The state before the start mark, one row a clip; it knows ``reorder`` (see ``SearchState``)."""
+
+    @abstractmethod
+    def step(self, memory: Any, state: Any, tokens: Tensor) -> tuple[Tensor, Any]:
+        """Feed one word to every row.
+
+        Args:
+            memory: of ``prepare``.
+            state: of R rows; consumed.
+            tokens: (R,).
+
+        Returns:
+            Logits of the next word, (R, V), which the search overwrites, and the state behind the word. They are those
+            of ``forward``.
+        """
+
+    def fit_normalisation(self, clips: Iterable[ClipFeatures]) -> None:
+        """Take statistics of the features from training clips; nothing, unless a system wants them.
+
+        Args:
+            clips: read once, in order; the same clips in the same order give the same numbers.
+        """
+
+    def word_tables(self) -> dict[str, Tensor]:
+        """Tables that word vectors of width ``config.word_width`` can fill.
+
+        Returns:
+            Any of ``vocabulary`` (V, d_w), ``categories`` (N_c, d_w) and ``words`` (N_w, d_w).
+        """
+        return {}
+
+    @torch.no_grad()
+    def load_word_vectors(
+        self, vocabulary: Tensor | None = None, categories: Tensor | None = None, words: Tensor | None = None
+    ) -> None:
+        """Start the word tables from given vectors, such as GloVe's. A row of NaN keeps its random start.
+
+        Raises:
+            ValueError: for a table of another shape.
+        """
+        given = {"vocabulary": vocabulary, "categories": categories, "words": words}
+        for name, table in self.word_tables().items():
+            vectors = given[name]
+            if vectors is None:
+                continue
+            if vectors.shape != table.shape:
+                raise ValueError(f"vectors of {name} must be {tuple(table.shape)}, got {tuple(vectors.shape)}")
+            vectors = vectors.to(table)
+            table.copy_(torch.where(vectors.isnan(), table, vectors))

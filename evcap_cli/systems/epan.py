@@ -1,0 +1,197 @@
+"""EPAN: emotion is perceived in the picture, joined to it and to the words so far, and told.
+
+"Emotion-Prior Awareness Network for Emotional Video Captioning" (Song et al., 2023); widths and habits are those of
+songpipi/EPAN as far as its description goes. The paper's system with both modules off is this one, with other widths.
+*Decision*: the words so far include the start mark; phrases are causal unless ``reencode`` is set; features are
+standardised, and dropout lies where the paper's system has it.
+
+Notation: B distinct clips, R rows (captions or hypotheses), N moments, T words, d model width, N_c categories, N_w
+emotion words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from evcap_cli.captioner.batch import ClipBatch
+from evcap_cli.captioner.config import EmotionConfig, SystemConfig
+from evcap_cli.captioner.emotion import EmotionPerception, EmotionWords, Perceived
+from evcap_cli.captioner.layers import dense
+from evcap_cli.captioner.losses import Targets
+from evcap_cli.captioner.tanh_energies import attention_energies
+from evcap_cli.captioner.visual_encoder import Rows, VisualStream
+from evcap_cli.systems.aligned import AlignedDecoder
+from evcap_cli.systems.aligned_system import AlignedOutput, AlignedSystem
+from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
+from evcap_cli.systems.moments import moment_features
+from evcap_cli.systems.narration import AlignedMemory, SeenClips, Told
+
+LABELS = 3
+"""Emotion labels of a caption that count, at most."""
+
+
+@dataclass(frozen=True)
+class EpanLoss:
+    """Weights of the three losses."""
+
+    emotion_word_weight: float = 0.1
+    """An emotion word weighs 1 + this in the cross entropy."""
+    contrast: float = 0.2
+    classification: float = 0.2
+
+
+@dataclass(frozen=True)
+class EpanConfig(EmotionConfig):
+    """Every number of EPAN."""
+
+    dropout: float = 0.1
+    encoder_heads: int = 1
+    visual_positions: bool = False
+    emotion_layers: int = 4
+    emotion_heads: int = 4
+    head_width: int = 32
+    """d_k of every attention with heads."""
+    emotion_feed_forward: int = 300
+    category_hidden: int = 512
+    word_hidden: int = 300
+    """The two heads are two linear maps each, of this inner width; E is the rows behind the first map of the second."""
+    decoder_dropout: float = 0.0
+    """On words and on the LSTM's output."""
+    reencode: bool = False
+    """Encode the words so far anew at every step, each looking at all of them, as published."""
+    loss: EpanLoss = field(default_factory=EpanLoss)
+
+
+@dataclass
+class EpanMemory(AlignedMemory):
+    """Adds [V; E], (B, N, 2d), and its keys of the attention, (B, N, a)."""
+
+    views: Tensor
+    keys: Tensor
+
+
+class EpanEncoder(nn.Module):
+    """Linear map and self-attention over the moments, then emotion perception."""
+
+    words_of: Tensor
+
+    def __init__(self, config: EpanConfig, lexicon_mask: Tensor) -> None:
+        super().__init__()
+        d, inner, hidden = config.width, config.category_hidden, config.word_hidden
+        self.streams = config.streams
+        self.register_buffer("words_of", lexicon_mask.bool().clone())
+        self.visual = VisualStream(sum(self.streams.values()), config, head_width=config.head_width)
+        self.vectors = EmotionWords(config)
+        self.perception = EmotionPerception(
+            config,
+            head_width=config.head_width,
+            feed_forward=config.emotion_feed_forward,
+            category_head=nn.Sequential(dense(d, inner), dense(inner, config.categories)),
+            word_head=nn.Sequential(dense(d, hidden), dense(hidden, config.words)),
+        )
+
+    def feel(self, rows: Tensor) -> Tensor:
+        """E of E_w: the first map of the head that reads the words; the mean may come before or after a linear map."""
+        emotion: Tensor = self.perception.word_head.get_submodule("0")(rows)
+        return emotion
+
+    def forward(self, batch: ClipBatch) -> SeenClips:
+        """V, E and the two distributions."""
+        mask = batch.visual_mask
+        visual = self.visual(moment_features(batch, self.streams), mask)
+        perceived = self.perception(Rows(visual, mask, torch.ones_like(mask[:, 0])), self.vectors(), self.words_of)
+        padding = ~mask.unsqueeze(-1)
+        emotion = self.feel(perceived.rows).masked_fill(padding, 0.0)
+        return SeenClips(visual.masked_fill(padding, 0.0), mask, emotion, perceived)
+
+
+class EpanDecoder(AlignedDecoder[EpanMemory]):
+    """C_t = [E; T_t; V], Z_t = Att(h_{t-1}; C_t), LSTM([Z_t; y_t])."""
+
+    def __init__(self, config: EpanConfig) -> None:
+        views = config.width + config.word_hidden
+        super().__init__(
+            config,
+            context=views + config.width,
+            kept=config.attention_width,
+            head_width=config.head_width,
+            dropout=config.decoder_dropout,
+            reencode=config.reencode,
+        )
+        self.attention = AdditiveEnergies(config.lstm_width, views, config.attention_width)
+        self.attention_told = dense(config.width, config.attention_width, bias=False)
+
+    def prepare(self, seen: SeenClips) -> EpanMemory:
+        """What no step changes."""
+        views = torch.cat([seen.visual, seen.felt], dim=-1)
+        return EpanMemory(seen.visual, self.alignment.key(seen.visual), seen.mask, views, self.attention.key(views))
+
+    def word_keys(self, phrases: Tensor) -> Tensor:
+        """The share of a phrase in the keys of C_t."""
+        keys: Tensor = self.attention_told(phrases)
+        return keys
+
+    def content(self, memory: EpanMemory) -> tuple[Tensor, ...]:
+        """[V; E]."""
+        return (memory.views,)
+
+    def look(
+        self,
+        memory: EpanMemory,
+        content: tuple[Tensor, ...],
+        clips: Tensor,
+        hidden: Tensor,
+        told: Told,
+        carried: Tensor | None,
+    ) -> tuple[Sequence[Tensor], Tensor | None]:
+        """Z_t, the shares of [V; E] and of T_t; T_t itself is never built."""
+        energies = attention_energies(
+            memory.keys, told.weights, told.keys, self.attention.query(hidden), self.attention.vector, clips
+        )
+        attention = attention_weights(energies, memory.mask[clips])[:, None]
+        spoken = attention @ told.weights @ told.phrases
+        return (per_row(attention, content[0])[:, 0], spoken[:, 0]), carried
+
+
+class Epan(AlignedSystem):
+    """The whole system."""
+
+    Config: ClassVar[type[SystemConfig]] = EpanConfig
+    config: EpanConfig
+
+    def __init__(self, config: EpanConfig, lexicon_mask: Tensor) -> None:
+        super().__init__(config, lexicon_mask, EpanEncoder(config, lexicon_mask), self._decoder(config))
+
+    @staticmethod
+    def _decoder(config: Any) -> AlignedDecoder[Any]:
+        return EpanDecoder(config)
+
+    def terms(self, output: AlignedOutput, targets: Targets) -> dict[str, tuple[float, Tensor]]:
+        """Words, contrastive attention, emotion."""
+        if output.seen.perceived is None:
+            raise ValueError("the encoder perceived no emotion")
+        felt = emotion_labels(output.seen.perceived, targets)
+        return super().terms(output, targets) | {"classification": (self.config.loss.classification, felt)}
+
+    def word_tables(self) -> dict[str, Tensor]:
+        """The vocabulary's, and separate ones of the categories and the emotion words."""
+        vectors: EmotionWords = self.encoder.vectors
+        return super().word_tables() | {"categories": vectors.categories, "words": vectors.words}
+
+
+def emotion_labels(perceived: Perceived, targets: Targets) -> Tensor:
+    """Negative log-likelihood of a caption's categories and of its emotion words, each the mean over labels.
+
+    At most three of each kind count for a caption.
+    """
+    total = targets.tokens.new_zeros((), dtype=torch.float32)
+    for logits, labels in ((perceived.categories, targets.categories), (perceived.words, targets.words)):
+        kept = labels & (labels.long().cumsum(dim=1) <= LABELS)
+        likelihoods = logits.float().log_softmax(dim=-1)[targets.clip_index]
+        total = total - torch.where(kept, likelihoods, 0.0).sum() / kept.sum().clamp(min=1)
+    return total

@@ -1,0 +1,87 @@
+"""What a captioning system declares: enough to list it, to start a recipe and to find its class when it is asked for.
+
+Importing this module loads no torch: registering a system must stay cheap, only ``SystemSpec.load`` may use it.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from evcap_cli.errors import PluginError
+
+if TYPE_CHECKING:
+    from evcap_cli.systems.contract import CaptionModel
+
+TABLES: Final = ("train", "model", "loss")
+"""Tables of a recipe."""
+
+
+@dataclass(frozen=True)
+class SystemSpec:
+    """A captioning system before it is loaded.
+
+    Args:
+        name: how users call it, as in ``--model NAME``, and what its checkpoints say.
+        about: one line for ``evcap plugins``.
+        factory: "module:Class" of its ``CaptionModel``, imported on use.
+        recipe: TOML text with the tables [train], [model] and [loss]: what differs from the defaults of training and
+            of the system's configuration.
+        title: how tables and prose call it, where that is not ``name``.
+        source: where it was published.
+        license: of the code that implements it.
+    """
+
+    name: str
+    about: str
+    factory: str
+    recipe: str = ""
+    title: str = ""
+    source: str = ""
+    license: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Its name for people."""
+        return self.title or self.name
+
+    def load(self) -> type[CaptionModel]:
+        """The system's class.
+
+        Raises:
+            PluginError: it cannot be imported, or is not a captioning system.
+        """
+        from evcap_cli.systems.contract import CaptionModel
+
+        module, _, name = self.factory.partition(":")
+        try:
+            found = getattr(import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as problem:
+            raise PluginError(
+                f"system {self.name!r} cannot be loaded from {self.factory!r}: {problem}",
+                hint="update or uninstall the plugin that brings it",
+            ) from problem
+        if not (isinstance(found, type) and issubclass(found, CaptionModel)):
+            raise PluginError(
+                f"system {self.name!r}: {self.factory} is not a CaptionModel",
+                hint="derive it from evcap_cli.CaptionModel",
+            )
+        return found
+
+    def recipe_tables(self) -> dict[str, dict[str, Any]]:
+        """Its defaults by table; a table that is not given is empty.
+
+        Raises:
+            PluginError: the text is not a recipe.
+        """
+        try:
+            found = tomllib.loads(self.recipe)
+        except tomllib.TOMLDecodeError as problem:
+            raise PluginError(f"the recipe of system {self.name!r} is not TOML: {problem}") from problem
+        for table, values in found.items():
+            if table not in TABLES or not isinstance(values, dict):
+                known = ", ".join(TABLES)
+                raise PluginError(f"the recipe of system {self.name!r} has no table [{table}] to give; known: {known}")
+        return {table: dict(found.get(table, {})) for table in TABLES}
