@@ -1,0 +1,224 @@
+"""METEOR's paraphrase table cut to the phrases that can occur in given texts.
+
+METEOR reads a table of 5.3 million pairs before its first answer, most of its time for a test set. A pair takes part
+only if its first phrase stands in a reference and its second in a caption, so a table without the others gives the
+same alignments and the same scores. What is kept may be a little too much (phrases are told apart by a hash) and is
+never too little. The cut by the references is kept below evcap's cache folder, for any captions scored against them
+later; the cut by the captions is made anew each time.
+
+Running METEOR is ``meteor.py``'s business.
+
+Notation: a row of the table is three lines: a probability, the phrase of the reference, the phrase of the caption.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import re
+import secrets
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import xxhash
+
+from evcap_cli import console
+from evcap_cli.features.cache import default_root
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+MAX_PHRASE_WORDS: Final = 7
+"""The longest phrase of METEOR 1.5's English table."""
+KEPT_TABLES: Final = 16
+"""Cut tables that the cache holds; the ones used longest ago go first."""
+FORMAT: Final = b"evcap cut paraphrases 1\n"
+_PLAIN: Final = re.compile(r"[a-z0-9 ]*")
+_RUN: Final = re.compile(r"[a-z0-9]+")
+_GZIP: Final = 31  # zlib's number for gzip wrapping
+_BLOCK_BYTES: Final = 1 << 22
+_KEY_BITS: Final = 24
+_BELOW: Final = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64)  # masks for a phrase's first n bytes
+_FACTORS: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9))
+
+
+def cut_for(table: Path, captions: Iterable[str], references: Iterable[str], root: Path | None = None) -> bytes | None:
+    """The rows of ``table`` that captions and references can use, gzipped as METEOR wants them.
+
+    Args:
+        table: METEOR's gzipped paraphrase table.
+        captions: hypotheses, as METEOR is given them.
+        references: of all videos.
+        root: evcap's cache folder; None: where it lies by default. A folder that cannot be written costs time only.
+
+    Returns:
+        None where the texts are not ASCII or the table cannot be read: use the whole table.
+    """
+    captions, references = sorted(set(captions)), sorted(set(references))
+    if not all(text.isascii() for text in (*captions, *references)):
+        return None  # METEOR's own rules for letters of other alphabets are not repeated here
+    try:
+        path = _entry(table, references, default_root() if root is None else root)
+        rows = _read(path)
+        if rows is None:
+            rows = _cut(_blocks(table), _Wanted(references), line=1)
+            _write(path, rows)
+    except (OSError, zlib.error):
+        return None
+    packer = zlib.compressobj(1, wbits=_GZIP)
+    return packer.compress(_cut([rows], _Wanted(captions), line=2)) + packer.flush()
+
+
+class _Wanted:
+    """Which phrases texts hold.
+
+    A phrase that matches whole words of a normalised text also matches its runs of letters and digits: METEOR's
+    normaliser moves punctuation and never touches those. So runs decide, whatever punctuation the text has.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.plain = True
+        """Whether no text has punctuation: phrases with any cannot match then."""
+        self.phrases: set[str] = set()
+        for text in texts:
+            low = text.lower()
+            if _PLAIN.fullmatch(low):
+                runs = low.split()
+            else:
+                runs, self.plain = _RUN.findall(low), False
+            for start in range(len(runs)):
+                for end in range(start + 1, min(start + MAX_PHRASE_WORDS, len(runs)) + 1):
+                    self.phrases.add(" ".join(runs[start:end]))
+        self.table = np.zeros(1 << _KEY_BITS, dtype=np.bool_)
+        if self.phrases:
+            data = "\n".join(self.phrases).encode() + b"\n"
+            ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10)
+            self.table[_keys(data, np.concatenate([[0], ends[:-1] + 1]), ends)] = True
+
+    def odd(self, phrase: bytes) -> bool:
+        """Whether a phrase with punctuation may match."""
+        runs = _RUN.findall(phrase.decode("utf-8", "replace"))
+        return len(runs) > MAX_PHRASE_WORDS or not runs or " ".join(runs) in self.phrases
+
+
+def _keys(data: bytes, starts: npt.NDArray[Any], ends: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """A hash of each ``data[start:end]``, of its first and last eight bytes and its length."""
+    padded = np.frombuffer(data + bytes(8), dtype=np.uint8)
+    words: npt.NDArray[np.uint64] = np.ndarray((len(data) + 1,), dtype="<u8", buffer=padded.data, strides=(1,))
+    lengths = ends - starts
+    mask = _BELOW[np.minimum(lengths, 8)]
+    first, last = words[starts] & mask, words[np.maximum(ends - 8, starts)] & mask
+    mixed = first * _FACTORS[0] ^ last * _FACTORS[1] ^ lengths.astype(np.uint64) * _FACTORS[2]
+    return np.asarray((mixed * _FACTORS[0]) >> np.uint64(64 - _KEY_BITS))
+
+
+def _blocks(table: Path) -> Iterator[bytes]:
+    """The unpacked table in blocks, unpacked in a thread of its own while the last block is worked on."""
+    packed = table.read_bytes()
+    waiting: queue.Queue[bytes | Exception] = queue.Queue(maxsize=4)
+
+    def unpack() -> None:
+        try:
+            reader = zlib.decompressobj(_GZIP)
+            left = packed
+            while left and not reader.eof:
+                waiting.put(reader.decompress(left, _BLOCK_BYTES))
+                left = reader.unconsumed_tail
+            waiting.put(b"" if reader.eof else EOFError())
+        except zlib.error as problem:
+            waiting.put(problem)
+
+    threading.Thread(target=unpack, daemon=True).start()
+    while block := waiting.get():
+        if isinstance(block, Exception):
+            raise zlib.error(f"{table} is damaged") from block
+        yield block
+
+
+def _cut(blocks: Iterable[bytes], wanted: _Wanted, line: int) -> bytes:
+    """Rows whose phrase in ``line`` (1 or 2) is wanted, in the order of the table."""
+    kept: list[bytes] = []
+    rest = b""
+    for block in blocks:
+        data = rest + block
+        ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10)
+        ends = ends[: len(ends) // 3 * 3]
+        if not len(ends):
+            rest = data
+            continue
+        keep = wanted.table[_keys(data, ends[line - 1 :: 3] + 1, ends[line::3])]
+        if not wanted.plain:
+            keep |= _odd_rows(data, ends, wanted, line)
+        edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))  # rows where a kept stretch begins or ends
+        places = np.concatenate([[0], ends[2::3] + 1])[edges].tolist()
+        kept += [data[begin:end] for begin, end in zip(places[::2], places[1::2], strict=True)]
+        rest = data[int(ends[-1]) + 1 :]
+    return b"".join(kept)
+
+
+def _odd_rows(data: bytes, ends: npt.NDArray[Any], wanted: _Wanted, line: int) -> npt.NDArray[np.bool_]:
+    """Rows whose phrase has punctuation and may match."""
+    signs = np.frombuffer(data, dtype=np.uint8)
+    odd = np.ones(256, dtype=np.bool_)
+    odd[np.frombuffer(b"abcdefghijklmnopqrstuvwxyz0123456789 \n", dtype=np.uint8)] = False
+    lines = np.unique(np.searchsorted(ends, np.flatnonzero(odd[signs]), side="left"))
+    keep = np.zeros(len(ends) // 3, dtype=np.bool_)
+    known: dict[bytes, bool] = {}
+    for number in lines[(lines % 3 == line) & (lines < len(ends))].tolist():
+        phrase = data[int(ends[number - 1]) + 1 : int(ends[number])]
+        if phrase not in known:
+            known[phrase] = wanted.odd(phrase)
+        keep[number // 3] = known[phrase]
+    return keep
+
+
+def _entry(table: Path, references: Iterable[str], root: Path) -> Path:
+    """Where the cut by these references lies: its name covers the table, the references and the rules of cutting."""
+    about = table.stat()
+    digest = xxhash.xxh3_128(FORMAT + f"{about.st_size} {about.st_mtime_ns}\n".encode())
+    digest.update("\n".join(references).encode())
+    return root / "meteor" / f"{digest.hexdigest()}.rows"
+
+
+def _read(path: Path) -> bytes | None:
+    """The rows kept under ``path``; None where there are none, or none that verify."""
+    try:
+        head, _, packed = path.read_bytes().partition(b"\n")
+        if head != _seal(packed):
+            raise zlib.error("its digest is another one")
+        rows = zlib.decompress(packed)
+    except FileNotFoundError:
+        return None
+    except (OSError, zlib.error) as problem:
+        console.detail(f"the cut paraphrase table {path.name} is damaged and will be made again ({problem})")
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
+    return rows
+
+
+def _write(path: Path, rows: bytes) -> None:
+    """Keep a cut table, whole or not at all, and let the oldest go; a failure is said with ``-v`` only."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    packed = zlib.compress(rows, 1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(_seal(packed) + b"\n" + packed)
+        temporary.replace(path)
+        tables = sorted(path.parent.glob("*.rows"), key=lambda kept: kept.stat().st_mtime, reverse=True)
+        for old in tables[KEPT_TABLES:]:
+            old.unlink(missing_ok=True)
+    except OSError as problem:
+        console.detail(f"{path.parent}: the cut paraphrase table cannot be kept ({problem.strerror or problem})")
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _seal(packed: bytes) -> bytes:
+    return xxhash.xxh3_128_hexdigest(FORMAT + packed).encode()
