@@ -260,8 +260,8 @@ def _train(
 
 def _test(trainer: Any, root: DataRoot) -> None:
     """One evaluation on the test split, after the epoch was chosen without it."""
-    from evcap_cli.commands.score import table
     from evcap_cli.output.atomic import write_whole
+    from evcap_cli.scoring.report import table
 
     captions, scores = trainer.test(root.test, bootstrap=BOOTSTRAP)
     lines = (json.dumps({"video_id": video, "caption": text}) + "\n" for video, text in captions.items())

@@ -11,9 +11,13 @@ Notation: S segments, ``...`` any leading shape.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from evcap_cli.scoring import java
-from evcap_cli.scoring.paraphrases import cut_for
+from evcap_cli.scoring.paraphrases import can_cut, cut_table
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,6 +39,7 @@ ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 MODULE_WEIGHTS: Final = (1.0, 0.6, 0.8, 0.6)
 """Exact, stem, synonym, paraphrase."""
 _CHUNKS, _TEST_MATCHES, _REFERENCE_MATCHES = 20, 21, 22
+_PIPES: Final = Path("/dev/fd")
 _FLAGS: Final = (
     "-Xmx2G",  # the whole table needs it
     # a run of seconds: the second compiler and a parallel collector cost more than they gain
@@ -60,36 +65,67 @@ def meteor_statistics(segments: Sequence[Segment], *, whole_table: bool = False)
     jar = Path(str(files("pycocoevalcap.meteor").joinpath("meteor-1.5.jar")))
     captions = [caption for caption, _ in segments]
     references = [text for _, texts in segments for text in texts]
-    table = None if whole_table else cut_for(jar.parent / "data" / "paraphrase-en.gz", captions, references)
-    command = [program, *_FLAGS, "-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
+    table = None
+    if not whole_table and can_cut(captions) and can_cut(references):
+        table = partial(cut_table, jar.parent / "data" / "paraphrase-en.gz", captions, references)
     asked = "".join(
         " ||| ".join(["SCORE", *(_field(text) for text in (*texts, caption))]) + "\n" for caption, texts in segments
     )
-    with tempfile.TemporaryDirectory(prefix="evcap-meteor-", ignore_cleanup_errors=True) as folder:
-        if table is not None:
-            place = Path(folder) / "paraphrases.gz"
-            place.write_bytes(table)
-            command += ["-a", str(place)]
-        done = subprocess.run(
-            command,
-            cwd=jar.parent,  # it looks for its tables beside the jar
-            input=asked,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
+    command = [program, *_FLAGS, "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+    answered, said = _ask(command, asked, table)
     try:
-        found = np.array([line.split() for line in done.stdout.splitlines()], dtype=np.float64)
+        found = np.array([line.split() for line in answered.splitlines()], dtype=np.float64)
     except ValueError as problem:
         raise java.JavaError("METEOR gave an answer that is no row of counts") from problem
     if found.shape != (len(segments), STATISTICS):
-        said = done.stderr.strip().splitlines()
-        raise java.JavaError(
-            f"METEOR answered {len(found)} of {len(segments)} captions ({said[-1] if said else 'no message'})"
-        )
+        why = said.strip().splitlines()[-1:] or ["no message"]
+        raise java.JavaError(f"METEOR answered {len(found)} of {len(segments)} captions ({why[0]})")
     return found
+
+
+def _ask(command: Sequence[str], asked: str, table: Callable[[], bytes] | None) -> tuple[str, str]:
+    """What METEOR says to ``asked`` on its two outputs, with the paraphrases that ``table`` makes.
+
+    Where the system has /dev/fd the table goes through a pipe, so that Java starts while the table is being made.
+
+    Raises:
+        JavaError: METEOR died before it was asked, or its own table is damaged.
+    """
+    options: dict[str, Any] = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "encoding": "utf-8",
+        "errors": "replace",
+    }
+    try:
+        if table is None:
+            with subprocess.Popen(command, **options) as process:
+                return process.communicate(asked)
+        if not _PIPES.is_dir():
+            with tempfile.TemporaryDirectory(prefix="evcap-meteor-", ignore_cleanup_errors=True) as folder:
+                place = Path(folder) / "paraphrases.gz"
+                place.write_bytes(table())
+                with subprocess.Popen([*command, "-a", str(place)], **options) as process:
+                    return process.communicate(asked)
+        reading, writing = os.pipe()
+        with (
+            os.fdopen(reading, "rb") as theirs,
+            os.fdopen(writing, "wb") as ours,
+            subprocess.Popen([*command, "-a", str(_PIPES / str(reading))], pass_fds=(reading,), **options) as process,
+        ):
+            try:
+                theirs.close()
+                with contextlib.suppress(BrokenPipeError):  # it died: what it said about that comes below
+                    ours.write(table())
+                with contextlib.suppress(BrokenPipeError):
+                    ours.close()
+                return process.communicate(asked)
+            finally:
+                process.kill()
+    except (OSError, zlib.error) as problem:
+        raise java.JavaError(f"METEOR stopped ({problem})") from problem
 
 
 def _field(text: str) -> str:

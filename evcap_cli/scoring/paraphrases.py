@@ -47,31 +47,32 @@ _BELOW: Final = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64
 _FACTORS: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9))
 
 
-def cut_for(table: Path, captions: Iterable[str], references: Iterable[str], root: Path | None = None) -> bytes | None:
+def can_cut(texts: Iterable[str]) -> bool:
+    """Whether the rules here cover these texts: METEOR's own for letters of other alphabets are not repeated."""
+    return all(text.isascii() for text in texts)
+
+
+def cut_table(table: Path, captions: Iterable[str], references: Iterable[str], root: Path | None = None) -> bytes:
     """The rows of ``table`` that captions and references can use, gzipped as METEOR wants them.
 
     Args:
         table: METEOR's gzipped paraphrase table.
         captions: hypotheses, as METEOR is given them.
-        references: of all videos.
+        references: of all videos, the same way.
         root: evcap's cache folder; None: where it lies by default. A folder that cannot be written costs time only.
 
-    Returns:
-        None where the texts are not ASCII or the table cannot be read: use the whole table.
+    Raises:
+        OSError: the table cannot be read.
+        zlib.error: it is damaged.
     """
-    captions, references = sorted(set(captions)), sorted(set(references))
-    if not all(text.isascii() for text in (*captions, *references)):
-        return None  # METEOR's own rules for letters of other alphabets are not repeated here
-    try:
-        path = _entry(table, references, default_root() if root is None else root)
-        rows = _read(path)
-        if rows is None:
-            rows = _cut(_blocks(table), _Wanted(references), line=1)
-            _write(path, rows)
-    except (OSError, zlib.error):
-        return None
+    references = sorted(set(references))
+    path = _entry(table, references, default_root() if root is None else root)
+    rows = _read(path)
+    if rows is None:
+        rows = _cut(_blocks(table), _Wanted(references), line=1)
+        _write(path, rows)
     packer = zlib.compressobj(1, wbits=_GZIP)
-    return packer.compress(_cut([rows], _Wanted(captions), line=2)) + packer.flush()
+    return packer.compress(_cut([rows], _Wanted(set(captions)), line=2)) + packer.flush()
 
 
 class _Wanted:
