@@ -15,12 +15,13 @@ import contextlib
 import os
 import subprocess
 import tempfile
+import threading
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -110,22 +111,37 @@ def _ask(command: Sequence[str], asked: str, table: Callable[[], bytes] | None) 
                 with subprocess.Popen([*command, "-a", str(place)], **options) as process:
                     return process.communicate(asked)
         reading, writing = os.pipe()
+        failures: list[Exception] = []
         with (
             os.fdopen(reading, "rb") as theirs,
             os.fdopen(writing, "wb") as ours,
             subprocess.Popen([*command, "-a", str(_PIPES / str(reading))], pass_fds=(reading,), **options) as process,
         ):
+            theirs.close()
+            feeding = threading.Thread(target=_feed, args=(ours, table, process, failures), daemon=True)
+            feeding.start()
             try:
-                theirs.close()
-                with contextlib.suppress(BrokenPipeError):  # it died: what it said about that comes below
-                    ours.write(table())
-                with contextlib.suppress(BrokenPipeError):
-                    ours.close()
-                return process.communicate(asked)
+                answer = process.communicate(asked)
             finally:
                 process.kill()
+                feeding.join()
+        if failures:
+            raise failures[0]
+        return answer
     except (OSError, zlib.error) as problem:
         raise java.JavaError(f"METEOR stopped ({problem})") from problem
+
+
+def _feed(
+    pipe: IO[bytes], table: Callable[[], bytes], process: subprocess.Popen[str], failures: list[Exception]
+) -> None:
+    """Make the table and hand it over; METEOR must not go on with half a table, and may die without reading it."""
+    try:
+        with contextlib.suppress(BrokenPipeError), pipe:
+            pipe.write(table())
+    except (OSError, zlib.error) as problem:
+        failures.append(problem)
+        process.kill()
 
 
 def _field(text: str) -> str:

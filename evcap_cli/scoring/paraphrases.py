@@ -1,14 +1,15 @@
 """METEOR's paraphrase table cut to the phrases that can occur in given texts.
 
 METEOR reads a table of 5.3 million pairs before its first answer, most of its time for a test set. A pair takes part
-only if its first phrase stands in a reference and its second in a caption, so a table without the others gives the
-same alignments and the same scores. What is kept may be a little too much (phrases are told apart by a hash) and is
-never too little. The cut by the references is kept below evcap's cache folder, for any captions scored against them
-later; the cut by the captions is made anew each time.
+only if one phrase stands in a reference and the other in its caption, whichever of the two the table has first, so a
+table without the others gives the same alignments and the same scores. What is kept may be a little too much (phrases
+are told apart by a hash, and videos are not looked at one by one) and is never too little. The cut by the references is
+kept below evcap's cache folder, for any captions scored against them later; of it, the cut by the captions is made anew
+each time.
 
 Running METEOR is ``meteor.py``'s business.
 
-Notation: a row of the table is three lines: a probability, the phrase of the reference, the phrase of the caption.
+Notation: a row of the table is three lines: a probability and two phrases.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import re
 import secrets
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +45,7 @@ _GZIP: Final = 31  # zlib's number for gzip wrapping
 _BLOCK_BYTES: Final = 1 << 22
 _KEY_BITS: Final = 24
 _BELOW: Final = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64)  # masks for a phrase's first n bytes
+_ODD: Final = np.array([not (bytes([sign]).isalnum() and sign < 128) and sign not in b" \n" for sign in range(256)])
 _FACTORS: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9))
 
 
@@ -69,10 +71,10 @@ def cut_table(table: Path, captions: Iterable[str], references: Iterable[str], r
     path = _entry(table, references, default_root() if root is None else root)
     rows = _read(path)
     if rows is None:
-        rows = _cut(_blocks(table), _Wanted(references), line=1)
+        rows = _cut(_blocks(table), _in_references(_Wanted(references)))
         _write(path, rows)
     packer = zlib.compressobj(1, wbits=_GZIP)
-    return packer.compress(_cut([rows], _Wanted(set(captions)), line=2)) + packer.flush()
+    return packer.compress(_cut([rows], _in_captions(_Wanted(set(captions))))) + packer.flush()
 
 
 class _Wanted:
@@ -141,41 +143,72 @@ def _blocks(table: Path) -> Iterator[bytes]:
         yield block
 
 
-def _cut(blocks: Iterable[bytes], wanted: _Wanted, line: int) -> bytes:
-    """Rows whose phrase in ``line`` (1 or 2) is wanted, in the order of the table."""
+def _cut(blocks: Iterable[bytes], mark: Callable[[_Rows], npt.NDArray[np.uint8]]) -> bytes:
+    """The rows that ``mark`` does not give 0, in the order of the table, their marks in place of their probabilities.
+
+    METEOR does not look at the probabilities.
+    """
     kept: list[bytes] = []
     rest = b""
     for block in blocks:
         data = rest + block
-        ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10)
-        ends = ends[: len(ends) // 3 * 3]
-        if not len(ends):
-            rest = data
-            continue
-        keep = wanted.table[_keys(data, ends[line - 1 :: 3] + 1, ends[line::3])]
-        if not wanted.plain:
-            keep |= _odd_rows(data, ends, wanted, line)
-        edges = np.flatnonzero(np.diff(keep, prepend=False, append=False))  # rows where a kept stretch begins or ends
-        places = np.concatenate([[0], ends[2::3] + 1])[edges].tolist()
-        kept += [data[begin:end] for begin, end in zip(places[::2], places[1::2], strict=True)]
-        rest = data[int(ends[-1]) + 1 :]
+        rows = _Rows(data)
+        marks = mark(rows)
+        here = np.flatnonzero(marks)
+        begins, stops = (rows.ends[0::3][here] + 1).tolist(), (rows.ends[2::3][here] + 1).tolist()
+        heads = [b"%d\n" % sign for sign in marks[here].tolist()]
+        kept += [head + data[begin:stop] for head, begin, stop in zip(heads, begins, stops, strict=True)]
+        rest = data[rows.length :]
     return b"".join(kept)
 
 
-def _odd_rows(data: bytes, ends: npt.NDArray[Any], wanted: _Wanted, line: int) -> npt.NDArray[np.bool_]:
-    """Rows whose phrase has punctuation and may match."""
-    signs = np.frombuffer(data, dtype=np.uint8)
-    odd = np.ones(256, dtype=np.bool_)
-    odd[np.frombuffer(b"abcdefghijklmnopqrstuvwxyz0123456789 \n", dtype=np.uint8)] = False
-    lines = np.unique(np.searchsorted(ends, np.flatnonzero(odd[signs]), side="left"))
-    keep = np.zeros(len(ends) // 3, dtype=np.bool_)
-    known: dict[bytes, bool] = {}
-    for number in lines[(lines % 3 == line) & (lines < len(ends))].tolist():
-        phrase = data[int(ends[number - 1]) + 1 : int(ends[number])]
-        if phrase not in known:
-            known[phrase] = wanted.odd(phrase)
-        keep[number // 3] = known[phrase]
-    return keep
+def _in_references(references: _Wanted) -> Callable[[_Rows], npt.NDArray[np.uint8]]:
+    """Mark 1 for the first phrase in the references, 2 for the second, 3 for both."""
+    return lambda rows: rows.held(references, 1) * np.uint8(1) | rows.held(references, 2) * np.uint8(2)
+
+
+def _in_captions(captions: _Wanted) -> Callable[[_Rows], npt.NDArray[np.uint8]]:
+    """Mark 1 where the references hold one phrase, told by the mark so far, and the captions the other."""
+
+    def mark(rows: _Rows) -> npt.NDArray[np.uint8]:
+        told = rows.marks()
+        one_way = ((told & 1) > 0) & rows.held(captions, 2)
+        other_way = ((told & 2) > 0) & rows.held(captions, 1)
+        return (one_way | other_way).astype(np.uint8)
+
+    return mark
+
+
+class _Rows:
+    """The whole rows at the beginning of ``data``: ``ends`` are the places of their line feeds, three a row."""
+
+    def __init__(self, data: bytes) -> None:
+        ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10)
+        self.data, self.ends = data, ends[: len(ends) // 3 * 3]
+        self.length = int(self.ends[-1]) + 1 if len(self.ends) else 0
+
+    def marks(self) -> npt.NDArray[np.uint8]:
+        """Those that ``_cut`` wrote."""
+        begins = np.concatenate([[0], self.ends[2::3] + 1])[: len(self.ends) // 3]
+        return np.asarray(np.frombuffer(self.data, dtype=np.uint8)[begins] - np.uint8(ord("0")))
+
+    def held(self, wanted: _Wanted, line: int) -> npt.NDArray[np.bool_]:
+        """Rows whose phrase in ``line`` (1 or 2) is wanted."""
+        keep = wanted.table[_keys(self.data, self.ends[line - 1 :: 3] + 1, self.ends[line::3])]
+        if not wanted.plain:
+            self._add_odd(keep, wanted, line)
+        return np.asarray(keep)
+
+    def _add_odd(self, keep: npt.NDArray[np.bool_], wanted: _Wanted, line: int) -> None:
+        """Mark rows whose phrase has punctuation and may match."""
+        odd = np.flatnonzero(_ODD[np.frombuffer(self.data, dtype=np.uint8, count=self.length)])
+        lines = np.unique(np.searchsorted(self.ends, odd, side="left"))
+        known: dict[bytes, bool] = {}
+        for number in lines[lines % 3 == line].tolist():
+            phrase = self.data[int(self.ends[number - 1]) + 1 : int(self.ends[number])]
+            if phrase not in known:
+                known[phrase] = wanted.odd(phrase)
+            keep[number // 3] |= known[phrase]
 
 
 def _entry(table: Path, references: Iterable[str], root: Path) -> Path:
