@@ -42,7 +42,7 @@ FORMAT: Final = b"evcap cut paraphrases 1\n"
 _PLAIN: Final = re.compile(r"[a-z0-9 ]*")
 _RUN: Final = re.compile(r"[a-z0-9]+")
 _GZIP: Final = 31  # zlib's number for gzip wrapping
-_BLOCK_BYTES: Final = 1 << 22
+_BLOCK_BYTES: Final = 1 << 20  # of the packed table, which grows to four times as much
 _KEY_BITS: Final = 24
 _BELOW: Final = np.array([(1 << (8 * n)) - 1 for n in range(9)], dtype=np.uint64)  # masks for a phrase's first n bytes
 _ODD: Final = np.array([not (bytes([sign]).isalnum() and sign < 128) and sign not in b" \n" for sign in range(256)])
@@ -128,10 +128,9 @@ def _blocks(table: Path) -> Iterator[bytes]:
     def unpack() -> None:
         try:
             reader = zlib.decompressobj(_GZIP)
-            left = packed
-            while left and not reader.eof:
-                waiting.put(reader.decompress(left, _BLOCK_BYTES))
-                left = reader.unconsumed_tail
+            for start in range(0, len(packed), _BLOCK_BYTES):
+                if block := reader.decompress(packed[start : start + _BLOCK_BYTES]):
+                    waiting.put(block)
             waiting.put(b"" if reader.eof else EOFError())
         except zlib.error as problem:
             waiting.put(problem)
