@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -404,3 +405,29 @@ def test_without_java_one_line_says_that_meteor_is_missing(
     assert [line for line in result.stderr.splitlines() if "METEOR" in line] == [
         "warning: METEOR was not computed: no Java found; install one"
     ]
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "scoring.md"
+SHOWN = [line for line in PAGE.read_text().splitlines() if line.startswith("evcap score")]
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_commands_of_the_page_on_scoring_work(
+    call: Call, root: Path, files: tuple[Path, Path, Path], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_meteor(segments: object) -> None:
+        raise JavaError("left out: other tests run it")
+
+    folder = root.parent
+    (folder / "preds.jsonl").write_text(FORMS["records.jsonl"])
+    (folder / "other.jsonl").write_text(FORMS["lines.jsonl"])
+    (folder / "refs.json").write_text(REFERENCE_FORMS["map.json"])
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("evcap_cli.scoring.meteor.meteor_statistics", no_meteor)
+    if "coco" in line:
+        monkeypatch.setattr("evcap_cli.scoring.java.ptb_tokens", lambda texts: [text.lower() for text in texts])
+    result = call(*shlex.split(line)[2:])
+    assert result.exit_code == 0
+    assert "CIDEr" in result.stdout or "cider" in result.stdout
+    if "--per-video" in line:
+        assert len((folder / "videos.jsonl").read_text().splitlines()) == 4
