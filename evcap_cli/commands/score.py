@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 SPLITS = ("test", "train", "all")
 PROTOCOLS = ("paper", "coco")
+SUBSETS = ("L", "S", "both")
+ROWS = ("paper",)
 NAMED = 3
+"""Ids that a warning names; ``-v`` names all."""
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
+    context: typer.Context,
     predictions: Annotated[
         Path,
         typer.Argument(
@@ -51,8 +55,26 @@ def score(
         str, typer.Option("--protocol", help="paper (as every published number) or coco (PTB tokens).")
     ] = "paper",
     bootstrap: Annotated[
-        int, typer.Option("--bootstrap", min=0, metavar="N", help="Resamplings for 95 % intervals.")
+        int, typer.Option("--bootstrap", min=0, metavar="N", help="Resamplings of the videos for 95 % intervals.")
     ] = 0,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            "--compare",
+            metavar="OTHER",
+            help="Captions of another system: differences with 95 % intervals and p-values (1,000 resamplings).",
+        ),
+    ] = None,
+    human: Annotated[
+        bool, typer.Option("--human", help="Score people too: a reference of each video against its others.")
+    ] = False,
+    rows: Annotated[
+        str | None, typer.Option("--rows", metavar="paper", help="Print published rows underneath: paper.")
+    ] = None,
+    per_video: Annotated[
+        Path | None,
+        typer.Option("--per-video", metavar="FILE", help="Write a JSON line a video: emotions told, own metrics."),
+    ] = None,
     meteor: Annotated[bool, typer.Option("--meteor/--no-meteor", help="Compute METEOR, which needs Java.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     config: shared.Config = None,  # noqa: ARG001  read by its callback
@@ -63,17 +85,29 @@ def score(
 
     References come from the records themselves, --refs, --data or EVCAP_DATA, in this order.
 
-    Example: evcap score preds.jsonl --data EPAN/
+    Example: evcap score preds.jsonl --data EPAN/ --bootstrap 1000
     """
-    _check("--split", split, SPLITS)
-    _check("--protocol", protocol, PROTOCOLS)
-    _check("--subset", subset, ("L", "S", "both"))
+    for option, value, known in (
+        ("--split", split, SPLITS),
+        ("--protocol", protocol, PROTOCOLS),
+        ("--subset", subset, SUBSETS),
+        ("--rows", rows or ROWS[0], ROWS),
+    ):
+        if value not in known:
+            raise UsageError(f"{option} {value!r} is not one of {', '.join(known)}")
 
+    from evcap_cli.output.atomic import check_writable, write_whole
     from evcap_cli.scoring.reading import read_predictions
+    from evcap_cli.scoring.report import per_video_lines
     from evcap_cli.scoring.score import score_captions
 
+    if per_video is not None:
+        check_writable(per_video)
     given = read_predictions(predictions)
-    root = None if data is None else _open(data, subset)
+    other = None if compare is None else read_predictions(compare)
+    source = context.get_parameter_source("data")
+    needed = not given.references and refs is None
+    root = _root(data, subset, needed=needed or source is None or source.name != "ENVIRONMENT")
     references = _references(given, refs, root, split)
     chosen = _matched(given, references, predictions)
     scores = score_captions(
@@ -84,21 +118,45 @@ def score(
         bootstrap=bootstrap,
         protocol=cast("Protocol", protocol),
         extra=plugins.metrics(),
+        compare=None if other is None or compare is None else _counterparts(chosen, other, references, compare),
+        human=human,
     )
     for note in scores.notes:
         console.warn(note)
-    typer.echo(json.dumps(scores.to_dict(), indent=1) if as_json else table(scores))
+    if rows and (subset != "L" or split != "test" or protocol != "paper"):
+        console.warn("the paper's rows are of EmVidCap-L, test split, paper protocol")
+    if per_video is not None:
+        write_whole(per_video, per_video_lines(scores))
+    console.data(_shown(scores, str(predictions), str(compare), published=rows is not None, as_json=as_json))
 
 
-def _check(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"{option} {value!r} is not one of {', '.join(known)}")
+def _shown(scores: Scores, this: str, other: str, *, published: bool, as_json: bool) -> str:
+    from evcap_cli.scoring import report
+
+    if as_json:
+        quoted = {"published": report.published_dicts()} if published else {}
+        return json.dumps({**scores.to_dict(), **quoted}, indent=1) + "\n"
+    parts = [report.table(scores), report.human_table(scores)]
+    if scores.comparison is not None:
+        parts.append(report.comparison_table(scores.comparison, this, other))
+    if published:
+        parts.append(report.published_table())
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _open(data: Path, subset: str) -> DataRoot:
+def _root(data: Path | None, subset: str, *, needed: bool) -> DataRoot | None:
+    """The data root; one that only the environment names may be bad where its lexicon is all it would give."""
     from evcap_cli.data.emvidcap import DataRoot
 
-    root = DataRoot.open(data, cast("Any", subset))
+    if data is None:
+        return None
+    try:
+        root = DataRoot.open(data, cast("Any", subset))
+    except DataError as problem:
+        if needed:
+            raise
+        console.warn(f"EVCAP_DATA is not used: {problem}")
+        return None
     for warning in root.warnings:
         console.detail(warning)
     return root
@@ -123,30 +181,52 @@ def _references(given: Predictions, refs: Path | None, root: DataRoot | None, sp
 
 def _matched(given: Predictions, references: dict[str, list[str]], path: Path) -> dict[str, str]:
     """Videos that have both, with the references' name for them; says what is missing on either side."""
+    from evcap_cli.data.text import tokens
     from evcap_cli.scoring.reading import match_ids
 
     chosen = match_ids(given.captions, references)
     if not chosen:
         first = next(iter(given.captions))
         raise DataError(
-            f"none of its {len(given.captions)} videos has references (the first is {first})",
+            f"none of its {len(given.captions)} videos has references: the first is {first} "
+            f"({given.places[first]}), the references begin with {next(iter(references))}",
             path=path,
-            hint="check --data, --split and --subset",
+            hint="these are captions of another data set or split: check --data, --refs, --split and --subset",
         )
     by_name: dict[str, str] = {}
     for video, name in chosen.items():
         if by_name.setdefault(name, video) != video:
             raise DataError(
-                f"{by_name[name]} and {video} are the same video", path=path, hint="keep one caption a video"
+                f"{given.places[video]}: {video} is the same video as {by_name[name]} ({given.places[by_name[name]]})",
+                path=path,
+                hint="keep one caption a video",
             )
-    _tell([video for video in given.captions if video not in chosen], "captions have no references and are left out")
-    _tell([name for name in references if name not in by_name], "videos with references have no caption")
+    lost = [video for video in given.captions if video not in chosen]
+    silent = [name for name in references if name not in by_name]
+    empty = [f"{video} ({given.places[video]})" for video in chosen if not tokens(given.captions[video])]
+    _tell(path, lost, "captions have no references and are left out")
+    _tell(path, silent, f"of {len(references)} videos with references have no caption and are left out")
+    _tell(path, empty, "captions have no word: they score as they are, caption these videos again")
     return chosen
 
 
-def _tell(names: list[str], what: str) -> None:
+def _counterparts(
+    chosen: dict[str, str], other: Predictions, references: dict[str, list[str]], path: Path
+) -> dict[str, str]:
+    """The other system's captions under this system's ids, for the videos that both have."""
+    names = {name: video for video, name in _matched(other, references, path).items()}
+    common = {video: other.captions[names[name]] for video, name in chosen.items() if name in names}
+    if not common:
+        raise DataError("has no video in common with the captions it is compared to", path=path, hint="check the file")
+    return common
+
+
+def _tell(path: Path, names: list[str], what: str) -> None:
     if names:
-        console.warn(f"{len(names)} {what}: {', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}")
+        more = ", ... (-v names all)" if len(names) > NAMED else ""
+        console.warn(f"{path}: {len(names)} {what}: {', '.join(names[:NAMED])}{more}")
+        if more:
+            console.detail(f"all {len(names)}: {', '.join(names)}")
 
 
 def _lexicon(path: Path | None, root: DataRoot | None) -> Lexicon:
@@ -161,19 +241,3 @@ def _lexicon(path: Path | None, root: DataRoot | None) -> Lexicon:
         return Lexicon.from_json(file.read_text(encoding="utf-8"), path=file)
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError("cannot read this lexicon", path=file) from problem
-
-
-def table(scores: Scores) -> str:
-    """Scores as people read them."""
-    from evcap_cli.training.model_card import LABELS
-
-    lines = [f"{scores.videos} videos, {scores.protocol} protocol, lexicon {scores.lexicon['name']}"]
-    for name, label in LABELS.items():
-        value = scores.metrics[name]
-        line = f"{label:<8} {'-' if value is None else f'{value:.2f}':>7}"
-        if name in scores.intervals:
-            low, high = scores.intervals[name]
-            line += f"   {low:.2f} to {high:.2f}"
-        lines.append(line)
-    lines += [f"{name:<8} {'-' if value is None else f'{value:.2f}':>7}" for name, value in scores.extra.items()]
-    return "\n".join(lines)

@@ -1,17 +1,17 @@
-"""METEOR 1.5 and the PTB tokenizer: the two parts of the published evaluation that exist only as Java programs.
+"""Java, for the two parts of the published evaluation that exist only as its programs, and the one that tokenises.
 
-Both jars come with pycocoevalcap and are run as they are; its own wrappers are not used because they write temporary
-files into site-packages and raise at exit where there is no Java.
+METEOR is ``meteor.py``'s, Stanford's PTB tokenizer is here. Both jars come with pycocoevalcap and are run as they are;
+its own wrappers are not used because they write temporary files into site-packages and raise at exit where there is no
+Java.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import IO
 
 from evcap_cli.errors import DataError
 
@@ -38,54 +38,6 @@ def find_java() -> str:
     except ImportError as problem:
         raise JavaError(f"no Java found; {JAVA_HINT}") from problem
     return str(JAVA)
-
-
-def meteor(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> tuple[float, list[float]]:
-    """METEOR of the corpus and of each video (``-l en -norm``), by one process for all.
-
-    Raises:
-        JavaError: no Java, or the process died.
-    """
-    jar = Path(str(files("pycocoevalcap.meteor").joinpath("meteor-1.5.jar")))
-    command = [find_java(), "-Xmx2G", "-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
-    with subprocess.Popen(
-        command,
-        cwd=jar.parent,  # it looks for its tables beside the jar
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        encoding="utf-8",
-        bufsize=1,
-    ) as process:
-        try:
-            if process.stdin is None or process.stdout is None:
-                raise JavaError("METEOR did not start")
-            return _converse(process.stdin, process.stdout, hypotheses, references)
-        except (OSError, ValueError) as problem:
-            raise JavaError(f"METEOR stopped ({problem})") from problem
-        finally:
-            process.kill()
-
-
-def _converse(
-    ask: IO[str], answer: IO[str], hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]
-) -> tuple[float, list[float]]:
-    counts: list[str] = []
-    for video, hypothesis in hypotheses.items():
-        fields = [_field(text) for text in (*references[video], hypothesis)]
-        ask.write(" ||| ".join(["SCORE", *fields]) + "\n")
-        counts.append(answer.readline().strip())
-        if not counts[-1]:
-            raise ValueError("no answer")
-    ask.write(" ||| ".join(["EVAL", *counts]) + "\n")
-    scores = [float(answer.readline()) for _ in counts]
-    return float(answer.readline()), scores
-
-
-def _field(text: str) -> str:
-    """One line without the field mark: text must not be able to change the conversation."""
-    return " ".join(text.replace("|||", " ").split())
 
 
 def ptb_tokens(texts: Sequence[str]) -> list[str]:

@@ -5,8 +5,6 @@ Notation: a prediction file gives one caption a video; captions of several segme
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,11 +28,13 @@ class Predictions:
         captions: video -> caption.
         references: video -> captions, of records that carry them.
         failed: videos that have no caption because captioning failed.
+        places: video -> where it stands in the file ("line 3").
     """
 
     captions: dict[str, str] = field(default_factory=dict)
     references: dict[str, list[str]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
 
     def add(self, values: Any, place: str, path: Path) -> None:
         """Take one entry in any of the known forms.
@@ -45,8 +45,13 @@ class Predictions:
         video = _first(values, VIDEO_KEYS)
         if video is None:
             raise DataError(f"{place}: no video id ({', '.join(VIDEO_KEYS[:3])})", path=path, hint=_HINT)
-        if video in self.captions or video in self.failed:
-            raise DataError(f"{place}: the video {video} stands twice", path=path, hint="keep one caption a video")
+        if video in self.places:
+            raise DataError(
+                f"{place}: the video {video} stands twice, first in {self.places[video]}",
+                path=path,
+                hint="keep one caption a video",
+            )
+        self.places[video] = place
         if values.get("status") == "failed":
             self.failed.append(video)
             return
@@ -139,12 +144,21 @@ def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _table(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """EPAN's "vid, caption" rows, with or without a header; a caption may hold the separator."""
     mark = "\t" if "\t" in text.partition("\n")[0] else ","
-    for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=mark, skipinitialspace=True), 1):
-        if not row or (number == 1 and row[0].strip().lower() in VIDEO_KEYS):
+    for number, line in enumerate(text.split("\n"), 1):
+        left, found, right = line.partition(mark)
+        video = _unquoted(left.strip())
+        if not line.strip() or (number == 1 and video.lower() in VIDEO_KEYS):
             continue
-        if len(row) < 2:
-            raise DataError(f"line {number}: no caption behind the video", path=path, hint=_HINT)
-        yield f"line {number}", {"video_id": row[0].strip(), "caption": f"{mark} ".join(row[1:]).strip()}
+        if not found or not video:
+            name = "tab" if mark == "\t" else "comma"
+            raise DataError(f"line {number}: no {name} between video and caption", path=path, hint=_HINT)
+        yield f"line {number}", {"video_id": video, "caption": _unquoted(right.strip())}
+
+
+def _unquoted(cell: str) -> str:
+    """Undo a spreadsheet's quotes around a cell; a stray quote stays and can never swallow the next row."""
+    quoted = len(cell) > 1 and cell[0] == cell[-1] == '"'
+    return cell[1:-1].replace('""', '"') if quoted else cell
 
 
 def _numbered(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
@@ -166,11 +180,18 @@ def _json(text: str, place: str, path: Path) -> Any:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        raw = path.read_bytes()
     except OSError as problem:
         raise DataError(f"cannot read ({problem.strerror})", path=path, hint="check the path") from problem
+    try:
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise DataError("is not UTF-8 text", path=path, hint="save it as UTF-8") from problem
+        line = raw[: problem.start].count(b"\n") + 1
+        raise DataError(
+            f"line {line} is not UTF-8 (byte 0x{raw[problem.start]:02x})",
+            path=path,
+            hint="save the file as UTF-8; if it is Latin-1: iconv -f latin1 -t utf-8 FILE > NEW",
+        ) from problem
 
 
 def _first(values: Mapping[str, Any], keys: Sequence[str]) -> str | None:

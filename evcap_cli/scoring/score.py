@@ -1,36 +1,73 @@
 """The eleven metrics of the field from captions and references, as published, with intervals over videos.
 
-Reading files is ``evcap score``'s business (``scoring/reading.py``); what is compared here are plain texts by video.
+Reading files is ``reading.py``'s business; what is compared here are plain texts by video. What each video adds to the
+metrics is ``parts.py``'s, drawing videos anew ``resampling.py``'s, the human row ``human.py``'s.
 
 Notation: N videos, all values x 100.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from evcap_cli.data.text import MAX_WORDS, normalise
 from evcap_cli.errors import DataError
-from evcap_cli.scoring import emotion, language
+from evcap_cli.scoring import resampling
+from evcap_cli.scoring.human import HumanRow, leave_one_out, mean_row
+from evcap_cli.scoring.parts import METRICS, Parts, measure
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from evcap_cli.data.lexicon import Lexicon
+    from evcap_cli.scoring.meteor import Segment
 
 Protocol = Literal["paper", "coco"]
 Metric = Callable[[Mapping[str, str], Mapping[str, Sequence[str]]], float]
 """A plugin's: video -> caption and video -> references, normalised by the protocol, to a value shown as it is."""
-METRICS: Final = (
-    "acc_sw", "acc_c", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "bfs", "cfs",
-)  # fmt: skip
-"""In the order in which the tables of the field print them."""
-_CHUNK = 64  # resamples computed together: bounds memory at 64 x N x 10 numbers
+__all__ = ["METRICS", "Comparison", "Metric", "Protocol", "Scores", "VideoScore", "score_captions"]
+
+
+@dataclass(frozen=True)
+class VideoScore:
+    """One video: its caption as given, the verdict on its emotions by name, its own metrics (``Parts.segments``)."""
+
+    video: str
+    caption: str
+    right: list[str]
+    wrong: list[str]
+    missing: list[str]
+    metrics: dict[str, float | None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """A line of ``evcap score --per-video``."""
+        emotion = {"right": self.right, "wrong": self.wrong, "missing": self.missing}
+        return {"id": self.video, "caption": self.caption, "emotion": emotion, **self.metrics}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems on the videos that both have captions for.
+
+    Args:
+        metrics: differences, this system less the other; a metric that either lacks is not there.
+        videos: how many both have. resamplings: behind intervals and p-values.
+    """
+
+    metrics: dict[str, resampling.Difference]
+    videos: int
+    resamplings: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``evcap score --json`` has it."""
+        return {
+            "videos": self.videos,
+            "resamplings": self.resamplings,
+            "metrics": {name: found.to_dict() for name, found in self.metrics.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -43,6 +80,7 @@ class Scores:
         extra: metrics of plugins, as they gave them; None where one failed.
         lexicon: name, digest and whether it is EmVidCap's own.
         videos: N.
+        per_video: in the order of the captions.
     """
 
     metrics: dict[str, float | None]
@@ -52,6 +90,9 @@ class Scores:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     extra: dict[str, float | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    per_video: list[VideoScore] = field(default_factory=list)
+    comparison: Comparison | None = None
+    human: HumanRow | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What ``evcap score --json`` prints."""
@@ -63,6 +104,10 @@ class Scores:
         }
         if self.intervals:
             out["intervals"] = {name: list(pair) for name, pair in self.intervals.items()}
+        if self.comparison is not None:
+            out["comparison"] = self.comparison.to_dict()
+        if self.human is not None:
+            out["human"] = self.human.to_dict()
         if self.notes:
             out["notes"] = self.notes
         return out
@@ -84,6 +129,8 @@ def score_captions(
     protocol: Protocol = "paper",
     seed: int = 0,
     extra: Mapping[str, Metric] | None = None,
+    compare: Mapping[str, str] | None = None,
+    human: bool = False,
 ) -> Scores:
     """Score one caption a video against its references; references of other videos are left out.
 
@@ -94,43 +141,100 @@ def score_captions(
         meteor: False leaves METEOR (and its Java process) out.
         bootstrap: number of resamplings of the videos for 95 % intervals; 0: none.
         protocol: "paper" (see ``data/text.py``) or "coco" (PTB tokens, no cut; needs Java).
-        seed: of the resampling.
+        seed: of the resampling and of the human row.
         extra: metrics of plugins by name; one that fails is left out with a note.
+        compare: captions of another system; the two are compared on the videos of both, by ``bootstrap`` resamplings,
+            1,000 where that is 0.
+        human: score people's captions too, see ``human.py``.
 
     Raises:
-        DataError: nothing to score, or a video without references.
+        DataError: nothing to score, a video without references, or no video in common.
     """
-    words, truth = _normalised(hypotheses, references, protocol)
+    tables = [hypotheses] if compare is None else [hypotheses, compare]
+    (words, *others), truth = _normalised(tables, references, protocol)
     notes: list[str] = []
-    with ThreadPoolExecutor(1) as beside:
-        pending = beside.submit(_meteor, words, truth) if meteor else None
-        parts = language.language_parts(words, truth)
-        counts = emotion.count_emotions(
-            {video: text.split() for video, text in words.items()},
-            {video: [text.split() for text in texts] for video, texts in truth.items()},
-            lexicon,
-        )
-        metrics: dict[str, float | None] = dict(_corpus(parts, counts, np.ones((1, len(words))))[0])
-        intervals = _intervals(parts, counts, bootstrap, seed) if bootstrap else {}
-        value, note = (None, None) if pending is None else pending.result()
-    metrics["meteor"] = value
-    if note:
-        notes.append(note)
+    todo = [(words, truth)]
+    common = [video for video in words if others and video in others[0]]
+    if others:
+        if not common:
+            raise DataError("the two systems have no video in common")
+        todo += [({video: texts[video] for video in common}, truth) for texts in (words, others[0])]
+    rounds = leave_one_out(words, truth, seed) if human else []
+    todo += [(texts, one.references) for one in rounds for texts in (one.person, one.system)]
+    if human and not rounds:
+        notes.append("no video has two references: there is no human row")
+
+    measured, note = _measured(todo, lexicon, meteor=meteor)
+    notes += [note] if note else []
+    whole, pair, people = measured[0], measured[1:3] if others else [], measured[3 if others else 1 :]
     if not lexicon.official:
         notes.append(
             f"emotions by the lexicon {lexicon.name!r}, not EmVidCap's own: not comparable with printed tables"
         )
     added, failures = _extra(extra or {}, words, truth)
     notes += failures
+    comparison, row = None, None
+    if pair:
+        times = bootstrap or resampling.DEFAULT_RESAMPLINGS
+        comparison = Comparison(resampling.compare(pair[0], pair[1], times, seed), len(common), times)
+    if people:
+        row = HumanRow(
+            person=mean_row([parts.values() for parts in people[0::2]]),
+            system=mean_row([parts.values() for parts in people[1::2]]),
+            videos=people[0].videos,
+            rounds=len(rounds),
+        )
+    resampled = resampling.replicates(whole, bootstrap, seed) if bootstrap else {}
     return Scores(
-        metrics={name: metrics[name] for name in METRICS},
+        metrics=whole.values(),
         videos=len(words),
         protocol=protocol,
         lexicon={"name": lexicon.name, "digest": lexicon.digest, "official": lexicon.official},
-        intervals=intervals,
+        intervals={name: resampling.interval(values) for name, values in resampled.items()},
         extra=added,
         notes=notes,
+        per_video=_per_video(hypotheses, whole, lexicon),
+        comparison=comparison,
+        human=row,
     )
+
+
+def _measured(
+    todo: Sequence[tuple[Mapping[str, str], Mapping[str, Sequence[str]]]], lexicon: Lexicon, *, meteor: bool
+) -> tuple[list[Parts], str | None]:
+    """Parts of each pair of captions and references, METEOR's by one process beside the rest; or why there is none."""
+    segments: dict[Segment, int] = {}
+    places = [
+        [segments.setdefault((text, tuple(truth[video])), len(segments)) for video, text in words.items()]
+        for words, truth in todo
+    ]
+    with ThreadPoolExecutor(1) as beside:
+        pending = beside.submit(_meteor, list(segments)) if meteor else None
+        measured = [measure(words, truth, lexicon) for words, truth in todo]
+        found, note = (None, None) if pending is None else pending.result()
+    if found is not None:
+        measured = [parts.with_meteor(found[rows]) for parts, rows in zip(measured, places, strict=True)]
+    return measured, note
+
+
+def _meteor(segments: Sequence[Segment]) -> tuple[npt.NDArray[Any] | None, str | None]:
+    from evcap_cli.scoring.java import JavaError
+    from evcap_cli.scoring.meteor import meteor_statistics
+
+    try:
+        return meteor_statistics(segments), None
+    except (JavaError, OSError) as problem:
+        return None, f"METEOR was not computed: {problem}"
+
+
+def _per_video(captions: Mapping[str, str], parts: Parts, lexicon: Lexicon) -> list[VideoScore]:
+    def names(numbers: Iterable[int]) -> list[str]:
+        return [lexicon.categories[number] for number in sorted(numbers)]
+
+    return [
+        VideoScore(video, caption, names(verdict.right), names(verdict.wrong), names(verdict.missing), metrics)
+        for (video, caption), verdict, metrics in zip(captions.items(), parts.verdicts, parts.segments(), strict=True)
+    ]
 
 
 def _extra(
@@ -152,89 +256,32 @@ def _extra(
 
 
 def _normalised(
-    hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]], protocol: Protocol
-) -> tuple[dict[str, str], dict[str, list[str]]]:
-    if not hypotheses:
+    tables: Sequence[Mapping[str, str]], references: Mapping[str, Sequence[str]], protocol: Protocol
+) -> tuple[list[dict[str, str]], dict[str, list[str]]]:
+    """The captions of each system and the references of all their videos, normalised; empty references are dropped."""
+    if not tables[0]:
         raise DataError("there is no caption to score")
-    without = [video for video in hypotheses if not references.get(video)]
+    videos = list(dict.fromkeys(video for table in tables for video in table))
+    without = [video for video in videos if not references.get(video)]
     if without:
         more = f" and {len(without) - 1} more" if len(without) > 1 else ""
         raise DataError(f"no references for {without[0]}{more}")
-    if protocol == "paper":
-        words = {video: normalise(text, MAX_WORDS) for video, text in hypotheses.items()}
-        truth = {video: [normalise(text, MAX_WORDS) for text in references[video]] for video in hypotheses}
-    else:
-        words, truth = _coco(hypotheses, references)
-    truth = {video: [text for text in texts if text] for video, texts in truth.items()}
-    empty = [video for video, texts in truth.items() if not texts]
+    texts = dict.fromkeys(text for table in tables for text in table.values())
+    texts |= dict.fromkeys(text for video in videos for text in references[video])
+    plain = _coco(list(texts)) if protocol == "coco" else {text: normalise(text, MAX_WORDS) for text in texts}
+    truth = {video: [plain[text] for text in references[video] if plain[text]] for video in videos}
+    empty = [video for video, left in truth.items() if not left]
     if empty:
         raise DataError(f"all references of {empty[0]} are empty")
-    return words, truth
+    return [{video: plain[text] for video, text in table.items()} for table in tables], truth
 
 
-def _coco(
-    hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]
-) -> tuple[dict[str, str], dict[str, list[str]]]:
+def _coco(texts: Sequence[str]) -> dict[str, str]:
     from evcap_cli.scoring.java import JAVA_HINT, JavaError, ptb_tokens
 
-    texts = [*hypotheses.values(), *(text for video in hypotheses for text in references[video])]
     try:
-        lines = iter(ptb_tokens(texts))
+        return dict(zip(texts, ptb_tokens(texts), strict=True))
     except JavaError as problem:
         raise DataError(
             "the coco protocol tokenises with a Java program and there is no Java", hint=JAVA_HINT
         ) from problem
-    words = {video: next(lines) for video in hypotheses}
-    return words, {video: [next(lines) for _ in references[video]] for video in hypotheses}
-
-
-def _meteor(words: Mapping[str, str], truth: Mapping[str, Sequence[str]]) -> tuple[float | None, str | None]:
-    from evcap_cli.scoring.java import JavaError, meteor
-
-    try:
-        return 100 * meteor(words, truth)[0], None
-    except JavaError as problem:
-        return None, f"METEOR was not computed: {problem}"
-
-
-def _corpus(
-    parts: language.LanguageParts, counts: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]
-) -> list[dict[str, float]]:
-    """All metrics but METEOR for each row of ``weights`` (R, N): how often each video stands in that resample."""
-    videos = weights.sum(1)
-    bleus = language.bleu(weights @ parts.bleu)
-    rouge, cider = weights @ parts.rouge_l / videos, weights @ parts.cider / videos
-    totals = weights @ counts
-    rows: list[dict[str, float]] = []
-    for row in range(len(weights)):
-        sw, c = emotion.acc_sw(totals[row]), emotion.acc_c(totals[row], int(videos[row]))
-        semantic = float(bleus[row] @ np.array([0.1, 0.2, 0.3, 0.4]))
-        values = {
-            "acc_sw": sw,
-            "acc_c": c,
-            **{f"bleu_{order + 1}": float(bleus[row, order]) for order in range(language.ORDERS)},
-            "rouge_l": float(rouge[row]),
-            "cider": float(cider[row]),
-            "bfs": 0.8 * semantic + 0.1 * (sw + c),
-            "cfs": 0.8 * float(cider[row]) + 0.1 * (sw + c),
-        }
-        rows.append({name: 100 * value for name, value in values.items()})
-    return rows
-
-
-def _intervals(
-    parts: language.LanguageParts, counts: npt.NDArray[np.int64], times: int, seed: int
-) -> dict[str, tuple[float, float]]:
-    """Percentile intervals over resampled videos; CIDEr keeps the document frequencies of all videos."""
-    videos = len(counts)
-    generator = np.random.default_rng(seed)
-    rows: list[dict[str, float]] = []
-    for start in range(0, times, _CHUNK):
-        drawn = generator.integers(0, videos, (min(_CHUNK, times - start), videos))
-        weights = np.stack([np.bincount(row, minlength=videos) for row in drawn]).astype(np.float64)
-        rows.extend(_corpus(parts, counts, weights))
-    out: dict[str, tuple[float, float]] = {}
-    for name in rows[0]:
-        low, high = np.percentile([row[name] for row in rows], [2.5, 97.5])
-        out[name] = (float(low), float(high))
-    return out

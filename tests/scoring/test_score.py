@@ -3,12 +3,12 @@ from __future__ import annotations
 import math
 import random
 
-import numpy as np
 import pytest
 
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.errors import DataError
 from evcap_cli.scoring import emotion
+from evcap_cli.scoring.human import leave_one_out
 from evcap_cli.scoring.java import JavaError, find_java
 from evcap_cli.scoring.score import METRICS, score_captions
 
@@ -114,21 +114,36 @@ def slow_accuracies(hypotheses: dict[str, str], references: dict[str, list[str]]
     return n_right / (n_right + n_wrong + phi), c
 
 
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("block", range(10))
 def test_emotion_accuracies_match_a_reading_of_the_definitions(block: int) -> None:
     for seed in range(block * 100, block * 100 + 100):
         hypotheses, references = random_case(seed)
-        counts = emotion.count_emotions(
-            {k: v.split() for k, v in hypotheses.items()},
-            {k: [t.split() for t in v] for k, v in references.items()},
-            LEXICON,
-        )
+        found = score_captions(hypotheses, references, LEXICON, meteor=False).metrics
         expected = slow_accuracies(hypotheses, references)
-        found = emotion.acc_sw(counts.sum(0)), emotion.acc_c(counts.sum(0), len(hypotheses))
-        assert found == pytest.approx(expected, abs=1e-12)
+        assert (found["acc_sw"], found["acc_c"]) == pytest.approx([100 * value for value in expected], abs=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(12))
+DEGENERATE = {
+    "no emotion at all": ({"a": "man", "b": ""}, {"a": ["dog"], "b": ["dog"]}, (0.0, 0.0)),
+    "no emotion in the references": ({"a": "happy"}, {"a": ["dog"]}, (0.0, 0.0)),
+    "all right": ({"a": "happy", "b": "glad sad"}, {"a": ["joyful"], "b": ["sad joy"]}, (1.0, 1.0)),
+    "all wrong": ({"a": "happy", "b": "sad"}, {"a": ["sad"], "b": ["happy"]}, (0.0, 0.0)),
+    "each right and wrong": ({"a": "happy sad", "b": "sad happy"}, {"a": ["glad"], "b": ["glad"]}, (0.5, 0.0)),
+    "a word of two categories, told": ({"a": "timid"}, {"a": ["shy"]}, (0.0, 0.0)),
+    "a word of two categories, true": ({"a": "shy"}, {"a": ["timid"]}, (1.0, 1.0)),
+    "said twice, counted once": ({"a": "happy glad sad"}, {"a": ["joyful"]}, (0.5, 0.0)),
+}
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_emotion_accuracies_of_degenerate_cases(name: str) -> None:
+    hypotheses, references, expected = DEGENERATE[name]
+    assert slow_accuracies(hypotheses, references) == pytest.approx(expected)
+    found = score_captions(hypotheses, references, LEXICON, meteor=False).metrics
+    assert (found["acc_sw"], found["acc_c"]) == pytest.approx([100 * value for value in expected])
+
+
+@pytest.mark.parametrize("seed", range(60))
 def test_ngram_metrics_equal_pycocoevalcap_called_directly(seed: int) -> None:
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
@@ -144,6 +159,39 @@ def test_ngram_metrics_equal_pycocoevalcap_called_directly(seed: int) -> None:
     assert found["cider"] == pytest.approx(100 * Cider().compute_score(references, answers)[0], abs=1e-9)
 
 
+def test_values_of_single_videos_equal_pycocoevalcaps_and_short_captions_have_no_long_ngrams() -> None:
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    hypotheses = {**HYPOTHESES, "b": "woman cries", "f": ""}
+    found = score_captions(hypotheses, REFERENCES, LEXICON, meteor=False).per_video
+    answers = {k: [v] for k, v in hypotheses.items()}
+    bleus = Bleu(4).compute_score(REFERENCES, answers, verbose=0)[1]
+    rouge, cider = (scorer.compute_score(REFERENCES, answers)[1] for scorer in (Rouge(), Cider()))
+    for number, video in enumerate(found):
+        length = len(hypotheses[video.video].split())
+        for order in range(4):
+            expected = 100 * bleus[order][number] if length > order else None
+            assert video.metrics[f"bleu_{order + 1}"] == (None if expected is None else pytest.approx(expected))
+        assert video.metrics["rouge_l"] == pytest.approx(100 * rouge[number])
+        assert video.metrics["cider"] == pytest.approx(100 * cider[number])
+
+
+def test_the_verdict_on_each_caption_names_its_emotions() -> None:
+    found = {video.video: video for video in score_captions(HYPOTHESES, REFERENCES, LEXICON, meteor=False).per_video}
+    verdicts = {name: (video.right, video.wrong, video.missing) for name, video in found.items()}
+    assert verdicts == {
+        "a": (["joy"], [], []),
+        "b": ([], [], ["sadness"]),
+        "c": (["annoyance"], ["fear"], ["worry"]),
+        "d": ([], ["joy"], ["anger"]),
+        "e": (["amaze", "surprise"], [], []),
+        "f": (["shy"], [], ["fear"]),
+    }
+    assert found["a"].caption == HYPOTHESES["a"]
+
+
 def test_all_right_and_wrong_at_once_is_the_limit_of_the_published_formula() -> None:
     scores = score_captions({"a": "happy sad"}, {"a": ["happy"]}, LEXICON, meteor=False)
     assert scores.metrics["acc_c"] == 0.0
@@ -155,35 +203,6 @@ def test_no_prediction_and_missing_references_are_clear_errors() -> None:
         score_captions({}, {}, LEXICON, meteor=False)
     with pytest.raises(DataError, match="no references for b and 1 more"):
         score_captions({"a": "x", "b": "y", "c": "z"}, {"a": ["x"], "b": []}, LEXICON, meteor=False)
-
-
-def test_bootstrap_intervals_equal_resampled_corpora_and_hold_the_value() -> None:
-    scores = score_captions(HYPOTHESES, REFERENCES, LEXICON, meteor=False, bootstrap=200, seed=3)
-    drawn = np.random.default_rng(3).integers(0, 6, (64, 6))
-    names = list(HYPOTHESES)
-    first = {f"{n}-{names[i]}": names[i] for n, i in enumerate(drawn[0])}
-    again = score_captions(
-        {k: HYPOTHESES[v] for k, v in first.items()},
-        {k: REFERENCES[v] for k, v in first.items()},
-        LEXICON,
-        meteor=False,
-    ).metrics
-    from evcap_cli.scoring import language
-    from evcap_cli.scoring.score import _corpus
-
-    parts = language.language_parts(HYPOTHESES, REFERENCES)
-    counts = emotion.count_emotions(
-        {k: v.split() for k, v in HYPOTHESES.items()},
-        {k: [t.split() for t in v] for k, v in REFERENCES.items()},
-        LEXICON,
-    )
-    row = _corpus(parts, counts, np.bincount(drawn[0], minlength=6)[None].astype(float))[0]
-    for name in ("acc_sw", "acc_c", "bleu_1", "bleu_4", "rouge_l"):
-        assert row[name] == pytest.approx(again[name], abs=1e-9)
-    for name, (low, high) in scores.intervals.items():
-        value = scores.metrics[name]
-        assert value is not None
-        assert low <= value <= high or name == "bleu_4"
 
 
 def test_scores_come_in_the_order_of_the_tables_and_name_the_lexicon() -> None:
@@ -205,17 +224,59 @@ def test_without_java_meteor_is_null_and_everything_else_stands(monkeypatch: pyt
     assert sum("METEOR was not computed" in note for note in scores.notes) == 1
 
 
-@pytest.mark.skipif(not has_java(), reason="METEOR needs a Java runtime")
-def test_meteor_equals_pycocoevalcaps_wrapper_and_survives_an_empty_caption() -> None:
-    from pycocoevalcap.meteor.meteor import Meteor
-
-    hypotheses = {**HYPOTHESES, "b": ""}
-    expected = Meteor().compute_score(REFERENCES, {k: [v] for k, v in hypotheses.items()})[0]
-    assert score_captions(hypotheses, REFERENCES, LEXICON).metrics["meteor"] == pytest.approx(100 * expected, abs=1e-9)
-
-
 @pytest.mark.skipif(not has_java(), reason="the PTB tokenizer needs a Java runtime")
 def test_the_coco_protocol_keeps_contractions_apart_and_does_not_cut() -> None:
     from evcap_cli.scoring.java import ptb_tokens
 
     assert ptb_tokens(["A man doesn't smile, really.", "", "x"]) == ["a man does n't smile really", "", "x"]
+
+
+def test_a_comparison_is_made_on_the_videos_of_both_and_the_rest_is_unchanged() -> None:
+    other = {video: REFERENCES[video][0] for video in list(HYPOTHESES)[2:]}
+    alone = score_captions(HYPOTHESES, REFERENCES, LEXICON, meteor=False)
+    both = score_captions(HYPOTHESES, REFERENCES, LEXICON, meteor=False, compare=other, bootstrap=50)
+    assert both.metrics == alone.metrics
+    assert both.comparison is not None
+    assert (both.comparison.videos, both.comparison.resamplings) == (4, 50)
+    common = {video: HYPOTHESES[video] for video in other}
+    for captions, side in ((common, "this"), (other, "other")):
+        expected = score_captions(captions, REFERENCES, LEXICON, meteor=False).metrics
+        for name, difference in both.comparison.metrics.items():
+            assert getattr(difference, side) == pytest.approx(expected[name], abs=1e-9), name
+    with pytest.raises(DataError, match="no video in common"):
+        score_captions({"a": "x"}, {"a": ["x"], "b": ["y"]}, LEXICON, meteor=False, compare={"b": "y"})
+
+
+def test_the_human_row_is_the_mean_of_draws_scored_by_hand() -> None:
+    references = {video: [*texts, "a quiet man waits"] for video, texts in REFERENCES.items()}
+    found = score_captions(HYPOTHESES, references, LEXICON, meteor=False, human=True, seed=5).human
+    assert found is not None
+    rounds = leave_one_out(HYPOTHESES, references, seed=5)
+    assert (found.videos, found.rounds, len(rounds)) == (6, 3, 3)
+    for row, texts in ((found.person, "person"), (found.system, "system")):
+        each = [score_captions(getattr(one, texts), one.references, LEXICON, meteor=False).metrics for one in rounds]
+        for name, value in row.items():
+            if name == "meteor":
+                assert value is None
+            else:
+                assert value == pytest.approx(sum(metrics[name] or 0.0 for metrics in each) / 3, abs=1e-9)
+
+
+def test_every_reference_is_drawn_and_never_scored_against_itself() -> None:
+    references = {"a": [f"reference {n}" for n in range(5)], "b": ["one", "two"], "c": ["alone"]}
+    rounds = leave_one_out({"a": "x", "b": "y", "c": "z"}, references, seed=1)
+    assert len(rounds) == 5
+    assert {one.person["a"] for one in rounds} == set(references["a"])
+    assert {one.person["b"] for one in rounds} == {"one", "two"}
+    for one in rounds:
+        assert set(one.person) == set(one.system) == set(one.references) == {"a", "b"}
+        for video in ("a", "b"):
+            assert sorted([one.person[video], *one.references[video]]) == sorted(references[video])
+    assert rounds == leave_one_out({"a": "x", "b": "y", "c": "z"}, references, seed=1)
+    assert leave_one_out({"c": "z"}, references) == []
+
+
+def test_without_two_references_a_line_says_why_there_is_no_human_row() -> None:
+    scores = score_captions({"a": "x"}, {"a": ["x"]}, LEXICON, meteor=False, human=True)
+    assert scores.human is None
+    assert any("no human row" in note for note in scores.notes)

@@ -1,0 +1,185 @@
+"""METEOR 1.5 (``-l en -norm``) of any number of segments by one Java process, and its corpus score from statistics.
+
+A segment is a caption with its references. METEOR answers with 23 counts for it, of the best reference; segment and
+corpus scores are functions of these counts and of their sums over segments (Denkowski and Lavie 2014, parameters of the
+task "rank"), so any resampling of segments has its exact score without asking METEOR again.
+
+The jar is pycocoevalcap's, run as it is, with its paraphrase table cut to the texts at hand (``paraphrases.py``).
+
+Notation: S segments, ``...`` any leading shape.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import threading
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from evcap_cli.scoring import java
+from evcap_cli.scoring.paraphrases import can_cut, cut_table
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Segment = tuple[str, Sequence[str]]
+"""A caption and its references, normalised."""
+STATISTICS: Final = 23
+"""Length of test and reference, function words of both; for each of the four modules content words matched in test and
+reference, function words the same; chunks; words matched in test and reference."""
+ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
+MODULE_WEIGHTS: Final = (1.0, 0.6, 0.8, 0.6)
+"""Exact, stem, synonym, paraphrase."""
+_CHUNKS, _TEST_MATCHES, _REFERENCE_MATCHES = 20, 21, 22
+_PIPES: Final = Path("/dev/fd")
+_FLAGS: Final = (
+    "-Xmx2G",  # the whole table needs it
+    # a run of seconds: the second compiler and a parallel collector cost more than they gain
+    "-XX:+IgnoreUnrecognizedVMOptions",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
+)
+
+
+def meteor_statistics(segments: Sequence[Segment], *, whole_table: bool = False) -> npt.NDArray[np.float64]:
+    """What METEOR counts for each segment, (S, 23).
+
+    Args:
+        segments: captions with their references.
+        whole_table: do not cut the paraphrase table: the same counts, more slowly.
+
+    Raises:
+        JavaError: no Java, or the process died.
+    """
+    if not segments:
+        return np.zeros((0, STATISTICS))
+    program = java.find_java()
+    jar = Path(str(files("pycocoevalcap.meteor").joinpath("meteor-1.5.jar")))
+    captions = [caption for caption, _ in segments]
+    references = [text for _, texts in segments for text in texts]
+    table = None
+    if not whole_table and can_cut(captions) and can_cut(references):
+        table = partial(cut_table, jar.parent / "data" / "paraphrase-en.gz", captions, references)
+    asked = "".join(
+        " ||| ".join(["SCORE", *(_field(text) for text in (*texts, caption))]) + "\n" for caption, texts in segments
+    )
+    command = [program, *_FLAGS, "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+    answered, said = _ask(command, asked, table)
+    try:
+        found = np.array([line.split() for line in answered.splitlines()], dtype=np.float64)
+    except ValueError as problem:
+        raise java.JavaError("METEOR gave an answer that is no row of counts") from problem
+    if found.shape != (len(segments), STATISTICS):
+        why = said.strip().splitlines()[-1:] or ["no message"]
+        raise java.JavaError(f"METEOR answered {len(found)} of {len(segments)} captions ({why[0]})")
+    return found
+
+
+def _ask(command: Sequence[str], asked: str, table: Callable[[], bytes] | None) -> tuple[str, str]:
+    """What METEOR says to ``asked`` on its two outputs, with the paraphrases that ``table`` makes.
+
+    Where the system has /dev/fd the table goes through a pipe, so that Java starts while the table is being made.
+
+    Raises:
+        JavaError: METEOR died before it was asked, or its own table is damaged.
+    """
+    options: dict[str, Any] = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "encoding": "utf-8",
+        "errors": "replace",
+    }
+    try:
+        if table is None:
+            with subprocess.Popen(command, **options) as process:
+                return process.communicate(asked)
+        if not _PIPES.is_dir():
+            with tempfile.TemporaryDirectory(prefix="evcap-meteor-", ignore_cleanup_errors=True) as folder:
+                place = Path(folder) / "paraphrases.gz"
+                place.write_bytes(table())
+                with subprocess.Popen([*command, "-a", str(place)], **options) as process:
+                    return process.communicate(asked)
+        reading, writing = os.pipe()
+        failures: list[Exception] = []
+        with (
+            os.fdopen(reading, "rb") as theirs,
+            os.fdopen(writing, "wb") as ours,
+            subprocess.Popen([*command, "-a", str(_PIPES / str(reading))], pass_fds=(reading,), **options) as process,
+        ):
+            theirs.close()
+            feeding = threading.Thread(target=_feed, args=(ours, table, process, failures), daemon=True)
+            feeding.start()
+            try:
+                answer = process.communicate(asked)
+            finally:
+                process.kill()
+                feeding.join()
+        if failures:
+            raise failures[0]
+        return answer
+    except (OSError, zlib.error) as problem:
+        raise java.JavaError(f"METEOR stopped ({problem})") from problem
+
+
+def _feed(
+    pipe: IO[bytes], table: Callable[[], bytes], process: subprocess.Popen[str], failures: list[Exception]
+) -> None:
+    """Make the table and hand it over; METEOR must not go on with half a table, and may die without reading it."""
+    try:
+        with contextlib.suppress(BrokenPipeError), pipe:
+            pipe.write(table())
+    except (OSError, zlib.error) as problem:
+        failures.append(problem)
+        process.kill()
+
+
+def _field(text: str) -> str:
+    """One line without the field mark: text must not be able to change the conversation."""
+    return " ".join(text.replace("|||", " ").split())
+
+
+def additive(statistics: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Counts as METEOR adds them up, (..., 23): a segment that matches completely in one chunk adds no chunk."""
+    out = statistics.copy()
+    out[_complete(statistics), _CHUNKS] = 0
+    return out
+
+
+def _complete(statistics: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    modules = statistics[..., 4:_CHUNKS]
+    matched_test = modules[..., 0::4].sum(-1) + modules[..., 2::4].sum(-1)
+    matched_reference = modules[..., 1::4].sum(-1) + modules[..., 3::4].sum(-1)
+    return np.asarray(
+        (matched_test == statistics[..., 0])
+        & (matched_reference == statistics[..., 1])
+        & (statistics[..., _CHUNKS] == 1)
+    )
+
+
+def meteor_scores(statistics: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """METEOR of counts or of sums of ``additive`` counts, (..., 23) -> (...), 0 to 1."""
+    modules = statistics[..., 4:_CHUNKS].reshape(*statistics.shape[:-1], len(MODULE_WEIGHTS), 4)
+    weights: npt.NDArray[Any] = np.array(MODULE_WEIGHTS)
+    function = statistics[..., 2:4]
+    lengths = DELTA * (statistics[..., 0:2] - function) + (1 - DELTA) * function
+    matches = (modules[..., 0:2] * weights[:, None] * DELTA).sum(-2) + (
+        modules[..., 2:4] * weights[:, None] * (1 - DELTA)
+    ).sum(-2)
+    with np.errstate(divide="ignore", invalid="ignore"):  # nothing matched: METEOR calls that 0
+        precision, recall = np.moveaxis(matches / lengths, -1, 0)
+        mean = 1 / ((1 - ALPHA) / precision + ALPHA / recall)
+        words = (statistics[..., _TEST_MATCHES] + statistics[..., _REFERENCE_MATCHES]) / 2
+        fragments = np.where(_complete(statistics), 0.0, statistics[..., _CHUNKS] / words)
+        scores = mean * (1 - GAMMA * fragments**BETA)
+    return np.asarray(np.where(np.isnan(scores), 0.0, np.maximum(scores, 0.0)))

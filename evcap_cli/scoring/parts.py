@@ -1,0 +1,120 @@
+"""What each video adds to every metric, and the corpus values of any weighting of the videos.
+
+All corpus metrics of the field are functions of sums over videos (CIDEr also of document frequencies), so the value of
+a resampled corpus is computed exactly, without duplicating a text.
+
+Notation: N videos, R weightings; weights (R, N) say how often each video stands in the corpus. All values x 100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from evcap_cli.scoring import emotion, language
+from evcap_cli.scoring.meteor import additive, meteor_scores
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from evcap_cli.data.lexicon import Lexicon
+
+METRICS: Final = (
+    "acc_sw", "acc_c", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "bfs", "cfs",
+)  # fmt: skip
+"""In the order in which the tables of the field print them."""
+BLEU_SHARES: Final = (0.1, 0.2, 0.3, 0.4)
+"""Of BLEU-1 to 4 in BFS."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Captions of N videos against their references, measured.
+
+    Args:
+        verdicts: emotions of each caption.
+        emotions: (N, 5), see ``emotion.COUNTS``.
+        meteor: (N, 23), see ``meteor.py``; None where METEOR was not computed.
+    """
+
+    language: language.LanguageParts
+    verdicts: list[emotion.EmotionVerdict]
+    emotions: npt.NDArray[np.int64]
+    meteor: npt.NDArray[np.float64] | None = None
+
+    @property
+    def videos(self) -> int:
+        """N."""
+        return len(self.verdicts)
+
+    def with_meteor(self, statistics: npt.NDArray[np.float64] | None) -> Parts:
+        """The same with METEOR's counts."""
+        return replace(self, meteor=statistics)
+
+    def corpus(self, weights: npt.NDArray[np.float64] | None = None) -> dict[str, npt.NDArray[np.float64] | None]:
+        """Every metric for each weighting, (R,); None where it was not computed.
+
+        Args:
+            weights: (R, N); None: the corpus itself.
+        """
+        weights = np.ones((1, self.videos)) if weights is None else weights
+        videos = weights.sum(1)
+        bleus = language.bleu(weights @ self.language.bleu)
+        totals = weights @ self.emotions
+        sw = np.array([emotion.acc_sw(row) for row in totals])
+        c = np.array([emotion.acc_c(row, round(count)) for row, count in zip(totals, videos, strict=True)])
+        cider = np.array([row @ self.language.cider.scores(row) for row in weights]) / videos
+        meteor = None if self.meteor is None else meteor_scores(weights @ additive(self.meteor))
+        values: dict[str, Any] = {
+            "acc_sw": sw,
+            "acc_c": c,
+            **{f"bleu_{order + 1}": bleus[:, order] for order in range(language.ORDERS)},
+            "meteor": meteor,
+            "rouge_l": weights @ self.language.rouge_l / videos,
+            "cider": cider,
+            "bfs": 0.8 * (bleus @ np.array(BLEU_SHARES)) + 0.1 * (sw + c),
+            "cfs": 0.8 * cider + 0.1 * (sw + c),
+        }
+        return {name: None if values[name] is None else 100 * values[name] for name in METRICS}
+
+    def values(self) -> dict[str, float | None]:
+        """Every metric of the corpus itself."""
+        return {name: None if value is None else float(value[0]) for name, value in self.corpus().items()}
+
+    def segments(self) -> list[dict[str, float | None]]:
+        """BLEU-1 to 4, METEOR, ROUGE-L and CIDEr of each video alone; BLEU-n is None for a caption shorter than n.
+
+        CIDEr keeps the document frequencies of the corpus, so its mean is the corpus value; so is ROUGE-L's. BLEU and
+        METEOR of the corpus are no means of these.
+        """
+        bleus, cider = language.bleu(self.language.bleu), self.language.cider.scores()
+        meteor = None if self.meteor is None else meteor_scores(self.meteor)
+        rows: list[dict[str, float | None]] = []
+        for video in range(self.videos):
+            guessed = self.language.bleu[video, 2 : 2 + language.ORDERS]
+            row: dict[str, float | None] = {
+                f"bleu_{order + 1}": 100 * float(bleus[video, order]) if guessed[order] else None
+                for order in range(language.ORDERS)
+            }
+            row["meteor"] = None if meteor is None else 100 * float(meteor[video])
+            row["rouge_l"] = 100 * float(self.language.rouge_l[video])
+            row["cider"] = 100 * float(cider[video])
+            rows.append(row)
+        return rows
+
+
+def measure(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]], lexicon: Lexicon) -> Parts:
+    """Everything but METEOR, of normalised texts; each video needs at least one reference that is not empty."""
+    verdicts = [
+        emotion.judge(text.split(), [other.split() for other in references[video]], lexicon)
+        for video, text in hypotheses.items()
+    ]
+    counts = np.array([verdict.counts() for verdict in verdicts], dtype=np.int64)
+    return Parts(
+        language=language.language_parts(hypotheses, references),
+        verdicts=verdicts,
+        emotions=counts.reshape(len(verdicts), len(emotion.COUNTS)),
+    )
