@@ -334,9 +334,9 @@ def root(tmp_path: Path) -> Path:
     for key, videos, mark in (("L", "abcd", "\t"), ("S", "ef", ",")):
         folder = tmp_path / "EPAN" / "data" / f"EmVidCap-{key}"
         folder.mkdir(parents=True)
-        rows = [f"vid{video}{mark}{text}" for video in videos for text in REFERENCES[video]]
+        rows = [f"{video}{mark}{text}" for video in videos for text in REFERENCES[video]]
         (folder / "EmVideo_test_captions.csv").write_text("\n".join([f"VideoID{mark}EmCaptions", *rows]) + "\n")
-        train = [f"vid{video}{mark}an unhappy robot" for video in videos[:1]]
+        train = [f"{video}{mark}an unhappy robot" for video in videos[:1]]
         (folder / "EmVideo_trainval_captions.csv").write_text("\n".join([f"VideoID{mark}EmCaptions", *train]) + "\n")
     words = tmp_path / "EPAN" / "EmotionEval" / "sentiment-words-E"
     words.mkdir(parents=True)
