@@ -78,11 +78,18 @@ class EmotionWords(nn.Module):
 
 
 class EmotionPerception(nn.Module):
-    """One set of weights that reads a stream X: categories first, then the words of the likeliest categories."""
+    """One set of weights that reads a stream X: categories first, then the words of the likeliest categories.
+
+    Args:
+        config: of the model.
+    """
+
+    most_words: int
+    """As many as the largest category has, known to the host (``EmotionCues`` counts them)."""
 
     def __init__(self, config: CaptionerConfig) -> None:
         super().__init__()
-        self.top_k = config.emotion_top_k
+        self.top_k, self.most_words = config.emotion_top_k, config.words
         self.category_encoder = self._encoder(config)
         self.category_head = dense(config.width, config.categories)
         self.word_encoder = self._encoder(config)
@@ -113,7 +120,10 @@ class EmotionPerception(nn.Module):
         category_rows = self.category_encoder(stream.values, category_vectors)
         categories = self.category_head(masked_mean(category_rows, stream.mask))
         chosen = categories.topk(self.top_k, dim=1).indices
-        rows = self.word_encoder(stream.values, word_vectors, words_of[chosen].any(dim=1))
+        allowed = words_of[chosen].any(dim=1)
+        # a category has few of the words: attention over those, not over all behind a mask
+        asked = allowed.int().topk(min(self.top_k * self.most_words, allowed.shape[1]), dim=1).indices
+        rows = self.word_encoder(stream.values, word_vectors, allowed.gather(1, asked), asked)
         words = self.word_head(masked_mean(rows, stream.mask))
         return Perceived(rows, categories, words, stream.present)
 
@@ -135,6 +145,14 @@ class EmotionCues(nn.Module):
         # Decision: the three sub-modules of 1.2 share one set of weights, which only training uses.
         self.parts = EmotionPerception(config) if config.fine_grained else None
         self.join = dense((2 if config.audio_visual else 1) * config.width, config.width)
+        self._count_words()
+        self.register_load_state_dict_post_hook(lambda module, _: module._count_words())
+
+    def _count_words(self) -> None:
+        most = max(int(self.words_of.sum(dim=1).max()), 1)
+        for reader in (self.visual, self.audio, self.parts):
+            if reader is not None:
+                reader.most_words = most
 
     def forward(self, visual: Rows, audio: Rows | None, clock: Tensor | None) -> tuple[Tensor, dict[str, Perceived]]:
         """E and what each branch perceived.

@@ -110,19 +110,28 @@ class MultiHeadCrossAttention(nn.Module):
         self.join = dense(width, width)
         self.dropout = Dropout(dropout)
 
-    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def keys_values(self, memory: Tensor, chosen: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Keys and values of rows that can be asked many times.
 
         Args:
             memory: (B, N_k, d).
+            chosen: numbers of the rows of a memory that all clips share which each clip looks at, (B, m).
 
         Returns:
-            Two tensors (B, H, N_k, d_h).
+            Two tensors (B, H, N_k, d_h), or (B, H, m, d_h).
         """
-        return self._split(self.key(memory)), self._split(self.value(memory))
+        keys, values = self.key(memory), self.value(memory)
+        if chosen is not None:
+            flat = chosen.flatten()
+            keys, values = (rows[0].index_select(0, flat).view(*chosen.shape, -1) for rows in (keys, values))
+        return self._split(keys), self._split(values)
 
     def attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Ask prepared keys and values; arguments and result as in ``forward``."""
+        if mask is None and len(keys) == 1 < len(query):
+            # all rows of all clips ask the same keys: one product instead of a copy of the keys for each clip
+            joined, weights = self.attend(query.flatten(0, 1).unsqueeze(0), keys, values)
+            return joined.view_as(query), weights.view(*query.shape[:2], -1)
         heads = self._split(self.query(query))
         scores = (heads @ keys.transpose(-1, -2)).float() / math.sqrt(heads.shape[-1])
         if mask is None:
@@ -133,21 +142,24 @@ class MultiHeadCrossAttention(nn.Module):
             weights = scores.masked_fill(blocked, torch.finfo(torch.float32).min).softmax(dim=-1)
             weights = weights.masked_fill(blocked, 0.0)
         context = self.dropout(weights).to(values.dtype) @ values
-        joined: Tensor = self.join(context.transpose(1, 2).flatten(2))
+        joined = self.join(context.transpose(1, 2).flatten(2))
         return joined, weights.mean(dim=1)
 
-    def forward(self, query: Tensor, memory: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, memory: Tensor, mask: Tensor | None = None, chosen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """MHCA(query, memory).
 
         Args:
             query: (B, N_q, d).
             memory: keys and values, (B, N_k, d), or (1, N_k, d) where all clips look at the same rows.
             mask: True where a row may be looked at, (B or 1, N_k) or (B or 1, N_q, N_k).
+            chosen: as ``keys_values`` takes it; N_k is then m.
 
         Returns:
             The result, (B, N_q, d), and the weights averaged over heads (before dropout), (B, N_q, N_k).
         """
-        return self.attend(query, *self.keys_values(memory), mask)
+        return self.attend(query, *self.keys_values(memory, chosen), mask)
 
     def _split(self, rows: Tensor) -> Tensor:
         """(B, N, d) -> (B, H, N, d_h)."""
@@ -173,7 +185,9 @@ class AttentionLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, query: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query: Tensor, memory: Tensor, mask: Tensor | None = None, chosen: Tensor | None = None
+    ) -> Tensor:
         """Arguments as in ``MultiHeadCrossAttention``; self-attention where query and memory are the same.
 
         Returns:
@@ -181,11 +195,11 @@ class AttentionLayer(nn.Module):
         """
         rows: Tensor
         if self.pre_norm:
-            found, _ = self.attention(self.attention_norm(query), self.attention_norm(memory), mask)
+            found, _ = self.attention(self.attention_norm(query), self.attention_norm(memory), mask, chosen)
             rows = query + self.dropout(found)
             rows = rows + self.dropout(self.feed_forward(self.feed_forward_norm(rows)))
             return rows
-        found, _ = self.attention(query, memory, mask)
+        found, _ = self.attention(query, memory, mask, chosen)
         rows = self.attention_norm(query + self.dropout(found))
         rows = self.feed_forward_norm(rows + self.dropout(self.feed_forward(rows)))
         return rows
@@ -203,7 +217,9 @@ class AttentionStack(nn.Module):
         )
         self.norm = nn.LayerNorm(width) if pre_norm else nn.Identity()
 
-    def forward(self, query: Tensor, memory: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query: Tensor, memory: Tensor | None = None, mask: Tensor | None = None, chosen: Tensor | None = None
+    ) -> Tensor:
         """Arguments as in ``MultiHeadCrossAttention``; without ``memory`` each layer looks at its own input.
 
         Returns:
@@ -211,6 +227,6 @@ class AttentionStack(nn.Module):
         """
         rows = query
         for layer in self.layers:
-            rows = layer(rows, rows if memory is None else memory, mask)
+            rows = layer(rows, rows if memory is None else memory, mask, chosen)
         result: Tensor = self.norm(rows)
         return result

@@ -118,13 +118,16 @@ def emotional_cross_entropy(logits: Tensor, tokens: Tensor, emotion_tokens: Tens
     """L_ce: an emotion word weighs 1 + beta; the weighted sum over real tokens divided by their number (Eq. 10).
 
     Args:
-        logits: (R, T, V).
+        logits: (R, T, V), or (K, V) of the K real tokens, caption by caption.
         tokens: (R, T), PAD where there is none.
         emotion_tokens: (V,) bool.
         beta: extra weight of an emotion word.
     """
     weights = 1 + beta * emotion_tokens.float()
-    flat, wanted = logits.flatten(0, 1).float(), tokens.flatten()
+    wanted = tokens.flatten()
+    if logits.dim() == 2:
+        wanted = wanted[wanted != PAD]
+    flat = logits.flatten(0, -2).float()
     summed = F.cross_entropy(flat, wanted, weight=weights, ignore_index=PAD, reduction="sum")
     return summed / (wanted != PAD).sum().clamp(min=1)
 

@@ -121,7 +121,7 @@ class Loop:
         fed, targets = self.train.select(batch)
         clips = torch.from_numpy(batch.clips).to(self.features.tensors.appearance.device)
         features = self.features.select(clips).to(self.accelerator.device, non_blocking=True)
-        output: CaptionerOutput = model(features, fed, targets.clip_index)
+        output: CaptionerOutput = model(features, fed, targets.clip_index, self.train.steps(batch))
         return losses(output, targets, self.prepared.config.loss)
 
     def _share(self, batch: CaptionBatch) -> tuple[CaptionBatch | None, float]:
@@ -181,11 +181,12 @@ class Loop:
             for start in range(0, len(order), self.config.batch_size):
                 captions = order[start : start + self.config.batch_size]
                 clips, index = np.unique(prepared_clips[captions], return_inverse=True)
-                fed, targets = self.held.select(CaptionBatch(captions, clips, index.astype(np.int64)))
+                batch = CaptionBatch(captions, clips, index.astype(np.int64))
+                fed, targets = self.held.select(batch)
                 chosen = torch.from_numpy(clips).to(self.features.tensors.appearance.device)
                 encoded = self.model.encode(self.features.select(chosen).to(self.accelerator.device))
                 memory = self.model.decoder.prepare(encoded)
-                logits = self.model.decoder.teacher_forced(memory, fed, targets.clip_index)
+                logits = self.model.decoder.teacher_forced(memory, fed, targets.clip_index, self.held.steps(batch))
                 weight = self.prepared.config.loss.emotion_word_weight
                 value = emotional_cross_entropy(logits, targets.tokens, targets.emotion_tokens, weight)
                 total += float(value) * len(captions)
