@@ -117,13 +117,13 @@ class EmotionPerception(nn.Module):
             words_of: (N_c, N_w), True where a word belongs to a category; more than one category: their union.
         """
         category_vectors, word_vectors = vectors
-        category_rows = self.category_encoder(stream.values, category_vectors)
+        category_rows = self.category_encoder(stream.values, category_vectors[0])
         categories = self.category_head(masked_mean(category_rows, stream.mask))
         chosen = categories.topk(self.top_k, dim=1).indices
         allowed = words_of[chosen].any(dim=1)
         # a category has few of the words: attention over those, not over all behind a mask
         asked = allowed.int().topk(min(self.top_k * self.most_words, allowed.shape[1]), dim=1).indices
-        rows = self.word_encoder(stream.values, word_vectors, allowed.gather(1, asked), asked)
+        rows = self.word_encoder(stream.values, word_vectors[0], allowed.gather(1, asked), asked)
         words = self.word_head(masked_mean(rows, stream.mask))
         return Perceived(rows, categories, words, stream.present)
 

@@ -110,28 +110,19 @@ class MultiHeadCrossAttention(nn.Module):
         self.join = dense(width, width)
         self.dropout = Dropout(dropout)
 
-    def keys_values(self, memory: Tensor, chosen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of rows that can be asked many times.
 
         Args:
             memory: (B, N_k, d).
-            chosen: numbers of the rows of a memory that all clips share which each clip looks at, (B, m).
 
         Returns:
-            Two tensors (B, H, N_k, d_h), or (B, H, m, d_h).
+            Two tensors (B, H, N_k, d_h).
         """
-        keys, values = self.key(memory), self.value(memory)
-        if chosen is not None:
-            flat = chosen.flatten()
-            keys, values = (rows[0].index_select(0, flat).view(*chosen.shape, -1) for rows in (keys, values))
-        return self._split(keys), self._split(values)
+        return self._split(self.key(memory)), self._split(self.value(memory))
 
     def attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Ask prepared keys and values; arguments and result as in ``forward``."""
-        if mask is None and len(keys) == 1 < len(query):
-            # all rows of all clips ask the same keys: one product instead of a copy of the keys for each clip
-            joined, weights = self.attend(query.flatten(0, 1).unsqueeze(0), keys, values)
-            return joined.view_as(query), weights.view(*query.shape[:2], -1)
         heads = self._split(self.query(query))
         scores = (heads @ keys.transpose(-1, -2)).float() / math.sqrt(heads.shape[-1])
         if mask is None:
@@ -142,7 +133,7 @@ class MultiHeadCrossAttention(nn.Module):
             weights = scores.masked_fill(blocked, torch.finfo(torch.float32).min).softmax(dim=-1)
             weights = weights.masked_fill(blocked, 0.0)
         context = self.dropout(weights).to(values.dtype) @ values
-        joined = self.join(context.transpose(1, 2).flatten(2))
+        joined: Tensor = self.join(context.transpose(1, 2).flatten(2))
         return joined, weights.mean(dim=1)
 
     def forward(
@@ -152,18 +143,56 @@ class MultiHeadCrossAttention(nn.Module):
 
         Args:
             query: (B, N_q, d).
-            memory: keys and values, (B, N_k, d), or (1, N_k, d) where all clips look at the same rows.
+            memory: keys and values, (B, N_k, d), or (N_k, d) where all clips look at the same few rows.
             mask: True where a row may be looked at, (B or 1, N_k) or (B or 1, N_q, N_k).
-            chosen: as ``keys_values`` takes it; N_k is then m.
+            chosen: which of the few rows each clip looks at, (B, m); N_k is then m.
 
         Returns:
             The result, (B, N_q, d), and the weights averaged over heads (before dropout), (B, N_q, N_k).
         """
-        return self.attend(query, *self.keys_values(memory, chosen), mask)
+        if memory.dim() == 2:
+            return self._attend_few(query, memory, mask, chosen)
+        return self.attend(query, *self.keys_values(memory), mask)
+
+    def _attend_few(
+        self, query: Tensor, memory: Tensor, mask: Tensor | None, chosen: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """MHCA of many rows that ask and few that all clips look at.
+
+        W_q and W_join act on the few rows, once per head, instead of on the many: (x W_q) k' = x (W_q k').
+        """
+        (B, N_q, d), H = query.shape, self.heads
+        scale = math.sqrt(d // H)
+        keys = self.key(memory).view(-1, H, d // H).transpose(0, 1) / scale
+        values = self.value(memory).view(-1, H, d // H).transpose(0, 1)
+        asked = keys @ self.query.weight.view(H, d // H, d)  # (H, N_k, d)
+        offset = keys @ self.query.bias.view(H, d // H, 1)  # (H, N_k, 1)
+        told = values @ self.join.weight.view(d, H, d // H).permute(1, 2, 0)  # (H, N_k, d)
+        if chosen is None:
+            scores = F.linear(query, asked.flatten(0, 1), offset.flatten())
+            told = told.flatten(0, 1)
+        else:
+            asked, offset, told = (_of_each(rows, chosen) for rows in (asked, offset, told))
+            scores = torch.baddbmm(offset.mT, query, asked.mT)
+        scores = scores.view(B, N_q, H, -1).float()
+        if mask is not None:
+            blocked = ~(mask[:, :, None] if mask.dim() == 3 else mask[:, None, None])
+            scores = scores.masked_fill(blocked, torch.finfo(torch.float32).min)
+        weights = scores.softmax(dim=-1)
+        if mask is not None:
+            weights = weights.masked_fill(blocked, 0.0)
+        joined = self.dropout(weights).to(told.dtype).flatten(2) @ told + self.join.bias
+        return joined, weights.mean(dim=2)
 
     def _split(self, rows: Tensor) -> Tensor:
         """(B, N, d) -> (B, H, N, d_h)."""
         return rows.view(*rows.shape[:-1], self.heads, -1).transpose(1, 2)
+
+
+def _of_each(rows: Tensor, chosen: Tensor) -> Tensor:
+    """Rows of all heads, (H, N_k, n), by clip: (B, H m, n) for ``chosen`` (B, m)."""
+    (B, m), H = chosen.shape, len(rows)
+    return rows.index_select(1, chosen.flatten()).view(H, B, m, -1).transpose(0, 1).reshape(B, H * m, -1)
 
 
 class AttentionLayer(nn.Module):
