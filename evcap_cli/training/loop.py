@@ -17,13 +17,16 @@ import numpy as np
 import torch
 
 from evcap_cli import console
-from evcap_cli.captioner.losses import Losses, emotional_cross_entropy, losses
+from evcap_cli.captioner.losses import Losses, Targets, emotional_cross_entropy, losses
 from evcap_cli.data.batches import CaptionBatch, caption_batches
 from evcap_cli.errors import TrainingError
 from evcap_cli.training.evaluation import evaluate
 from evcap_cli.training.preparation import Prepared, seed_torch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evcap_cli.captioner.batch import ClipBatch
     from evcap_cli.captioner.beam_search import BeamConfig
     from evcap_cli.captioner.model import Captioner, CaptionerOutput
     from evcap_cli.training.config import TrainConfig
@@ -63,10 +66,12 @@ class Loop:
         small = self.prepared.features.nbytes <= DEVICE_TABLE_BYTES
         self.features = self.prepared.features.to(device) if small else self.prepared.features
         self.train, self.held = self.prepared.train.to(device), self.prepared.held.to(device)
+        self.loading_seconds = 0.0
 
     def epoch(self, number: int) -> dict[str, Any]:
         """Train epoch ``number`` (from 0) and validate; its entry for the log."""
         config, started = self.config, time.monotonic()
+        self.loading_seconds = 0.0
         seed_torch(config.seed, number, self.accelerator.process_index)
         batches = caption_batches(
             self.prepared.train.clip,
@@ -75,6 +80,7 @@ class Loop:
             seed=config.seed,
             epoch=number,
         )
+        self.loading_seconds = time.monotonic() - started
         self.wrapped.train()
         sums: dict[str, float] = {}
         norm = rate = 0.0
@@ -92,6 +98,7 @@ class Loop:
             "learning_rate": rate,
             "gradient_norm": round(norm, 6),
             "captions_per_second": round(len(self.train) / trained, 1),
+            "loading_share": round(self.loading_seconds / trained, 4),
         }
         if self.prepared.held_clips:
             entry |= self._validate()
@@ -118,11 +125,17 @@ class Loop:
         return loss.values(), norm
 
     def _loss(self, model: Any, batch: CaptionBatch) -> Losses:
-        fed, targets = self.train.select(batch)
-        clips = torch.from_numpy(batch.clips).to(self.features.tensors.appearance.device)
-        features = self.features.select(clips).to(self.accelerator.device, non_blocking=True)
+        started = time.monotonic()
+        features, fed, targets = self.load(batch)
+        self.loading_seconds += time.monotonic() - started
         output: CaptionerOutput = model(features, fed, targets.clip_index, self.train.steps(batch))
         return losses(output, targets, self.prepared.config.loss)
+
+    def load(self, batch: CaptionBatch) -> tuple[ClipBatch, Tensor, Targets]:
+        """Rows of a batch's clips, what the decoder is fed, and the targets, on the device."""
+        fed, targets = self.train.select(batch)
+        clips = torch.from_numpy(batch.clips).to(self.features.tensors.appearance.device)
+        return self.features.select(clips).to(self.accelerator.device, non_blocking=True), fed, targets
 
     def _share(self, batch: CaptionBatch) -> tuple[CaptionBatch | None, float]:
         """The videos of a batch that this process takes, and its weight among the processes (gradients are averaged).
