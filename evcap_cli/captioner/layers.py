@@ -9,6 +9,7 @@ A mask is True where a row is real. Rows that are not real get no weight; a row 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,14 +72,44 @@ class Dropout(nn.Module):
             return values
         if values.device.type != "cpu":
             return F.dropout(values, self.rate)
+        return self._keep(values, self._drawn(values))
+
+    def after_relu(self, values: Tensor) -> Tensor:
+        """Dropout behind a ReLU of ``values``; in training on a CPU one mask serves both."""
+        if not self.training or self.rate == 0 or values.device.type != "cpu":
+            return self(torch.relu(values))
+        return self._keep(values, self._drawn(values).logical_and_(values > 0))
+
+    def _drawn(self, values: Tensor) -> Tensor:
         draws = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-        dropped = round(self.rate * 2**16)
-        kept = draws[: values.numel()].view(values.shape) >= dropped - 2**15
-        return values * kept.to(values.dtype).mul_(2**16 / (2**16 - dropped))
+        return draws[: values.numel()].view(values.shape) >= self._dropped - 2**15
+
+    def _keep(self, values: Tensor, kept: Tensor) -> Tensor:
+        result: Tensor = _Keep.apply(values, kept, 2**16 / (2**16 - self._dropped))
+        return result
+
+    @property
+    def _dropped(self) -> int:
+        return round(self.rate * 2**16)
 
     def extra_repr(self) -> str:
         """The rate, when printed."""
         return f"rate={self.rate}"
+
+
+class _Keep(torch.autograd.Function):
+    """values * kept * scale; a byte a number waits for the backward pass, not a float."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, kept: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(kept)
+        ctx.scale = scale
+        return (values * kept).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (kept,) = ctx.saved_tensors
+        return (grads[0] * kept).mul_(ctx.scale), None, None
 
 
 class Mlp(nn.Module):
@@ -92,7 +123,7 @@ class Mlp(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        result: Tensor = self.outer(self.dropout(torch.relu(self.inner(values))))
+        result: Tensor = self.outer(self.dropout.after_relu(self.inner(values)))
         return result
 
 

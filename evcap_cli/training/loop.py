@@ -112,11 +112,11 @@ class Loop:
         mine, share = self._share(batch)
         if mine is None:
             return {"total": 0.0}, 0.0
+        self.optimiser.zero_grad(set_to_none=True)  # before the forward pass, which then has their memory too
         loss = self._loss(self.wrapped, mine)
         total = float(loss.total.detach())
         if not math.isfinite(total):
             raise self._not_a_number("loss", batch, epoch, step)
-        self.optimiser.zero_grad(set_to_none=True)
         self.accelerator.backward(loss.total * share)
         norm = float(self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip_norm))
         if not math.isfinite(norm) and self.accelerator.scaler is None:  # a scaler skips such a step by itself
