@@ -281,7 +281,7 @@ class Decoder(nn.Module):
 
 
 def _places(order: Sequence[int], lengths: Sequence[int]) -> list[int]:
-    """Where the steps of caption after caption are among those of step after step, each in ``order`` (the longest first)."""
+    """Where the steps of caption after caption stand among those of step after step, each of these in ``order``."""
     rank = {row: number for number, row in enumerate(order)}
     starts, total = [], 0
     for t in range(max(lengths)):

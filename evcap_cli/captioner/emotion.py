@@ -146,7 +146,7 @@ class EmotionCues(nn.Module):
         self.parts = EmotionPerception(config) if config.fine_grained else None
         self.join = dense((2 if config.audio_visual else 1) * config.width, config.width)
         self._count_words()
-        self.register_load_state_dict_post_hook(lambda module, _: module._count_words())
+        self.register_load_state_dict_post_hook(lambda module, _: module._count_words())  # type: ignore[no-untyped-call]
 
     def _count_words(self) -> None:
         most = max(int(self.words_of.sum(dim=1).max()), 1)

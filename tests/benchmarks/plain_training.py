@@ -17,8 +17,9 @@ from torch import Tensor
 
 from evcap_cli.captioner.batch import ClipBatch, Encoded
 from evcap_cli.captioner.decoder import Decoder
+from evcap_cli.captioner.dropout import Dropout
 from evcap_cli.captioner.emotion import EmotionPerception, Perceived
-from evcap_cli.captioner.layers import Dropout, MultiHeadCrossAttention, masked_mean
+from evcap_cli.captioner.layers import MultiHeadCrossAttention, masked_mean
 from evcap_cli.captioner.losses import Targets
 from evcap_cli.captioner.model import Captioner, CaptionerOutput
 from evcap_cli.captioner.visual_encoder import Rows

@@ -88,7 +88,9 @@ def _word(number: int) -> str:
 def _lexicon(words: list[str], draw: np.random.Generator) -> dict[str, list[str]]:
     """As many categories, entries and words as the official one, a category named after its first word."""
     categories, entries, distinct = OFFICIAL_COUNTS
-    chosen = [words[number] for number in np.sort(draw.choice(np.arange(20, 2000), distinct, replace=False))]
+    chosen = [
+        words[number] for number in np.sort(draw.choice(np.arange(20, min(2000, len(words))), distinct, replace=False))
+    ]
     table = {name: [name] for name in chosen[:categories]}
     for number, word in enumerate([*chosen[categories:], *chosen[-(entries - distinct) :]]):
         # one category further in the second round: the last words stand in two
