@@ -26,17 +26,19 @@ from evcap_cli.captioner.visual_encoder import Rows
 
 
 class PlainAttention(MultiHeadCrossAttention):
-    """Each clip has its own copy of what it looks at."""
+    """As the equation reads; rows that all clips look at are mapped to keys and values once, which costs no thought."""
 
     def forward(
         self, query: Tensor, memory: Tensor, mask: Tensor | None = None, chosen: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         assert chosen is None
         if memory.dim() == 2:
-            memory = memory.expand(len(query), -1, -1)
-        shape = (len(query), -1, self.heads, query.shape[-1] // self.heads)
-        asked = self.query(query).view(shape).transpose(1, 2)
-        keys, values = (part(memory).view(shape).transpose(1, 2) for part in (self.key, self.value))
+            memory = memory.unsqueeze(0)
+        shape = (-1, self.heads, query.shape[-1] // self.heads)
+        asked, keys, values = (
+            mapped.view(len(mapped), *shape).transpose(1, 2)
+            for mapped in (self.query(query), self.key(memory), self.value(memory))
+        )
         scores = asked @ keys.mT / math.sqrt(shape[-1])
         if mask is not None:
             blocked = ~(mask[:, None] if mask.dim() == 3 else mask[:, None, None])
