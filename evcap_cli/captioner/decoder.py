@@ -10,6 +10,7 @@ width, c = 2d (3d with ``decoder_audio``), a inner width of an attention, h LSTM
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -137,23 +138,40 @@ class Decoder(nn.Module):
             mask=encoded.mask,
         )
 
-    def teacher_forced(self, memory: DecoderMemory, tokens: Tensor, clips: Tensor) -> Tensor:
+    def teacher_forced(
+        self, memory: DecoderMemory, tokens: Tensor, clips: Tensor, lengths: Sequence[int] | None = None
+    ) -> Tensor:
         """Next-word scores behind every prefix of given captions (Eq. 9).
 
         Args:
             memory: of B clips.
             tokens: captions with the start mark first, padded behind their end, (R, T) with T at most max_words + 1.
             clips: the clip of each caption, (R,).
+            lengths: steps of each caption that count, R of them, 1 to T: nothing is computed for the others, which
+                are a third of a batch of real captions.
 
         Returns:
-            Logits, (R, T, W): row j scores the word behind token j.
+            Logits, (R, T, W): row j scores the word behind token j. With ``lengths`` (K, W), one caption after
+            another, where K is their sum.
         """
-        T = tokens.shape[1]
+        if lengths is None:
+            states = torch.stack(self._states(memory, tokens, clips, [tokens.shape[1]] * len(tokens)), dim=1)
+        else:
+            order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+            rows = torch.tensor(order, device=tokens.device)
+            by_step = self._states(memory, tokens[rows], clips[rows], [lengths[row] for row in order])
+            place = torch.tensor(_places(order, lengths), device=tokens.device)
+            states = torch.cat(by_step).index_select(0, place)
+        logits: Tensor = self.output(self.dropout(states))
+        return logits
+
+    def _states(self, memory: DecoderMemory, tokens: Tensor, clips: Tensor, lengths: Sequence[int]) -> list[Tensor]:
+        """LSTM states of each step, (n, h), of the n captions that are as long; ``lengths`` must fall."""
         embedded = self.embedding(tokens)
         words = self.dropout(embedded)
         phrases = self.phrases(self.word_projection(embedded))
         energies = alignment_energies(
-            memory.alignment_keys, self.alignment_phrase(phrases), self.alignment_vector, clips
+            memory.alignment_keys, self.alignment_phrase(phrases), self.alignment_vector, clips, lengths
         )
         phrase_keys = self.attention_phrase(phrases)
         of_words, of_rest = self.gates.weight.tensor_split([self.config.word_width], dim=1)
@@ -161,21 +179,23 @@ class Decoder(nn.Module):
         content, blocked = memory.content[clips], ~memory.mask[clips]
         hidden = cell = phrases.new_zeros(len(tokens), self.config.lstm_width)
         states = []
-        for t in range(T):
-            weights = energies[:, :, : t + 1].softmax(dim=-1)
+        for t in range(lengths[0]):
+            n = sum(length > t for length in lengths)
+            if n < len(hidden):
+                content, blocked, hidden, cell = content[:n], blocked[:n], hidden[:n], cell[:n]
+            weights = energies[:n, :, : t + 1].softmax(dim=-1)
             attention = attention_energies(
                 memory.keys,
                 weights,
-                phrase_keys[:, : t + 1],
+                phrase_keys[:n, : t + 1],
                 self.attention_state(hidden),
                 self.attention_vector,
-                clips,
+                clips[:n],
             )
-            found = self._look(attention, blocked, content, weights, phrases[:, : t + 1])
-            hidden, cell = lstm_cell(torch.addmm(gates[t], torch.cat([*found, hidden], dim=-1), of_rest.t()), cell)
+            found = self._look(attention, blocked, content, weights, phrases[:n, : t + 1])
+            hidden, cell = lstm_cell(torch.addmm(gates[t][:n], torch.cat([*found, hidden], dim=-1), of_rest.t()), cell)
             states.append(hidden)
-        logits: Tensor = self.output(self.dropout(torch.stack(states, dim=1)))
-        return logits
+        return states
 
     @torch.no_grad()
     def start(self, memory: DecoderMemory, beams: int = 1) -> DecoderState:
@@ -258,3 +278,13 @@ class Decoder(nn.Module):
         spoken = torch.bmm(torch.bmm(attention, weights.to(content.dtype)), phrases)
         seen = torch.bmm(attention.view(len(content), -1, content.shape[1]), content).view(len(attention), -1)
         return seen, spoken[:, 0]
+
+
+def _places(order: Sequence[int], lengths: Sequence[int]) -> list[int]:
+    """Where the steps of caption after caption stand among those of step after step, each of these in ``order``."""
+    rank = {row: number for number, row in enumerate(order)}
+    starts, total = [], 0
+    for t in range(max(lengths)):
+        starts.append(total)
+        total += sum(length > t for length in lengths)
+    return [starts[t] + rank[row] for row, length in enumerate(lengths) for t in range(length)]

@@ -86,6 +86,9 @@ class EmotionPerception(nn.Module):
         category_head, word_head: (B, d) means of rows to logits, where they are not one linear map each.
     """
 
+    most_words: int
+    """As many as the largest category has, known to the host (``count_words``)."""
+
     def __init__(
         self,
         config: EmotionConfig,
@@ -96,7 +99,7 @@ class EmotionPerception(nn.Module):
         word_head: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.top_k = config.emotion_top_k
+        self.top_k, self.most_words = config.emotion_top_k, config.words
 
         def encoder() -> AttentionStack:
             return AttentionStack(
@@ -125,12 +128,29 @@ class EmotionPerception(nn.Module):
             words_of: (N_c, N_w), True where a word belongs to a category; more than one category: their union.
         """
         category_vectors, word_vectors = vectors
-        category_rows = self.category_encoder(stream.values, category_vectors)
+        category_rows = self.category_encoder(stream.values, category_vectors[0])
         categories = self.category_head(masked_mean(category_rows, stream.mask))
         chosen = categories.topk(self.top_k, dim=1).indices
-        rows = self.word_encoder(stream.values, word_vectors, words_of[chosen].any(dim=1))
+        allowed = words_of[chosen].any(dim=1)
+        # a category has few of the words: attention over those, not over all behind a mask
+        asked = allowed.int().topk(min(self.top_k * self.most_words, allowed.shape[1]), dim=1).indices
+        rows = self.word_encoder(stream.values, word_vectors[0], allowed.gather(1, asked), asked)
         words = self.word_head(masked_mean(rows, stream.mask))
         return Perceived(rows, categories, words, stream.present)
+
+
+def count_words(module: nn.Module) -> None:
+    """Tell every ``EmotionPerception`` of ``module`` how many words a category of its buffer ``words_of`` has at most.
+
+    To be called again when other weights were loaded.
+    """
+    words_of = module.get_buffer("words_of")
+    if words_of.is_meta:  # a model without numbers: nothing to count
+        return
+    most = max(int(words_of.sum(dim=1).max()), 1)
+    for reader in module.modules():
+        if isinstance(reader, EmotionPerception):
+            reader.most_words = most
 
 
 class EmotionCues(nn.Module):
@@ -150,6 +170,8 @@ class EmotionCues(nn.Module):
         # Decision: the three sub-modules of 1.2 share one set of weights, which only training uses.
         self.parts = EmotionPerception(config) if config.fine_grained else None
         self.join = dense((2 if config.audio_visual else 1) * config.width, config.width)
+        count_words(self)
+        self.register_load_state_dict_post_hook(lambda module, _: count_words(module))  # type: ignore[no-untyped-call]
 
     def forward(self, visual: Rows, audio: Rows | None, clock: Tensor | None) -> tuple[Tensor, dict[str, Perceived]]:
         """E and what each branch perceived.

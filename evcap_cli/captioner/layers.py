@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from evcap_cli.captioner.dropout import Dropout
+
 
 def dense(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     """A linear map with Glorot weights and no initial bias, as Transformers start."""
@@ -60,34 +62,6 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     return torch.sigmoid(show) * torch.tanh(cell), cell
 
 
-class Dropout(nn.Module):
-    """Dropout with 16 random bits a number on a CPU, where torch draws a double: a third of its time.
-
-    Dropout is a quarter of an encoder's training step there. The rate is met to 1 / 65536, and the scale is exact.
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        if not 0 <= rate < 1:
-            raise ValueError(f"dropout must lie between 0 and 1, got {rate}")
-        self.rate = rate
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Any shape; the same numbers come back outside training."""
-        if not self.training or self.rate == 0:
-            return values
-        if values.device.type != "cpu":
-            return F.dropout(values, self.rate)
-        draws = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-        dropped = round(self.rate * 2**16)
-        kept = draws[: values.numel()].view(values.shape) >= dropped - 2**15
-        return values * kept.to(values.dtype).mul_(2**16 / (2**16 - dropped))
-
-    def extra_repr(self) -> str:
-        """The rate, when printed."""
-        return f"rate={self.rate}"
-
-
 class Mlp(nn.Module):
     """Two linear maps with a ReLU between them: the feed-forward part of a layer, and MLP(.) of Eq. 4."""
 
@@ -99,7 +73,7 @@ class Mlp(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(..., inputs) -> (..., outputs)."""
-        result: Tensor = self.outer(self.dropout(torch.relu(self.inner(values))))
+        result: Tensor = self.outer(self.dropout.after_relu(self.inner(values)))
         return result
 
 
@@ -148,22 +122,63 @@ class MultiHeadCrossAttention(nn.Module):
         joined: Tensor = self.join(context.transpose(1, 2).flatten(2))
         return joined, weights.mean(dim=1)
 
-    def forward(self, query: Tensor, memory: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, memory: Tensor, mask: Tensor | None = None, chosen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """MHCA(query, memory).
 
         Args:
             query: (B, N_q, d).
-            memory: keys and values, (B, N_k, d), or (1, N_k, d) where all clips look at the same rows.
+            memory: keys and values, (B, N_k, d), or (N_k, d) where all clips look at the same few rows.
             mask: True where a row may be looked at, (B or 1, N_k) or (B or 1, N_q, N_k).
+            chosen: which of the few rows each clip looks at, (B, m); N_k is then m.
 
         Returns:
             The result, (B, N_q, d), and the weights averaged over heads (before dropout), (B, N_q, N_k).
         """
+        if memory.dim() == 2:
+            return self._attend_few(query, memory, mask, chosen)
         return self.attend(query, *self.keys_values(memory), mask)
+
+    def _attend_few(
+        self, query: Tensor, memory: Tensor, mask: Tensor | None, chosen: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """MHCA of many rows that ask and few that all clips look at.
+
+        W_q and W_join act on the few rows, once per head, instead of on the many: (x W_q) k' = x (W_q k').
+        """
+        (B, N_q, d), H = query.shape, self.heads
+        inner = self.query.out_features // H
+        keys = self.key(memory).view(-1, H, inner).transpose(0, 1) / math.sqrt(inner)
+        values = self.value(memory).view(-1, H, inner).transpose(0, 1)
+        asked = keys @ self.query.weight.view(H, inner, d)  # (H, N_k, d)
+        offset = keys @ self.query.bias.view(H, inner, 1)  # (H, N_k, 1)
+        told = values @ self.join.weight.view(d, H, inner).permute(1, 2, 0)  # (H, N_k, d)
+        if chosen is None:
+            scores = F.linear(query, asked.flatten(0, 1), offset.flatten())
+            told = told.flatten(0, 1)
+        else:
+            asked, offset, told = (_of_each(rows, chosen) for rows in (asked, offset, told))
+            scores = torch.baddbmm(offset.mT, query, asked.mT)
+        scores = scores.view(B, N_q, H, -1).float()
+        if mask is not None:
+            blocked = ~(mask[:, :, None] if mask.dim() == 3 else mask[:, None, None])
+            scores = scores.masked_fill(blocked, torch.finfo(torch.float32).min)
+        weights = scores.softmax(dim=-1)
+        if mask is not None:
+            weights = weights.masked_fill(blocked, 0.0)
+        joined = self.dropout(weights).to(told.dtype).flatten(2) @ told + self.join.bias
+        return joined, weights.mean(dim=2)
 
     def _split(self, rows: Tensor) -> Tensor:
         """(B, N, d) -> (B, H, N, d_h)."""
         return rows.view(*rows.shape[:-1], self.heads, -1).transpose(1, 2)
+
+
+def _of_each(rows: Tensor, chosen: Tensor) -> Tensor:
+    """Rows of all heads, (H, N_k, n), by clip: (B, H m, n) for ``chosen`` (B, m)."""
+    (B, m), H = chosen.shape, len(rows)
+    return rows.index_select(1, chosen.flatten()).view(H, B, m, -1).transpose(0, 1).reshape(B, H * m, -1)
 
 
 class AttentionLayer(nn.Module):
@@ -193,7 +208,9 @@ class AttentionLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, query: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query: Tensor, memory: Tensor, mask: Tensor | None = None, chosen: Tensor | None = None
+    ) -> Tensor:
         """Arguments as in ``MultiHeadCrossAttention``; self-attention where query and memory are the same.
 
         Returns:
@@ -201,11 +218,11 @@ class AttentionLayer(nn.Module):
         """
         rows: Tensor
         if self.pre_norm:
-            found, _ = self.attention(self.attention_norm(query), self.attention_norm(memory), mask)
+            found, _ = self.attention(self.attention_norm(query), self.attention_norm(memory), mask, chosen)
             rows = query + self.dropout(found)
             rows = rows + self.dropout(self.feed_forward(self.feed_forward_norm(rows)))
             return rows
-        found, _ = self.attention(query, memory, mask)
+        found, _ = self.attention(query, memory, mask, chosen)
         rows = self.attention_norm(query + self.dropout(found))
         rows = self.feed_forward_norm(rows + self.dropout(self.feed_forward(rows)))
         return rows
@@ -232,7 +249,9 @@ class AttentionStack(nn.Module):
         )
         self.norm = nn.LayerNorm(width) if pre_norm else nn.Identity()
 
-    def forward(self, query: Tensor, memory: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query: Tensor, memory: Tensor | None = None, mask: Tensor | None = None, chosen: Tensor | None = None
+    ) -> Tensor:
         """Arguments as in ``MultiHeadCrossAttention``; without ``memory`` each layer looks at its own input.
 
         Returns:
@@ -240,6 +259,6 @@ class AttentionStack(nn.Module):
         """
         rows = query
         for layer in self.layers:
-            rows = layer(rows, rows if memory is None else memory, mask)
+            rows = layer(rows, rows if memory is None else memory, mask, chosen)
         result: Tensor = self.norm(rows)
         return result

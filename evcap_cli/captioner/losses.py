@@ -8,7 +8,7 @@ Notation: R captions, B distinct clips, T steps, V vocabulary, N_c categories, N
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
@@ -20,6 +20,10 @@ from evcap_cli.captioner.tokens import PAD
 
 if TYPE_CHECKING:
     from evcap_cli.captioner.model import CaptionerOutput
+
+
+BLOCK_LOGITS: Final = 2**20
+"""Logits worked on at once on a CPU: 4 MB stay in its cache."""
 
 
 @dataclass
@@ -118,15 +122,51 @@ def emotional_cross_entropy(logits: Tensor, tokens: Tensor, emotion_tokens: Tens
     """L_ce: an emotion word weighs 1 + beta; the weighted sum over real tokens divided by their number (Eq. 10).
 
     Args:
-        logits: (R, T, V).
+        logits: (R, T, V), or (K, V) of the K real tokens, caption by caption; those are overwritten.
         tokens: (R, T), PAD where there is none.
         emotion_tokens: (V,) bool.
         beta: extra weight of an emotion word.
     """
     weights = 1 + beta * emotion_tokens.float()
-    flat, wanted = logits.flatten(0, 1).float(), tokens.flatten()
+    wanted = tokens.flatten()
+    if logits.dim() == 2:
+        wanted = wanted[wanted != PAD]
+        packed: Tensor = _WordLoss.apply(logits.float(), wanted, weights[wanted])
+        return packed / max(len(wanted), 1)
+    flat = logits.flatten(0, 1).float()
     summed = F.cross_entropy(flat, wanted, weight=weights, ignore_index=PAD, reduction="sum")
     return summed / (wanted != PAD).sum().clamp(min=1)
+
+
+class _WordLoss(torch.autograd.Function):
+    """Weighted sum of -log P of the wanted words. The gradient takes the place of the logits, block by block.
+
+    As separate operations these are six tensors as large as the logits, and as many ways to memory and back.
+
+    Args:
+        logits: (K, V) float32, overwritten. wanted: (K,). weights: (K,).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+        total = logits.new_zeros(())
+        ctx.gradient = gradient = logits.detach()
+        rows = max(BLOCK_LOGITS // logits.shape[1], 1) if logits.device.type == "cpu" else max(len(logits), 1)
+        for start in range(0, len(logits), rows):
+            block, words = gradient[start : start + rows], wanted[start : start + rows, None]
+            weight = weights[start : start + rows, None]
+            block -= block.amax(dim=1, keepdim=True)
+            told = block.gather(1, words)
+            sums = block.exp_().sum(dim=1, keepdim=True)
+            total += (weight * (sums.log() - told)).sum()
+            block *= weight / sums
+            block.scatter_add_(1, words, -weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        gradient, ctx.gradient = ctx.gradient, None  # used up: a second pass must fail, not be wrong
+        return gradient.mul_(grads[0]), None, None
 
 
 def emotion_classification(branches: dict[str, Perceived], targets: Targets) -> Tensor:

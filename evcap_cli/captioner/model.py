@@ -7,7 +7,7 @@ Notation: B distinct clips, R captions, T steps, V vocabulary, N_c categories, N
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ class CaptionerOutput:
     """What a training step needs.
 
     Args:
-        logits: next-word scores, (R, T, V).
+        logits: next-word scores, (R, T, V); (K, V) of the K steps that count, where the lengths were given.
         encoded: the clips as the decoder saw them.
         auxiliary: what the losses compare.
     """
@@ -64,17 +64,20 @@ class Captioner(nn.Module):
         self.emotion = EmotionCues(config, lexicon_mask)
         self.decoder = Decoder(config)
 
-    def forward(self, batch: ClipBatch, tokens: Tensor, clip_index: Tensor) -> CaptionerOutput:
+    def forward(
+        self, batch: ClipBatch, tokens: Tensor, clip_index: Tensor, lengths: Sequence[int] | None = None
+    ) -> CaptionerOutput:
         """Teacher-forced next-word scores of R captions of B distinct clips.
 
         Args:
             batch: the clips.
             tokens: what each step is fed, (R, T), the start mark first.
             clip_index: the clip of each caption, (R,).
+            lengths: as ``Decoder.teacher_forced`` takes them.
         """
         encoded, auxiliary = self.encode_with_aux(batch)
         memory = self.decoder.prepare(encoded)
-        return CaptionerOutput(self.decoder.teacher_forced(memory, tokens, clip_index), encoded, auxiliary)
+        return CaptionerOutput(self.decoder.teacher_forced(memory, tokens, clip_index, lengths), encoded, auxiliary)
 
     def encode(self, batch: ClipBatch) -> Encoded:
         """Sections 1.1 to 1.4, without what only the losses need."""

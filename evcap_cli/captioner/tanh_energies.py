@@ -9,7 +9,7 @@ Notation: B distinct clips, R caption rows, N moments, T words, a inner width of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,9 @@ BLOCK_ELEMENTS = {"cpu": 2**18, "cuda": 2**25}
 """Intermediate elements alive at once: 1 MB of the level 2 cache of a core; on a GPU as much as keeps it busy."""
 
 
-def alignment_energies(visual: Tensor, phrase: Tensor, vector: Tensor, clips: Tensor) -> Tensor:
+def alignment_energies(
+    visual: Tensor, phrase: Tensor, vector: Tensor, clips: Tensor, lengths: Sequence[int] | None = None
+) -> Tensor:
     """Energies e_ij = w' tanh(W v_i + U p_j + b) between all moments and all words of each row.
 
     Args:
@@ -27,12 +29,13 @@ def alignment_energies(visual: Tensor, phrase: Tensor, vector: Tensor, clips: Te
         phrase: U p_j, (R, T, a).
         vector: w', (a,).
         clips: the clip of each row, (R,).
+        lengths: real words of each row, R of them, falling; None: all are. Energies of other words are 0.
 
     Returns:
         (R, N, T), in single precision at least, as are those of the other function.
     """
     with torch.autocast(phrase.device.type, enabled=False):
-        result: Tensor = _Alignment.apply(*map(_precise, (visual, phrase, vector)), clips)
+        result: Tensor = _Alignment.apply(*map(_precise, (visual, phrase, vector)), clips, lengths)
     return result
 
 
@@ -77,28 +80,33 @@ def _one_minus_square(tanh: Tensor, grad: Tensor) -> Tensor:
 
 class _Alignment(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, visual: Tensor, phrase: Tensor, vector: Tensor, clips: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, visual: Tensor, phrase: Tensor, vector: Tensor, clips: Tensor, lengths: Sequence[int] | None
+    ) -> Tensor:
         ctx.save_for_backward(visual, phrase, vector, clips)
+        ctx.lengths = lengths
         (R, T, a), N = phrase.shape, visual.shape[1]
-        energies = phrase.new_empty(R, N, T)
+        energies = phrase.new_zeros(R, N, T)
         for rows in _blocks(R, N * T * a, phrase.device):
-            tanh = torch.tanh_(visual.index_select(0, clips[rows])[:, :, None] + phrase[rows, None])
-            energies[rows] = tanh @ vector
+            t = lengths[rows.start] if lengths else T
+            tanh = torch.tanh_(visual.index_select(0, clips[rows])[:, :, None] + phrase[rows, None, :t])
+            energies[rows, :, :t] = tanh @ vector
         return energies
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         visual, phrase, vector, clips = ctx.saved_tensors
         (R, T, a), N = phrase.shape, visual.shape[1]
-        d_visual, d_phrase, d_vector = torch.zeros_like(visual), torch.empty_like(phrase), torch.zeros_like(vector)
+        d_visual, d_phrase, d_vector = torch.zeros_like(visual), torch.zeros_like(phrase), torch.zeros_like(vector)
         for rows in _blocks(R, N * T * a, phrase.device):
-            grad = grads[0][rows]
-            tanh = torch.tanh_(visual.index_select(0, clips[rows])[:, :, None] + phrase[rows, None])
+            t = ctx.lengths[rows.start] if ctx.lengths else T
+            grad = grads[0][rows, :, :t]
+            tanh = torch.tanh_(visual.index_select(0, clips[rows])[:, :, None] + phrase[rows, None, :t])
             d_vector += grad.reshape(-1) @ tanh.view(-1, a)
             before = _one_minus_square(tanh, grad[..., None])
-            torch.sum(before, dim=1, out=d_phrase[rows])
+            d_phrase[rows, :t] = before.sum(dim=1)
             d_visual.index_add_(0, clips[rows], before.sum(dim=2))
-        return d_visual.mul_(vector), d_phrase.mul_(vector), d_vector, None
+        return d_visual.mul_(vector), d_phrase.mul_(vector), d_vector, None, None
 
 
 class _Attention(torch.autograd.Function):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from evcap_cli.captioner.batch import ClipBatch
 from evcap_cli.captioner.config import AlignedConfig, CaptionerConfig, SystemConfig
-from evcap_cli.captioner.layers import AttentionStack, Dropout, dense, sinusoid_positions
+from evcap_cli.captioner.dropout import Dropout
+from evcap_cli.captioner.layers import AttentionStack, dense, sinusoid_positions
 
 LARGEST_DEVIATION = 10.0
 """Standard deviations at which a standardised feature is cut: a dimension that was nearly constant in training

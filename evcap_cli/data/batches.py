@@ -38,7 +38,8 @@ def caption_batches(
     Args:
         caption_clip: video of each caption, (captions,).
         batch_size: captions a batch, R; the last batch may be smaller.
-        per_clip: captions of one video that stay together (fewer videos to encode a step, less varied batches).
+        per_clip: captions of one video that stay together (fewer videos to encode a step, less varied batches). A
+            video's captions are dealt out evenly to groups of about that size, so that none is a group of its own.
         seed: of the run.
         epoch: counted from 0.
 
@@ -64,8 +65,11 @@ def caption_batches(
 def _groups(
     clips: npt.NDArray[np.int64], captions: npt.NDArray[np.int64], size: int
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Cut runs of one video into groups of ``size``."""
+    """Cut runs of one video into even groups, as many as come nearest to ``size``.
+
+    Seventeen captions in fours are five groups with a last one of one, for which a video is encoded all the same.
+    """
     borders: Sequence[int] = [0, *(np.flatnonzero(np.diff(clips)) + 1).tolist(), len(clips)]
     for start, end in pairwise(borders):
-        for first in range(start, end, size):
-            yield captions[first : min(first + size, end)]
+        groups = max((2 * (end - start) + size) // (2 * size), 1)
+        yield from np.array_split(captions[start:end], groups)

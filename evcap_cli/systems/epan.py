@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from evcap_cli.captioner.batch import ClipBatch
 from evcap_cli.captioner.config import EmotionConfig, SystemConfig
-from evcap_cli.captioner.emotion import EmotionPerception, EmotionWords, Perceived
+from evcap_cli.captioner.emotion import EmotionPerception, EmotionWords, Perceived, count_words
 from evcap_cli.captioner.layers import dense
 from evcap_cli.captioner.losses import Targets
 from evcap_cli.captioner.tanh_energies import attention_energies
@@ -94,6 +94,8 @@ class EpanEncoder(nn.Module):
             category_head=nn.Sequential(dense(d, inner), dense(inner, config.categories)),
             word_head=nn.Sequential(dense(d, hidden), dense(hidden, config.words)),
         )
+        count_words(self)
+        self.register_load_state_dict_post_hook(lambda module, _: count_words(module))  # type: ignore[no-untyped-call]
 
     def feel(self, rows: Tensor) -> Tensor:
         """E of E_w: the first map of the head that reads the words; the mean may come before or after a linear map."""

@@ -19,13 +19,16 @@ import numpy as np
 import torch
 
 from evcap_cli import console
-from evcap_cli.captioner.losses import Losses, emotional_cross_entropy, losses
+from evcap_cli.captioner.losses import Losses, Targets, emotional_cross_entropy, losses
 from evcap_cli.data.batches import CaptionBatch, caption_batches
 from evcap_cli.errors import TrainingError
 from evcap_cli.training.evaluation import evaluate
 from evcap_cli.training.preparation import Prepared, seed_torch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evcap_cli.captioner.batch import ClipBatch
     from evcap_cli.captioner.beam_search import BeamConfig
     from evcap_cli.captioner.model import Captioner, CaptionerOutput
     from evcap_cli.training.config import TrainConfig
@@ -81,10 +84,12 @@ class Loop:
         self.features = self.prepared.features.to(device) if small else self.prepared.features
         self.train, self.held = self.prepared.train.to(device), self.prepared.held.to(device)
         self.test = test
+        self.loading_seconds = 0.0
 
     def epoch(self, number: int) -> dict[str, Any]:
         """Train epoch ``number`` (from 0) and validate; its entry for the log."""
         config, started = self.config, time.monotonic()
+        self.loading_seconds = 0.0
         seed_torch(config.seed, number, self.accelerator.process_index)
         batches = caption_batches(
             self.prepared.train.clip,
@@ -93,6 +98,7 @@ class Loop:
             seed=config.seed,
             epoch=number,
         )
+        self.loading_seconds = time.monotonic() - started
         self.wrapped.train()
         sums: dict[str, float] = {}
         norm = rate = 0.0
@@ -111,6 +117,7 @@ class Loop:
             "learning_rate": rate,
             "gradient_norm": round(norm, 6),
             "captions_per_second": round(len(self.train) / trained, 1),
+            "loading_share": round(self.loading_seconds / trained, 4),
         }
         if self.prepared.held_clips or self.test is not None:
             entry |= self._validate(number)
@@ -124,11 +131,11 @@ class Loop:
         mine, share = self._share(batch)
         if mine is None:
             return {"total": 0.0}, 0.0
+        self.optimiser.zero_grad(set_to_none=True)  # before the forward pass, which then has their memory too
         loss = self._loss(self.wrapped, mine)
         total = float(loss.total.detach())
         if not math.isfinite(total):
             raise self._not_a_number("loss", batch, epoch, step)
-        self.optimiser.zero_grad(set_to_none=True)
         self.accelerator.backward(loss.total * share)
         norm = float(self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip_norm))
         if not math.isfinite(norm) and self.accelerator.scaler is None:  # a scaler skips such a step by itself
@@ -137,11 +144,17 @@ class Loop:
         return loss.values(), norm
 
     def _loss(self, model: Any, batch: CaptionBatch) -> Losses:
+        started = time.monotonic()
+        features, fed, targets = self.load(batch)
+        self.loading_seconds += time.monotonic() - started
+        output: CaptionerOutput = model(features, fed, targets.clip_index, self.train.steps(batch))
+        return losses(output, targets, self.prepared.config.loss)
+
+    def load(self, batch: CaptionBatch) -> tuple[ClipBatch, Tensor, Targets]:
+        """Rows of a batch's clips, what the decoder is fed, and the targets, on the device."""
         fed, targets = self.train.select(batch)
         clips = torch.from_numpy(batch.clips).to(self.features.tensors.appearance.device)
-        features = self.features.select(clips).to(self.accelerator.device, non_blocking=True)
-        output: CaptionerOutput = model(features, fed, targets.clip_index)
-        return losses(output, targets, self.prepared.config.loss)
+        return self.features.select(clips).to(self.accelerator.device, non_blocking=True), fed, targets
 
     def _share(self, batch: CaptionBatch) -> tuple[CaptionBatch | None, float]:
         """The videos of a batch that this process takes, and its weight among the processes (gradients are averaged).
@@ -223,11 +236,12 @@ class Loop:
             for start in range(0, len(order), self.config.batch_size):
                 captions = order[start : start + self.config.batch_size]
                 clips, index = np.unique(prepared_clips[captions], return_inverse=True)
-                fed, targets = self.held.select(CaptionBatch(captions, clips, index.astype(np.int64)))
+                batch = CaptionBatch(captions, clips, index.astype(np.int64))
+                fed, targets = self.held.select(batch)
                 chosen = torch.from_numpy(clips).to(self.features.tensors.appearance.device)
                 encoded = self.model.encode(self.features.select(chosen).to(self.accelerator.device))
                 memory = self.model.decoder.prepare(encoded)
-                logits = self.model.decoder.teacher_forced(memory, fed, targets.clip_index)
+                logits = self.model.decoder.teacher_forced(memory, fed, targets.clip_index, self.held.steps(batch))
                 weight = self.prepared.config.loss.emotion_word_weight
                 value = emotional_cross_entropy(logits, targets.tokens, targets.emotion_tokens, weight)
                 total += float(value) * len(captions)

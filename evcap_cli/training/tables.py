@@ -204,6 +204,11 @@ class CaptionTable:
         )
         return self.fed[rows, :steps], targets
 
+    def steps(self, batch: CaptionBatch) -> list[int]:
+        """Real steps of each caption of a batch, R of them."""
+        lengths: list[int] = self.lengths[batch.captions].tolist()
+        return lengths
+
     def to(self, device: torch.device) -> CaptionTable:
         """The table on another device; what the host reads stays there."""
         moved = (tensor.to(device) for tensor in (self.fed, self.wanted, self.categories, self.words))

@@ -5,9 +5,8 @@ One thread is timed by its own processor time, which a busy machine disturbs lea
 
 A step is forward, all losses, backward; the optimiser is the same for everyone and left out. The flat step runs the
 same encoder and losses, and of the decoder its matrix products and the cross entropy, all words at once, as if none had
-to wait for the one before it: no tanh energies, no softmax, no recurrence. The step "anew" repeats the encoder for each
-caption, encodes the prefix anew at each word and builds C_t; its cross entropy and the gradient of the LSTM must be
-those of evcap's step.
+to wait for the one before it: no tanh energies, no softmax, no recurrence. The step "anew" is ``plain_training.py``'s;
+its cross entropy and the gradient of the LSTM must be those of evcap's step.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -26,6 +24,7 @@ from evcap_cli.captioner.decoder import Decoder
 from evcap_cli.captioner.losses import Targets, emotional_cross_entropy, losses
 from evcap_cli.captioner.model import Captioner, CaptionerOutput
 from evcap_cli.captioner.tokens import END, START
+from tests.benchmarks.plain_training import plain_copy, plain_forward
 from tests.benchmarks.timing import in_turn, ratio, table
 
 CONFIG = CaptionerConfig(
@@ -89,28 +88,6 @@ def flat_decoder(decoder: Decoder, encoded: Encoded, fed: Tensor, clips: Tensor)
     return logits
 
 
-def anew_decoder(decoder: Decoder, encoded: Encoded, fed: Tensor) -> Tensor:
-    """Each word encodes its prefix anew and builds C_t of every caption."""
-    R, T = fed.shape
-    hidden = cell = torch.zeros(R, decoder.config.lstm_width)
-    logits = []
-    for t in range(1, T + 1):
-        embedded = decoder.embedding(fed[:, :t])
-        phrases = decoder.phrases(decoder.word_projection(embedded))
-        inner = decoder.alignment_visual(encoded.visual)[:, :, None] + decoder.alignment_phrase(phrases)[:, None]
-        told = torch.bmm((torch.tanh(inner) @ decoder.alignment_vector).softmax(-1), phrases)
-        seen = torch.cat([encoded.visual, encoded.emotion], dim=-1)
-        keys = decoder.attention_content(seen) + decoder.attention_phrase(told)
-        keys = torch.tanh(keys + decoder.attention_state(hidden)[:, None])
-        attention = (keys @ decoder.attention_vector).softmax(-1)[:, None]
-        found = torch.bmm(attention, torch.cat([seen, told], dim=-1))[:, 0]
-        take, keep, new, show = decoder.gates(torch.cat([embedded[:, -1], found, hidden], dim=-1)).chunk(4, -1)
-        cell = keep.sigmoid() * cell + take.sigmoid() * new.tanh()
-        hidden = show.sigmoid() * cell.tanh()
-        logits.append(decoder.output(hidden))
-    return torch.stack(logits, dim=1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--captions", type=int, default=128)
@@ -127,14 +104,15 @@ def main() -> None:
     batch = random_batch(options.captions // options.per_clip)
     fed, targets = random_targets(options.captions, options.per_clip)
     clips = targets.clip_index
-    repeated = ClipBatch(**{f.name: getattr(batch, f.name)[clips] for f in fields(ClipBatch)})
+    plain = plain_copy(model)
     reached: dict[str, tuple[float, Tensor]] = {}
 
     def finish(name: str, output: CaptionerOutput, wanted: Targets) -> None:
         loss = losses(output, wanted, CONFIG.loss)
-        model.zero_grad(set_to_none=True)
+        used = plain if name == "anew" else model
+        used.zero_grad(set_to_none=True)
         loss.total.backward()
-        gradient = model.decoder.gates.weight.grad
+        gradient = used.decoder.gates.weight.grad
         assert gradient is not None
         reached[name] = float(loss.cross_entropy.detach()), gradient
 
@@ -147,9 +125,7 @@ def main() -> None:
         finish("flat", CaptionerOutput(logits, encoded, auxiliary), targets)
 
     def anew() -> None:
-        encoded, auxiliary = model.encode_with_aux(repeated)
-        own = Targets(**{**vars(targets), "clip_index": torch.arange(len(clips)), "videos": clips})
-        finish("anew", CaptionerOutput(anew_decoder(model.decoder, encoded, fed), encoded, auxiliary), own)
+        finish("anew", *plain_forward(plain, batch, fed, targets))
 
     with torch.no_grad():
         ready = model.encode(batch)

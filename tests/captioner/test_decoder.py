@@ -225,3 +225,20 @@ def test_mixed_precision_stays_close_to_single() -> None:
     torch.testing.assert_close(mixed.float(), single, rtol=0.1, atol=0.1)
     mixed.float().logsumexp(-1).sum().backward()
     assert all(bool(p.grad.isfinite().all()) for p in decoder.parameters() if p.grad is not None)
+
+
+def test_steps_that_do_not_count_change_nothing_of_the_others_and_learn_nothing(decoder: Decoder) -> None:
+    encoded, words, clips = encoded_clips(3), captions(5, 6), torch.tensor([2, 0, 2, 1, 0])
+    lengths = [3, 6, 1, 6, 4]
+    real = torch.arange(6) < torch.tensor(lengths)[:, None]
+    words[~real] = 0
+    weights = torch.randn(sum(lengths), 23, dtype=torch.float64)
+    for tensor in (encoded.visual, encoded.emotion):
+        tensor.requires_grad_()
+    learned = [*decoder.parameters(), encoded.visual, encoded.emotion]
+    whole = decoder.teacher_forced(decoder.prepare(encoded), words, clips)[real]
+    packed = decoder.teacher_forced(decoder.prepare(encoded), words, clips, lengths)
+    torch.testing.assert_close(packed, whole)
+    expected = torch.autograd.grad((whole * weights).sum(), learned)
+    for got, want in zip(torch.autograd.grad((packed * weights).sum(), learned), expected, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-7, atol=1e-9)

@@ -217,3 +217,30 @@ def test_captions_without_any_label_leave_the_classification_zero():
     wanted.categories[:], wanted.words[:] = False, False
     found = losses(output(captioner, clips(), wanted), wanted, captioner.config.loss)
     assert found.values()["classification"] == 0
+
+
+@pytest.mark.parametrize("block", [1, 30, 1 << 20])
+def test_eq_10_on_real_steps_alone_has_the_value_and_the_gradient_of_all(block, monkeypatch):
+    monkeypatch.setattr("evcap_cli.captioner.losses.BLOCK_LOGITS", block)
+    wanted = targets()
+    logits = (3 * torch.randn(6, 5, 11)).requires_grad_()
+    whole = emotional_cross_entropy(logits, wanted.tokens, wanted.emotion_tokens, 0.3)
+    (expected,) = torch.autograd.grad(2.5 * whole, logits)
+    packed = logits.detach()[wanted.tokens != 0].requires_grad_()
+    found = emotional_cross_entropy(packed.clone(), wanted.tokens, wanted.emotion_tokens, 0.3)
+    torch.testing.assert_close(found, whole)
+    (gradient,) = torch.autograd.grad(2.5 * found, packed, retain_graph=True)
+    torch.testing.assert_close(gradient, expected[wanted.tokens != 0])
+    with pytest.raises(AttributeError):  # the gradient was the logits' memory: there is no second one
+        torch.autograd.grad(found, packed)
+
+
+def test_a_step_of_real_words_alone_has_the_losses_of_the_padded_one():
+    captioner, wanted = model(), targets()
+    made = batch(clips())
+    fed = torch.cat([torch.ones(6, 1, dtype=torch.long), wanted.tokens[:, :-1]], dim=1)
+    lengths = (wanted.tokens != 0).sum(1).tolist()
+    packed = losses(captioner(made, fed, wanted.clip_index, lengths), wanted, captioner.config.loss)
+    whole = losses(captioner(made, fed, wanted.clip_index), wanted, captioner.config.loss)
+    for name, value in whole.values().items():
+        assert packed.values()[name] == pytest.approx(value, rel=1e-5)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from evcap_cli.captioner.layers import AttentionLayer, Dropout, MultiHeadCrossAttention, masked_mean, sinusoid_positions
+from evcap_cli.captioner.dropout import Dropout
+from evcap_cli.captioner.layers import AttentionLayer, MultiHeadCrossAttention, masked_mean, sinusoid_positions
 from evcap_cli.captioner.model import Captioner
 from tests.captioner.slow_reference import Slow, positions
 from tests.captioner.small import LEXICON, batch, clips, config, model
@@ -112,6 +113,26 @@ def test_one_memory_for_all_clips_equals_a_copy_for_each():
     query, memory = torch.randn(3, 4, 8), torch.randn(1, 5, 8)
     for one, each in zip(attention(query, memory), attention(query, memory.expand(3, -1, -1)), strict=True):
         torch.testing.assert_close(one, each)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_few_rows_for_all_clips_equal_a_copy_for_each_behind_a_mask(heads):
+    attention = MultiHeadCrossAttention(8, heads).eval()
+    with torch.no_grad():
+        for parameter in attention.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    query, memory = torch.randn(3, 4, 8), torch.randn(5, 8)
+    learned = list(attention.parameters())
+    mask = torch.tensor([[True, False, True, False, False], [False] * 5, [False, True, True, True, False]])
+    chosen = torch.tensor([[2, 0, 4], [0, 1, 2], [3, 2, 1]])
+    few, weights = attention(query, memory, mask.gather(1, chosen), chosen)
+    every, each = attention(query, memory.expand(3, -1, -1), mask)
+    torch.testing.assert_close(few, every)
+    torch.testing.assert_close(weights, each.gather(2, chosen[:, None].expand(-1, 4, -1)))
+    for got, want in zip(*(torch.autograd.grad(o.square().sum(), learned) for o in (few, every)), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+    for how in ({}, {"mask": mask}, {"mask": mask[:, None].expand(-1, 4, -1)}):
+        torch.testing.assert_close(attention(query, memory, **how), attention(query, memory.expand(3, -1, -1), **how))
 
 
 def test_heads_must_divide_the_width():

@@ -34,6 +34,16 @@ def test_captions_of_a_video_stay_together_so_that_few_videos_are_encoded() -> N
     assert min(len(b.clips) for b in loose) > 50
 
 
+@pytest.mark.parametrize(("captions", "groups"), [(1, 1), (5, 1), (6, 2), (16, 4), (17, 4), (18, 5)])
+def test_a_rest_of_few_captions_does_not_cost_a_video(captions: int, groups: int) -> None:
+    owner = np.repeat(np.arange(50), captions)
+    batches = caption_batches(owner, batch_size=len(owner), per_clip=4, seed=0, epoch=0)
+    line = owner[batches[0].captions]
+    runs = np.diff(np.flatnonzero(np.diff(line, prepend=-1, append=-1)))
+    assert 50 * groups * 0.8 < len(runs) <= 50 * groups  # two groups of one video may lie side by side
+    assert min(runs) >= captions // groups
+
+
 def test_the_order_depends_on_seed_and_epoch_and_on_nothing_else() -> None:
     owner = np.repeat(np.arange(20), 5)
 
