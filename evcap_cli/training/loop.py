@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from evcap_cli import console
-from evcap_cli.captioner.losses import Losses, emotional_cross_entropy, losses
+from evcap_cli.captioner.losses import emotional_cross_entropy
 from evcap_cli.data.batches import CaptionBatch, caption_batches
 from evcap_cli.errors import TrainingError
 from evcap_cli.training.evaluation import evaluate
@@ -27,7 +27,7 @@ from evcap_cli.training.preparation import Prepared, seed_torch
 
 if TYPE_CHECKING:
     from evcap_cli.captioner.beam_search import BeamConfig
-    from evcap_cli.captioner.model import Captioner, CaptionerOutput
+    from evcap_cli.systems.contract import CaptionModel, LossTerms
     from evcap_cli.training.config import TrainConfig
     from evcap_cli.training.tables import FeatureTable
 
@@ -67,7 +67,7 @@ class Loop:
         self,
         prepared: Prepared,
         accelerator: Any,
-        model: Captioner,
+        model: CaptionModel,
         optimiser: torch.optim.Optimizer,
         beam: BeamConfig,
         run: Path,
@@ -136,12 +136,11 @@ class Loop:
         self.optimiser.step()
         return loss.values(), norm
 
-    def _loss(self, model: Any, batch: CaptionBatch) -> Losses:
+    def _loss(self, model: Any, batch: CaptionBatch) -> LossTerms:
         fed, targets = self.train.select(batch)
         clips = torch.from_numpy(batch.clips).to(self.features.tensors.appearance.device)
         features = self.features.select(clips).to(self.accelerator.device, non_blocking=True)
-        output: CaptionerOutput = model(features, fed, targets.clip_index)
-        return losses(output, targets, self.prepared.config.loss)
+        return self.model.losses(model(features, fed, targets.clip_index), targets)
 
     def _share(self, batch: CaptionBatch) -> tuple[CaptionBatch | None, float]:
         """The videos of a batch that this process takes, and its weight among the processes (gradients are averaged).
@@ -216,7 +215,8 @@ class Loop:
         return {"test": _rounded(scores.metrics)}
 
     def _held_cross_entropy(self) -> float:
-        """Mean cross entropy of the held-out captions, without dropout."""
+        """Mean cross entropy of the held-out captions, without dropout; emotion words weigh what they do in training."""
+        weight = float(getattr(getattr(self.prepared.config, "loss", None), "emotion_word_weight", 0.0))
         order = np.argsort(prepared_clips := self.prepared.held.clip, kind="stable")
         total = 0.0
         with torch.inference_mode():
@@ -225,10 +225,8 @@ class Loop:
                 clips, index = np.unique(prepared_clips[captions], return_inverse=True)
                 fed, targets = self.held.select(CaptionBatch(captions, clips, index.astype(np.int64)))
                 chosen = torch.from_numpy(clips).to(self.features.tensors.appearance.device)
-                encoded = self.model.encode(self.features.select(chosen).to(self.accelerator.device))
-                memory = self.model.decoder.prepare(encoded)
-                logits = self.model.decoder.teacher_forced(memory, fed, targets.clip_index)
-                weight = self.prepared.config.loss.emotion_word_weight
+                features = self.features.select(chosen).to(self.accelerator.device)
+                logits = self.model(features, fed, targets.clip_index).logits
                 value = emotional_cross_entropy(logits, targets.tokens, targets.emotion_tokens, weight)
                 total += float(value) * len(captions)
         return total / len(order)
