@@ -178,6 +178,8 @@ def train(
     extra = [] if extra_captions is None else _words(extra_captions)
     run = output or Path("runs") / f"{chosen.system}-{backbone or 'own'}-{date.today().isoformat()}"
     check_writable(run / LOG)
+    for kind in overrides.keys() - chosen.read(addresses).keys():
+        console.warn(f"{chosen.system} does not read the {kind} stream here: --{kind} is not used")
     source: FeatureSource
     if features is not None:
         source, chosen = train_sources.from_files(features, addresses, overrides, root, chosen)

@@ -26,8 +26,8 @@ DECIMALS = 4
 class Emotion:
     """What a segment feels like: the predicted category, and the emotion words that its caption uses.
 
-    A captioning system that predicts no category has no ``probability`` and no ``top``; the category is then that of the
-    caption's first emotion word.
+    Where the captioning system predicts none there is no ``probability`` and no ``top``, and the category is that of
+    the caption's first emotion word.
     """
 
     category: str

@@ -199,8 +199,7 @@ def load_recipe(name: str, system: str | None = None) -> Recipe:
         The system's own defaults with what the recipe changes.
 
     Raises:
-        UsageError: no such recipe, not TOML, an unknown table or field, a value that is not allowed, a recipe of another
-            system.
+        UsageError: no such recipe, not TOML, an unknown table or field, a value that is not allowed, another system's.
         PluginError: no such system.
     """
     if name in builtin_recipes():

@@ -215,7 +215,7 @@ class Loop:
         return {"test": _rounded(scores.metrics)}
 
     def _held_cross_entropy(self) -> float:
-        """Mean cross entropy of the held-out captions, without dropout; emotion words weigh what they do in training."""
+        """Mean cross entropy of the held-out captions, without dropout; emotion words weigh as in training."""
         weight = float(getattr(getattr(self.prepared.config, "loss", None), "emotion_word_weight", 0.0))
         order = np.argsort(prepared_clips := self.prepared.held.clip, kind="stable")
         total = 0.0

@@ -192,8 +192,8 @@ def _takes(model: CaptionModel, system: str, glove: WordVectors) -> bool:
     own = type(model.config).word_width
     if model.config.word_width == own != SystemConfig.word_width and glove.width() != own:
         console.warn(
-            f"{system} has words of width {own}, {glove.path} of {glove.width()}: they start at random; to use the file,"
-            f" set word_width = {glove.width()} in the recipe"
+            f"{system} has words of width {own}, {glove.path} of {glove.width()}: they start at random;"
+            f" to use the file, set word_width = {glove.width()} in the recipe"
         )
         return False
     return True
