@@ -35,7 +35,7 @@ OF_NO_WEIGHT: Final = frozenset((
     "data", "videos", "output", "device", "workers", "timeout", "cache_dir", "no_cache",
     "quiet", "verbose", "test", "overwrite", "print_config", "push_to_hub", "recipe", "model", "without",
 ))  # fmt: skip
-"""Parameters of ``evcap train`` that scores do not depend on, or whose content is compared: data set, recipe, system."""
+"""Parameters of ``evcap train`` without weight for scores, or whose content is compared (data set, recipe, system)."""
 MANAGED: Final = {
     "model": "--model",
     "without": "--without",

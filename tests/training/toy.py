@@ -29,7 +29,8 @@ MODEL = {
     "emotion_layers": 1,
     "dual_layers": 1,
 }
-_ROWS = {name: MODEL[name] for name in ("moments", "objects", "audio_steps", "dropout", "lstm_width", "attention_width")}
+_SHARED = ("moments", "objects", "audio_steps", "dropout", "lstm_width", "attention_width")
+_ROWS = {name: MODEL[name] for name in _SHARED}
 _ALIGNED = {**_ROWS, "width": 30, "word_width": 16, "feed_forward": 16, "alignment_width": 16, "head_width": 8}
 _EPAN = {**_ALIGNED, "emotion_layers": 1, "emotion_heads": 2, "category_hidden": 16, "word_hidden": 30}
 MODELS = {
