@@ -25,6 +25,7 @@ from evcap_cli.output.records import TOP_CATEGORIES, Caption, Emotion, Media, Re
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, Kind
     from evcap_cli.captioner.beam_search import Hypothesis
+    from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.features.pipeline import SegmentReady, VideoDone
     from evcap_cli.features.streams import ClipFeatures
 
@@ -241,9 +242,10 @@ class Captioning:
         clips = [self._heard(event.features) for event in events]
         clips += [clips[-1]] * (CLIPS_A_BATCH - len(clips))
         with torch.inference_mode():
-            encoded = model.encode(collate(clips, model.config).to(self.device))
-            found = beam_search(model.decoder, model.decoder.prepare(encoded), self.beam)
-        felt = encoded.categories.float().cpu().tolist()
+            prepared = model.prepare(collate(clips, model.config).to(self.device))
+            found = beam_search(model, prepared.memory, self.beam)
+        told = prepared.categories
+        felt = [None] * len(clips) if told is None else told.float().cpu().tolist()
         return [
             self._sentence(event, hypotheses[0], probabilities)
             for event, hypotheses, probabilities in zip(events, found, felt, strict=False)
@@ -261,16 +263,9 @@ class Captioning:
         silence = StreamFeatures(torch.zeros(0, wide), torch.zeros(0))
         return replace(features, streams={**features.streams, "audio": silence})
 
-    def _sentence(self, event: SegmentReady, hypothesis: Hypothesis, probabilities: Sequence[float]) -> Caption:
-        lexicon = self.checkpoint.lexicon
+    def _sentence(self, event: SegmentReady, hypothesis: Hypothesis, probabilities: Sequence[float] | None) -> Caption:
         words = self.checkpoint.vocabulary.decode(hypothesis.tokens)
-        order = sorted(range(len(probabilities)), key=lambda number: (-probabilities[number], number))
-        emotion = Emotion(
-            category=lexicon.categories[order[0]],
-            probability=probabilities[order[0]],
-            words=tuple(dict.fromkeys(word for word in words if word in lexicon.word_ids)),
-            top={lexicon.categories[number]: probabilities[number] for number in order[:TOP_CATEGORIES]},
-        )
+        emotion = emotion_of(words, probabilities, self.checkpoint.lexicon)
         segment = event.segment
         return Caption(_down(segment.start), _down(segment.end), " ".join(words), hypothesis.score, emotion)
 
@@ -294,6 +289,29 @@ class Captioning:
             warnings=tuple(done.warnings),
             error=None if error is None else error_fields(error),
         )
+
+
+def emotion_of(words: Sequence[str], probabilities: Sequence[float] | None, lexicon: Lexicon) -> Emotion | None:
+    """What a record says of a caption's emotion.
+
+    Args:
+        words: of the caption.
+        probabilities: of the lexicon's categories; None where the captioning system perceives no emotion. The category
+            is then that of the first emotion word of the caption, and there is no emotion without one.
+        lexicon: of the checkpoint.
+    """
+    told = tuple(dict.fromkeys(word for word in words if word in lexicon.word_ids))
+    if probabilities is None:
+        if not told:
+            return None
+        return Emotion(lexicon.categories[lexicon.category_ids[told[0]][0]], None, told)
+    order = sorted(range(len(probabilities)), key=lambda number: (-probabilities[number], number))
+    return Emotion(
+        category=lexicon.categories[order[0]],
+        probability=probabilities[order[0]],
+        words=told,
+        top={lexicon.categories[number]: probabilities[number] for number in order[:TOP_CATEGORIES]},
+    )
 
 
 def _down(seconds: Any) -> float:

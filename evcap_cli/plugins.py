@@ -200,7 +200,7 @@ def backbone_class(name: str, distribution: str = "") -> type[Backbone]:
 
 
 def _how_to_get(name: str, distribution: str) -> str:
-    """The next step where no installed plugin offers the backbone ``name``."""
+    """The next step where no installed plugin offers the backbone or system ``name``."""
     broken = {plugin.distribution: plugin.error for plugin in registry().loaded if plugin.error is not None}
     if distribution in broken:
         return f"{distribution} brings it and is broken ({broken[distribution]}): update it"
@@ -229,13 +229,18 @@ def metrics() -> dict[str, Callable[..., float]]:
     return registry().metrics
 
 
-def system(name: str) -> SystemSpec:
+def system(name: str, distribution: str = "") -> SystemSpec:
     """The captioning system registered as ``name``.
+
+    Args:
+        name: of it.
+        distribution: the one that is known to offer it, where something remembers that.
 
     Raises:
         PluginError: nothing, or more than one distribution, offers that name.
     """
-    found: SystemSpec = _ask("system", registry().systems, name, "see `evcap plugins` for what is installed")
+    hint = _how_to_get(name, distribution) if distribution else "see `evcap plugins` for what is installed"
+    found: SystemSpec = _ask("system", registry().systems, name, hint)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -26,7 +27,8 @@ class Reader:
     package's folder comes first on the path, as an editable install would have it.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **surroundings: str) -> None:
+        self.surroundings = surroundings
         self.folder, self.site, self.cache = home, home / "site", home / "cache"
         self.output = ""
         self.run_lines: list[str] = []
@@ -60,6 +62,7 @@ class Reader:
                 "PYTHONPATH": os.pathsep.join(map(str, (self.folder, self.site, SOURCE, SOURCE / "plugins"))),
                 "EVCAP_CACHE_DIR": str(self.cache),
                 "PYTHONDONTWRITEBYTECODE": "1",
+                **self.surroundings,
             },
         )
         self.output = done.stdout
@@ -107,9 +110,15 @@ def test_the_tutorial_leads_from_an_empty_folder_to_a_package(tmp_path: Path) ->
     assert len((reader.folder / "captions.lines").read_text().splitlines()) == 6
 
 
-def test_the_page_on_systems_leads_to_a_system_that_learns(tmp_path: Path) -> None:
-    reader = Reader(tmp_path)
+def test_the_page_on_systems_leads_to_a_system_that_learns_and_captions(tmp_path: Path) -> None:
+    reader = Reader(tmp_path, PATH=str(tmp_path / "nothing"))  # no Java: METEOR would take ten seconds each time
     reader.follow(DOCS / "systems.md")
     assert reader.run_lines[-1] == "pytest"
+    made = json.loads((reader.folder / "run" / "config.json").read_text())
+    assert (made["model"], made["distribution"], set(made["backbones"])) == ("mean-lstm", "evcap-mean", {"appearance"})
+    records = [json.loads(line) for line in (reader.folder / "captions.jsonl").read_text().splitlines()]
+    assert len(records) == len(list((reader.folder / "world" / "videos" / "Test").rglob("*.mp4"))) > 1
+    assert all(record["checkpoint"]["name"] == "run" for record in records)
+    assert json.loads((reader.folder / "run" / "test.json").read_text())["system"] == "mean-lstm"
     system = "".join((reader.folder / name).read_text() for name in ("evcap_mean.py", "evcap_mean_model.py"))
     assert sum(bool(line.strip()) for line in system.splitlines()) <= SYSTEM_LINES

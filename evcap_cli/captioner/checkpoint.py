@@ -19,16 +19,15 @@ import torch
 from evcap_cli import __version__, plugins
 from evcap_cli.backbones.contract import KINDS, BackboneAddress
 from evcap_cli.backbones.weights import RANDOM
-from evcap_cli.captioner.config import CaptionerConfig
 from evcap_cli.captioner.hub import CARD, FOLDER_IN_CARD, HUB_PREFIX, download, upload
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
-from evcap_cli.errors import CheckpointError, DataError
+from evcap_cli.errors import CheckpointError, DataError, PluginError
 from evcap_cli.output.atomic import write_whole
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, Kind
-    from evcap_cli.captioner.model import Captioner
+    from evcap_cli.systems.contract import CaptionModel
 
 FORMAT: Final = 1
 DEMO: Final = "demo"
@@ -69,9 +68,10 @@ class Checkpoint:
         training: how it came to be (command, seed, epochs, scores); ``untrained`` marks random weights.
         name: how records and reports call it.
         digest: xxh3_128 over the four files; empty until saved or loaded.
+        system: the registered name of the captioning system that ``model`` is.
     """
 
-    model: Captioner
+    model: CaptionModel
     vocabulary: Vocabulary
     lexicon: Lexicon
     backbones: dict[Kind, dict[str, Any]]
@@ -80,6 +80,7 @@ class Checkpoint:
     training: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     digest: str = ""
+    system: str = "fusion"
 
     @property
     def untrained(self) -> bool:
@@ -148,7 +149,8 @@ class Checkpoint:
         config = {
             "format": FORMAT,
             "evcap": __version__,
-            "model": "fusion",
+            "model": self.system,
+            "distribution": plugins.distribution_of("system", self.system),
             "name": self.name,
             "architecture": self.model.config.to_dict(),
             "backbones": {kind: self.backbones[kind] for kind in KINDS if kind in self.backbones},
@@ -209,6 +211,7 @@ class Checkpoint:
             training=config["training"],
             name=name or called or config["name"],
             digest=_digest(contents),
+            system=config["model"],
         )
 
     def push_to_hub(self, repository: str, *, folder: Path | None = None, private: bool = False) -> str:
@@ -277,7 +280,7 @@ def _digest(contents: Mapping[str, bytes]) -> str:
 
 
 def _config(content: bytes, folder: Path) -> dict[str, Any]:
-    needed = ("architecture", "backbones", "beam", "sampling", "training", "name")
+    needed = ("model", "architecture", "backbones", "beam", "sampling", "training", "name")
     try:
         config = json.loads(content)
         made = config["format"]
@@ -292,19 +295,22 @@ def _config(content: bytes, folder: Path) -> dict[str, Any]:
     missing = [key for key in needed if key not in config]
     if missing:
         raise CheckpointError(f"config.json lacks {missing[0]!r}", path=folder)
-    if config.get("model") != "fusion":
-        raise CheckpointError(f"holds a {config.get('model')!r} model, which this version does not know", path=folder)
     return cast("dict[str, Any]", config)
 
 
-def _model(config: dict[str, Any], lexicon: Lexicon, vocabulary: Vocabulary, weights: bytes, folder: Path) -> Captioner:
+def _model(
+    config: dict[str, Any], lexicon: Lexicon, vocabulary: Vocabulary, weights: bytes, folder: Path
+) -> CaptionModel:
     import safetensors.torch
     from safetensors import SafetensorError
 
-    from evcap_cli.captioner.model import Captioner
-
     try:
-        architecture = CaptionerConfig.from_dict(config["architecture"])
+        kind = plugins.system(str(config["model"]), str(config.get("distribution", ""))).load()
+    except PluginError as problem:
+        cause = f"holds a {config['model']!r} model, which is not usable here: {problem.cause}"
+        raise CheckpointError(cause, path=folder, hint=problem.hint) from problem
+    try:
+        architecture = kind.Config.from_dict(config["architecture"])
     except (ValueError, TypeError) as problem:
         raise CheckpointError(f"config.json: {problem}", path=folder) from problem
     sizes = (architecture.vocabulary, architecture.categories, architecture.words)
@@ -313,7 +319,7 @@ def _model(config: dict[str, Any], lexicon: Lexicon, vocabulary: Vocabulary, wei
         raise CheckpointError(
             f"config.json speaks of {sizes} words, categories and emotion words, the files hold {found}", path=folder
         )
-    model = Captioner(architecture, torch.from_numpy(lexicon.mask()))
+    model = kind(architecture, torch.from_numpy(lexicon.mask()))
     try:
         tensors = safetensors.torch.load(weights)
     except SafetensorError as problem:

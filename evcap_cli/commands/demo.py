@@ -44,7 +44,8 @@ def lines(result: DemoResult) -> list[str]:
     for record in result.records:
         for caption in record.captions:
             felt = caption.emotion
-            note = "" if felt is None else f"{felt.category} {felt.probability:.0%}"
+            note = "" if felt is None else felt.category
+            note += "" if felt is None or felt.probability is None else f" {felt.probability:.0%}"
             told.append(f"{record.id}  {note:<18}  {caption.text}")
     shown = "  ".join(f"{name} {value:.1f}" for name, value in result.scores.metrics.items() if value is not None)
     return [*told, "", f"scores of {len(result.records)} clips: {shown}"]

@@ -36,6 +36,10 @@ def rows() -> list[dict[str, Any]]:
             spec = registry.backbones[name].spec
             row |= {"stream": spec.kind, "dim": spec.dim, "version": spec.version, "license": spec.license}
             row |= _weights(registry.backbones[name])
+        elif kind == "system":
+            system = registry.systems[name]
+            row |= {"title": system.shown, "description": system.about, "license": system.license}
+            row |= {"source": system.source} if system.source else {}
         elif kind == "writer":
             row["description"] = registry.writers[name].description
         clash = registry.clashes.get((kind, name))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from evcap_cli.training.sources import FeatureSource
     from evcap_cli.training.trainer import Trainer, TrainResult
 
+FUSION: Final = "fusion"
+"""The paper's system, which alone has modules to leave out."""
 STALE: Final = ("state", "tensorboard", "log.jsonl", "test.json", "test.jsonl")
 """What --overwrite removes of an earlier run; the checkpoint's files are replaced whole at the end."""
 
@@ -50,9 +52,18 @@ def train(
         typer.Option("--output", "-o", metavar="RUN", help="Run folder.", show_default="runs/MODEL-BACKBONE-DATE"),
     ] = None,
     recipe: Annotated[str, typer.Option("--recipe", help="paper, paper-literal, demo, or a TOML file.")] = "paper",
-    model: Annotated[str, typer.Option("--model", help="The system to train.")] = "fusion",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="The system to train: fusion, epan, dcgn, canet, sa-lstm, or another of evcap plugins.",
+            show_default="the recipe's, else fusion",
+        ),
+    ] = None,
     without: Annotated[
-        list[str] | None, typer.Option("--without", help="Leave a module out: fine-grained or audio-visual.")
+        list[str] | None,
+        typer.Option("--without", help="Leave a module of fusion out: fine-grained or audio-visual."),
     ] = None,
     subset: Annotated[str, typer.Option("--subset", help="Part of EmVidCap: L, S or both.")] = "L",
     glove: Annotated[
@@ -109,22 +120,29 @@ def train(
     quiet: shared.Quiet = False,  # noqa: ARG001  read by its callback
     verbose: shared.Verbose = False,  # noqa: ARG001
 ) -> None:
-    """Train the captioner on EmVidCap, or on a data set in its layout.
+    """Train a captioning system on EmVidCap, or on a data set in its layout.
 
     A rerun of the same command goes on after the last finished epoch.
 
     Example: evcap train --backbone lite --data demo-data -o runs/demo --recipe demo
 
     Example: evcap train --backbone clip --data EPAN/ --features EPAN/ -o runs/clip
+
+    Example: evcap train --model dcgn --backbone clip --data EPAN/ --videos clips/
     """
     from evcap_cli.training.config import MODULES, ORACLE, load_recipe
 
-    if model != "fusion":
-        raise UsageError(f"unknown --model {model!r}", hint="this version trains: fusion")
+    _check_system(model)
     unknown = [name for name in without or [] if name not in MODULES]
     if unknown:
         raise UsageError(f"unknown --without {unknown[0]!r}", hint=f"one of: {', '.join(MODULES)}")
-    chosen = load_recipe(recipe).with_values(
+    chosen = load_recipe(recipe, model)
+    if without and chosen.system != FUSION:
+        raise UsageError(
+            f"--without {without[0]} is a module of {FUSION}; {chosen.system} has no modules to leave out",
+            hint="leave --without out",
+        )
+    chosen = chosen.with_values(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
@@ -158,8 +176,10 @@ def train(
         check_pushing(push_to_hub)
     root = _open(data, subset)
     extra = [] if extra_captions is None else _words(extra_captions)
-    run = output or Path("runs") / f"{model}-{backbone or 'own'}-{date.today().isoformat()}"
+    run = output or Path("runs") / f"{chosen.system}-{backbone or 'own'}-{date.today().isoformat()}"
     check_writable(run / LOG)
+    for kind in overrides.keys() - chosen.read(addresses).keys():
+        console.warn(f"{chosen.system} does not read the {kind} stream here: --{kind} is not used")
     source: FeatureSource
     if features is not None:
         source, chosen = train_sources.from_files(features, addresses, overrides, root, chosen)
@@ -212,6 +232,14 @@ def train(
         if push_to_hub is not None:
             address = result.checkpoint.push_to_hub(push_to_hub, folder=run)
             console.info(f"pushed: use it anywhere with `evcap caption VIDEOS -c {address} -o out.srt`")
+
+
+def _check_system(name: str | None) -> None:
+    """See that there is such a system; --print-config asks for no more."""
+    from evcap_cli import plugins
+
+    if name is not None and name not in plugins.systems():
+        raise UsageError(f"unknown --model {name!r}", hint=f"this evcap trains: {', '.join(sorted(plugins.systems()))}")
 
 
 def _words(path: Path) -> list[str]:

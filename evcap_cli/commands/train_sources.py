@@ -24,14 +24,14 @@ NAMED = 3
 def from_files(
     folder: Path, addresses: Mapping[Kind, str], named: Mapping[str, str], root: DataRoot, recipe: Recipe
 ) -> tuple[FeatureFiles, Recipe]:
-    """The feature files of a folder, and the recipe without the modules that they do not serve.
+    """The feature files of a folder that the system reads, and the recipe without the modules that they do not serve.
 
     Raises:
         DataError: a stream that must be there is not, or a file cannot be used.
     """
     from evcap_cli.training.feature_folder import open_features
 
-    files, missing = open_features(folder, addresses, named, root.aliases)
+    files, missing = open_features(folder, recipe.read(addresses), named, root.aliases)
     for kind, record in files.backbones.items():
         console.detail(f"{kind}: {record['name']}, {record['dim']} wide, {', '.join(map(str, files.files[kind]))}")
     fitting, off = recipe.reading(files.backbones)

@@ -57,14 +57,17 @@ def read_glove(
         kept = glove_cache.read(path, words, cache_dir) if large else None
         found = _scanned(path, words, width) if kept is None else kept
     except OSError as problem:
-        raise DataError(
-            f"cannot read these word vectors ({problem.strerror})", path=path, hint="check the path given with --glove"
-        ) from problem
+        raise _unreadable(path, problem) from problem
     if words and not found:
         raise DataError(
             "knows none of the words of this data set", path=path, hint="give a glove .txt or GloVe_300.json"
         )
     return found
+
+
+def _unreadable(path: Path, problem: OSError) -> DataError:
+    cause = f"cannot read these word vectors ({problem.strerror})"
+    return DataError(cause, path=path, hint="check the path given with --glove")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,17 @@ class WordVectors:
     path: Path
     cache_dir: Path | None = None
     cache: bool = True
+
+    def width(self) -> int:
+        """D of the file.
+
+        Raises:
+            DataError: no such file, or a damaged one.
+        """
+        try:
+            return first_row(self.path).width
+        except OSError as problem:
+            raise _unreadable(self.path, problem) from problem
 
     def read(self, words: Collection[str], width: int) -> dict[str, npt.NDArray[np.float32]]:
         """Vectors of those of ``words`` that the file knows, each (D,).

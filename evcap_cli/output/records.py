@@ -24,16 +24,21 @@ DECIMALS = 4
 
 @dataclass(frozen=True)
 class Emotion:
-    """What a segment feels like: the predicted category, and the emotion words that its caption uses."""
+    """What a segment feels like: the predicted category, and the emotion words that its caption uses.
+
+    Where the captioning system predicts none there is no ``probability`` and no ``top``, and the category is that of
+    the caption's first emotion word.
+    """
 
     category: str
-    probability: float
+    probability: float | None
     words: tuple[str, ...] = ()
     top: Mapping[str, float] = field(default_factory=dict)
     """The most probable categories, best first."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "probability", round(self.probability, DECIMALS))
+        if self.probability is not None:
+            object.__setattr__(self, "probability", round(self.probability, DECIMALS))
         object.__setattr__(self, "top", {name: round(value, DECIMALS) for name, value in self.top.items()})
 
 

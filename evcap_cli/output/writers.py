@@ -96,7 +96,8 @@ class Table:
         for record in records:
             for caption in record.captions:
                 emotion = caption.emotion
-                felt = ("", "") if emotion is None else (emotion.category, f"{emotion.probability:.4f}")
+                sure = None if emotion is None else emotion.probability
+                felt = ("" if emotion is None else emotion.category, "" if sure is None else f"{sure:.4f}")
                 rows.writerow(
                     (
                         record.id,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from evcap_cli.backbones.contract import Kind
     from evcap_cli.captioner.batch import ClipBatch
-    from evcap_cli.captioner.config import CaptionerConfig
+    from evcap_cli.captioner.config import SystemConfig
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.reproduction.plan import PlannedRow
     from evcap_cli.training.config import Recipe
@@ -58,8 +58,8 @@ def epochs_measured(run: Path) -> list[float]:
 def estimate(rows: Sequence[PlannedRow], root: DataRoot, dims: Mapping[str, int]) -> Estimate:
     """Time of what is left of ``rows``.
 
-    A run's own epochs count most, then the epochs of other runs of these rows, then a step measured on random tensors
-    of the recipe's sizes, for the model with the most modules.
+    A run's own epochs count most, then the epochs of other runs of these rows, then a step of each system measured on
+    random tensors of the recipe's sizes, with the most modules.
 
     Args:
         rows: of the table.
@@ -86,20 +86,22 @@ def estimate(rows: Sequence[PlannedRow], root: DataRoot, dims: Mapping[str, int]
             f"{_count(len(seconds), 'epoch')} measured in this folder, {usual:.1f} s each in the middle, validation"
             " included; the features of videos that are not in the cache yet, and the test at the end, come on top",
         )
-    row, recipe = max(
-        ((row, row.recipe) for row, _ in left if row.recipe is not None), key=lambda pair: _modules(pair[1])
-    )
-    step = seconds_a_step(recipe, root, dims, str(row.parameters["device"]))
-    steps = steps_an_epoch(recipe, root)
+    recipes = {}
+    for row, _ in sorted(left, key=lambda pair: _modules(pair[0])):
+        if row.recipe is not None:
+            recipes[row.recipe.system] = row.recipe, str(row.parameters["device"])
+    step = {system: seconds_a_step(recipe, root, dims, device) for system, (recipe, device) in recipes.items()}
+    steps = steps_an_epoch(next(iter(recipes.values()))[0], root)
+    taken = ", ".join(f"{seconds:.2f} s ({system})" for system, seconds in step.items())
     return Estimate(
-        sum(_epochs(row) * steps * step for row, _ in left),
-        f"a training step of {row.printed.system!r} on random tensors took {step:.2f} s here just now, {steps} steps an"
-        " epoch by this data set; the features of the videos, validation and the test come on top",
+        sum(_epochs(row) * steps * step[row.recipe.system] for row, _ in left if row.recipe is not None),
+        f"a training step on random tensors took {taken} here just now, {steps} steps an epoch by this data set; the"
+        " features of the videos, validation and the test come on top",
     )
 
 
-def _modules(recipe: Recipe) -> int:
-    return sum(bool(recipe.model.get(name, True)) for name in ("fine_grained", "audio_visual"))
+def _modules(row: PlannedRow) -> int:
+    return 0 if row.recipe is None else -len(row.recipe.without)
 
 
 def _epochs(row: PlannedRow) -> int:
@@ -126,13 +128,13 @@ def seconds_a_step(recipe: Recipe, root: DataRoot, dims: Mapping[str, int], devi
     """
     import torch
 
-    from evcap_cli.captioner.losses import losses
-    from evcap_cli.captioner.model import Captioner
+    from evcap_cli import plugins
     from evcap_cli.data.batches import caption_batches
     from evcap_cli.data.text import tokens
     from evcap_cli.data.vocabulary import Vocabulary
     from evcap_cli.devices import choose_device
     from evcap_cli.training.acceleration import make_accelerator
+    from evcap_cli.training.optimiser import make_optimiser
     from evcap_cli.training.tables import CaptionTable
 
     train, lexicon = recipe.train, root.lexicon
@@ -157,9 +159,8 @@ def seconds_a_step(recipe: Recipe, root: DataRoot, dims: Mapping[str, int], devi
     batches = caption_batches(
         table.clip, batch_size=train.batch_size, per_clip=train.captions_per_clip, seed=train.seed, epoch=0
     )
-    model = Captioner(config, torch.from_numpy(lexicon.mask())).to(accelerator.device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=train.learning_rate)
-    model, optimiser = accelerator.prepare(model, optimiser)
+    system = plugins.system(recipe.system).load()(config, torch.from_numpy(lexicon.mask())).to(accelerator.device)
+    model, optimiser = accelerator.prepare(system, make_optimiser(train, system.parameters(), accelerator.device))
     model.train()
     taken = []
     for number in range(WARM_STEPS + TIMED_STEPS):
@@ -167,7 +168,7 @@ def seconds_a_step(recipe: Recipe, root: DataRoot, dims: Mapping[str, int], devi
         clips = _random_clips(config, len(batch.clips), accelerator.device)
         started = time.perf_counter()
         fed, targets = table.select(batch)
-        loss = losses(model(clips, fed, targets.clip_index), targets, config.loss)
+        loss = system.losses(model(clips, fed, targets.clip_index), targets)
         optimiser.zero_grad(set_to_none=True)
         accelerator.backward(loss.total)
         optimiser.step()
@@ -176,7 +177,7 @@ def seconds_a_step(recipe: Recipe, root: DataRoot, dims: Mapping[str, int], devi
     return statistics.mean(taken[WARM_STEPS:])
 
 
-def _random_clips(config: CaptionerConfig, count: int, device: torch.device) -> ClipBatch:
+def _random_clips(config: SystemConfig, count: int, device: torch.device) -> ClipBatch:
     """Clips of full length, random."""
     import torch
 

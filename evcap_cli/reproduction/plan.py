@@ -17,6 +17,7 @@ from evcap_cli import plugins
 from evcap_cli.errors import UsageError
 from evcap_cli.output.atomic import write_whole
 from evcap_cli.scoring.published import published_rows
+from evcap_cli.training.recipe_tables import FUSION
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
@@ -32,9 +33,9 @@ SETTINGS: Final = "reproduce.json"
 MODULES: Final = ("fine-grained", "audio-visual")
 OF_NO_WEIGHT: Final = frozenset((
     "data", "videos", "output", "device", "workers", "timeout", "cache_dir", "no_cache",
-    "quiet", "verbose", "test", "overwrite", "print_config", "push_to_hub", "recipe", "without",
+    "quiet", "verbose", "test", "overwrite", "print_config", "push_to_hub", "recipe", "model", "without",
 ))  # fmt: skip
-"""Parameters of ``evcap train`` that scores do not depend on, or whose content is compared (data set, recipe)."""
+"""Parameters of ``evcap train`` without weight for scores, or whose content is compared (data set, recipe, system)."""
 MANAGED: Final = {
     "model": "--model",
     "without": "--without",
@@ -104,7 +105,7 @@ class PlannedRow:
     Args:
         printed: the row. backbone: preset it is trained with.
         runs: one a seed; none where it is not trained.
-        reason: why it is not trained. note: how the run differs from what the row names.
+        reason: why it is not trained. note: how the run differs from what the row names. title: of it, where it does.
         recipe: all numbers of the runs; None where there are none.
         parameters: values of ``evcap train``'s parameters.
     """
@@ -114,6 +115,7 @@ class PlannedRow:
     runs: tuple[Run, ...] = ()
     reason: str = ""
     note: str = ""
+    title: str = ""
     recipe: Recipe | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
@@ -145,56 +147,35 @@ def plan(
     content = digest(root)
     rows = []
     for printed in published_rows(table):
-        row = _as_trained(printed)
-        given = ["--backbone", backbone or printed.backbone, *arguments]
-        if row.printed.model != "fusion":
-            given += ["--model", row.printed.model]
-        modules = [part for name in row.printed.without for part in ("--without", name)]
-        parameters = parse(given)
-        _check_managed(parameters, row.printed.model)
+        row = _as_trained(printed, backbone or printed.backbone)
+        given = ["--backbone", row.backbone, *arguments]
+        _check_managed(parse(given))
         if row.reason:
-            rows.append(replace(row, printed=printed, backbone=backbone or printed.backbone))
+            rows.append(row)
             continue
+        given += ["--model", printed.model]
+        modules = [part for name in printed.without for part in ("--without", name)]
         runs = []
         for seed in seeds:
-            place = folder / run_name(row.printed, backbone or printed.backbone, seed)
+            place = folder / run_name(printed, row.backbone, seed)
             whole = [*given, *modules, "--seed", str(seed), "-o", str(place)]
             runs.append(Run(place, seed, tuple(whole), _settings(parse(whole), content)))
         parameters = parse(list(runs[0].arguments))
-        rows.append(
-            replace(
-                row,
-                printed=printed,
-                backbone=backbone or printed.backbone,
-                runs=tuple(runs),
-                recipe=recipe_of(parameters),
-                parameters=parameters,
-            )
-        )
+        rows.append(replace(row, runs=tuple(runs), recipe=recipe_of(parameters), parameters=parameters))
     for row in rows:
         for run in row.runs:
             run.check()
     return rows
 
 
-def trainable(model: str) -> bool:
-    """Whether this installation trains the system: the paper's own, or one that is registered."""
-    return model == "fusion" or model in plugins.registry().systems
-
-
-def _as_trained(printed: PublishedRow) -> PlannedRow:
-    """The row with the model and modules that stand for it here.
-
-    Table 2's EPAN is the paper's own system without either module: Table 3 prints the same eleven numbers for both.
-    Nothing says so of Table 1's.
-    """
-    if trainable(printed.model):
-        return PlannedRow(printed, printed.backbone)
-    if printed.table == "table2" and printed.model == "epan":
-        stand_in = replace(printed, model="fusion", without=MODULES)
-        note = "trained as the paper's system without either module, for which Table 3 prints the same numbers"
-        return PlannedRow(stand_in, printed.backbone, note=note)
-    return PlannedRow(printed, printed.backbone, reason=f"this version has no system {printed.model!r}")
+def _as_trained(printed: PublishedRow, backbone: str) -> PlannedRow:
+    """The row without its runs: how what is trained here differs from what it names, or why nothing is."""
+    spec = plugins.systems().get(printed.model)
+    if spec is None:
+        return PlannedRow(printed, backbone, reason=f"no system {printed.model!r} is installed")
+    if printed.model == FUSION or spec.shown == printed.system:
+        return PlannedRow(printed, backbone)
+    return PlannedRow(printed, backbone, note=f"trained as {spec.shown}: {spec.about}", title=spec.shown)
 
 
 def run_name(row: PublishedRow, backbone: str, seed: int) -> str:
@@ -212,7 +193,7 @@ def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
     from evcap_cli.training.config import load_recipe
 
     train = ("epochs", "batch_size", "learning_rate", "seed", "select", "early_stop")
-    return load_recipe(str(parameters["recipe"])).with_values(
+    return load_recipe(str(parameters["recipe"]), parameters["model"]).with_values(
         **{name: parameters[name] for name in train},
         precision=None if parameters["dtype"] == "auto" else parameters["dtype"],
         model={name.replace("-", "_"): False for name in parameters["without"] or ()},
@@ -233,9 +214,10 @@ def _settings(parameters: Mapping[str, Any], content: str) -> dict[str, Any]:
 
 
 def values_of(recipe: Recipe) -> dict[str, Any]:
-    """Every number of a recipe, those at their defaults included."""
-    tables = tomllib.loads(recipe.to_toml())
-    return {name: value for table in tables.values() for name, value in table.items()}
+    """The system and every number of a recipe, those at their defaults included."""
+    found = tomllib.loads(recipe.to_toml())
+    system = {"system": found.pop("system")}
+    return system | {name: value for table in found.values() for name, value in table.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -245,9 +227,9 @@ def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, (list, tuple)) and value else value or None
 
 
-def _check_managed(parameters: Mapping[str, Any], model: str) -> None:
+def _check_managed(parameters: Mapping[str, Any]) -> None:
     for name, flag in MANAGED.items():
-        if parameters.get(name) not in (None, False, [], (), model):
+        if parameters.get(name) not in (None, False, [], ()):
             raise UsageError(
                 f"{flag} cannot be given here: the rows of the table decide it",
                 hint="`evcap train` takes it for a single run",

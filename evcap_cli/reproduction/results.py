@@ -249,8 +249,8 @@ def notes(results: Sequence[RowResult], root: DataRoot) -> list[str]:
     """What was done otherwise than in the paper, and what runs said of their scores."""
     found = [f"{result.row.printed.system}: {result.row.note}" for result in results if result.row.note]
     first = next((result.row for result in results if result.row.runs), None)
-    if first is not None and first.recipe is not None:
-        found += _recipe_notes(first.recipe)
+    if first is not None:
+        found += _recipe_notes([result.row.recipe for result in results if result.row.recipe is not None])
         if not first.parameters.get("glove"):
             found.append("word vectors start at random: no --glove was given")
     for result in results:
@@ -263,14 +263,24 @@ def notes(results: Sequence[RowResult], root: DataRoot) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _recipe_notes(recipe: Recipe) -> list[str]:
+def _recipe_notes(recipes: Sequence[Recipe]) -> list[str]:
+    """What the recipe changes; what it changes in all systems alike is told once."""
     from evcap_cli.training.config import load_recipe
 
-    paper = values_of(load_recipe("paper"))
     left_out = ("seed", "store", "precision", "fine_grained", "audio_visual")
-    changed = [
-        f"{name} {value} instead of {paper[name]}"
-        for name, value in values_of(recipe).items()
-        if name not in left_out and value != paper[name]
+    changed: dict[str, list[str]] = {}
+    for recipe in recipes:
+        published = values_of(load_recipe("paper", recipe.system))
+        changed[recipe.system] = [
+            f"{name} {value} instead of {published[name]}"
+            for name, value in values_of(recipe).items()
+            if name not in left_out and value != published[name]
+        ]
+    everywhere = [each for each in next(iter(changed.values())) if all(each in others for others in changed.values())]
+    told = {"": everywhere, **{system: [e for e in own if e not in everywhere] for system, own in changed.items()}}
+    name = recipes[0].name
+    return [
+        f"recipe {name}{f' for {system}' if system and len(changed) > 1 else ''}: {', '.join(each)}"
+        for system, each in told.items()
+        if each
     ]
-    return [f"recipe {recipe.name}: {', '.join(changed)}"] if changed else []

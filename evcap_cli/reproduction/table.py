@@ -138,10 +138,8 @@ def gain_lines(table: TableResult) -> list[tuple[str, list[tuple[str, list[str]]
 
 
 def title_of(result: RowResult) -> str:
-    """The row's name, with what was trained for it where that is something else."""
-    row = result.row
-    stands_in = " (as the paper's system without both modules)" if row.note and row.runs else ""
-    return f"{row.printed.system}{stands_in}"
+    """The row's name, or that of what was trained for it where that is something else."""
+    return (result.row.title if result.row.runs else "") or result.row.printed.system
 
 
 def to_markdown(table: TableResult) -> str:

@@ -19,6 +19,7 @@ class Fusion(Captioner, CaptionModel):
 
     Config: ClassVar[type[SystemConfig]] = CaptionerConfig
     config: CaptionerConfig
+    takes_lengths: ClassVar[bool] = True
 
     def losses(self, output: CaptionerOutput, targets: Targets) -> Losses:
         """Section 1.6."""

@@ -11,10 +11,12 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from evcap_cli import plugins
 from evcap_cli.backbones.published import published_backbone
 from evcap_cli.scoring.published import SOURCE, PublishedRow, published_rows
 from evcap_cli.scoring.score import METRICS
 from evcap_cli.training.config import ORACLE
+from evcap_cli.training.recipe_tables import FUSION
 
 TEST_VIDEOS: Final = 382
 """Videos of EmVidCap-L's test split."""
@@ -24,7 +26,7 @@ _L_ID: Final = re.compile(r"(?:vid)?[1-8]\d{4}")
 
 
 def rows_beside(
-    appearance: str, without: Sequence[str], split: Collection[str], *, official: bool
+    appearance: str, without: Sequence[str], split: Collection[str], *, official: bool, system: str = FUSION
 ) -> tuple[list[PublishedRow], str]:
     """Printed rows that may stand beside a run, and else the reason why none may.
 
@@ -33,6 +35,7 @@ def rows_beside(
         without: modules that are off.
         split: ids of the whole test split.
         official: whether the lexicon is EmVidCap's own.
+        system: that was trained; only the paper's own has rows of an ablation.
     """
     if len(split) != TEST_VIDEOS or not all(_L_ID.fullmatch(video) for video in split):
         return [], f"this is not EmVidCap-L's test split ({len(split)} videos here, {TEST_VIDEOS} there)"
@@ -42,7 +45,8 @@ def rows_beside(
     if backbone == "resnet":
         return published_rows("table1"), ""
     if backbone == "clip":
-        ablation = [row for row in published_rows("table3") if sorted(row.without) == sorted(without)]
+        rows = published_rows("table3") if system == FUSION else []
+        ablation = [row for row in rows if sorted(row.without) == sorted(without)]
         return [*published_rows("table2"), *ablation], ""
     return [], f"no printed row has the features of {appearance}"
 
@@ -53,6 +57,7 @@ def quoted(rows: Sequence[PublishedRow]) -> list[dict[str, Any]]:
         {
             "table": row.table,
             "system": row.system,
+            "model": row.model,
             "without": list(row.without),
             "values": dict(zip(METRICS, row.values, strict=True)),
             "quoted": True,
@@ -106,13 +111,25 @@ def _rows(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float | N
     for row in document["published"]:
         table = row["table"].replace("table", "Table ")
         off = f"without {' and '.join(row['without'])}; " if row["without"] else ""
-        rows.append((f"{row['system']} ({off}{table}, quoted)", row["values"]))
+        same = "the same system; " if _same(row, document) else ""
+        rows.append((f"{row['system']} ({same}{off}{table}, quoted)", row["values"]))
     return rows
+
+
+def _same(row: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
+    """Whether a printed row is of what was trained: the system, with the same modules off."""
+    trained = (document.get("system", FUSION), sorted(document.get("without", ())))
+    return (row.get("model", ""), sorted(row["without"])) == trained
 
 
 def _remarks(document: Mapping[str, Any]) -> list[str]:
     if document["published"]:
-        return [f"quoted as printed: {SOURCE}; the paper does not say how its epochs were chosen"]
+        remarks = [f"quoted as printed: {SOURCE}; the paper does not say how its epochs were chosen"]
+        if not any(_same(row, document) for row in document["published"]):
+            spec = plugins.systems().get(str(document.get("system")))
+            shown = "this system" if spec is None else spec.shown
+            remarks.append(f"no row of {shown} is printed on these features")
+        return remarks
     return [f"the paper's rows are not shown: {document['published_reason']}"]
 
 

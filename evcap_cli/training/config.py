@@ -1,22 +1,34 @@
 """Every number of a training run, and the TOML recipes that set them. The paper's set-up (section 2) is the default.
 
-A recipe has up to three tables: ``[train]`` (``TrainConfig``), ``[model]`` (``CaptionerConfig``) and ``[loss]``.
+A recipe has up to three tables: ``[train]`` (``TrainConfig``), ``[model]`` and ``[loss]`` (fields of the system's own
+configuration). It may say which ``system`` it is for; what it leaves open is as that system has it.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, get_type_hints
 
-from evcap_cli.captioner.config import CaptionerConfig, LossConfig
-from evcap_cli.errors import UsageError
+from evcap_cli.errors import PluginError, UsageError
+from evcap_cli.training.recipe_tables import (
+    FUSION,
+    check_tables,
+    check_type,
+    config_kind,
+    for_system,
+    loss_kind,
+    system_defaults,
+    to_toml,
+    whole_tables,
+)
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
+    from evcap_cli.captioner.config import SystemConfig
 
 Select = Literal["cfs", "loss", "last", "oracle"]
 ORACLE: Final = "oracle"
@@ -27,10 +39,11 @@ MODULE_STREAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "fine-grained": ("motion", "object"),
     "audio-visual": ("audio",),
 }
-_FROM_DATA = frozenset(
-    ("appearance_dim", "motion_dim", "object_dim", "audio_dim", "vocabulary", "categories", "words", "loss")
-)
-"""Fields of the model that backbones and data decide."""
+"""What the modules of the paper's system cannot do without."""
+
+
+_ANY_SIZES: Final = {"vocabulary": 1 << 10, "categories": 1 << 10, "words": 1 << 10}
+"""Of a configuration that is only asked what it reads."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,9 @@ class TrainConfig:
     """``cosine`` falls to a hundredth of the rate at the last epoch, once an epoch."""
     warmup_epochs: int = 0
     """Epochs over which the rate rises linearly, step by step."""
+    optimiser: Literal["adam", "adamax"] = "adam"
+    amsgrad: bool = False
+    """Adam by the largest second moment so far."""
     weight_decay: float = 0.0
     clip_norm: float = 5.0
     """EPAN's gradient clip."""
@@ -72,7 +88,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():
-            _check_type(name, getattr(self, name), kind)
+            check_type(name, getattr(self, name), kind)
         for name in ("batch_size", "captions_per_clip", "min_count", "beam_size", "max_words"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -81,6 +97,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.learning_rate <= 0 or self.clip_norm <= 0:
             raise ValueError(f"learning_rate {self.learning_rate} and clip_norm {self.clip_norm} must be positive")
+        if self.amsgrad and self.optimiser != "adam":
+            raise ValueError(f"amsgrad = true goes with optimiser adam, not with {self.optimiser}")
         if not 0 <= self.val_share < 1:
             raise ValueError(f"val_share must lie in [0, 1), got {self.val_share}")
 
@@ -91,24 +109,30 @@ class Recipe:
 
     Args:
         train: how to train.
-        model: fields of ``CaptionerConfig`` that differ from its defaults.
-        loss: fields of ``LossConfig`` that differ from its defaults.
+        model: fields of the system's configuration that differ from its defaults.
+        loss: fields of its losses that differ from their defaults.
         name: of the recipe, for the model card.
+        system: the registered system that is trained.
     """
 
     train: TrainConfig = field(default_factory=TrainConfig)
     model: dict[str, Any] = field(default_factory=dict)
     loss: dict[str, Any] = field(default_factory=dict)
     name: str = "paper"
+    system: str = FUSION
 
-    def captioner(self, **from_data: Any) -> CaptionerConfig:
+    def captioner(self, **from_data: Any) -> SystemConfig:
         """The model's configuration, with what backbones and data decide.
 
         Raises:
             UsageError: numbers that do not go together.
+            PluginError: the system cannot be loaded.
         """
+        kind = config_kind(self.system)
+        losses = loss_kind(kind)
         try:
-            return CaptionerConfig(**{**self.model, **from_data}, loss=LossConfig(**self.loss))
+            loss = {} if losses is None else {"loss": losses(**self.loss)}
+            return kind(**{**self.model, **from_data}, **loss)
         except (ValueError, TypeError) as problem:
             raise UsageError(f"the recipe's model cannot be built: {problem}", path=self.name) from problem
 
@@ -125,48 +149,37 @@ class Recipe:
             raise UsageError(str(problem), hint="see `evcap train --help`") from problem
 
     def reading(self, kinds: Collection[str]) -> tuple[Recipe, list[str]]:
-        """The recipe without the modules that need a stream beyond ``kinds``, and the names of those modules."""
+        """The recipe without the modules that need a stream beyond ``kinds``, and the names of those modules.
+
+        Modules are the paper's system's. Other systems read what is there.
+        """
         off = [
             name
-            for name, field_ in MODULES.items()
+            for name, field_ in (MODULES if self.system == FUSION else {}).items()
             if self.model.get(field_, True) and not set(MODULE_STREAMS[name]) <= set(kinds)
         ]
-        return self.with_values(model={MODULES[name]: False for name in off}), off
+        return (self.with_values(model={MODULES[name]: False for name in off}), off) if off else (self, off)
 
     def read(self, streams: Mapping[Kind, str]) -> dict[Kind, str]:
-        """Those of ``streams`` that the model reads: no objects without module B, no sound without module A."""
-        unread = {"object": "fine_grained", "audio": "audio_visual"}
-        return {kind: name for kind, name in streams.items() if self.model.get(unread.get(kind, ""), True)}
+        """Those of ``streams`` that the model reads: no objects without module B, no sound without module A.
+
+        Raises:
+            UsageError, PluginError: see ``captioner``.
+        """
+        dims = {f"{kind}_dim": 1 if kind in streams else None for kind in ("appearance", "motion", "object", "audio")}
+        read = self.captioner(**dims, **_ANY_SIZES).streams
+        return {kind: name for kind, name in streams.items() if kind in read}
 
     @property
     def without(self) -> tuple[str, ...]:
         """Names of the modules that are off."""
+        if self.system != FUSION:
+            return ()
         return tuple(name for name, field_ in MODULES.items() if not self.model.get(field_, True))
 
     def to_toml(self) -> str:
         """All values, as ``--print-config`` shows and ``--recipe`` reads them."""
-        model = {f.name: self.model.get(f.name, f.default) for f in fields(CaptionerConfig) if f.name not in _FROM_DATA}
-        tables = {"train": asdict(self.train), "model": model, "loss": asdict(LossConfig(**self.loss))}
-        return "\n".join(
-            f"[{table}]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in values.items())
-            for table, values in tables.items()
-        )
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else repr(value)
-
-
-def _check_type(name: str, value: Any, kind: Any) -> None:
-    """Recipes are written by people: a wrong type must be named here, not fail an hour later."""
-    choices = get_args(kind)
-    if choices:
-        if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
-    elif isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind):
-        raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
+        return to_toml(self.system, whole_tables(self.system, self.train, self.model, self.loss))
 
 
 def builtin_recipes() -> list[str]:
@@ -175,11 +188,19 @@ def builtin_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def load_recipe(name: str) -> Recipe:
+def load_recipe(name: str, system: str | None = None) -> Recipe:
     """Read a recipe: the name of a built-in one, or a TOML file.
 
+    Args:
+        name: of it.
+        system: to train; None: the one that the recipe names, else the paper's.
+
+    Returns:
+        The system's own defaults with what the recipe changes.
+
     Raises:
-        UsageError: no such recipe, not TOML, an unknown table or field, a value that is not allowed.
+        UsageError: no such recipe, not TOML, an unknown table or field, a value that is not allowed, another system's.
+        PluginError: no such system.
     """
     if name in builtin_recipes():
         text = files("evcap_cli.training").joinpath(f"recipes/{name}.toml").read_text(encoding="utf-8")
@@ -190,32 +211,30 @@ def load_recipe(name: str) -> Recipe:
             hint = f"give a TOML file, or one of: {', '.join(builtin_recipes())}"
             raise UsageError("cannot read this recipe", path=name, hint=hint) from problem
     try:
-        return _recipe(tomllib.loads(text), Path(name).stem)
+        tables = tomllib.loads(text)
+        named = tables.pop("system", None)
+        if named is not None:
+            check_type("system", named, str)
+        if system is not None and named not in (None, system):
+            raise UsageError(
+                f"is a recipe of {named}, not of {system}",
+                path=name,
+                hint=f"leave out --model {system}, or give another --recipe",
+            )
+        return _recipe(tables, Path(name).stem, system or named or FUSION)
     except (tomllib.TOMLDecodeError, ValueError, TypeError) as problem:
         hint = "see `evcap train --print-config` for all fields"
         raise UsageError(f"not a recipe: {problem}", path=name, hint=hint) from problem
 
 
-def _recipe(tables: Mapping[str, Any], name: str) -> Recipe:
-    model_fields = {f.name for f in fields(CaptionerConfig)} - _FROM_DATA
-    known = {
-        "train": {f.name for f in fields(TrainConfig)},
-        "model": model_fields,
-        "loss": {f.name for f in fields(LossConfig)},
-    }
-    kinds = {"train": TrainConfig, "model": CaptionerConfig, "loss": LossConfig}
-    for table, values in tables.items():
-        if table not in known or not isinstance(values, dict):
-            raise ValueError(f"unknown table [{table}]; known: {', '.join(known)}")
-        unknown = sorted(set(values) - known[table])
-        if unknown:
-            raise ValueError(f"[{table}] has no field {unknown[0]!r}")
-        types = get_type_hints(kinds[table])
-        for key, value in values.items():
-            _check_type(key, value, types[key])
-    return Recipe(
-        train=TrainConfig(**tables.get("train", {})),
-        model=dict(tables.get("model", {})),
-        loss=dict(tables.get("loss", {})),
-        name=name,
-    )
+def _recipe(tables: Mapping[str, Any], name: str, system: str) -> Recipe:
+    defaults, config = system_defaults(system), config_kind(system)
+    kinds = {"train": TrainConfig, "model": config, "loss": loss_kind(config)}
+    try:
+        check_tables(defaults, kinds)
+    except ValueError as problem:
+        raise PluginError(f"the recipe of system {system!r}: {problem}", hint="update the plugin") from problem
+    given = for_system(tables, system)
+    check_tables(given, kinds)
+    values = {table: {**defaults[table], **given[table]} for table in kinds}
+    return Recipe(TrainConfig(**values["train"]), values["model"], values["loss"], name, system)

@@ -11,16 +11,16 @@ from evcap_cli.captioner.beam_search import BeamConfig, beam_search
 from evcap_cli.scoring.score import Scores, score_captions
 
 if TYPE_CHECKING:
-    from evcap_cli.captioner.model import Captioner
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.data.vocabulary import Vocabulary
+    from evcap_cli.systems.contract import CaptionModel
     from evcap_cli.training.tables import FeatureTable
 
 CLIPS_A_BATCH: Final = 64
 
 
 def caption_clips(
-    model: Captioner, table: FeatureTable, numbers: Sequence[int], vocabulary: Vocabulary, beam: BeamConfig
+    model: CaptionModel, table: FeatureTable, numbers: Sequence[int], vocabulary: Vocabulary, beam: BeamConfig
 ) -> dict[str, str]:
     """Video -> caption for the clips numbered ``numbers``; leaves the model in evaluation mode."""
     model.eval()
@@ -30,14 +30,14 @@ def caption_clips(
         for start in range(0, len(numbers), CLIPS_A_BATCH):
             chunk = list(numbers[start : start + CLIPS_A_BATCH])
             batch = table.select(torch.tensor(chunk, device=table.tensors.appearance.device)).to(place)
-            found = beam_search(model.decoder, model.decoder.prepare(model.encode(batch)), beam)
+            found = beam_search(model, model.prepare(batch).memory, beam)
             for number, hypotheses in zip(chunk, found, strict=True):
                 captions[table.videos[number]] = " ".join(vocabulary.decode(hypotheses[0].tokens))
     return captions
 
 
 def evaluate(
-    model: Captioner,
+    model: CaptionModel,
     table: FeatureTable,
     numbers: Sequence[int],
     references: Mapping[str, Sequence[str]],

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from evcap_cli import console
-from evcap_cli.captioner.losses import Losses, Targets, emotional_cross_entropy, losses
+from evcap_cli.captioner.losses import Targets, emotional_cross_entropy
 from evcap_cli.data.batches import CaptionBatch, caption_batches
 from evcap_cli.errors import TrainingError
 from evcap_cli.training.evaluation import evaluate
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from evcap_cli.captioner.batch import ClipBatch
     from evcap_cli.captioner.beam_search import BeamConfig
-    from evcap_cli.captioner.model import Captioner, CaptionerOutput
+    from evcap_cli.systems.contract import CaptionModel, LossTerms
     from evcap_cli.training.config import TrainConfig
-    from evcap_cli.training.tables import FeatureTable
+    from evcap_cli.training.tables import CaptionTable, FeatureTable
 
 SAMPLES: Final = 3
 """Held-out captions shown in the log of each epoch."""
@@ -70,7 +70,7 @@ class Loop:
         self,
         prepared: Prepared,
         accelerator: Any,
-        model: Captioner,
+        model: CaptionModel,
         optimiser: torch.optim.Optimizer,
         beam: BeamConfig,
         run: Path,
@@ -143,12 +143,15 @@ class Loop:
         self.optimiser.step()
         return loss.values(), norm
 
-    def _loss(self, model: Any, batch: CaptionBatch) -> Losses:
+    def _loss(self, model: Any, batch: CaptionBatch) -> LossTerms:
         started = time.monotonic()
         features, fed, targets = self.load(batch)
         self.loading_seconds += time.monotonic() - started
-        output: CaptionerOutput = model(features, fed, targets.clip_index, self.train.steps(batch))
-        return losses(output, targets, self.prepared.config.loss)
+        return self.model.losses(model(features, fed, targets.clip_index, *self._lengths(self.train, batch)), targets)
+
+    def _lengths(self, table: CaptionTable, batch: CaptionBatch) -> tuple[list[int], ...]:
+        """What a system that computes real words only wants to know beside what every system is given."""
+        return (table.steps(batch),) if self.model.takes_lengths else ()
 
     def load(self, batch: CaptionBatch) -> tuple[ClipBatch, Tensor, Targets]:
         """Rows of a batch's clips, what the decoder is fed, and the targets, on the device."""
@@ -229,7 +232,8 @@ class Loop:
         return {"test": _rounded(scores.metrics)}
 
     def _held_cross_entropy(self) -> float:
-        """Mean cross entropy of the held-out captions, without dropout."""
+        """Mean cross entropy of the held-out captions, without dropout; emotion words weigh as in training."""
+        weight = float(getattr(getattr(self.prepared.config, "loss", None), "emotion_word_weight", 0.0))
         order = np.argsort(prepared_clips := self.prepared.held.clip, kind="stable")
         total = 0.0
         with torch.inference_mode():
@@ -239,10 +243,9 @@ class Loop:
                 batch = CaptionBatch(captions, clips, index.astype(np.int64))
                 fed, targets = self.held.select(batch)
                 chosen = torch.from_numpy(clips).to(self.features.tensors.appearance.device)
-                encoded = self.model.encode(self.features.select(chosen).to(self.accelerator.device))
-                memory = self.model.decoder.prepare(encoded)
-                logits = self.model.decoder.teacher_forced(memory, fed, targets.clip_index, self.held.steps(batch))
-                weight = self.prepared.config.loss.emotion_word_weight
+                features = self.features.select(chosen).to(self.accelerator.device)
+                lengths = self._lengths(self.held, batch)
+                logits = self.model(features, fed, targets.clip_index, *lengths).logits
                 value = emotional_cross_entropy(logits, targets.tokens, targets.emotion_tokens, weight)
                 total += float(value) * len(captions)
         return total / len(order)

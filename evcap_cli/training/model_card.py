@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from evcap_cli import __version__
+from evcap_cli import __version__, plugins
 from evcap_cli.training.config import ORACLE
+from evcap_cli.training.recipe_tables import FUSION
 from evcap_cli.training.selection import ORACLE_NOTE, how_chosen
 
 if TYPE_CHECKING:
@@ -97,20 +98,31 @@ def _facts(checkpoint: Checkpoint) -> Iterator[str]:
         )
     chosen = how_chosen(str(training.get("select")))
     yield f"epoch {training.get('epoch')} of {training.get('epochs')}, {chosen}"
-    modules = [
-        name
-        for name, on in (("fine-grained fusion", config.fine_grained), ("audio-visual fusion", config.audio_visual))
-        if on
-    ]
+    yield f"system: {_system(checkpoint.system)}"
     size = sum(parameter.numel() for parameter in checkpoint.model.parameters())
-    yield (
-        f"{size / 1e6:.1f} million weights, width {config.width}, {len(checkpoint.vocabulary)} words;"
-        f" {' and '.join(modules) or 'neither fusion module'}"
-    )
+    wide = f"width {config.width}, " if hasattr(config, "width") else ""
+    yield f"{size / 1e6:.1f} million weights, {wide}{len(checkpoint.vocabulary)} words{_modules(checkpoint)}"
     yield f"lexicon {checkpoint.lexicon.name} ({checkpoint.lexicon.digest})"
     for kind, record in checkpoint.backbones.items():
         weights = f", weights {record['weights_digest']}" if record.get("weights_digest") else ""
         yield f"{kind}: {record['name']}, version {record['version']}{weights}"
+
+
+def _system(name: str) -> str:
+    """Title, address and what it is, as far as it is registered here."""
+    spec = plugins.systems().get(name)
+    if spec is None:
+        return name
+    return f"{spec.shown}, {spec.about}" + (f" ({spec.source})" if spec.source else "")
+
+
+def _modules(checkpoint: Checkpoint) -> str:
+    """Which modules of the paper's system are on."""
+    if checkpoint.system != FUSION:
+        return ""
+    config = checkpoint.model.config
+    both = (("fine-grained fusion", config.fine_grained), ("audio-visual fusion", config.audio_visual))
+    return f"; {' and '.join(name for name, on in both if on) or 'neither fusion module'}"
 
 
 def _scores(training: Mapping[str, Any], test: Mapping[str, Any] | None) -> list[str]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from evcap_cli import plugins
 from evcap_cli.captioner.checkpoint import BeamDefaults, Checkpoint
-from evcap_cli.captioner.model import Captioner
 from evcap_cli.training.config import ORACLE
 from evcap_cli.training.licences import weights_licences
 
@@ -42,7 +42,7 @@ class RunFacts:
 def make_checkpoint(facts: RunFacts, prepared: Prepared, state: RunState) -> Checkpoint:
     """The chosen epoch as a checkpoint, in memory."""
     config, progress = facts.recipe.train, state.progress
-    model = Captioner(prepared.config, torch.from_numpy(prepared.lexicon.mask()))
+    model = plugins.system(facts.recipe.system).load()(prepared.config, torch.from_numpy(prepared.lexicon.mask()))
     model.load_state_dict({name: tensor.cpu() for name, tensor in state.best.items()})
     chosen = progress.history[progress.best_epoch - 1] if progress.best_epoch else {}
     return Checkpoint(
@@ -67,6 +67,7 @@ def make_checkpoint(facts: RunFacts, prepared: Prepared, state: RunState) -> Che
             **({} if progress.epochs else {"untrained": True}),
         },
         name=facts.name,
+        system=facts.recipe.system,
     )
 
 

@@ -14,20 +14,21 @@ import numpy as np
 import torch
 import xxhash
 
-from evcap_cli import console
-from evcap_cli.captioner.model import Captioner
+from evcap_cli import console, plugins
+from evcap_cli.captioner.config import SystemConfig
 from evcap_cli.captioner.tokens import SPECIALS
 from evcap_cli.data.emvidcap import hold_out
 from evcap_cli.data.text import tokens
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.training.config import MODULE_STREAMS
+from evcap_cli.training.recipe_tables import FUSION
 from evcap_cli.training.tables import CaptionTable, FeatureTable
 
 if TYPE_CHECKING:
-    from evcap_cli.captioner.config import CaptionerConfig
     from evcap_cli.data.glove import WordVectors
     from evcap_cli.data.lexicon import Lexicon
+    from evcap_cli.systems.contract import CaptionModel
     from evcap_cli.training.config import Recipe
     from evcap_cli.training.sources import FeatureSource
 
@@ -46,7 +47,7 @@ class Prepared:
     """
 
     recipe: Recipe
-    config: CaptionerConfig
+    config: SystemConfig
     vocabulary: Vocabulary
     lexicon: Lexicon
     features: FeatureTable
@@ -54,7 +55,7 @@ class Prepared:
     held: CaptionTable
     held_clips: list[int]
     references: dict[str, Sequence[str]]
-    model: Captioner
+    model: CaptionModel
     fingerprint: str
 
 
@@ -120,7 +121,7 @@ def prepare(
             f"module {off[0]} needs the {needed} stream",
             hint=f"name a backbone with --{needed}, or leave the module out: --without {off[0]}",
         )
-    if config.decoder_audio and not config.audio_visual:
+    if getattr(config, "decoder_audio", False) and "audio" not in config.streams:
         raise UsageError("decoder_audio needs module audio-visual", hint="set decoder_audio = false in the recipe")
     fingerprint = _fingerprint(recipe, config, words, vocabulary, lexicon, source, glove)
     order = [*learn, *held]
@@ -152,30 +153,50 @@ def prepare(
         held=tables[1],
         held_clips=[numbers[video] for video in held],
         references={video: captions[video] for video in held},
-        model=_model(config, vocabulary, lexicon, features, [numbers[video] for video in learn], train.seed, glove),
+        model=_model(recipe, config, vocabulary, lexicon, features, [numbers[video] for video in learn], glove),
         fingerprint=fingerprint,
     )
 
 
 def _model(
-    config: CaptionerConfig,
+    recipe: Recipe,
+    config: SystemConfig,
     vocabulary: Vocabulary,
     lexicon: Lexicon,
     features: FeatureTable,
     learn: Sequence[int],
-    seed: int,
     glove: WordVectors | None,
-) -> Captioner:
-    seed_torch(seed, _MODEL_STREAM)
-    model = Captioner(config, torch.from_numpy(lexicon.mask()))
+) -> CaptionModel:
+    seed_torch(recipe.train.seed, _MODEL_STREAM)
+    model = plugins.system(recipe.system).load()(config, torch.from_numpy(lexicon.mask()))
     model.fit_normalisation(features.clips(learn))
-    if glove is not None:
-        lists = (vocabulary.words, lexicon.categories, lexicon.words)
-        found = glove.read({word for words in lists for word in words}, config.word_width)
-        model.load_word_vectors(*(_rows(words, found, config.word_width) for words in lists))
+    if glove is not None and _takes(model, recipe.system, glove):
+        lists = {"vocabulary": vocabulary.words, "categories": lexicon.categories, "words": lexicon.words}
+        lists = {name: words for name, words in lists.items() if name in model.word_tables()}
+        found = glove.read({word for words in lists.values() for word in words}, config.word_width)
+        model.load_word_vectors(**{name: _rows(words, found, config.word_width) for name, words in lists.items()})
         known = sum(word in found for word in vocabulary.words)
         console.info(f"word vectors for {known} of {len(vocabulary)} words from {glove.path}")
     return model
+
+
+def _takes(model: CaptionModel, system: str, glove: WordVectors) -> bool:
+    """Whether word vectors can fill anything of ``model``; one line says why not.
+
+    A system that is published with words of a width of its own (SA-LSTM: 468) then starts from random ones. Any other
+    width that does not fit is a mistake and refused where the file is read.
+    """
+    if not model.word_tables():
+        console.warn(f"{system} has no words that word vectors could fill: {glove.path} is not used")
+        return False
+    own = type(model.config).word_width
+    if model.config.word_width == own != SystemConfig.word_width and glove.width() != own:
+        console.warn(
+            f"{system} has words of width {own}, {glove.path} of {glove.width()}: they start at random;"
+            f" to use the file, set word_width = {glove.width()} in the recipe"
+        )
+        return False
+    return True
 
 
 def _rows(words: Sequence[str], found: Mapping[str, Any], width: int) -> torch.Tensor:
@@ -185,7 +206,7 @@ def _rows(words: Sequence[str], found: Mapping[str, Any], width: int) -> torch.T
 
 def _fingerprint(
     recipe: Recipe,
-    config: CaptionerConfig,
+    config: SystemConfig,
     words: Words,
     vocabulary: Vocabulary,
     lexicon: Lexicon,
@@ -196,6 +217,10 @@ def _fingerprint(
     train = asdict(recipe.train)
     for name in ("store", *(["epochs"] if train["schedule"] == "constant" else [])):
         del train[name]
+    # what evcap did not have at first is left out where it is as it was then: old runs go on
+    for name, value in (("optimiser", "adam"), ("amsgrad", False)):
+        if train[name] == value:
+            del train[name]
     parts = {
         "train": train,
         "model": config.to_dict(),
@@ -204,5 +229,6 @@ def _fingerprint(
         "lexicon": lexicon.digest,
         "backbones": {kind: dict(record) for kind, record in source.backbones.items()},
         "glove": None if glove is None else glove.path.name,
+        **({} if recipe.system == FUSION else {"system": recipe.system}),
     }
     return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode())

@@ -107,7 +107,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[int, dict[str, Tensor]]:
-    """State by parameter number; everything Adam keeps is a tensor."""
+    """State by parameter number; everything that Adam and Adamax keep is a tensor."""
     state: dict[int, dict[str, Tensor]] = optimiser.state_dict()["state"]
     return state
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from evcap_cli.backbones.contract import Kind
-    from evcap_cli.captioner.config import CaptionerConfig
+    from evcap_cli.captioner.config import SystemConfig
     from evcap_cli.data.batches import CaptionBatch
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.data.vocabulary import Vocabulary
@@ -51,7 +51,7 @@ class FeatureTable:
     tensors: ClipBatch
 
     @classmethod
-    def build(cls, clips: Iterable[tuple[str, ClipFeatures]], count: int, config: CaptionerConfig) -> FeatureTable:
+    def build(cls, clips: Iterable[tuple[str, ClipFeatures]], count: int, config: SystemConfig) -> FeatureTable:
         """Collect ``clips``, of which there are at most ``count``.
 
         Raises:

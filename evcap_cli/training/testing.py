@@ -69,8 +69,12 @@ def _marks(
 ) -> dict[str, Any]:
     """How the epoch was chosen, and what may stand beside the scores."""
     appearance = str(trainer.source.backbones["appearance"]["name"])
-    rows, reason = rows_beside(appearance, trainer.recipe.without, references, official=official)
+    rows, reason = rows_beside(
+        appearance, trainer.recipe.without, references, official=official, system=trainer.recipe.system
+    )
     marks: dict[str, Any] = {
+        "system": trainer.recipe.system,
+        "without": list(trainer.recipe.without),
         "select": trainer.config.select,
         "epoch": result.best_epoch,
         "epochs": len(result.history),

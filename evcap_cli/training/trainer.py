@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
-
 from evcap_cli import console
 from evcap_cli.captioner.beam_search import BeamConfig
 from evcap_cli.captioner.checkpoint import Checkpoint
@@ -26,6 +24,7 @@ from evcap_cli.training.evaluation import evaluate
 from evcap_cli.training.log import RunLog
 from evcap_cli.training.loop import Loop, OracleSplit
 from evcap_cli.training.model_card import model_card
+from evcap_cli.training.optimiser import make_optimiser
 from evcap_cli.training.outcome import RunFacts, make_checkpoint
 from evcap_cli.training.preparation import prepare
 from evcap_cli.training.selection import epoch_score
@@ -33,10 +32,12 @@ from evcap_cli.training.state import Progress, RunState, load_state, optimiser_t
 from evcap_cli.training.tables import FeatureTable
 
 if TYPE_CHECKING:
-    from evcap_cli.captioner.model import Captioner
+    import torch
+
     from evcap_cli.data.glove import WordVectors
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.scoring.score import Scores
+    from evcap_cli.systems.contract import CaptionModel
     from evcap_cli.training.config import Recipe, TrainConfig
     from evcap_cli.training.sources import FeatureSource
 
@@ -117,12 +118,7 @@ class Trainer:
         fingerprint = prepared.fingerprint + ("" if self.sampling == "moments" else f"-{self.sampling}")
         state = load_state(self.run, fingerprint)
         model = prepared.model.to(device)
-        optimiser = torch.optim.Adam(
-            model.parameters(),
-            lr=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
-            fused=device.type in ("cpu", "cuda"),
-        )
+        optimiser = make_optimiser(self.config, model.parameters(), device)
         if state is None:
             state = RunState(Progress(fingerprint), model.state_dict(), {}, model.state_dict())
         else:
@@ -204,7 +200,7 @@ class Trainer:
         return TrainingError(problem.cause, path=problem.path, hint=f"{kept}; {problem.hint}; {again}")
 
     def _advance(
-        self, state: RunState, model: Captioner, optimiser: torch.optim.Optimizer, entry: dict[str, Any]
+        self, state: RunState, model: CaptionModel, optimiser: torch.optim.Optimizer, entry: dict[str, Any]
     ) -> RunState:
         """The state after one more epoch; validation decides whether it is the best so far."""
         done = state.progress.epochs + 1

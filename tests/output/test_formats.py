@@ -85,6 +85,23 @@ def test_a_table_has_a_row_a_caption() -> None:
     assert rows[0].split("\t")[:3] == ["id", "path", "start"]
 
 
+def test_an_emotion_known_by_its_words_alone_is_told_without_a_probability(tmp_path: Path) -> None:
+    felt = Emotion("joy", None, ("happily",))
+    told = a_record(captions=(Caption(0.0, 6.0, "a dog runs happily", -0.4, felt), Caption(6.0, 13.06, "a dog runs")))
+    values = json.loads(told.to_line())
+    jsonschema.validate(values, SCHEMA)
+    assert values["captions"][0]["emotion"] == {"category": "joy", "probability": None, "words": ["happily"], "top": {}}
+    path = tmp_path / "out.jsonl"
+    path.write_text(told.to_line() + "\n")
+    assert read_records(path)[0] == told
+    rows = plugins.writers()[".tsv"].render([told]).splitlines()
+    assert [row.split("\t")[-2:] for row in rows[1:]] == [["joy", ""], ["", ""]]
+    page = plugins.writers()[".html"].render([told])
+    assert "joy, by happily</span>" in page
+    assert '<mark style="--hue' in page
+    assert 'class="bar"' not in page.split("<main>")[1]
+
+
 def test_reading_names_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text(a_record().to_line() + "\n{broken\n")

@@ -32,7 +32,7 @@ def write_root(root: Path, *, films: bool = False) -> Path:
     words.mkdir(parents=True)
     for category, entries in toy.LEXICON.table.items():
         (words / f"{category}.txt").write_text("\n".join(entries))
-    (root / "tiny.toml").write_text(toy.recipe(epochs=2).to_toml())
+    (root / "tiny.toml").write_text(toy.recipe_text(epochs=2))
     (root / "videos").mkdir()
     for number in range(TRAINED + TESTED if films else 0):
         make_film(root / "videos" / f"{number}.mp4", frames=12, seed=number)

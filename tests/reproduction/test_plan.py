@@ -41,44 +41,43 @@ def test_the_ablation_is_four_runs_of_one_system_on_the_printed_features(root: P
     assert [values["output"] for values in read] == [run.folder for run in runs(rows)]
 
 
-def test_systems_that_are_not_there_stay_in_the_table_with_the_reason(root: Path, tmp_path: Path) -> None:
-    rows = plan("table1", opened(root), tmp_path, given(root), parse)
-    assert [(row.printed.system, bool(row.runs)) for row in rows] == [
-        ("CANet", False),
-        ("EPAN", False),
-        ("DCGN", False),
-        ("the paper", True),
+def test_every_printed_system_is_trained_as_itself_with_its_own_optimiser(root: Path, tmp_path: Path) -> None:
+    rows = [*plan("table1", opened(root), tmp_path, given(root), parse)]
+    rows += plan("table2", opened(root), tmp_path, given(root), parse)
+    assert [run.folder.name for run in runs(rows)] == [
+        *("canet-resnet-seed0", "epan-resnet-seed0", "dcgn-resnet-seed0", "fusion-resnet-seed0"),
+        *("sa-lstm-clip-seed0", "epan-clip-seed0", "fusion-clip-seed0"),
     ]
-    assert rows[1].reason == "this version has no system 'epan'"
-    assert runs(rows)[0].folder.name == "fusion-resnet-seed0"
+    for row in rows:
+        read = parse(row.runs[0].arguments)
+        assert (read["model"], read["without"] or []) == (row.printed.model, [])
+        assert row.recipe is not None
+        assert row.recipe.train.optimiser == ("adam" if row.printed.model in ("fusion", "sa-lstm") else "adamax")
+    assert [row.title for row in rows if row.note] == ["CANet (reconstruction)"]
 
 
-def test_the_base_of_the_ablation_stands_for_epan_where_the_print_equates_them(root: Path, tmp_path: Path) -> None:
-    """Tables in one folder train what they share once."""
+def test_a_system_that_is_not_there_stays_in_the_table_with_the_reason(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(plugins.registry().systems, "epan")
+    rows = plan("table1", opened(root), tmp_path, ["--data", str(root)], parse)
+    assert [bool(row.runs) for row in rows] == [True, False, True, True]
+    assert rows[1].reason == "no system 'epan' is installed"
+
+
+def test_tables_in_one_folder_train_what_they_share_once(root: Path, tmp_path: Path) -> None:
     second = plan("table2", opened(root), tmp_path, given(root), parse)
     third = plan("table3", opened(root), tmp_path, given(root), parse)
-    epan = next(row for row in second if row.printed.system == "EPAN")
-    assert epan.runs == third[0].runs
-    assert epan.printed.values == third[0].printed.values
-    assert "without either module" in epan.note
     assert second[-1].runs == third[-1].runs
-    finish(third[0].runs[0], 40.0)
-    assert [run.done for run in runs(second)] == [True, False]
-
-
-def test_a_registered_system_is_trained_as_itself(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(plugins.registry().systems, "epan", object())
-    rows = plan("table2", opened(root), tmp_path, given(root), parse)
-    epan = next(row for row in rows if row.printed.system == "EPAN")
-    assert epan.note == ""
-    assert parse(epan.runs[0].arguments)["model"] == "epan"
-    assert not parse(epan.runs[0].arguments)["without"]
+    assert third[0].runs[0].folder.name == "fusion-clip-without-both-seed0"
+    finish(third[-1].runs[0], 40.0)
+    assert [run.done for run in runs(second)] == [False, False, True]
 
 
 def test_seeds_and_a_preset_for_all_rows(root: Path, tmp_path: Path) -> None:
     rows = plan("table1", opened(root), tmp_path, given(root), parse, backbone="lite", seeds=(3, 4))
-    assert [run.folder.name for run in runs(rows)] == ["fusion-lite-seed3", "fusion-lite-seed4"]
-    assert [parse(run.arguments)["seed"] for run in runs(rows)] == [3, 4]
+    assert [run.folder.name for run in rows[-1].runs] == ["fusion-lite-seed3", "fusion-lite-seed4"]
+    assert [parse(run.arguments)["seed"] for run in rows[0].runs] == [3, 4]
 
 
 @pytest.mark.parametrize(
@@ -100,14 +99,14 @@ def test_what_the_rows_decide_cannot_be_given(root: Path, tmp_path: Path, more: 
 
 def test_scores_of_other_settings_are_refused_by_name_and_those_of_the_same_are_not(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    finish(runs(plan("table1", opened(root), folder, given(root), parse))[0], 40.0)
+    finish(runs(plan("table1", opened(root), folder, given(root), parse))[-1], 40.0)
     with pytest.raises(UsageError, match=r"another epochs \(2, now 9\).*give another -o"):
         plan("table1", opened(root), folder, given(root, "--epochs", "9"), parse)
     with pytest.raises(UsageError, match="another glove"):
         plan("table1", opened(root), folder, given(root, "--glove", "vectors.txt"), parse)
     moved = shutil.copytree(root, tmp_path / "moved")
     again = given(moved, "--workers", "7", "--device", "cpu", "--videos", str(tmp_path), "--epochs", "2", "--quiet")
-    assert runs(plan("table1", opened(moved), folder, again, parse))[0].done
+    assert runs(plan("table1", opened(moved), folder, again, parse))[-1].done
     captions = moved / "data" / "EmVidCap-L" / "EmVideo_test_captions.csv"
     captions.write_text(captions.read_text() + "vid6\tone more\n")
     with pytest.raises(UsageError, match="another data set"):

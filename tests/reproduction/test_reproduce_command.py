@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from evcap_cli.reproduction import running
-from evcap_cli.reproduction.plan import plan
+from evcap_cli.reproduction.plan import PlannedRow, plan
 from tests.commands.small import evcap, start_evcap
-from tests.reproduction.roots import finish, opened, parse, runs, write_root
+from tests.reproduction.roots import finish, opened, parse, write_root
 
 EPOCHS = 20
 
@@ -36,42 +36,50 @@ def arguments(root: Path, table: str, folder: Path, *more: object) -> list[objec
 
 
 def scores(folder: Path) -> dict:
-    return json.loads((folder / "fusion-lite-seed1" / "test.json").read_text())
+    return json.loads((folder / "canet-lite-seed1" / "test.json").read_text())
+
+
+def planned(root: Path, table: str, folder: Path, *more: str) -> list[PlannedRow]:
+    """As the command plans it."""
+    train = ["--data", str(root), "--recipe", str(root / "tiny.toml"), *more]
+    return plan(table, opened(root), folder, train, parse, backbone="lite", seeds=(1,))  # type: ignore[arg-type]
 
 
 def test_interrupted_it_goes_on_to_the_scores_of_a_run_never_stopped(
     root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Real training in real child processes."""
+    """Real training in real child processes: of the first row, the others are finished."""
     out = tmp_path / "out"
-    log = out / "fusion-lite-seed1" / "log.jsonl"
+    log = out / "canet-lite-seed1" / "log.jsonl"
     given = arguments(root, "table1", out, "--epochs", EPOCHS)
+    for row in planned(root, "table1", out, "--epochs", str(EPOCHS))[1:]:
+        finish(row.runs[0], 40.0)
     process = start_evcap(*given)
     while not log.exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told.splitlines()[-1] == f"interrupted: 0 runs finished, kept in {out}; run the same command to go on"
+    assert told.splitlines()[-1] == f"interrupted: 3 runs finished, kept in {out}; run the same command to go on"
     reached = len(log.read_text().splitlines())
     assert 0 < reached < EPOCHS
     time.sleep(0.2)
     assert len(log.read_text().splitlines()) == reached, "the child has ended"
     table = json.loads((out / "table1.json").read_text())
-    assert [row["state"] for row in table["rows"]] == ["not trained"] * 3 + ["to do"]
+    assert [row["state"] for row in table["rows"]] == ["to do"] + ["done"] * 3
 
     assert evcap(*given) == 0
     shown = capfd.readouterr()
     assert f"going on after epoch {reached} of {EPOCHS}" in shown.err
-    assert re.search(r"the paper\n  printed +53\.4", shown.out)
+    assert re.search(r"CANet \(reconstruction\)\n  printed +41\.9", shown.out)
     assert (out / "table1.html").exists()
-    plain = ["train", "--data", root, *given[4:-4], "--epochs", EPOCHS, "-o", tmp_path / "plain"]
+    plain = ["train", "--model", "canet", "--data", root, *given[4:-4], "--epochs", EPOCHS, "-o", tmp_path / "plain"]
     assert evcap(*plain) == 0
     assert json.loads((tmp_path / "plain" / "test.json").read_text()) == scores(out)
 
     capfd.readouterr()
     assert evcap(*given) == 0
-    assert "[1/1] the paper, seed 1: done" in capfd.readouterr().err
+    assert "[1/4] CANet, seed 1: done" in capfd.readouterr().err
 
 
 def test_a_failing_row_is_one_line_and_the_next_one_goes_on(
@@ -83,18 +91,18 @@ def test_a_failing_row_is_one_line_and_the_next_one_goes_on(
     given = arguments(root, "table2", out)
     assert evcap(*given) == 1
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert [line.split(":")[1].strip() for line in errors] == ["[1/2] EPAN, seed 1", "[2/2] the paper, seed 1"]
+    named = ["[1/3] SA-LSTM, seed 1", "[2/3] EPAN, seed 1", "[3/3] the paper, seed 1"]
+    assert [line.split(":")[1].strip() for line in errors] == named
     assert all("none.pt" in line for line in errors)
     table = json.loads((out / "table2.json").read_text())
-    assert [row["state"] for row in table["rows"]] == ["not trained", "failed", "failed"]
+    assert [row["state"] for row in table["rows"]] == ["failed"] * 3
     assert "none.pt" in table["rows"][1]["reason"]
 
-    train = ["--data", str(root), "--recipe", str(root / "tiny.toml")]
-    finish(runs(plan("table2", opened(root), out, train, parse, backbone="lite", seeds=(1,)))[0], 40.0)
+    finish(planned(root, "table2", out)[1].runs[0], 40.0)
     assert evcap(*given) == 3
     shown = capfd.readouterr()
-    assert "[1/2] EPAN, seed 1: done" in shown.err
-    assert re.search(r"EPAN \(as .*\)\n  printed .*\n  ours +40\.0", shown.out)
+    assert "[2/3] EPAN, seed 1: done" in shown.err
+    assert re.search(r"EPAN\n  printed .*\n  ours +40\.0", shown.out)
 
 
 def test_the_dry_run_shows_commands_states_and_where_the_time_comes_from(
@@ -103,18 +111,20 @@ def test_the_dry_run_shows_commands_states_and_where_the_time_comes_from(
     given = arguments(root, "table2", tmp_path / "out", "--dry-run")
     assert evcap(*given) == 0
     shown = capfd.readouterr().out
-    assert "SA-LSTM (clip features): not trained here: this version has no system 'sa-lstm'" in shown
-    assert shown.count("  to do  evcap train --backbone lite --data ") == 2
+    assert "SA-LSTM (clip features): to do" in shown
+    assert shown.count("  to do  evcap train --backbone lite --data ") == 3
     # 5 videos of 2 captions, 1 video held out, 8 captions a step
-    assert re.search(r"time to go: about \d+ \w+ \(a training step .* took \d+\.\d+ s here just now, 1 steps", shown)
+    step = r"\d+\.\d+ s"
+    taken = rf"took {step} \(\S+\), {step} \(\S+\), {step} \(\S+\) here just now, 1 steps"
+    assert re.search(rf"time to go: about \d+ \w+ \(a training step .* {taken}", shown)
     assert not (tmp_path / "out").exists()
 
     run = tmp_path / "out" / "fusion-lite-seed1"
     run.mkdir(parents=True)
     (run / "log.jsonl").write_text('{"epoch": 1, "seconds": 600.0}\n')
     assert evcap(*given) == 0
-    # one epoch of the measured run and two of the other
-    assert "time to go: about 30 min (1 epoch measured in this folder, 600.0 s each" in capfd.readouterr().out
+    # one epoch of the measured run and two of each other
+    assert "time to go: about 50 min (1 epoch measured in this folder, 600.0 s each" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

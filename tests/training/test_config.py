@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from evcap_cli import plugins
 from evcap_cli.captioner.config import CaptionerConfig
-from evcap_cli.errors import UsageError
+from evcap_cli.errors import PluginError, UsageError
 from evcap_cli.training.config import Recipe, TrainConfig, builtin_recipes, load_recipe
 
 DIMS = {"appearance_dim": 8, "motion_dim": 8, "object_dim": 8, "audio_dim": 8, "vocabulary": 9}
@@ -54,6 +58,58 @@ def test_mistakes_in_a_recipe_are_named(tmp_path: Path, text: str, said: str) ->
     with pytest.raises(UsageError, match=said) as caught:
         load_recipe(str(path))
     assert str(path) in str(caught.value)
+
+
+def test_a_recipe_for_all_systems_has_parts_for_each(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    path.write_text(page.split("```toml\n")[1].split("```")[0])  # the recipe that the page shows
+    dcgn, epan = (load_recipe(str(path), system) for system in ("dcgn", "epan"))
+    assert (dcgn.system, dcgn.train.epochs, dcgn.model) == ("dcgn", 20, {"moments": 20, "slots": 50})
+    assert (epan.model, load_recipe(str(path)).system) == ({"moments": 20}, "fusion")
+    assert (epan.train.optimiser, epan.train.weight_decay) == ("adamax", 1e-5)
+    path.write_text('system = "epan"\n[train]\noptimiser = "adam"\n')
+    assert (load_recipe(str(path)).system, load_recipe(str(path)).train.optimiser) == ("epan", "adam")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[train]\noptimiser = "sgd"\n', "optimiser must be one of adam, adamax"),
+        ('[train]\noptimiser = "adamax"\namsgrad = true\n', "amsgrad = true goes with optimiser adam"),
+        ("[model.epna]\nslots = 3\n", r"\[model.epna\]: no system 'epna' is installed"),
+        ('system = "epna"\n', "no system named 'epna' is installed"),
+        ("system = 3\n", "system must be a str"),
+        ("[model.epan]\nslots = 3\n", r"\[model\] has no field 'slots'"),
+        ("[loss]\nalignment = 1.0\n", r"\[loss\] has no field 'alignment'"),
+    ],
+)
+def test_mistakes_about_systems_are_named(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        load_recipe(str(path), None if "system" in text else "epan")
+
+
+def test_a_recipe_of_a_plugin_that_is_wrong_names_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = replace(plugins.system("epan"), name="own", recipe="[train]\nrate = 3\n")
+    monkeypatch.setitem(plugins.registry().systems, "own", wrong)
+    with pytest.raises(PluginError, match=r"the recipe of system 'own': \[train\] has no field 'rate'"):
+        load_recipe("paper", "own")
+
+
+def test_printing_the_papers_recipe_loads_no_torch() -> None:
+    code = "import sys; from evcap_cli.training.config import load_recipe; load_recipe('demo').to_toml();"
+    subprocess.run([sys.executable, "-c", f"{code} sys.exit('torch' in sys.modules)"], check=True)
+
+
+def test_a_system_that_reads_pictures_alone_needs_no_module_to_be_left_out() -> None:
+    recipe = load_recipe("paper", "epan")
+    assert recipe.reading(["appearance"]) == (recipe, [])
+    assert recipe.without == ()
+    streams = {kind: kind for kind in ("appearance", "motion", "object", "audio")}
+    assert set(recipe.read(streams)) == {"appearance", "motion"}  # type: ignore[arg-type]
+    assert set(recipe.read({"appearance": "a", "audio": "b"})) == {"appearance"}
 
 
 def test_numbers_that_do_not_go_together_are_named() -> None:

@@ -228,11 +228,17 @@ def test_printed_rows_are_quoted_as_printed() -> None:
     assert len({len(line) for line in lines[1:8]}) == 1
     ours = next(line for line in lines if line.startswith("this run, epoch 7 of 30"))
     assert ours.split()[-5:] == ["-", "12.3", "12.3", "12.3", "12.3"]
-    paper = next(line for line in lines if line.startswith("the paper (Table 1, quoted)"))
+    paper = next(line for line in lines if line.startswith("the paper (the same system; Table 1, quoted)"))
     printed = "53.4 52.5 67.6 45.3 30.3 19.7 18.5 38.3 24.6 36.8 30.1"
     assert paper.split()[-11:] == printed.split()
     assert "quoted as printed" in lines[-1]
-    assert f"| the paper (Table 1, quoted) | {' | '.join(printed.split())} |" in markdown_table(document)
+    for system, shown in (("epan", "EPAN (the same system; Table 1, quoted)"), ("sa-lstm", "no row of SA-LSTM")):
+        other = text_table({**document, "system": system})
+        assert any(shown in line for line in other)
+        assert any(line.startswith("the paper (Table 1, quoted)") for line in other)
+    assert f"| the paper (the same system; Table 1, quoted) | {' | '.join(printed.split())} |" in markdown_table(
+        document
+    )
 
 
 def test_a_run_killed_at_a_random_moment_ends_with_the_same_scores_and_weights(tmp_path: Path) -> None:

@@ -58,8 +58,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words.mkdir(parents=True)
     for category, entries in toy.LEXICON.table.items():
         (words / f"{category}.txt").write_text("\n".join(entries))
-    recipe = toy.recipe(epochs=2)
-    (root / "tiny.toml").write_text(recipe.to_toml())
+    (root / "tiny.toml").write_text(toy.recipe_text(epochs=2))
     return root
 
 

@@ -11,6 +11,7 @@ import torch
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 from evcap_cli.training.config import Recipe, TrainConfig
+from evcap_cli.training.recipe_tables import system_defaults
 from evcap_cli.training.sources import MappingSource
 
 LEXICON = Lexicon({"joy": ["joy", "happy"], "sadness": ["sadness", "sad"]}, name="toy")
@@ -30,6 +31,18 @@ MODEL = {
     "emotion_layers": 1,
     "dual_layers": 1,
 }
+_SHARED = ("moments", "objects", "audio_steps", "dropout", "lstm_width", "attention_width")
+_ROWS = {name: MODEL[name] for name in _SHARED}
+_ALIGNED = {**_ROWS, "width": 30, "word_width": 16, "feed_forward": 16, "alignment_width": 16, "head_width": 8}
+_EPAN = {**_ALIGNED, "emotion_layers": 1, "emotion_heads": 2, "category_hidden": 16, "word_hidden": 30}
+MODELS = {
+    "fusion": MODEL,
+    "epan": _EPAN,
+    "dcgn": {**_EPAN, "slots": 6},
+    "canet": _ALIGNED,
+    "sa-lstm": {**_ROWS, "word_width": 16},
+}
+GIVEN = {"epochs": 3, "batch_size": 8, "captions_per_clip": 2, "learning_rate": 5e-3, "val_share": 0.2, "seed": 1}
 
 
 def captions(videos: int = 18) -> dict[str, list[str]]:
@@ -79,6 +92,14 @@ def source(videos: int = 18) -> MappingSource:
     return MappingSource({f"vid{number}": features(number) for number in range(videos)})
 
 
-def recipe(**train: object) -> Recipe:
-    given = {"epochs": 3, "batch_size": 8, "captions_per_clip": 2, "learning_rate": 5e-3, "val_share": 0.2, "seed": 1}
-    return Recipe(TrainConfig(**{**given, **train}), dict(MODEL), name="toy")  # type: ignore[arg-type]
+def recipe(system: str = "fusion", **train: object) -> Recipe:
+    values = {**system_defaults(system)["train"], **GIVEN, **train}
+    return Recipe(TrainConfig(**values), dict(MODELS[system]), name="toy", system=system)  # type: ignore[arg-type]
+
+
+def recipe_text(**train: object) -> str:
+    """``recipe`` as a file that serves every system."""
+    parts = [("train", {**GIVEN, **train}), *((f"model.{system}", values) for system, values in MODELS.items())]
+    return "".join(
+        f"[{table}]\n" + "".join(f"{name} = {value!r}\n" for name, value in values.items()) for table, values in parts
+    )

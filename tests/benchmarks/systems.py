@@ -1,0 +1,102 @@
+"""Each system's training step and beam search against the bare tensor work of the same sizes.
+
+python -m tests.benchmarks.systems [NAME ...] [--captions 64] [--clips 32] [--rounds 3] [--threads N]
+One thread is timed by its own processor time, which a busy machine disturbs least.
+
+A step is forward, all losses, backward; ``systems_flat.py`` and ``systems_bare.py`` say what it is measured against.
+The encoder runs before the clock of the search starts, so that the search itself is compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import torch
+
+from evcap_cli import plugins
+from evcap_cli.captioner.beam_search import beam_search
+from evcap_cli.captioner.tokens import END
+from tests.benchmarks import beam_search as search_of_fusion
+from tests.benchmarks.beam_search import BEAM, BareWork
+from tests.benchmarks.systems_bare import BareSearch
+from tests.benchmarks.systems_flat import flat_output
+from tests.benchmarks.timing import in_turn, ratio, table
+from tests.benchmarks.training_step import CONFIG, random_batch, random_targets
+
+NAMES = ("fusion", "epan", "dcgn", "canet", "sa-lstm")
+SIZES = {
+    name: getattr(CONFIG, name)
+    for name in ("appearance_dim", "motion_dim", "object_dim", "audio_dim", "vocabulary", "dropout")
+}
+PER_CLIP = 4
+"""Captions of a video that share a batch."""
+
+
+def random_system(name: str) -> Any:
+    """Of the published sizes; as sure of its words as a trained one, and as slow to end."""
+    kind = plugins.system(name).load()
+    model: Any = kind(kind.Config(**SIZES), torch.rand(CONFIG.categories, CONFIG.words) < 0.1)
+    decoder = getattr(model, "decoder", model)
+    with torch.no_grad():
+        decoder.output.weight *= 12.0
+        decoder.output.bias[END] = -12.0
+    return model
+
+
+def training_step(name: str, model: Any, captions: int, rounds: int, clock: Any) -> dict[str, list[float]]:
+    """Seconds of evcap's step and of the flat one."""
+    batch, (fed, targets) = random_batch(captions // PER_CLIP), random_targets(captions, PER_CLIP)
+    model.train()
+
+    def finish(output: Any) -> None:
+        model.zero_grad(set_to_none=True)
+        model.losses(output, targets).total.backward()
+
+    clips = targets.clip_index
+    return in_turn(
+        {
+            "evcap": lambda: finish(model(batch, fed, clips)),
+            "flat": lambda: finish(flat_output(name, model, batch, fed, clips)),
+        },
+        rounds,
+        clock,
+    )
+
+
+def search(name: str, model: Any, clips: int, rounds: int, clock: Any) -> dict[str, list[float]]:
+    """Seconds of evcap's search and of the bare work."""
+    model.eval()
+    with torch.no_grad():
+        memory = model.prepare(random_batch(clips)).memory
+    bare = BareWork(clips) if name == "fusion" else BareSearch(name, model.config, clips)
+    run = {"evcap": lambda: beam_search(model, memory, BEAM, stop_early=False), "bare work": bare}
+    return in_turn(run, rounds, clock)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("--captions", type=int, default=64)
+    parser.add_argument("--clips", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    clock = time.process_time if options.threads == 1 else time.perf_counter
+    assert search_of_fusion.CONFIG.vocabulary == CONFIG.vocabulary
+    print(f"{options.captions} captions a step, {options.clips} clips a search, ", end="")
+    print(f"{torch.get_num_threads()} threads, fp32; goal for both: at most 1.5x")
+    for name in options.names or NAMES:
+        torch.manual_seed(0)
+        model = random_system(name)
+        step = training_step(name, model, options.captions, options.rounds, clock)
+        print(f"{name}, training step: evcap / flat {ratio(step, 'evcap', 'flat')}\n{table(step)}", flush=True)
+        found = search(name, model, options.clips, options.rounds, clock)
+        print(f"{name}, search: evcap / bare work {ratio(found, 'evcap', 'bare work')}\n{table(found)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
