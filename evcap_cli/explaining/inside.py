@@ -25,6 +25,7 @@ from evcap_cli.captioner.fine_grained import FineGrainedFusion
 from evcap_cli.captioner.model import Captioner
 from evcap_cli.captioner.tokens import END, START
 from evcap_cli.captioning import CLIPS_A_BATCH
+from evcap_cli.systems.aligned_system import AlignedSystem
 
 if TYPE_CHECKING:
     from evcap_cli.captioner.audio_visual import AudioVisualFusion
@@ -154,7 +155,7 @@ def look_inside(checkpoint: Checkpoint, features: ClipFeatures, beam: BeamConfig
             found = _of_fusion(model, outputs, checkpoint)
         else:
             logits, attention = model(batch, tokens, clips).logits, None
-            found = {"lacks": _OTHER_SYSTEM}
+            found = _of_other(outputs, checkpoint)
     real = batch.visual_mask[0]
     return Inside(
         hypothesis=hypothesis,
@@ -165,13 +166,10 @@ def look_inside(checkpoint: Checkpoint, features: ClipFeatures, beam: BeamConfig
     )
 
 
-_OTHER_SYSTEM: Final = (
-    "The inside of this system is not recorded yet: attention, gates and objects are shown for fusion only.",
-)
-
-
 def _watched_modules(model: CaptionModel) -> dict[str, nn.Module]:
-    """The modules of the paper's system whose results are kept, by the name they get."""
+    """The modules whose results are kept, by the name they get."""
+    if isinstance(model, AlignedSystem):
+        return {"encoder": model.encoder}
     if not isinstance(model, Captioner):
         return {}
     watched: dict[str, nn.Module] = {"streams": model.streams, "emotion": model.emotion}
@@ -222,6 +220,16 @@ def _of_fusion(model: Captioner, outputs: Mapping[str, Any], checkpoint: Checkpo
     if model.audio_visual is not None and branches[-1].present:
         found["hearing"] = _row(_hearing(model.audio_visual, outputs)[0][real])
     return found
+
+
+def _of_other(outputs: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+    """What can be told of any other system: the emotion it perceives, if it does."""
+    perceived = outputs["encoder"].perceived if "encoder" in outputs else None
+    lacks = [f"Attention, gates and objects are shown for fusion only, not yet for {checkpoint.system}."]
+    if perceived is None:
+        lacks.append(f"{checkpoint.system} has no branch that perceives emotion.")
+        return {"lacks": tuple(lacks)}
+    return {"branches": (_branch("picture", perceived, checkpoint),), "lacks": tuple(lacks)}
 
 
 def _hearing(module: AudioVisualFusion, outputs: Mapping[str, Any]) -> Tensor:

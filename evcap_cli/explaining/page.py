@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from evcap_cli.explaining.inside import Inside, Row, SeenObject, ToldWord
     from evcap_cli.explaining.video import Explained
 
-FILM_FRAMES = 8
+FILM_FRAMES = 10
 """Pictures of the film strip, at most."""
 SHOWN_CATEGORIES = 5
 """Categories of each distribution that get a bar of their own; the rest share one."""
@@ -179,8 +179,9 @@ def facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
 
 
 def percent(share: float) -> str:
-    """34 %, and 0.4 % below one."""
-    return f"{100 * share:.0f} %" if share >= 0.01 or share == 0 else f"{100 * share:.1f} %"
+    """34 %, 0.4 % below one, < 0.1 % where even that would be nothing; no line breaks in it."""
+    text = f"{100 * share:.0f}" if share >= 0.01 else f"{100 * share:.1f}" if share >= 0.0005 else "< 0.1"
+    return f"{text} %".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def points(values: Row, width: float, height: float) -> str:
