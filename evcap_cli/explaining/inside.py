@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from math import exp
 from typing import TYPE_CHECKING, Any, Final
@@ -119,7 +119,7 @@ class Inside:
     appearance_share: Row | None = None
     hearing: Row | None = None
     objects: tuple[SeenObject, ...] | None = None
-    lacks: tuple[str, ...] = field(default=())
+    lacks: tuple[str, ...] = ()
     """Sentences about what the system, or the clip, does not have."""
 
     def through_attention(self, word: ToldWord, values: Row) -> float:
