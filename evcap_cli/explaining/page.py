@@ -11,12 +11,12 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from evcap_cli.explaining.inside import END_MARK
+from evcap_cli.explaining.record import END_MARK
 from evcap_cli.output.report import Picture, clock, hue
 
 if TYPE_CHECKING:
     from evcap_cli.captioner.checkpoint import Checkpoint
-    from evcap_cli.explaining.inside import Inside, Row, SeenObject, ToldWord
+    from evcap_cli.explaining.record import Inside, Row, SeenObject, ToldWord
     from evcap_cli.explaining.video import Explained
 
 FILM_FRAMES = 10

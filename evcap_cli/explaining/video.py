@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evcap_cli.errors import DecodeFailed, UsageError, VideoError
-from evcap_cli.explaining.inside import Inside, look_inside
+from evcap_cli.explaining.inside import look_inside
+from evcap_cli.explaining.record import Inside
 from evcap_cli.inputs import Source, gather
 from evcap_cli.output.report import Picture, pictures_at
 

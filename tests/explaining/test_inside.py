@@ -16,7 +16,8 @@ from evcap_cli.captioner.layers import lstm_cell, masked_mean
 from evcap_cli.captioner.tokens import END, START
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
-from evcap_cli.explaining.inside import Inside, look_inside
+from evcap_cli.explaining.inside import look_inside
+from evcap_cli.explaining.record import Inside
 from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.systems.contract import CaptionModel
 from evcap_cli.systems.fusion import Fusion

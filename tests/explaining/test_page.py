@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from evcap_cli.explaining.inside import Inside, look_inside
+from evcap_cli.explaining.inside import look_inside
 from evcap_cli.explaining.page import FILM_FRAMES, distributions, film, percent, points, render
+from evcap_cli.explaining.record import Inside
 from evcap_cli.explaining.video import Explained
 from evcap_cli.output.report import Picture
 from tests.captioner import small
