@@ -22,6 +22,7 @@ COMMANDS = (
     "extract",
     "merge",
     "report",
+    "explain",
     "demo_world",
     "data",
     "cache",

@@ -106,14 +106,14 @@ def _stack(clips: Sequence[ClipFeatures], kind: Kind, dim: int, limit: int) -> t
             continue
         if stream.values.shape[1] != dim:
             raise ValueError(f"the model reads {dim} {kind} features a row, clip {row} has {stream.values.shape[1]}")
-        kept_values, kept_times = _thinned(stream, kind, limit)
+        kept_values, kept_times = thinned(stream, kind, limit)
         rows = len(kept_values)
         values[row, :rows], times[row, :rows], mask[row, :rows] = kept_values, kept_times, True
     return values, times, mask
 
 
-def _thinned(stream: StreamFeatures, kind: Kind, limit: int) -> tuple[Tensor, Tensor]:
-    """At most ``limit`` rows with their times."""
+def thinned(stream: StreamFeatures, kind: Kind, limit: int) -> tuple[Tensor, Tensor]:
+    """At most ``limit`` rows of one stream with their times, as ``collate`` takes them."""
     values, times = stream.values.float(), stream.times.float()
     if len(values) <= limit:
         return values, times

@@ -87,6 +87,19 @@ class DecoderState:
         return DecoderState(self.clips[rows], self.hidden[rows], self.cell[rows], t, history, energies, room)
 
 
+@dataclass
+class Look:
+    """What the decoder looked at before one word of R captions: for people (``explaining/``), nothing learns from it.
+
+    Args:
+        attention: weights of Z_t over the moments, (R, N), zeros where a moment is padding.
+        found: Z_t, (R, c + d).
+    """
+
+    attention: Tensor
+    found: Tensor
+
+
 class Decoder(nn.Module):
     """Section 1.5 with its word embeddings."""
 
@@ -165,8 +178,24 @@ class Decoder(nn.Module):
         logits: Tensor = self.output(self.dropout(states))
         return logits
 
-    def _states(self, memory: DecoderMemory, tokens: Tensor, clips: Tensor, lengths: Sequence[int]) -> list[Tensor]:
-        """LSTM states of each step, (n, h), of the n captions that are as long; ``lengths`` must fall."""
+    def watched(self, memory: DecoderMemory, tokens: Tensor, clips: Tensor) -> tuple[Tensor, list[Look]]:
+        """``teacher_forced`` without ``lengths``, and what was looked at in each of its T steps."""
+        looks: list[Look] = []
+        states = self._states(memory, tokens, clips, [tokens.shape[1]] * len(tokens), looks)
+        return self.output(self.dropout(torch.stack(states, dim=1))), looks
+
+    def _states(
+        self,
+        memory: DecoderMemory,
+        tokens: Tensor,
+        clips: Tensor,
+        lengths: Sequence[int],
+        looks: list[Look] | None = None,
+    ) -> list[Tensor]:
+        """LSTM states of each step, (n, h), of the n captions that are as long; ``lengths`` must fall.
+
+        Each step is added to ``looks`` where that is given.
+        """
         embedded = self.embedding(tokens)
         words = self.dropout(embedded)
         phrases = self.phrases(self.word_projection(embedded))
@@ -192,7 +221,9 @@ class Decoder(nn.Module):
                 self.attention_vector,
                 clips[:n],
             )
-            found = self._look(attention, blocked, content, weights, phrases[:n, : t + 1])
+            attended, *found = self._look(attention, blocked, content, weights, phrases[:n, : t + 1])
+            if looks is not None:
+                looks.append(Look(attended, torch.cat(found, dim=-1)))
             hidden, cell = lstm_cell(torch.addmm(gates[t][:n], torch.cat([*found, hidden], dim=-1), of_rest.t()), cell)
             states.append(hidden)
         return states
@@ -248,7 +279,8 @@ class Decoder(nn.Module):
             self.attention_vector,
             state.clips,
         )
-        found = self._look(attention, ~memory.mask[state.clips], memory.content, weights, phrases.transpose(0, 1))
+        blocked = ~memory.mask[state.clips]
+        _, *found = self._look(attention, blocked, memory.content, weights, phrases.transpose(0, 1))
         inputs = torch.cat([embedded, *found, state.hidden], dim=-1)
         gates, logits = state.room or (
             inputs.new_empty(len(inputs), n) for n in (4 * state.hidden.shape[1], self.output.out_features)
@@ -261,7 +293,7 @@ class Decoder(nn.Module):
     @staticmethod
     def _look(
         energies: Tensor, blocked: Tensor, content: Tensor, weights: Tensor, phrases: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Z_t: [V; E; T_t] averaged with the attention's weights; T_t is never built.
 
         Args:
@@ -272,12 +304,12 @@ class Decoder(nn.Module):
             phrases: (R, t, d).
 
         Returns:
-            The share of [V; E], (R, c), and of T_t, (R, d).
+            The attention's weights, (R, N), the share of [V; E], (R, c), and that of T_t, (R, d).
         """
         attention = energies.masked_fill(blocked, float("-inf")).softmax(dim=-1)[:, None].to(content.dtype)
         spoken = torch.bmm(torch.bmm(attention, weights.to(content.dtype)), phrases)
         seen = torch.bmm(attention.view(len(content), -1, content.shape[1]), content).view(len(attention), -1)
-        return seen, spoken[:, 0]
+        return attention[:, 0], seen, spoken[:, 0]
 
 
 def _places(order: Sequence[int], lengths: Sequence[int]) -> list[int]:

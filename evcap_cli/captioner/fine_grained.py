@@ -43,8 +43,15 @@ class FineGrainedFusion(nn.Module):
         self.motion_object_mlp = Mlp(2 * width, width, width, dropout)
         self.join = Mlp(3 * width, width, width, dropout)
 
+    def appearance_gate(self, appearance: Tensor, motion: Tensor, mask: Tensor) -> Tensor:
+        """a, the share of appearance in V_am (Eq. 1), (B, N_v, d); arguments as in ``appearance_motion``."""
+        of_motion, _ = self.appearance_looks_at_motion(appearance, motion, mask)
+        of_appearance, _ = self.motion_looks_at_appearance(motion, appearance, mask)
+        mutual = (of_motion + of_appearance) / 2
+        return torch.sigmoid(self.gate(torch.cat([appearance, motion, mutual], dim=-1)))
+
     def appearance_motion(self, appearance: Tensor, motion: Tensor, mask: Tensor) -> Tensor:
-        """Gate appearance against motion (Eq. 1 and 2).
+        """Gate appearance against motion (Eq. 2).
 
         Args:
             appearance: V_a, (B, N_v, d).
@@ -54,10 +61,7 @@ class FineGrainedFusion(nn.Module):
         Returns:
             V_am, (B, N_v, d).
         """
-        of_motion, _ = self.appearance_looks_at_motion(appearance, motion, mask)
-        of_appearance, _ = self.motion_looks_at_appearance(motion, appearance, mask)
-        mutual = (of_motion + of_appearance) / 2
-        gate = torch.sigmoid(self.gate(torch.cat([appearance, motion, mutual], dim=-1)))
+        gate = self.appearance_gate(appearance, motion, mask)
         return gate * appearance + (1 - gate) * motion
 
     def appearance_object(self, appearance: Tensor, objects: Rows) -> Tensor:

@@ -115,11 +115,7 @@ def caption(
             timeout=timeout,
         )
     )
-    if checkpoint == "demo":
-        console.info(
-            "note: the bundled demo checkpoint knows only the cartoon world of `evcap demo`; train a real one with"
-            " `evcap train`, or give -c hf-hub:org/name"
-        )
+    shared.note_demo(checkpoint)
     summary = Summary()
     stream = outputs.stdout and outputs.journal is None
     with console.progress(len(plan.sources), "captioning") as bar:

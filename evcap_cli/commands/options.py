@@ -166,3 +166,12 @@ def batch_rows(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--batch-size {text!r} is neither a positive number nor auto")
     return int(text)
+
+
+def note_demo(checkpoint: str) -> None:
+    """Say what the bundled checkpoint is, where it is used."""
+    if checkpoint == "demo":
+        console.info(
+            "note: the bundled demo checkpoint knows only the cartoon world of `evcap demo`; train a real one with"
+            " `evcap train`, or give -c hf-hub:org/name"
+        )

@@ -121,25 +121,43 @@ def _pictures(records: Sequence[Record]) -> Iterator[tuple[tuple[int, int], Pict
 
 
 def _of_video(decoder: Decoder, record: Record) -> Iterator[tuple[int, Picture]]:
+    chosen = range(len(record.captions))
+    if len(chosen) > THUMBNAILS_A_VIDEO:
+        chosen = range(0, len(record.captions), -(-len(record.captions) // THUMBNAILS_A_VIDEO))
+    middles = [(record.captions[which].start + record.captions[which].end) / 2 for which in chosen]
+    for place, picture in pictures_at(decoder, record.path, middles):
+        yield chosen[place], picture
+
+
+def pictures_at(
+    decoder: Decoder, path: str | Path, wanted_seconds: Sequence[float], side: int = THUMBNAIL_SIDE
+) -> Iterator[tuple[int, Picture]]:
+    """Frames nearest to given times, each with its place in ``wanted_seconds``; one that does not decode is left out.
+
+    Args:
+        decoder: reads the file anew.
+        path: of the video.
+        wanted_seconds: of the video's clock, in any order.
+        side: pixels of the short side.
+
+    Raises:
+        VideoError: the file cannot be opened or decoded.
+    """
     import numpy as np
 
     from evcap_cli.media.decoder import DecodedFrame, DecodePlan, FrameRequest
     from evcap_cli.media.frames import Geometry
 
-    timeline = decoder.open(record.path)
-    chosen = range(len(record.captions))
-    if len(chosen) > THUMBNAILS_A_VIDEO:
-        chosen = range(0, len(record.captions), -(-len(record.captions) // THUMBNAILS_A_VIDEO))
+    timeline = decoder.open(path)
     seconds = np.asarray([float(timeline.seconds(i)) for i in range(len(timeline.times))])
     wanted: dict[int, list[int]] = {}
-    for which in chosen:
-        middle = (record.captions[which].start + record.captions[which].end) / 2
-        wanted.setdefault(int(np.abs(seconds - middle).argmin()), []).append(which)
-    request = FrameRequest(Geometry(short_side=THUMBNAIL_SIDE, max_side=THUMBNAIL_SIDE * 2, fit="keep"), sorted(wanted))
+    for place, moment in enumerate(wanted_seconds):
+        wanted.setdefault(int(np.abs(seconds - moment).argmin()), []).append(place)
+    request = FrameRequest(Geometry(short_side=side, max_side=side * 2, fit="keep"), sorted(wanted))
     for item in decoder.decode(DecodePlan({"thumbnail": request}, None)):
         if isinstance(item, DecodedFrame):
             picture = _jpeg(item.pixels)
-            yield from ((which, picture) for which in wanted[item.ordinal])
+            yield from ((place, picture) for place in wanted[item.ordinal])
 
 
 def _jpeg(pixels: np.ndarray[Any, Any]) -> Picture:

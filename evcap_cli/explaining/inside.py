@@ -1,0 +1,218 @@
+"""What a captioning system did with one clip, as plain numbers for people; nothing here knows of files or pages.
+
+A caption is searched as ``evcap caption`` searches it; then the decoder goes over it once more, word by word, and
+forward hooks keep what the modules computed on the way. Whatever a system does not have is None.
+
+Notation: N real moments, M objects that were found, L words without the end mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from evcap_cli.captioner.beam_search import BeamConfig, Hypothesis, beam_search
+from evcap_cli.captioner.collate import collate, thinned
+from evcap_cli.captioner.emotion import Perceived
+from evcap_cli.captioner.fine_grained import FineGrainedFusion
+from evcap_cli.captioner.model import Captioner
+from evcap_cli.captioner.tokens import END, START
+from evcap_cli.captioning import CLIPS_A_BATCH
+from evcap_cli.explaining.record import END_MARK, Branch, Inside, Row, SeenObject, ToldWord
+from evcap_cli.systems.aligned_system import AlignedSystem
+
+if TYPE_CHECKING:
+    from evcap_cli.captioner.audio_visual import AudioVisualFusion
+    from evcap_cli.captioner.checkpoint import Checkpoint
+    from evcap_cli.features.streams import ClipFeatures
+    from evcap_cli.systems.contract import CaptionModel
+
+ALTERNATIVES: Final = 3
+"""Other words that are named beside the one that was told."""
+EMOTION_WORDS: Final = 5
+"""Words of P_w that are named for each branch."""
+
+
+def look_inside(checkpoint: Checkpoint, features: ClipFeatures, beam: BeamConfig) -> Inside:
+    """Caption one clip and keep what was computed on the way.
+
+    Args:
+        checkpoint: its model in evaluation mode, where it shall compute.
+        features: of the clip.
+        beam: how to search.
+
+    Raises:
+        CheckpointError: when a score is not a number.
+    """
+    model = checkpoint.model
+    device = next(model.parameters()).device
+    # as many rows as ``evcap caption`` decodes at once: other shapes may round otherwise
+    batch = collate([features] * CLIPS_A_BATCH, model.config).to(device)
+    with torch.inference_mode(), _outputs(_watched_modules(model)) as outputs:
+        prepared = model.prepare(batch)
+        hypothesis = beam_search(model, prepared.memory, beam)[0][0]
+        tokens = torch.tensor([[START, *hypothesis.tokens]], device=device)
+        clips = torch.zeros(1, dtype=torch.long, device=device)
+        if isinstance(model, Captioner):
+            logits, looks = model.decoder.watched(prepared.memory, tokens, clips)
+            attention = torch.cat([look.attention for look in looks])
+            found = _of_fusion(model, outputs, checkpoint)
+        else:
+            logits, attention = model(batch, tokens, clips).logits, None
+            found = _of_other(outputs, checkpoint)
+    real = batch.visual_mask[0]
+    return Inside(
+        hypothesis=hypothesis,
+        words=_words(logits[0], hypothesis, attention, real, checkpoint, beam),
+        moments=_row(batch.moment_times[0][real]),
+        categories=None if prepared.categories is None else _row(prepared.categories[0]),
+        **_with_times(found, features, model),
+    )
+
+
+def _watched_modules(model: CaptionModel) -> dict[str, nn.Module]:
+    """The modules whose results are kept, by the name they get."""
+    if isinstance(model, AlignedSystem):
+        return {"encoder": model.encoder}
+    if not isinstance(model, Captioner):
+        return {}
+    watched: dict[str, nn.Module] = {"streams": model.streams, "emotion": model.emotion}
+    if isinstance(model.fusion, FineGrainedFusion):
+        watched["by_appearance"] = model.fusion.appearance_looks_at_objects
+        watched["by_motion"] = model.fusion.motion_looks_at_objects
+    if model.audio_visual is not None:
+        for level, layer in enumerate(model.audio_visual.visual_layers):
+            watched[f"hearing {level}"] = layer.get_submodule("attention")
+    return watched
+
+
+@contextmanager
+def _outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
+    """What each module returned the last time it was called; nothing is left on the modules afterwards."""
+    found: dict[str, Any] = {}
+
+    def keep(name: str, _module: nn.Module, _given: Any, result: Any) -> None:
+        found[name] = result
+
+    handles = [module.register_forward_hook(partial(keep, name)) for name, module in modules.items()]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _of_fusion(model: Captioner, outputs: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the encoder of the paper's system did with the first clip."""
+    streams = outputs["streams"]
+    real = streams.mask[0]
+    branches = tuple(
+        _branch(name, perceived, checkpoint)
+        for key, name in (("visual", "picture"), ("audio", "sound"))
+        if (perceived := outputs["emotion"][1].get(key)) is not None
+    )
+    found: dict[str, Any] = {"branches": branches, "lacks": _lacks(model, branches, streams.objects)}
+    if isinstance(model.fusion, FineGrainedFusion):
+        gate = model.fusion.appearance_gate(streams.appearance, streams.motion, streams.mask)
+        found["appearance_share"] = _row(gate[0].mean(dim=-1)[real])
+        if bool(streams.objects.present[0]):
+            seen = streams.objects.mask[0]
+            by_appearance, by_motion = (outputs[name][1][0][real][:, seen] for name in ("by_appearance", "by_motion"))
+            found["weights"] = (by_appearance.T, by_motion.T)
+        else:
+            found["objects"] = ()
+    if model.audio_visual is not None and branches[-1].present:
+        found["hearing"] = _row(_hearing(model.audio_visual, outputs)[0][real])
+    return found
+
+
+def _of_other(outputs: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+    """What can be told of any other system: the emotion it perceives, if it does."""
+    perceived = outputs["encoder"].perceived if "encoder" in outputs else None
+    lacks = [f"Attention, gates and objects are shown for fusion only, not yet for {checkpoint.system}."]
+    if perceived is None:
+        lacks.append(f"{checkpoint.system} has no branch that perceives emotion.")
+        return {"lacks": tuple(lacks)}
+    return {"branches": (_branch("picture", perceived, checkpoint),), "lacks": tuple(lacks)}
+
+
+def _hearing(module: AudioVisualFusion, outputs: Mapping[str, Any]) -> Tensor:
+    """Weight of the global audio vector, the first row that each moment looks at, over all levels: (B, N_v)."""
+    levels = [outputs[f"hearing {level}"][1][:, 1:, 0] for level in range(len(module.visual_layers))]
+    return torch.stack(levels).mean(dim=0)
+
+
+def _lacks(model: Captioner, branches: tuple[Branch, ...], objects: Any) -> tuple[str, ...]:
+    sentences = []
+    if not model.config.fine_grained:
+        sentences.append("Module B (fine-grained fusion) is off in this checkpoint: no gate, no objects.")
+    elif not bool(objects.present[0]):
+        sentences.append("No object was found in this clip: a learned token stands in for the objects.")
+    if not model.config.audio_visual:
+        sentences.append("Module A (audio-visual fusion) is off in this checkpoint: the sound is not used.")
+    elif not branches[-1].present:
+        sentences.append("This clip has no sound: a learned token stands in for it, and its emotion does not count.")
+    return tuple(sentences)
+
+
+def _branch(name: str, perceived: Perceived, checkpoint: Checkpoint) -> Branch:
+    words = perceived.words[0].float().softmax(dim=-1)
+    best = words.topk(min(EMOTION_WORDS, len(words)))
+    return Branch(
+        name=name,
+        present=bool(perceived.present[0]),
+        categories=_row(perceived.categories[0].float().softmax(dim=-1)),
+        words=tuple(
+            (checkpoint.lexicon.words[number], probability)
+            for probability, number in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ),
+    )
+
+
+def _with_times(found: dict[str, Any], features: ClipFeatures, model: CaptionModel) -> dict[str, Any]:
+    """``found`` with the weights of objects as ``SeenObject``s."""
+    weights = found.pop("weights", None)
+    if weights is not None:
+        _, times = thinned(features.streams["object"], "object", model.config.objects)
+        rows = zip(times.tolist(), *(each.tolist() for each in weights), strict=True)
+        found["objects"] = tuple(SeenObject(seconds, tuple(a), tuple(m)) for seconds, a, m in rows)
+    return found
+
+
+def _words(
+    logits: Tensor,
+    hypothesis: Hypothesis,
+    attention: Tensor | None,
+    real: Tensor,
+    checkpoint: Checkpoint,
+    beam: BeamConfig,
+) -> tuple[ToldWord, ...]:
+    """Each word of the caption and its end, from logits (L + 1, V) and attention (L + 1, N_v)."""
+    chances = logits.float().log_softmax(dim=-1)
+    spelled = {END: END_MARK}
+    told = []
+    for step, token in enumerate((*hypothesis.tokens, END)):
+        others = chances[step].clone()
+        others[[token, *beam.forbidden]] = float("-inf")
+        best = others.topk(min(ALTERNATIVES, len(others) - 1 - len(beam.forbidden)))
+        told.append(
+            ToldWord(
+                text=spelled.get(token, checkpoint.vocabulary.words[token]),
+                log_probability=float(chances[step, token]),
+                others=tuple(
+                    (spelled.get(number, checkpoint.vocabulary.words[number]), probability)
+                    for probability, number in zip(best.values.exp().tolist(), best.indices.tolist(), strict=True)
+                ),
+                attention=None if attention is None else _row(attention[step][real]),
+            )
+        )
+    return tuple(told)
+
+
+def _row(values: Tensor) -> Row:
+    return tuple(values.float().tolist())

@@ -1,0 +1,99 @@
+"""From a video to what the page needs: its features as ``evcap caption`` gets them, the look inside, the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evcap_cli.errors import DecodeFailed, UsageError, VideoError
+from evcap_cli.explaining.inside import look_inside
+from evcap_cli.explaining.record import Inside
+from evcap_cli.inputs import Source, gather
+from evcap_cli.output.report import Picture, pictures_at
+
+if TYPE_CHECKING:
+    from evcap_cli.captioning import Captioning
+    from evcap_cli.features.pipeline import SegmentReady
+
+THUMBNAIL_SIDE = 96
+"""Pixels of the short side: up to thirty moments and sixteen objects go into one page."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One video, looked into.
+
+    Args:
+        name: the path as given. duration: seconds.
+        moments, objects: pictures by number; those that do not decode are missing.
+        warnings: what was odd about the file.
+    """
+
+    name: str
+    duration: float
+    inside: Inside
+    moments: Mapping[int, Picture]
+    objects: Mapping[int, Picture]
+    warnings: tuple[str, ...] = ()
+
+
+def one_video(given: str) -> Source:
+    """The video that the user named.
+
+    Raises:
+        UsageError: there is none of that name, it is a folder, or a pattern with several.
+    """
+    if Path(given).is_dir():
+        raise UsageError("is a folder, not a video", path=given, hint="explain takes one video: name a file in it")
+    sources = gather([given])
+    if len(sources) != 1:
+        raise UsageError(f"names {len(sources)} videos", path=given, hint="explain takes one video")
+    return sources[0]
+
+
+def explain(source: Source, engine: Captioning) -> Explained:
+    """Look inside the captioning of one video, whole.
+
+    Args:
+        source: the video.
+        engine: the checkpoint with its backbones, for whole clips.
+
+    Raises:
+        VideoError: the video cannot be opened or decoded, or a backbone failed on it.
+        CheckpointError: the checkpoint's scores are not numbers.
+    """
+    from evcap_cli.features.pipeline import SegmentReady
+
+    ready: SegmentReady | None = None
+    warnings: tuple[str, ...] = ()
+    with closing(engine.pipeline.run([source.path])) as events:  # type: ignore[type-var]
+        for event in events:
+            if isinstance(event, SegmentReady):
+                ready = ready or event
+            elif event.error is not None:
+                raise event.error
+            else:
+                warnings = tuple(event.warnings)
+    if ready is None:
+        raise DecodeFailed("no moment of this video decodes", path=source.given)
+    inside = look_inside(engine.checkpoint, ready.features, engine.beam)
+    moments, objects = _pictures(source.path, ready, inside)
+    return Explained(source.given, ready.features.duration, inside, moments, objects, warnings)
+
+
+def _pictures(path: Path, ready: SegmentReady, inside: Inside) -> tuple[dict[int, Picture], dict[int, Picture]]:
+    """Frames of the moments and of the objects' key frames; none where the file does not decode again."""
+    from evcap_cli.media.decoder import Decoder
+
+    start, count = float(ready.segment.start), len(inside.moments)
+    wanted = [start + seconds for seconds in (*inside.moments, *(seen.seconds for seen in inside.objects or ()))]
+    found: dict[int, Picture] = {}
+    with Decoder() as decoder, suppress(VideoError):  # the numbers stand without their pictures
+        found.update(pictures_at(decoder, path, wanted, THUMBNAIL_SIDE))
+    return (
+        {place: picture for place, picture in found.items() if place < count},
+        {place - count: picture for place, picture in found.items() if place >= count},
+    )
