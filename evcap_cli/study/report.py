@@ -77,8 +77,8 @@ def to_markdown(results: Results, found: Sequence[Answer], about: About, plots: 
         "# A controlled study of what the paper claims",
         "",
         f"Systems trained on the demo world ({train} clips) and asked about {test} clips they have never seen, and"
-        f" about {conflict} clips whose sound contradicts the picture. Recipe `{about.recipe}`, {about.epochs} epochs; {runs}"
-        " are in. A is the audio-visual dual branch, B the fine-grained visual fusion.",
+        f" about {conflict} clips whose sound contradicts the picture. Recipe `{about.recipe}`, {about.epochs} epochs;"
+        f" {runs} are in. A is the audio-visual dual branch, B the fine-grained visual fusion.",
         "",
         "```console",
         about.command,
