@@ -47,6 +47,9 @@ class Contrast:
         if a.condition == b.condition and a.measure == b.measure:
             place = f"{condition(a.condition).title}, {title_of_measure(a.measure)}"
             return f"{place}: {title_of(a.system)} against {title_of(b.system)}"
+        if a.system == b.system:
+            pieces = [f"{condition(one.condition).title}, {title_of_measure(one.measure)}" for one in (a, b)]
+            return f"{title_of(a.system)}: {pieces[0]} against {pieces[1]}"
         return f"{a} against {b}"
 
 
@@ -152,7 +155,7 @@ class Tested:
 
     def __str__(self) -> str:
         if self.found is None:
-            return f"{self.contrast.words}: not tested"
+            return self.contrast.words
         one = self.found
         return (
             f"{self.contrast.words}: {one.this:.1f} against {one.other:.1f}, difference {one.difference:+.1f}"

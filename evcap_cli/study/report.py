@@ -89,7 +89,7 @@ def to_markdown(results: Results, found: Sequence[Answer], about: About, plots: 
     ]
     for answer in found:
         lines += [f"### {answer.claim.question}", "", f"{_ANSWER[answer.state]} ({answer.claim.source})", ""]
-        lines += [f"- {one} : {one.state}" for one in answer.tested]
+        lines += [f"- {one.state}: {one}" for one in answer.tested]
         lines.append("")
     lines += ["## Metrics of the field, all clips", "", *_table(results, _METRIC_TABLE), ""]
     lines += [f"![CFS of each system]({PLOTS}/cfs.svg)", ""] if "cfs" in plots else []

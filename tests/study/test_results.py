@@ -81,7 +81,8 @@ def test_metrics_are_those_of_score_captions_with_their_intervals(results: Resul
         assert found.values[0] == pytest.approx(scores.metrics[metric])
         middle = sorted(found.replicates[0])[7:-7]
         low, high = scores.intervals[metric]
-        assert middle[0] == pytest.approx(low, abs=1) and middle[-1] == pytest.approx(high, abs=1)
+        assert middle[0] == pytest.approx(low, abs=1)
+        assert middle[-1] == pytest.approx(high, abs=1)
 
 
 def test_conflict_tells_which_of_sound_and_face_is_followed(results: Results) -> None:
@@ -115,9 +116,11 @@ def test_answers_say_what_was_built_into_the_captions(results: Results) -> None:
     assert found["better than others"].state == "not tested"
     assert found["together best"].state == "does not show", "B adds nothing to these captions"
     first = found["A, picture silent"].tested[0]
-    assert first.found is not None and first.found.other == 0
+    assert first.found is not None
+    assert first.found.other == 0
     assert re.match(
-        r"Hidden face, emotion: fusion \(A and B\) against A off \(B only\): \d+\.\d against 0\.0, difference \+", str(first)
+        r"Hidden face, emotion: fusion \(A and B\) against A off \(B only\): \d+\.\d against 0\.0, difference \+",
+        str(first),
     )
 
 
@@ -141,13 +144,17 @@ def test_every_claim_can_be_tested() -> None:
                 assert condition(cell.condition) in CONDITIONS
 
 
-def test_the_report_holds_answers_tables_plots_and_raw_results(results: Results, worlds: Worlds, tmp_path: Path) -> None:
+def test_the_report_holds_answers_tables_plots_and_raw_results(
+    results: Results, worlds: Worlds, tmp_path: Path
+) -> None:
     about = About("evcap study -o study", (16, 48, 16), "study", 14, 8, 24, {"epan-seed0": "it broke"})
     write_report(tmp_path, results, about)
     text = (tmp_path / "study.md").read_text()
     for claim in CLAIMS:
         assert f"### {claim.question}" in text
-    assert "**Yes.** (the paper's text)" in text and "8 of 24 runs" in text and "- epan-seed0: it broke" in text
+    assert "**Yes.** (the paper's text)" in text
+    assert "8 of 24 runs" in text
+    assert "- epan-seed0: it broke" in text
     shown = re.findall(r"\(plots/([\w-]+\.svg)\)", text)
     assert len(shown) == len(CONDITIONS) + 1
     for name in shown:
@@ -156,7 +163,8 @@ def test_the_report_holds_answers_tables_plots_and_raw_results(results: Results,
     assert len(rows) == 8 * len(CONDITIONS)
     first = rows[0]
     assert (first["system"], first["seed"], first["condition"], first["clips"]) == ("fusion", 0, "all", 48)
-    assert first["right"]["emotion"] == 48 and first["metrics"]["acc_sw"] == 100
+    assert first["right"]["emotion"] == 48
+    assert first["metrics"]["acc_sw"] == 100
     numbers = json.loads((tmp_path / "study.json").read_text())
     cell = next(one for one in numbers["cells"] if (one["system"], one["measure"]) == ("fusion", "cfs"))
     assert cell["low"] <= cell["value"] <= cell["high"]
@@ -176,12 +184,15 @@ def test_clips_jsonl_suffices_for_the_counts(results: Results, worlds: Worlds) -
 def test_a_plot_places_dots_by_their_values() -> None:
     text = dot_plot("T & t", [("a", [Dot(50, 25, 75), None]), ("b", [Dot(0, 0, 0), Dot(100, 90, 100)])], ["x", "y"])
     root = ElementTree.fromstring(text)
-    circles = [(float(one.get("cx", "")), one.get("fill")) for one in root.findall(".//{*}circle") if one.get("r") == "4"]
+    circles = [
+        (float(one.get("cx", "")), one.get("fill")) for one in root.findall(".//{*}circle") if one.get("r") == "4"
+    ]
     (half, first), (zero, _), (whole, second) = circles
     assert half == pytest.approx((zero + whole) / 2)
     assert first != second
     big = dot_plot("cfs", [("a", [Dot(230, 200, 260)])], ["CFS"], whole=False)
-    assert ">300<" in big and ">NaN" not in big
+    assert ">300<" in big
+    assert ">NaN" not in big
 
 
 def test_names_of_the_grid_are_chosen_or_refused() -> None:
