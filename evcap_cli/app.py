@@ -18,6 +18,7 @@ COMMANDS = (
     "demo",
     "train",
     "reproduce",
+    "study",
     "score",
     "extract",
     "merge",

@@ -23,6 +23,12 @@ def demo_world(
     test_share: Annotated[
         float, typer.Option("--test-share", min=0.0, max=1.0, help="Part of the clips that is the test split.")
     ] = 0.2,
+    conflict: Annotated[
+        float,
+        typer.Option(
+            "--conflict", min=0.0, max=1.0, metavar="SHARE", help="Part of the clips whose sound contradicts the face."
+        ),
+    ] = 0.0,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Drawing processes.")] = 2,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another world that is there.")] = False,
     config: shared.Config = None,  # noqa: ARG001  read by its callback
@@ -36,6 +42,7 @@ def demo_world(
     from evcap_cli.demo.layout import TEST, TRAIN, write_world
     from evcap_cli.demo.make_facts import make_facts
 
-    world = write_world(folder, make_facts(videos, seed), workers=workers, test_share=test_share, overwrite=overwrite)
+    facts = make_facts(videos, seed, conflict=conflict)
+    world = write_world(folder, facts, workers=workers, test_share=test_share, overwrite=overwrite)
     console.info(f"{folder}: {len(world.of(TRAIN))} clips to train on, {len(world.of(TEST))} to test")
     console.info(f"train with: evcap train --backbone lite --data {folder}")

@@ -88,7 +88,7 @@ def reproduce(
     for flag, value in paired.items():
         given += [] if value is None else [flag, str(value)]
     given += [*context.args, *(["--quiet"] if quiet else []), *(["--verbose"] if verbose else [])]
-    train = _Train(context)
+    train = TrainOptions(context)
     parameters = train.parse(given)
     root = _open(data, str(parameters["subset"]))
     first = recipe_of(parameters).train.seed if seed is None else seed
@@ -103,7 +103,7 @@ def reproduce(
     raise typer.Exit(work.exit_code)
 
 
-class _Train:
+class TrainOptions:
     """``evcap train`` as the parser knows it: wrong options are found before any row begins."""
 
     def __init__(self, context: typer.Context) -> None:

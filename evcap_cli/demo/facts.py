@@ -26,6 +26,7 @@ class ClipFacts:
         mood: the emotion whose colour mood is shown; equals ``emotion`` unless ``hidden``.
         seconds: length, 3 to 6.
         seed: of everything random in drawing and sounding this clip.
+        heard: the emotion of the sound where it contradicts the picture, which then shows ``emotion``; None elsewhere.
     """
 
     id: str
@@ -39,10 +40,19 @@ class ClipFacts:
     mood: str
     seconds: float
     seed: int
+    heard: str | None = None
+
+    @property
+    def sounding(self) -> str:
+        """The emotion of the sound, if there is one."""
+        return self.heard or self.emotion
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for facts.jsonl."""
-        return asdict(self) | {"subjects": list(self.subjects)}
+        """Plain values, for facts.jsonl; ``heard`` is there only where sound and picture are in conflict."""
+        values = asdict(self) | {"subjects": list(self.subjects)}
+        if self.heard is None:
+            del values["heard"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ClipFacts:

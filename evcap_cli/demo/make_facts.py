@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations, product
 from typing import TypeVar
 
@@ -30,12 +31,20 @@ _PAIRS = tuple(product(permutations(SUBJECTS, 2), PAIR_ACTIONS))
 Value = TypeVar("Value")
 
 
-def make_facts(count: int, seed: int) -> list[ClipFacts]:
+def make_facts(count: int, seed: int, *, conflict: float = 0.0) -> list[ClipFacts]:
     """Facts of ``count`` clips; the same call gives the same facts.
 
+    Args:
+        count: how many.
+        seed: of the world.
+        conflict: share of the clips whose face, posture and colour mood show one emotion and whose sound tells another,
+            every other one equally often. They are neither hidden nor silent; nothing else changes with the share.
+
     Raises:
-        UsageError: for fewer than one clip, or more than there are ids.
+        UsageError: for fewer than one clip, or more than there are ids; a share outside of 0 to 1.
     """
+    if not 0 <= conflict <= 1:
+        raise UsageError(f"the share of clips in conflict must lie between 0 and 1, got {conflict}")
     if not 1 <= count <= MOST_CLIPS:
         raise UsageError(f"a demo world has 1 to {MOST_CLIPS} clips, not {count}")
     rng = random.Random(seed)
@@ -66,7 +75,22 @@ def make_facts(count: int, seed: int) -> list[ClipFacts]:
             )
         )
     rng.shuffle(clips)
-    return clips
+    return _in_conflict(clips, conflict, seed) if conflict else clips
+
+
+def _in_conflict(clips: list[ClipFacts], share: float, seed: int) -> list[ClipFacts]:
+    """The clips in their order, a share of them in conflict, spread over the emotions; drawn by a source of its own."""
+    rng = random.Random(f"conflict {seed}")
+    order = sorted(rng.sample(range(len(clips)), len(clips)), key=lambda number: EMOTIONS.index(clips[number].emotion))
+    marks = [int(number * share + 0.5) for number in range(len(clips) + 1)]
+    chosen = [number for place, number in enumerate(order) if marks[place + 1] > marks[place]]
+    steps = _dealt(rng, range(1, len(EMOTIONS)), len(chosen))
+    changed = list(clips)
+    for number, step in zip(chosen, steps, strict=True):
+        shown = clips[number].emotion
+        heard = EMOTIONS[(EMOTIONS.index(shown) + step) % len(EMOTIONS)]
+        changed[number] = replace(clips[number], hidden=False, silent=False, mood=shown, heard=heard)
+    return changed
 
 
 def _dealt(rng: random.Random, deck: Sequence[Value], count: int) -> list[Value]:

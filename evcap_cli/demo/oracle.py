@@ -59,7 +59,7 @@ def oracle_features(facts: ClipFacts, *, muted: bool = False) -> ClipFeatures:
     steps = (np.arange(int(facts.seconds * 10)) + 0.5) / 10
     objects, seen = _objects(facts, rng)
     silent = muted or facts.silent
-    sound = np.tile(_one(EMOTIONS, facts.emotion), (len(steps), 1))
+    sound = np.tile(_one(EMOTIONS, facts.sounding), (len(steps), 1))
     streams: dict[str, StreamFeatures] = {
         "appearance": _stream(np.tile(_picture(facts), (MOMENTS, 1)), moments, rng),
         "motion": _stream(_motion(facts, rng), moments, rng),

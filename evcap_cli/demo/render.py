@@ -132,7 +132,7 @@ def _encode(facts: ClipFacts, path: Path) -> None:
         container.mux(picture.encode(None))
         if voice is not None:
             samples = round(frame_count(facts) / FPS * RATE)
-            for heard in _audio_frames(sound_of(facts.emotion, samples, _random(facts, "sound"))):
+            for heard in _audio_frames(sound_of(facts.sounding, samples, _random(facts, "sound"))):
                 container.mux(voice.encode(heard))
             container.mux(voice.encode(None))
 

@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from evcap_cli.backbones.contract import KINDS
 from evcap_cli.errors import UsageError
@@ -26,11 +26,30 @@ if TYPE_CHECKING:
     from evcap_cli.captioner.batch import ClipBatch
     from evcap_cli.captioner.config import SystemConfig
     from evcap_cli.data.emvidcap import DataRoot
-    from evcap_cli.reproduction.plan import PlannedRow
+    from evcap_cli.reproduction.plan import Run
     from evcap_cli.training.config import Recipe
 
 LOG: Final = "log.jsonl"
 WARM_STEPS, TIMED_STEPS = 1, 2
+
+
+class Planned(Protocol):
+    """What is trained: a row of a table, a system of a study."""
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """One a seed; none where it is not trained."""
+        ...
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """All numbers of the runs; None where there are none."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Values of ``evcap train``'s parameters."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +74,7 @@ def epochs_measured(run: Path) -> list[float]:
         return []
 
 
-def estimate(rows: Sequence[PlannedRow], root: DataRoot, dims: Mapping[str, int]) -> Estimate:
+def estimate(rows: Sequence[Planned], root: DataRoot, dims: Mapping[str, int]) -> Estimate:
     """Time of what is left of ``rows``.
 
     A run's own epochs count most, then the epochs of other runs of these rows, then a step of each system measured on
@@ -100,11 +119,11 @@ def estimate(rows: Sequence[PlannedRow], root: DataRoot, dims: Mapping[str, int]
     )
 
 
-def _modules(row: PlannedRow) -> int:
+def _modules(row: Planned) -> int:
     return 0 if row.recipe is None else -len(row.recipe.without)
 
 
-def _epochs(row: PlannedRow) -> int:
+def _epochs(row: Planned) -> int:
     return 0 if row.recipe is None else row.recipe.train.epochs
 
 

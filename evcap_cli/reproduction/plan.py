@@ -87,7 +87,7 @@ class Run:
             before = dict(json.loads((self.folder / SETTINGS).read_text("utf-8")))
         except (OSError, ValueError, TypeError) as problem:
             raise UsageError(
-                f"holds a run that `evcap reproduce` did not make (no {SETTINGS})", path=self.folder, hint=hint
+                f"holds a run that this command did not make (no {SETTINGS})", path=self.folder, hint=hint
             ) from problem
         for name, value in before.items():  # options that evcap gained since then are at their defaults
             if name in self.settings and self.settings[name] != value:
@@ -159,7 +159,7 @@ def plan(
         for seed in seeds:
             place = folder / run_name(printed, row.backbone, seed)
             whole = [*given, *modules, "--seed", str(seed), "-o", str(place)]
-            runs.append(Run(place, seed, tuple(whole), _settings(parse(whole), content)))
+            runs.append(Run(place, seed, tuple(whole), settings_of(parse(whole), content)))
         parameters = parse(list(runs[0].arguments))
         rows.append(replace(row, runs=tuple(runs), recipe=recipe_of(parameters), parameters=parameters))
     for row in rows:
@@ -208,7 +208,13 @@ def digest(root: DataRoot) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode())
 
 
-def _settings(parameters: Mapping[str, Any], content: str) -> dict[str, Any]:
+def settings_of(parameters: Mapping[str, Any], content: str) -> dict[str, Any]:
+    """What the scores of a run depend on, by name.
+
+    Args:
+        parameters: values of ``evcap train``'s parameters.
+        content: ``digest`` of the data set.
+    """
     kept = {name: _plain(value) for name, value in parameters.items() if name not in OF_NO_WEIGHT}
     return {**kept, **values_of(recipe_of(parameters)), "data_set": content}
 

@@ -1,0 +1,59 @@
+"""The systems that the study compares: the paper's with its modules on and off, and those it is compared with.
+
+A is the audio-visual dual branch, B the fine-grained visual fusion, as the paper's ablation names them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from evcap_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class GridSystem:
+    """One system of the study.
+
+    Args:
+        name: in files and of ``--only``. title: in tables.
+        model: registered system that is trained. without: its modules that are off.
+    """
+
+    name: str
+    title: str
+    model: str
+    without: tuple[str, ...] = ()
+
+
+GRID: Final = (
+    GridSystem("fusion", "fusion (A and B)", "fusion"),
+    GridSystem("a-off", "A off (B only)", "fusion", ("audio-visual",)),
+    GridSystem("b-off", "B off (A only)", "fusion", ("fine-grained",)),
+    GridSystem("both-off", "both off", "fusion", ("fine-grained", "audio-visual")),
+    GridSystem("epan", "EPAN", "epan"),
+    GridSystem("dcgn", "DCGN", "dcgn"),
+    GridSystem("canet", "CANet (reconstruction)", "canet"),
+    GridSystem("sa-lstm", "SA-LSTM", "sa-lstm"),
+)
+
+
+def title_of(name: str) -> str:
+    """How tables name a system of the grid."""
+    return next(system.title for system in GRID if system.name == name)
+
+
+def choose(names: str | None) -> tuple[GridSystem, ...]:
+    """The systems of a list such as "fusion,epan", in the grid's order; None: all.
+
+    Raises:
+        UsageError: a name that is not in the grid, or none at all.
+    """
+    if names is None:
+        return GRID
+    asked = {name.strip() for name in names.split(",") if name.strip()}
+    known = [system.name for system in GRID]
+    unknown = sorted(asked.difference(known))
+    if unknown or not asked:
+        raise UsageError(f"--only {names!r}: no system {', '.join(unknown)!r}", hint=f"choose of {', '.join(known)}")
+    return tuple(system for system in GRID if system.name in asked)
