@@ -71,7 +71,7 @@ def surrogate(
 ) -> None:
     """Make features from captions, where the videos are not to be had: to compare systems, never for absolute scores.
 
-    Things go to appearance and objects, actions to motion, emotion words to sound and faintly to appearance, with noise.
+    Things go to appearance and objects, actions to motion, emotion words to sound and, fainter, to appearance.
 
     Example: evcap data surrogate EPAN/ -o surrogates
     """

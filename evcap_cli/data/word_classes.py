@@ -10,8 +10,8 @@ In two passes over all captions, adverbs in -ly and emotion words skipped:
 1. A form in -ing after "is" is an action, and so is what follows "can" or "who"; the stems of those are the verbs.
    A word alone behind an article, and before another closed-class word, is a thing.
 2. In a stretch of other words between closed-class words, an action begins at a form in -ing or at an inflected form of
-   a verb ("a young woman | rides horses"), or at a word in -s behind a thing that was never one itself ("the man |
-   looks"); the last word before it and the last one after it are things, the rest are neither.
+   a verb ("a young woman | rides horses"), or at one in -s or -ing behind a thing that was never one itself ("the
+   man | looks"); the last word before it and the last one after it are things, the rest are neither.
 
 A word is what it was more often.
 """
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import pairwise
 from typing import Final, Literal, Self
 
 from evcap_cli.data.lexicon import Lexicon
@@ -27,11 +28,17 @@ from evcap_cli.data.lexicon import Lexicon
 WordClass = Literal["noun", "verb", "emotion"]
 _NOUN, _VERB, _OTHER = 0, 1, 2
 
-_BE: Final = frozenset(["is", "are", "was", "were", "be", "been", "being", "am", "isnt", "arent", "wasnt", "werent"])
-_MODALS: Final = frozenset(["will", "would", "can", "could", "shall", "should", "may", "might", "must", "cant", "cannot", "dont", "doesnt", "didnt"])
-_SUBJECTS: Final = frozenset(["i", "you", "he", "she", "it", "we", "they", "who", "which", "that"])
-_DETERMINERS: Final = frozenset(
-    ["a", "an", "the", "this", "these", "those", "his", "her", "its", "my", "your", "our", "their", "some", "any", "each", "every", "another", "no", "both", "all", "several", "many", "few", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+
+def _listed(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_BE: Final = _listed("is are was were be been being am isnt arent wasnt werent")
+_MODALS: Final = _listed("will would can could shall should may might must cant cannot dont doesnt didnt")
+_SUBJECTS: Final = _listed("i you he she it we they who which that")
+_DETERMINERS: Final = _listed(
+    "a an the this these those his her its my your our their some any each every another no both all several many few"
+    " much one two three four five six seven eight nine ten"
 )
 _TO: Final = "to"
 _CLOSED: Final = (
@@ -39,13 +46,19 @@ _CLOSED: Final = (
     | _MODALS
     | _SUBJECTS
     | _DETERMINERS
-    | frozenset(
-        ["him", "them", "us", "me", "himself", "herself", "itself", "themselves", "myself", "someone", "somebody", "something", "everyone", "everybody", "everything", "nobody", "nothing", "anything", "other", "others", "what", "whose", "whom", "has", "have", "had", "do", "does", "did", "done", "to", "in", "on", "at", "of", "from", "with", "by", "for", "into", "onto", "over", "under", "through", "across", "about", "around", "against", "along", "among", "behind", "between", "beside", "besides", "before", "after", "during", "near", "off", "out", "up", "down", "inside", "outside", "toward", "towards", "upon", "without", "within", "beneath", "below", "above", "past", "beyond", "together", "away", "back", "while", "as", "like", "than", "until", "since", "and", "or", "but", "nor", "so", "because", "if", "when", "where", "why", "how", "then", "there", "here", "not", "very", "too", "also", "just", "only", "again", "still", "now", "even", "more", "most", "such", "same", "own", "much", "almost", "yet", "ago"]
+    | _listed(
+        "him them us me himself herself itself themselves myself someone somebody something everyone everybody"
+        " everything nobody nothing anything other others what whose whom has have had do does did done to in on at of"
+        " from with by for into onto over under through across about around against along among behind between beside"
+        " besides before after during near off out up down inside outside toward towards upon without within beneath"
+        " below above past beyond together away back while as like than until since and or but nor so because if when"
+        " where why how then there here not very too also just only again still now even more most such same own almost"
+        " yet ago"
     )
 )
-_LY_NOUNS: Final = frozenset(["family", "fly", "butterfly", "belly", "jelly", "bully", "lily", "ally", "assembly"])
+_LY_NOUNS: Final = _listed("family fly butterfly belly jelly bully lily ally assembly")
 """Things in -ly: every other word in -ly is taken for an adverb."""
-_PLURALS: Final = frozenset(["people", "men", "women", "children", "police"])
+_PLURALS: Final = _listed("people men women children police")
 """Plurals without -s that captions are full of."""
 _VOWELS: Final = frozenset("aeiouy")
 _SHORTEST_STEM: Final = 2
@@ -191,11 +204,12 @@ def _begins_with_verb(before: str, first: str, behind: str, verbs: Set[str]) -> 
 
 def _verb_inside(run: Sequence[str], verbs: Set[str], things: Set[str]) -> int | None:
     """Where in a phrase the action begins; None where it names none."""
-    for at, (last, word) in enumerate(zip(run, run[1:], strict=False), 1):
+    for at, (last, word) in enumerate(pairwise(run), 1):
         plural = last in _PLURALS or singular(last) != last
         if stem(word) in verbs and (_inflected(word) or plural):
             return at
-        if singular(word) != word and singular(last) in things and singular(word) not in things:
+        shown = singular(word) != word or _is_ing(word)
+        if shown and singular(last) in things and singular(word) not in things:
             return at
     return None
 
