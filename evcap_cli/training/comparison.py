@@ -45,7 +45,7 @@ def rows_beside(
         surrogates: streams that were made from captions.
     """
     if surrogates:
-        return [], f"the {' and '.join(surrogates)} features are surrogates made from captions, not from videos"
+        return [], f"surrogates made from captions, not features of videos: {', '.join(surrogates)}"
     if len(split) != TEST_VIDEOS or not all(_L_ID.fullmatch(video) for video in split):
         return [], f"this is not EmVidCap-L's test split ({len(split)} videos here, {TEST_VIDEOS} there)"
     if not official:
