@@ -57,7 +57,7 @@ def model_card(
         parts.append("**Random weights: not trained. For tests and benchmarks only.**\n")
     surrogate = bool(surrogate_kinds(checkpoint.backbones))
     if surrogate:
-        parts.append(f"**Surrogate: {SURROGATE_NOTE}. It cannot caption videos.**\n")
+        parts.append(f"**{SURROGATE_NOTE[0].upper()}{SURROGATE_NOTE[1:]}. It cannot caption videos.**\n")
     if training.get("select") == ORACLE:
         parts.append(f"**Oracle: {ORACLE_NOTE}.**\n")
     parts.append(

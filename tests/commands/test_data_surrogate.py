@@ -83,7 +83,7 @@ def test_a_run_on_surrogates_is_marked_in_all_its_results(capfd: pytest.CaptureF
     lines = [json.loads(line) for line in Path("run/test.jsonl").read_text().splitlines()]
     assert {line["features"] for line in lines} == {"surrogate"}
     card = Path("run/README.md").read_text()
-    assert f"**Surrogate: {SURROGATE_NOTE}. It cannot caption videos.**" in card
+    assert f"**S{SURROGATE_NOTE[1:]}. It cannot caption videos.**" in card
     assert "held-out videos on SURROGATE features | test split (3 videos) on SURROGATE features |" in card
     assert "audio: surrogate-audio, version 1, captions " in card
     assert "evcap caption" not in card
