@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.data.features_hdf5 import FOREIGN_VERSION
+from evcap_cli.data.features_layout import surrogate_kinds
 from evcap_cli.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -43,8 +44,14 @@ def stand_ins(records: Mapping[Kind, Mapping[str, Any]], asked: Mapping[Kind, st
         checkpoint: its name, for the error.
 
     Raises:
-        CheckpointError: one has no stand-in; it names the likely ones.
+        CheckpointError: one has no stand-in; it names the likely ones. Nothing can stand in for surrogates.
     """
+    if surrogate_kinds(records):
+        raise CheckpointError(
+            "was trained on surrogate features, made from captions: it cannot caption videos",
+            path=checkpoint,
+            hint="its captions of the test split are in test.jsonl of the run; train on real features to caption",
+        )
     foreign = {kind: record for kind, record in records.items() if record["version"] == FOREIGN_VERSION}
     if any(kind not in asked for kind in foreign):
         told = ", ".join(f"{kind} {record['name']} ({record['dim']} wide)" for kind, record in foreign.items())

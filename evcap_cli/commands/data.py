@@ -1,4 +1,4 @@
-"""``evcap data check``: what a data root holds, and what to do about what is missing."""
+"""``evcap data``: what a data root holds, and surrogate features in place of videos that are not to be had."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(help="Look at a data set before training.", no_args_is_help=True, rich_markup_mode=None)
     group.command()(check)
+    group.command()(surrogate)
     app.add_typer(group, name="data")
 
 
@@ -49,3 +50,47 @@ def check(
     console.data(json.dumps(found.to_dict(), indent=1) + "\n" if as_json else report(found, everything=verbose))
     if not found.ready:
         raise typer.Exit(EXIT_NOTHING_DONE)
+
+
+def surrogate(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The data root.", envvar="EVCAP_DATA")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the files.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another number, another noise.")] = 0,
+    noise: Annotated[
+        float, typer.Option("--noise", min=0.0, help="Noise of a row; 1 is as strong as a word that all captions say.")
+    ] = 1.0,
+    dropout: Annotated[
+        float, typer.Option("--dropout", min=0.0, max=1.0, help="Share of a video's words that a stream misses.")
+    ] = 0.2,
+    width: Annotated[int, typer.Option("--width", help="Numbers a row, a multiple of 8.")] = 128,
+    subset: Annotated[str, typer.Option("--subset", help="Part of EmVidCap: L, S or both.")] = "both",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    config: shared.Config = None,  # noqa: ARG001  read by its callback
+    quiet: shared.Quiet = False,  # noqa: ARG001
+    verbose: shared.Verbose = False,  # noqa: ARG001
+) -> None:
+    """Make features from captions, where the videos are not to be had: to compare systems, never for absolute scores.
+
+    Things go to appearance and objects, actions to motion, emotion words to sound and, fainter, to appearance.
+
+    Example: evcap data surrogate EPAN/ -o surrogates
+    """
+    from evcap_cli.data.emvidcap import SUBSETS, DataRoot
+    from evcap_cli.data.features_layout import SURROGATE, SURROGATE_NOTE
+    from evcap_cli.data.surrogate import KINDS, SurrogateSettings
+    from evcap_cli.output.surrogate_files import write_surrogates
+
+    if subset not in SUBSETS:
+        raise UsageError(f"--subset {subset!r} is not one of {', '.join(SUBSETS)}")
+    settings = SurrogateSettings(seed=seed, noise=noise, dropout=dropout, width=width)
+    opened = DataRoot.open(root, subset)
+    for warning in opened.warnings:
+        console.warn(warning)
+    written = write_surrogates(opened, output, settings, overwrite=overwrite)
+    videos = " and ".join(f"{count} {split}" for split, count in written.videos.items())
+    words = ", ".join(f"{count} {kind}s" for kind, count in written.words.items())
+    console.info(f"{output}: {len(written.files)} files of {videos} videos, {settings.width} wide ({words})")
+    console.warn(SURROGATE_NOTE)
+    streams = " ".join(f"--{kind} {SURROGATE}{kind}" for kind in KINDS)
+    used = "" if subset == "L" else f" --subset {subset}"
+    console.info(f"train with: evcap train --data {root}{used} --features {output} {streams} -o runs/surrogate")

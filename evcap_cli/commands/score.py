@@ -121,8 +121,16 @@ def score(
         compare=None if other is None or compare is None else _counterparts(chosen, other, references, compare),
         human=human,
     )
+    surrogate = given.surrogate or (other is not None and other.surrogate)
+    if surrogate:
+        from evcap_cli.data.features_layout import SURROGATE_NOTE
+
+        scores.notes.append(SURROGATE_NOTE)
     for note in scores.notes:
         console.warn(note)
+    if rows and surrogate:
+        rows = None
+        console.warn("the paper's rows are not shown: captions told from surrogate features do not compare with them")
     if rows and (subset != "L" or split != "test" or protocol != "paper"):
         console.warn("the paper's rows are of EmVidCap-L, test split, paper protocol")
     if per_video is not None:

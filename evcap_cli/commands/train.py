@@ -277,6 +277,7 @@ def _start_anew(run: Path) -> None:
 
 def _finish(trainer: Trainer, result: TrainResult, root: DataRoot, scored: bool) -> None:
     """Score the chosen epoch on the test split, once, and say what is there now."""
+    from evcap_cli.data.features_layout import surrogate_kinds
     from evcap_cli.training.comparison import text_table
     from evcap_cli.training.testing import score_test
 
@@ -288,4 +289,7 @@ def _finish(trainer: Trainer, result: TrainResult, root: DataRoot, scored: bool)
             console.info(line)
     run, epochs = trainer.run, len(result.history)
     chosen = f"epoch {result.best_epoch} of {epochs}" if epochs else "untrained"
-    console.info(f"{run}: checkpoint written ({chosen}); use it with `evcap caption VIDEOS -c {run} -o out.srt`")
+    use = f"use it with `evcap caption VIDEOS -c {run} -o out.srt`"
+    if surrogate_kinds(trainer.source.backbones):
+        use = "made on surrogate features, it cannot caption videos"
+    console.info(f"{run}: checkpoint written ({chosen}); {use}")

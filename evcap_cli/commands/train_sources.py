@@ -29,11 +29,14 @@ def from_files(
     Raises:
         DataError: a stream that must be there is not, or a file cannot be used.
     """
+    from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
     from evcap_cli.training.feature_folder import open_features
 
     files, missing = open_features(folder, recipe.read(addresses), named, root.aliases)
     for kind, record in files.backbones.items():
         console.detail(f"{kind}: {record['name']}, {record['dim']} wide, {', '.join(map(str, files.files[kind]))}")
+    if surrogate_kinds(files.backbones):
+        console.warn(SURROGATE_NOTE)
     fitting, off = recipe.reading(files.backbones)
     if missing or off:
         said = [f"no {' and no '.join(f'{kind} ({name})' for kind, name in missing.items())}"] if missing else []

@@ -8,7 +8,7 @@ torch; the rows are ``features_hdf5.py``'s business.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,12 @@ SUFFIXES: Final = (".hdf5", ".h5")
 SPLITS: Final = ("train", "trainval", "val", "valid", "test")
 DAMAGED: Final = "is damaged"
 GET_AGAIN: Final = "copy or download it again"
+SURROGATE: Final = "surrogate-"
+"""Names of backbones begin so whose features no video gave (``data/surrogate.py``)."""
+SURROGATE_NOTE: Final = (
+    "surrogate features: made from the captions of each video, its test captions included, not from a video; "
+    "the scores compare systems trained on the same surrogates, never with published numbers or with other features"
+)
 _DATA_SETS: Final = ("EmVideo-L", "EmVidCap-L", "EmVideo-S", "EmVidCap-S", "MSVD")
 _FOLDERS: Final = (
     "",
@@ -38,6 +44,11 @@ def key_of(video: str) -> str:
 def stream_name(path: Path) -> str:
     """The name of a file's stream: "clip" for clip_train.hdf5."""
     return _SPLIT.sub("", path.stem)
+
+
+def surrogate_kinds(backbones: Mapping[Any, Mapping[str, Any]]) -> list[str]:
+    """The streams that are surrogates, by the records of their backbones; empty where videos gave them all."""
+    return [str(kind) for kind, record in backbones.items() if str(record["name"]).startswith(SURROGATE)]
 
 
 def feature_files(root: Path, name: str) -> list[Path]:

@@ -103,13 +103,21 @@ class FeatureExport:
         plan: where to.
         backbones: kind -> record, as a checkpoint has it.
         sampling: how moments were chosen.
+        notes: further attributes of each file, in words.
 
     Raises:
         WriteError: no permission, a full disk.
     """
 
-    def __init__(self, plan: ExportPlan, backbones: Mapping[Kind, Mapping[str, Any]], sampling: str) -> None:
-        self.plan = plan
+    def __init__(
+        self,
+        plan: ExportPlan,
+        backbones: Mapping[Kind, Mapping[str, Any]],
+        sampling: str,
+        *,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
+        self.plan, self.notes = plan, dict(notes or {})
         self.wholes = {kind: WholeFile(path) for kind, path in plan.files.items()}
         self.opened: dict[Kind, Any] = {}
         self.backbones, self.sampling = backbones, sampling
@@ -123,6 +131,8 @@ class FeatureExport:
                     self.opened[kind] = h5py.File(whole.temporary, "x")
                     about = {"kind": kind, "backbone": dict(self.backbones[kind]), "sampling": self.sampling}
                     self.opened[kind].attrs[ABOUT] = json.dumps(about, sort_keys=True)
+                    for name, text in self.notes.items():
+                        self.opened[kind].attrs[name] = text
         except BaseException:
             self._discard()
             raise

@@ -29,12 +29,14 @@ class Predictions:
         references: video -> captions, of records that carry them.
         failed: videos that have no caption because captioning failed.
         places: video -> where it stands in the file ("line 3").
+        surrogate: whether they were told from surrogate features, as training marks its test.jsonl.
     """
 
     captions: dict[str, str] = field(default_factory=dict)
     references: dict[str, list[str]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
+    surrogate: bool = False
 
     def add(self, values: Any, place: str, path: Path) -> None:
         """Take one entry in any of the known forms.
@@ -52,6 +54,7 @@ class Predictions:
                 hint="keep one caption a video",
             )
         self.places[video] = place
+        self.surrogate = self.surrogate or values.get("features") == "surrogate"
         if values.get("status") == "failed":
             self.failed.append(video)
             return

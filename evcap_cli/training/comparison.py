@@ -1,8 +1,8 @@
 """Scores of a run beside the rows that the paper prints, as text and as Markdown, where they may stand side by side.
 
 Printed rows are quoted, never computed (``scoring/published.py``), and only where the run's test split is EmVidCap-L's,
-its emotions are counted by EmVidCap's own lexicon and its appearance features are those of a printed table: beside any
-other number they would mislead.
+its emotions are counted by EmVidCap's own lexicon, its appearance features are those of a printed table and no stream
+is a surrogate made from captions: beside any other number they would mislead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ _L_ID: Final = re.compile(r"(?:vid)?[1-8]\d{4}")
 
 
 def rows_beside(
-    appearance: str, without: Sequence[str], split: Collection[str], *, official: bool, system: str = FUSION
+    appearance: str,
+    without: Sequence[str],
+    split: Collection[str],
+    *,
+    official: bool,
+    system: str = FUSION,
+    surrogates: Sequence[str] = (),
 ) -> tuple[list[PublishedRow], str]:
     """Printed rows that may stand beside a run, and else the reason why none may.
 
@@ -36,7 +42,10 @@ def rows_beside(
         split: ids of the whole test split.
         official: whether the lexicon is EmVidCap's own.
         system: that was trained; only the paper's own has rows of an ablation.
+        surrogates: streams that were made from captions.
     """
+    if surrogates:
+        return [], f"surrogates made from captions, not features of videos: {', '.join(surrogates)}"
     if len(split) != TEST_VIDEOS or not all(_L_ID.fullmatch(video) for video in split):
         return [], f"this is not EmVidCap-L's test split ({len(split)} videos here, {TEST_VIDEOS} there)"
     if not official:
@@ -98,7 +107,8 @@ def markdown_table(document: Mapping[str, Any]) -> str:
 
 def _rows(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float | None]]]:
     oracle = document["select"] == ORACLE
-    title = f"this run, epoch {document['epoch']} of {document['epochs']}"
+    mark = " (SURROGATE features)" if document.get("surrogate") else ""
+    title = f"this run{mark}, epoch {document['epoch']} of {document['epochs']}"
     rows: list[tuple[str, Mapping[str, float | None]]] = [
         (title + (" (ORACLE)" if oracle else ""), document["metrics"])
     ]
@@ -107,7 +117,7 @@ def _rows(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float | N
         if intervals:
             rows.append((f"  95 % {side}", {name: pair[number] for name, pair in intervals.items()}))
     if "oracle" in document:
-        rows.append(("this run, best epoch of each (ORACLE)", document["oracle"]["metrics"]))
+        rows.append((f"this run{mark}, best epoch of each (ORACLE)", document["oracle"]["metrics"]))
     for row in document["published"]:
         table = row["table"].replace("table", "Table ")
         off = f"without {' and '.join(row['without'])}; " if row["without"] else ""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli import __version__, plugins
+from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
 from evcap_cli.training.config import ORACLE
 from evcap_cli.training.recipe_tables import FUSION
 from evcap_cli.training.selection import ORACLE_NOTE, how_chosen
@@ -54,6 +55,9 @@ def model_card(
     parts = [_HEAD, f"# {checkpoint.name or 'evcap checkpoint'}\n"]
     if checkpoint.untrained:
         parts.append("**Random weights: not trained. For tests and benchmarks only.**\n")
+    surrogate = bool(surrogate_kinds(checkpoint.backbones))
+    if surrogate:
+        parts.append(f"**{SURROGATE_NOTE[0].upper()}{SURROGATE_NOTE[1:]}. It cannot caption videos.**\n")
     if training.get("select") == ORACLE:
         parts.append(f"**Oracle: {ORACLE_NOTE}.**\n")
     parts.append(
@@ -62,12 +66,13 @@ def model_card(
     )
     if about:
         parts.append(f"{about}\n")
-    parts.append("```\nevcap caption VIDEOS -c THIS_FOLDER -o out.srt -o out.jsonl\n```\n")
+    if not surrogate:
+        parts.append("```\nevcap caption VIDEOS -c THIS_FOLDER -o out.srt -o out.jsonl\n```\n")
     parts.append("## How it was made\n")
     if training.get("command"):
         parts.append(f"```\n{training['command']}\n```\n")
     parts.append("".join(f"- {fact}\n" for fact in _facts(checkpoint)))
-    parts += _scores(training, test)
+    parts += _scores(training, test, " on SURROGATE features" if surrogate else "")
     if comparison:
         parts += ["## Beside printed numbers\n", comparison]
     parts.append("## Limits\n")
@@ -103,9 +108,11 @@ def _facts(checkpoint: Checkpoint) -> Iterator[str]:
     wide = f"width {config.width}, " if hasattr(config, "width") else ""
     yield f"{size / 1e6:.1f} million weights, {wide}{len(checkpoint.vocabulary)} words{_modules(checkpoint)}"
     yield f"lexicon {checkpoint.lexicon.name} ({checkpoint.lexicon.digest})"
+    surrogates = surrogate_kinds(checkpoint.backbones)
     for kind, record in checkpoint.backbones.items():
         weights = f", weights {record['weights_digest']}" if record.get("weights_digest") else ""
-        yield f"{kind}: {record['name']}, version {record['version']}{weights}"
+        made = "".join(f", {key} {value}" for key, value in record["options"].items()) if kind in surrogates else ""
+        yield f"{kind}: {record['name']}, version {record['version']}{weights}{made}"
 
 
 def _system(name: str) -> str:
@@ -125,13 +132,14 @@ def _modules(checkpoint: Checkpoint) -> str:
     return f"; {' and '.join(name for name, on in both if on) or 'neither fusion module'}"
 
 
-def _scores(training: Mapping[str, Any], test: Mapping[str, Any] | None) -> list[str]:
+def _scores(training: Mapping[str, Any], test: Mapping[str, Any] | None, features: str) -> list[str]:
+    """Both tables as one; ``features`` goes into each head, where what they are of must be said."""
     columns: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = []
     if training.get("validation"):
-        columns.append(("held-out videos", training["validation"], {}))
+        columns.append((f"held-out videos{features}", training["validation"], {}))
     if test is not None:
         mark = " (ORACLE)" if test["select"] == ORACLE else ""
-        title = f"test split ({test['videos']} videos){mark}"
+        title = f"test split ({test['videos']} videos){features}{mark}"
         columns.append((title, test["metrics"], test.get("intervals", {})))
     if not columns:
         return []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.captioner.hub import CARD
+from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
 from evcap_cli.output.atomic import write_whole
 from evcap_cli.training.comparison import markdown_table, quoted, rows_beside
 from evcap_cli.training.config import ORACLE
@@ -56,6 +57,8 @@ def score_test(
         document["evaluation"] = 1 if before is None else before["evaluation"] + (before["digest"] != key)
         document["digest"] = key
         mark = {"select": ORACLE} if trainer.config.select == ORACLE else {}
+        if surrogate_kinds(trainer.source.backbones):
+            mark["features"] = "surrogate"
         lines = (json.dumps({"video_id": video, "caption": text, **mark}) + "\n" for video, text in captions.items())
         write_whole(trainer.run / CAPTIONS, "".join(lines))
     write_whole(trainer.run / CARD, model_card(result.checkpoint, document, comparison=markdown_table(document)))
@@ -69,8 +72,14 @@ def _marks(
 ) -> dict[str, Any]:
     """How the epoch was chosen, and what may stand beside the scores."""
     appearance = str(trainer.source.backbones["appearance"]["name"])
+    surrogates = surrogate_kinds(trainer.source.backbones)
     rows, reason = rows_beside(
-        appearance, trainer.recipe.without, references, official=official, system=trainer.recipe.system
+        appearance,
+        trainer.recipe.without,
+        references,
+        official=official,
+        system=trainer.recipe.system,
+        surrogates=surrogates,
     )
     marks: dict[str, Any] = {
         "system": trainer.recipe.system,
@@ -81,6 +90,8 @@ def _marks(
         "published": quoted(rows),
         "published_reason": reason,
     }
+    if surrogates:
+        marks["surrogate"] = surrogates
     if trainer.config.select == ORACLE:
         values, epochs = best_of_each(result.history)
         marks["oracle"] = {"metrics": values, "epochs": epochs}
@@ -89,6 +100,8 @@ def _marks(
 
 def _notes(trainer: Trainer, scored: int, wanted: int, before: Mapping[str, Any] | None, key: str) -> list[str]:
     notes = [ORACLE_NOTE] if trainer.config.select == ORACLE else []
+    if surrogate_kinds(trainer.source.backbones):
+        notes.append(SURROGATE_NOTE)
     if scored < wanted:
         notes.append(f"{wanted - scored} of {wanted} test videos have no features and are not scored")
     if before is not None and before["digest"] != key:
