@@ -96,7 +96,7 @@ def explanation(table: TableResult) -> list[str]:
         told.append("Difference: ours minus printed.")
     told.append(
         "95 %: bootstrap over the test videos for one trained model (of several seeds, from the lowest end to the"
-        " highest); another seed moves the numbers too. METEOR has none."
+        " highest); another seed moves the numbers too."
     )
     if not table.foreign:
         told.append("A printed number between the ends is no sign of a difference.")
