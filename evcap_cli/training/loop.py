@@ -22,6 +22,7 @@ from evcap_cli import console
 from evcap_cli.captioner.losses import Targets, emotional_cross_entropy
 from evcap_cli.data.batches import CaptionBatch, caption_batches
 from evcap_cli.errors import TrainingError
+from evcap_cli.training.acceleration import give_back_memory
 from evcap_cli.training.evaluation import evaluate
 from evcap_cli.training.preparation import Prepared, seed_torch
 
@@ -110,6 +111,8 @@ class Loop:
                     sums[name] = sums.get(name, 0.0) + value
                 bar.advance(note=f"loss {values['total']:.3f}")
         trained = time.monotonic() - started
+        self.optimiser.zero_grad(set_to_none=True)
+        give_back_memory()  # before validation, and copies of all weights for the state, add to it
         entry: dict[str, Any] = {
             "epoch": number + 1,
             "select": config.select,

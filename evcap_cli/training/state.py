@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from evcap_cli.errors import UsageError
-from evcap_cli.output.atomic import write_whole
+from evcap_cli.errors import UsageError, WriteError
+from evcap_cli.output.atomic import NEXT_STEP, WholeFile, write_error
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +63,7 @@ def save_state(run: Path, state: RunState) -> None:
         WriteError: no permission, a full disk; the epoch before is still there.
     """
     import safetensors.torch
+    from safetensors import SafetensorError
 
     tensors = {_MODEL + name: tensor for name, tensor in state.model.items()}
     for number, values in state.optimiser.items():
@@ -70,7 +71,17 @@ def save_state(run: Path, state: RunState) -> None:
     if state.progress.best_epoch != state.progress.epochs:  # else they are the model's own
         tensors |= {_BEST + name: tensor for name, tensor in state.best.items()}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_whole(run / FILE, safetensors.torch.save(plain, metadata={"progress": json.dumps(asdict(state.progress))}))
+    file = WholeFile(run / FILE)
+    try:
+        # to the file, not to bytes first: the state is four times the model
+        safetensors.torch.save_file(plain, file.temporary, metadata={"progress": json.dumps(asdict(state.progress))})
+        file.commit()
+    except OSError as problem:
+        raise write_error(run / FILE, problem) from problem
+    except SafetensorError as problem:  # how it reports a full disk
+        raise WriteError(f"cannot write ({problem})", path=run / FILE, hint=NEXT_STEP) from problem
+    finally:
+        file.discard()
 
 
 def load_state(run: Path, fingerprint: str) -> RunState | None:

@@ -16,7 +16,8 @@ from evcap_cli.reproduction.plan import PlannedRow, plan
 from tests.commands.small import evcap, start_evcap
 from tests.reproduction.roots import finish, opened, parse, write_root
 
-EPOCHS = 20
+EPOCHS = 80
+"""Tiny ones, less than a tenth of a second each: some must be left when the interrupt arrives, however late that is."""
 
 
 @pytest.fixture(scope="module")
