@@ -226,7 +226,8 @@ class _Look:
             elif stream.missing:
                 self.tell(
                     "warning",
-                    f"{counted(len(stream.missing))} no {name} features: left out of training on features",
+                    f"{counted(len(stream.missing))} no {name} features: left out of training on features"
+                    f" if {name} is appearance or motion",
                     "extract them with evcap extract, or train from the videos",
                 )
             found_one |= bool(stream.covered.get("train"))
