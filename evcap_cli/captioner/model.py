@@ -24,6 +24,7 @@ from evcap_cli.captioner.fine_grained import FineGrainedFusion, FusedVisual, Pla
 from evcap_cli.captioner.layers import masked_mean
 from evcap_cli.captioner.losses import Auxiliary, PartMeans
 from evcap_cli.captioner.visual_encoder import Rows, StreamEncoder, StreamProjection, Streams
+from evcap_cli.captioner.word_tables import fill_tables
 from evcap_cli.features.streams import ClipFeatures
 
 if TYPE_CHECKING:
@@ -145,29 +146,17 @@ class Captioner(nn.Module):
             raise ValueError(f"the model reads no stream of kind {kind}")
         return stream.projection
 
-    @torch.no_grad()
+    def word_tables(self) -> dict[str, Tensor]:
+        """The decoder's words (V, d_w), D_c (N_c, d_w) and D_w (N_w, d_w)."""
+        vectors = self.emotion.vectors
+        return {"vocabulary": self.decoder.embedding.weight, "categories": vectors.categories, "words": vectors.words}
+
     def load_word_vectors(
         self, vocabulary: Tensor | None = None, categories: Tensor | None = None, words: Tensor | None = None
     ) -> None:
         """Start the word tables from given vectors, such as GloVe's. A row of NaN keeps its random start.
 
-        Args:
-            vocabulary: of the decoder's words, (V, d_w).
-            categories: D_c, (N_c, d_w).
-            words: D_w, (N_w, d_w).
-
         Raises:
             ValueError: for a table of another shape.
         """
-        tables = {
-            "vocabulary": (self.decoder.embedding.weight, vocabulary),
-            "categories": (self.emotion.vectors.categories, categories),
-            "words": (self.emotion.vectors.words, words),
-        }
-        for name, (table, given) in tables.items():
-            if given is None:
-                continue
-            if given.shape != table.shape:
-                raise ValueError(f"vectors of {name} must be {tuple(table.shape)}, got {tuple(given.shape)}")
-            given = given.to(table)
-            table.copy_(torch.where(given.isnan(), table, given))
+        fill_tables(self.word_tables(), {"vocabulary": vocabulary, "categories": categories, "words": words})

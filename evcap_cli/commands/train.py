@@ -231,7 +231,7 @@ def train(
         _finish(trainer, result, root, scored)
         if push_to_hub is not None:
             address = result.checkpoint.push_to_hub(push_to_hub, folder=run)
-            console.info(f"pushed: use it anywhere with `evcap caption VIDEOS -c {address} -o out.srt`")
+            console.info(f"pushed to {address}: {_use(trainer, address)}")
 
 
 def _check_system(name: str | None) -> None:
@@ -277,7 +277,6 @@ def _start_anew(run: Path) -> None:
 
 def _finish(trainer: Trainer, result: TrainResult, root: DataRoot, scored: bool) -> None:
     """Score the chosen epoch on the test split, once, and say what is there now."""
-    from evcap_cli.data.features_layout import surrogate_kinds
     from evcap_cli.training.comparison import text_table
     from evcap_cli.training.testing import score_test
 
@@ -289,7 +288,13 @@ def _finish(trainer: Trainer, result: TrainResult, root: DataRoot, scored: bool)
             console.info(line)
     run, epochs = trainer.run, len(result.history)
     chosen = f"epoch {result.best_epoch} of {epochs}" if epochs else "untrained"
-    use = f"use it with `evcap caption VIDEOS -c {run} -o out.srt`"
+    console.info(f"{run}: checkpoint written ({chosen}); {_use(trainer, run)}")
+
+
+def _use(trainer: Trainer, checkpoint: Path | str) -> str:
+    """What can be done with the checkpoint of a run, in words."""
+    from evcap_cli.data.features_layout import surrogate_kinds
+
     if surrogate_kinds(trainer.source.backbones):
-        use = "made on surrogate features, it cannot caption videos"
-    console.info(f"{run}: checkpoint written ({chosen}); {use}")
+        return "made on surrogate features, it cannot caption videos"
+    return f"use it with `evcap caption VIDEOS -c {checkpoint} -o out.srt`"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from evcap_cli.captioner.batch import ClipBatch
 from evcap_cli.captioner.config import SystemConfig
 from evcap_cli.captioner.losses import Targets
+from evcap_cli.captioner.word_tables import fill_tables
 from evcap_cli.features.streams import ClipFeatures
 
 
@@ -147,7 +148,6 @@ class CaptionModel(nn.Module, ABC):
         """
         return {}
 
-    @torch.no_grad()
     def load_word_vectors(
         self, vocabulary: Tensor | None = None, categories: Tensor | None = None, words: Tensor | None = None
     ) -> None:
@@ -156,12 +156,4 @@ class CaptionModel(nn.Module, ABC):
         Raises:
             ValueError: for a table of another shape.
         """
-        given = {"vocabulary": vocabulary, "categories": categories, "words": words}
-        for name, table in self.word_tables().items():
-            vectors = given[name]
-            if vectors is None:
-                continue
-            if vectors.shape != table.shape:
-                raise ValueError(f"vectors of {name} must be {tuple(table.shape)}, got {tuple(vectors.shape)}")
-            vectors = vectors.to(table)
-            table.copy_(torch.where(vectors.isnan(), table, vectors))
+        fill_tables(self.word_tables(), {"vocabulary": vocabulary, "categories": categories, "words": words})

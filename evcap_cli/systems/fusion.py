@@ -37,8 +37,3 @@ class Fusion(Captioner, CaptionModel):
     def step(self, memory: DecoderMemory, state: Any, tokens: Tensor) -> tuple[Tensor, DecoderState]:
         """See ``CaptionModel``."""
         return self.decoder.step(memory, state, tokens)
-
-    def word_tables(self) -> dict[str, Tensor]:
-        """The decoder's words, D_c and D_w."""
-        vectors = self.emotion.vectors
-        return {"vocabulary": self.decoder.embedding.weight, "categories": vectors.categories, "words": vectors.words}
