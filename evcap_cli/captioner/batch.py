@@ -54,6 +54,8 @@ class Encoded:
         mask: (B, N_v), True where a moment is real.
         categories: mean over the branches of P_c, (B, N_c), probabilities: the emotion reported for a clip.
         audio: audio interpolated to the moments, (B, N_v, d), only with ``decoder_audio``.
+        objects: objects joined with the motion that they look at, (B, N_o, d), only with ``decoder_objects``.
+        object_mask: (B, N_o), True where an object, or the token of a clip without any, is real.
     """
 
     visual: Tensor
@@ -61,3 +63,5 @@ class Encoded:
     mask: Tensor
     categories: Tensor
     audio: Tensor | None = None
+    objects: Tensor | None = None
+    object_mask: Tensor | None = None

@@ -161,6 +161,9 @@ class CaptionerConfig(EmotionConfig):
     # 1.5
     decoder_audio: bool = False
     """*Decision*: join the interpolated audio to C_t as well."""
+    decoder_objects: bool = False
+    """Not the paper's: before each word the decoder looks at the objects too, each joined with the motion that it looks
+    at (``object_look.py``)."""
 
     loss: LossConfig = field(default_factory=LossConfig)
 

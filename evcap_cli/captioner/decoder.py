@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from evcap_cli.captioner.batch import Encoded
 from evcap_cli.captioner.config import CaptionerConfig
 from evcap_cli.captioner.layers import dense, lstm_cell
+from evcap_cli.captioner.object_look import ObjectLook, ObjectRows
 from evcap_cli.captioner.phrases import PhraseEncoder
 from evcap_cli.captioner.tanh_energies import alignment_energies, attention_energies
 from evcap_cli.captioner.tokens import PAD
@@ -37,12 +38,14 @@ class DecoderMemory:
         keys: its share of the additive attention's keys, (B, N, a).
         alignment_keys: W v_i + b, (B, N, a).
         mask: (B, N), True where a moment is real.
+        objects: of the clips, only with ``decoder_objects``.
     """
 
     content: Tensor
     keys: Tensor
     alignment_keys: Tensor
     mask: Tensor
+    objects: ObjectRows | None = None
 
     @property
     def device(self) -> torch.device:
@@ -93,11 +96,13 @@ class Look:
 
     Args:
         attention: weights of Z_t over the moments, (R, N), zeros where a moment is padding.
-        found: Z_t, (R, c + d).
+        found: Z_t, (R, c + d), and behind it the object that was seen, (R, d), with ``decoder_objects``.
+        objects: weights of that object over the objects, (R, N_o).
     """
 
     attention: Tensor
     found: Tensor
+    objects: Tensor | None = None
 
 
 class Decoder(nn.Module):
@@ -118,8 +123,10 @@ class Decoder(nn.Module):
         self.attention_phrase = dense(d, a, bias=False)
         self.attention_state = dense(h, a, bias=False)
         self.attention_vector = nn.Parameter(torch.empty(a))
+        self.object_look = ObjectLook(d, h) if config.decoder_objects else None
+        looked = content + d + (d if config.decoder_objects else 0)
         # One map for all that enters the LSTM, [y_t; Z_t; h]: a step is one product, teacher forcing takes y_t out.
-        self.gates = nn.Linear(config.word_width + content + d + h, 4 * h)
+        self.gates = nn.Linear(config.word_width + looked + h, 4 * h)
         self.dropout = nn.Dropout(config.dropout)
         self.output = dense(h, config.vocabulary)
         self._initialise()
@@ -136,19 +143,25 @@ class Decoder(nn.Module):
         """Everything of the encoder's output that every step uses alike, once per clip.
 
         Raises:
-            ValueError: when ``decoder_audio`` is set and the encoder gave no audio.
+            ValueError: when ``decoder_audio`` is set and the encoder gave no audio, or ``decoder_objects`` and it gave
+                no objects.
         """
         parts = [encoded.visual, encoded.emotion]
         if self.config.decoder_audio:
             if encoded.audio is None:
                 raise ValueError("decoder_audio is set, but the encoder hands over no audio")
             parts.append(encoded.audio)
-        content = torch.cat(parts, dim=-1)
+        content, objects = torch.cat(parts, dim=-1), None
+        if self.object_look is not None:
+            if encoded.objects is None or encoded.object_mask is None:
+                raise ValueError("decoder_objects is set, but the encoder hands over no objects")
+            objects = self.object_look.prepare(encoded.objects, encoded.object_mask)
         return DecoderMemory(
             content=content,
             keys=self.attention_content(content),
             alignment_keys=self.alignment_visual(encoded.visual),
             mask=encoded.mask,
+            objects=objects,
         )
 
     def teacher_forced(
@@ -206,12 +219,15 @@ class Decoder(nn.Module):
         of_words, of_rest = self.gates.weight.tensor_split([self.config.word_width], dim=1)
         gates = F.linear(words, of_words, self.gates.bias).unbind(dim=1)
         content, blocked = memory.content[clips], ~memory.mask[clips]
+        objects = None if memory.objects is None else memory.objects.of_rows(clips)
+        asked = None if self.object_look is None else self.object_look.of_phrase(phrases)
         hidden = cell = phrases.new_zeros(len(tokens), self.config.lstm_width)
         states = []
         for t in range(lengths[0]):
             n = sum(length > t for length in lengths)
             if n < len(hidden):
                 content, blocked, hidden, cell = content[:n], blocked[:n], hidden[:n], cell[:n]
+                objects = None if objects is None else objects.first(n)
             weights = energies[:n, :, : t + 1].softmax(dim=-1)
             attention = attention_energies(
                 memory.keys,
@@ -222,8 +238,12 @@ class Decoder(nn.Module):
                 clips[:n],
             )
             attended, *found = self._look(attention, blocked, content, weights, phrases[:n, : t + 1])
+            seen = None
+            if self.object_look is not None and objects is not None and asked is not None:
+                thing, seen = self.object_look(objects, asked[:n, t], hidden)
+                found.append(thing)
             if looks is not None:
-                looks.append(Look(attended, torch.cat(found, dim=-1)))
+                looks.append(Look(attended, torch.cat(found, dim=-1), seen))
             hidden, cell = lstm_cell(torch.addmm(gates[t][:n], torch.cat([*found, hidden], dim=-1), of_rest.t()), cell)
             states.append(hidden)
         return states
@@ -281,6 +301,8 @@ class Decoder(nn.Module):
         )
         blocked = ~memory.mask[state.clips]
         _, *found = self._look(attention, blocked, memory.content, weights, phrases.transpose(0, 1))
+        if self.object_look is not None and memory.objects is not None:
+            found.append(self.object_look(memory.objects, self.object_look.of_phrase(phrase), state.hidden)[0])
         inputs = torch.cat([embedded, *found, state.hidden], dim=-1)
         gates, logits = state.room or (
             inputs.new_empty(len(inputs), n) for n in (4 * state.hidden.shape[1], self.output.out_features)

@@ -22,10 +22,12 @@ class FusedVisual:
     Args:
         visual: V, (B, N_v, d).
         parts: V_am, V_ao and V_mo, each (B, N_v, d); None with module B off.
+        bound: objects joined with the motion that they look at, (B, N_o, d), only with ``decoder_objects``.
     """
 
     visual: Tensor
     parts: tuple[Tensor, Tensor, Tensor] | None
+    bound: Tensor | None = None
 
 
 class FineGrainedFusion(nn.Module):
@@ -42,6 +44,7 @@ class FineGrainedFusion(nn.Module):
         self.objects_look_at_motion = MultiHeadCrossAttention(width, heads, dropout)
         self.motion_object_mlp = Mlp(2 * width, width, width, dropout)
         self.join = Mlp(3 * width, width, width, dropout)
+        self.bind = BoundObjects(width, dropout) if config.decoder_objects else None
 
     def appearance_gate(self, appearance: Tensor, motion: Tensor, mask: Tensor) -> Tensor:
         """a, the share of appearance in V_am (Eq. 1), (B, N_v, d); arguments as in ``appearance_motion``."""
@@ -84,8 +87,11 @@ class FineGrainedFusion(nn.Module):
         Returns:
             V_mo, (B, N_v, d).
         """
-        of_objects, weights = self.motion_looks_at_objects(motion, objects.values, objects.mask)
         of_motion, _ = self.objects_look_at_motion(objects.values, motion, mask)
+        return self._motion_object(motion, objects, of_motion)
+
+    def _motion_object(self, motion: Tensor, objects: Rows, of_motion: Tensor) -> Tensor:
+        of_objects, weights = self.motion_looks_at_objects(motion, objects.values, objects.mask)
         carried = weights.to(of_motion.dtype) @ of_motion
         result: Tensor = self.motion_object_mlp(torch.cat([of_objects, carried], dim=-1))
         return result
@@ -95,12 +101,28 @@ class FineGrainedFusion(nn.Module):
         motion, objects = streams.motion, streams.objects
         if motion is None or objects is None:
             raise ValueError("fine-grained fusion needs the motion and the object stream")
+        of_motion, _ = self.objects_look_at_motion(objects.values, motion, streams.mask)
         parts = (
             self.appearance_motion(streams.appearance, motion, streams.mask),
             self.appearance_object(streams.appearance, objects),
-            self.motion_object(motion, streams.mask, objects),
+            self._motion_object(motion, objects, of_motion),
         )
-        return FusedVisual(self.join(torch.cat(parts, dim=-1)), parts)
+        bound = None if self.bind is None else self.bind(objects.values, of_motion)
+        return FusedVisual(self.join(torch.cat(parts, dim=-1)), parts, bound)
+
+
+class BoundObjects(nn.Module):
+    """Each object with the motion that it looks at (the second term of Eq. 4, before it is carried to the moments)."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.mlp = Mlp(2 * width, width, width, dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, objects: Tensor, of_motion: Tensor) -> Tensor:
+        """Two tensors (B, N_o, d) -> (B, N_o, d)."""
+        result: Tensor = self.norm(objects + self.mlp(torch.cat([objects, of_motion], dim=-1)))
+        return result
 
 
 class PlainVisual(nn.Module):

@@ -58,6 +58,8 @@ class Captioner(nn.Module):
         nn.Module.__init__(self)  # not super(): ``systems/fusion.py`` puts the contract of systems between the two
         if config.decoder_audio and not config.audio_visual:
             raise ValueError("decoder_audio needs module A (audio_visual): without it the audio stream is not used")
+        if config.decoder_objects and not config.fine_grained:
+            raise ValueError("decoder_objects needs module B (fine_grained): without it objects are not used")
         self.config = config
         self.streams = StreamEncoder(config)
         self.fusion = FineGrainedFusion(config) if config.fine_grained else PlainVisual(config)
@@ -119,6 +121,8 @@ class Captioner(nn.Module):
         )
         if self.config.decoder_audio and audio is not None and clock is not None:
             encoded.audio = (clock.to(audio.values.dtype) @ audio.values).masked_fill(padding, 0.0)
+        if fused.bound is not None and streams.objects is not None:
+            encoded.objects, encoded.object_mask = fused.bound, streams.objects.mask
         return encoded, streams, fused, branches
 
     @torch.no_grad()

@@ -123,6 +123,8 @@ def prepare(
         )
     if getattr(config, "decoder_audio", False) and "audio" not in config.streams:
         raise UsageError("decoder_audio needs module audio-visual", hint="set decoder_audio = false in the recipe")
+    if getattr(config, "decoder_objects", False) and not getattr(config, "fine_grained", True):
+        raise UsageError("decoder_objects needs module fine-grained", hint="set decoder_objects = false in the recipe")
     fingerprint = _fingerprint(recipe, config, words, vocabulary, lexicon, source, glove)
     order = [*learn, *held]
     features = FeatureTable.build(source.read(order), len(order), config)
@@ -221,9 +223,12 @@ def _fingerprint(
     for name, value in (("optimiser", "adam"), ("amsgrad", False)):
         if train[name] == value:
             del train[name]
+    model = config.to_dict()
+    if not model.get("decoder_objects", True):
+        del model["decoder_objects"]
     parts = {
         "train": train,
-        "model": config.to_dict(),
+        "model": model,
         "captions": words,
         "vocabulary": vocabulary.words,
         "lexicon": lexicon.digest,

@@ -49,6 +49,8 @@ def encoded_clips(clips: int, seed: int = 1, moments: int = 5, width: int = 8) -
         emotion=rows(),
         audio=rows(),
         mask=torch.arange(moments) < real[:, None],
+        objects=torch.randn(clips, 4, width, generator=generator, dtype=torch.float64),
+        object_mask=torch.arange(4) <= torch.arange(clips)[:, None] % 4,
         categories=torch.full((clips, 3), 1 / 3, dtype=torch.float64),
     )
 

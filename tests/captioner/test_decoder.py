@@ -16,10 +16,11 @@ VARIANTS: list[dict[str, Any]] = [
     {},
     {"pre_norm": True, "phrase_heads": 2},
     {"word_width": 5, "decoder_audio": True},
+    {"decoder_objects": True},
 ]
 
 
-@pytest.fixture(params=VARIANTS, ids=["paper", "pre-norm, two heads", "narrow words, audio"])
+@pytest.fixture(params=VARIANTS, ids=["paper", "pre-norm, two heads", "narrow words, audio", "objects"])
 def decoder(request: pytest.FixtureRequest) -> Decoder:
     return small_decoder(**request.param)
 
@@ -69,6 +70,11 @@ def written_out(decoder: Decoder, encoded: Encoded, clip: int, words: Tensor) ->
         key_weight = torch.cat([decoder.attention_content.weight, decoder.attention_phrase.weight], dim=1)
         keys = content @ key_weight.T + decoder.attention_content.bias + decoder.attention_state(state[0])
         found = (torch.tanh(keys) @ decoder.attention_vector).softmax(0) @ content
+        if decoder.object_look is not None:
+            look, things = decoder.object_look, encoded.objects[clip][encoded.object_mask[clip]]
+            asked = look.of_phrase(phrases[-1]) + look.of_state(state[0][0])
+            chances = torch.stack([look.key(thing) @ asked / math.sqrt(d) for thing in things]).softmax(0)
+            found = torch.cat([found, chances @ things])
         state = cell(torch.cat([embedded[-1], found])[None], state)
         logits.append(decoder.output(state[0])[0])
     return torch.stack(logits)
@@ -152,6 +158,10 @@ def test_audio_is_asked_for_where_the_configuration_joins_it() -> None:
     encoded.audio = None
     with pytest.raises(ValueError, match="no audio"):
         small_decoder(decoder_audio=True).prepare(encoded)
+    encoded = encoded_clips(1)
+    encoded.objects = None
+    with pytest.raises(ValueError, match="hands over no objects"):
+        small_decoder(decoder_objects=True).prepare(encoded)
 
 
 def test_all_parameters_learn_and_gradients_equal_those_of_the_equations(decoder: Decoder) -> None:
@@ -187,7 +197,12 @@ def _graph(decoder: Decoder, encoded: Encoded, clip: int, words: Tensor) -> Tens
         told = energies[:, : t + 1].softmax(1) @ phrases[: t + 1]
         keys = decoder.attention_content(content) + decoder.attention_phrase(told) + decoder.attention_state(hidden)
         look = (torch.tanh(keys) @ decoder.attention_vector).softmax(0)
-        entering = torch.cat([embedded[t], look @ torch.cat([content, told], dim=1), hidden])
+        entering = [embedded[t], look @ torch.cat([content, told], dim=1)]
+        if decoder.object_look is not None:
+            things = encoded.objects[clip][encoded.object_mask[clip]]
+            asked = decoder.object_look.of_phrase(phrases[t]) + decoder.object_look.of_state(hidden)
+            entering.append((decoder.object_look.key(things) @ asked / math.sqrt(len(asked))).softmax(0) @ things)
+        entering = torch.cat([*entering, hidden])
         take, keep, new, show = decoder.gates(entering).chunk(4)
         cell = keep.sigmoid() * cell + take.sigmoid() * new.tanh()
         hidden = show.sigmoid() * cell.tanh()

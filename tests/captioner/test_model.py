@@ -22,12 +22,13 @@ SWITCHES = [
     for motion in (6, None)
     if motion or not fine
 ]
-ENCODED = ("visual", "emotion", "categories", "audio")
+ENCODED = ("visual", "emotion", "categories", "audio", "objects")
+OWN = {"decoder_audio": True, "decoder_objects": True}
 
 
 @pytest.mark.parametrize("pre_norm", [False, True])
 def test_a_clip_is_encoded_alike_alone_and_among_others(pre_norm):
-    captioner, given = model(decoder_audio=True, pre_norm=pre_norm), clips()
+    captioner, given = model(**OWN, pre_norm=pre_norm), clips()
     together = captioner.encode(batch(given))
     for order in ([3, 1, 0, 2], [0], [1], [2], [3], [2, 2, 2]):
         again = captioner.encode(batch([given[i] for i in order]))
@@ -36,9 +37,9 @@ def test_a_clip_is_encoded_alike_alone_and_among_others(pre_norm):
 
 
 def test_more_padding_changes_nothing_and_what_stands_in_it_neither():
-    captioner, given = model(decoder_audio=True), clips()
+    captioner, given = model(**OWN), clips()
     wider = {"moments": 9, "objects": 6, "audio_steps": 12}
-    roomy = model(decoder_audio=True, **wider)
+    roomy = model(**OWN, **wider)
     roomy.load_state_dict(captioner.state_dict())
     made = batch(given, **wider)
     for values, mask in (
@@ -52,7 +53,11 @@ def test_more_padding_changes_nothing_and_what_stands_in_it_neither():
     tight, loose = captioner.encode(batch(given)), roomy.encode(made)
     for name in ENCODED:
         expected, found = getattr(tight, name), getattr(loose, name)
-        if name != "categories":
+        if name == "objects":
+            assert not loose.object_mask[:, expected.shape[1] :].any()
+            found = found[:, : expected.shape[1]]
+            expected, found = expected[tight.object_mask], found[tight.object_mask]
+        elif name != "categories":
             assert not found[:, 6:].any()
             found = found[:, :6]
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
@@ -132,6 +137,19 @@ def test_decoder_audio_hands_on_sound_and_needs_module_a():
     assert model(decoder_audio=True).encode(batch(clips())).audio.shape == (4, 6, 8)
     with pytest.raises(ValueError, match="decoder_audio needs module A"):
         model(decoder_audio=True, audio_visual=False)
+
+
+def test_decoder_objects_joins_each_object_with_the_motion_it_looks_at_and_needs_module_b():
+    captioner, given = model(decoder_objects=True), batch(clips())
+    encoded, streams = captioner.encode(given), captioner.streams(given)
+    seen, _ = captioner.fusion.objects_look_at_motion(streams.objects.values, streams.motion, streams.mask)
+    bind, objects = captioner.fusion.bind, streams.objects.values
+    hidden = torch.relu(bind.mlp.inner(torch.cat([objects, seen], dim=-1)))
+    torch.testing.assert_close(encoded.objects, bind.norm(objects + bind.mlp.outer(hidden)))
+    assert torch.equal(encoded.object_mask, streams.objects.mask)
+    assert model().encode(given).objects is None
+    with pytest.raises(ValueError, match="decoder_objects needs module B"):
+        model(decoder_objects=True, fine_grained=False)
 
 
 def test_logits_cover_every_step_of_every_caption():
