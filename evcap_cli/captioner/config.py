@@ -161,6 +161,9 @@ class CaptionerConfig(EmotionConfig):
     # 1.5
     decoder_audio: bool = False
     """*Decision*: join the interpolated audio to C_t as well."""
+    sound_dropout: float = 0.0
+    """Not the paper's: share of the clips whose sound is taken away in a training step, so that the picture is learned
+    from, too."""
     decoder_objects: bool = False
     """Not the paper's: before each word the decoder looks at the objects too, each joined with the motion that it looks
     at (``object_look.py``)."""
@@ -173,6 +176,8 @@ class CaptionerConfig(EmotionConfig):
             heads = getattr(self, name)
             if self.width % heads:
                 raise ValueError(f"width {self.width} must be divisible by {name} {heads}")
+        if not 0 <= self.sound_dropout < 1:
+            raise ValueError(f"sound_dropout must lie in [0, 1), got {self.sound_dropout}")
 
     @property
     def streams(self) -> dict[Kind, int]:

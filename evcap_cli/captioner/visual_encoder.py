@@ -163,10 +163,18 @@ class VisualStream(nn.Module):
 
 
 class OptionalStream(nn.Module):
-    """A stream that a clip may lack: a learned "absent" token stands in for it (*Decision*)."""
+    """A stream that a clip may lack: a learned "absent" token stands in for it (*Decision*).
 
-    def __init__(self, inputs: int, config: CaptionerConfig, *, norm: bool = False) -> None:
+    Args:
+        inputs: D.
+        config: of the model.
+        norm: end with a LayerNorm.
+        missing: share of the clips that lack it in training, whatever they have.
+    """
+
+    def __init__(self, inputs: int, config: CaptionerConfig, *, norm: bool = False, missing: float = 0.0) -> None:
         super().__init__()
+        self.missing = missing
         self.projection = StreamProjection(inputs, config, norm=norm)
         self.absent = nn.Parameter(torch.randn(config.width) * config.width**-0.5)
 
@@ -177,6 +185,8 @@ class OptionalStream(nn.Module):
             values: (B, N, D).
             mask: (B, N).
         """
+        if self.training and self.missing:
+            mask = mask & (torch.rand(len(mask), 1, device=mask.device) >= self.missing)
         present = mask.any(dim=1)
         rows = self.projection(values, mask)
         first = torch.zeros_like(mask)
@@ -199,7 +209,7 @@ class StreamEncoder(nn.Module):
         self.appearance = VisualStream(dims["appearance"], config)
         self.motion = VisualStream(dims["motion"], config) if "motion" in dims else None
         self.objects = OptionalStream(dims["object"], config, norm=config.object_norm) if "object" in dims else None
-        self.audio = OptionalStream(dims["audio"], config) if "audio" in dims else None
+        self.audio = OptionalStream(dims["audio"], config, missing=config.sound_dropout) if "audio" in dims else None
 
     def forward(self, batch: ClipBatch) -> Streams:
         """Encode the streams of B clips.

@@ -49,7 +49,7 @@ def study(
         typer.Option(
             "--only",
             metavar="NAMES",
-            help="Of fusion, a-off, b-off, both-off, epan, dcgn, canet and sa-lstm.",
+            help="Of fusion, a-off, b-off, both-off, epan, dcgn, canet, sa-lstm and fusion+.",
             show_default="all",
         ),
     ] = None,

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from evcap_cli.training.sources import FeatureSource
     from evcap_cli.training.trainer import Trainer, TrainResult
 
-FUSION: Final = "fusion"
-"""The paper's system, which alone has modules to leave out."""
 STALE: Final = ("state", "tensorboard", "log.jsonl", "test.json", "test.jsonl")
 """What --overwrite removes of an earlier run; the checkpoint's files are replaced whole at the end."""
 
@@ -57,13 +55,15 @@ def train(
         typer.Option(
             "--model",
             metavar="NAME",
-            help="The system to train: fusion, epan, dcgn, canet, sa-lstm, or another of evcap plugins.",
+            help="The system to train: fusion, fusion+, epan, dcgn, canet, sa-lstm, or another of evcap plugins.",
             show_default="the recipe's, else fusion",
         ),
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option("--without", help="Leave a module of fusion out: fine-grained or audio-visual."),
+        typer.Option(
+            "--without", help="Leave a module of fusion out: fine-grained or audio-visual; of fusion+ also objects."
+        ),
     ] = None,
     subset: Annotated[str, typer.Option("--subset", help="Part of EmVidCap: L, S or both.")] = "L",
     glove: Annotated[
@@ -130,18 +130,10 @@ def train(
 
     Example: evcap train --model dcgn --backbone clip --data EPAN/ --videos clips/
     """
-    from evcap_cli.training.config import MODULES, ORACLE, load_recipe
+    from evcap_cli.training.config import ORACLE, load_recipe
 
     _check_system(model)
-    unknown = [name for name in without or [] if name not in MODULES]
-    if unknown:
-        raise UsageError(f"unknown --without {unknown[0]!r}", hint=f"one of: {', '.join(MODULES)}")
-    chosen = load_recipe(recipe, model)
-    if without and chosen.system != FUSION:
-        raise UsageError(
-            f"--without {without[0]} is a module of {FUSION}; {chosen.system} has no modules to leave out",
-            hint="leave --without out",
-        )
+    chosen = load_recipe(recipe, model).leaving_out(without or ())
     chosen = chosen.with_values(
         epochs=epochs,
         batch_size=batch_size,
@@ -150,7 +142,6 @@ def train(
         select=select,
         early_stop=early_stop,
         precision=None if dtype == "auto" else dtype,
-        model={MODULES[name]: False for name in without or []},
     )
     if print_config:
         typer.echo(chosen.to_toml(), nl=False)

@@ -193,10 +193,10 @@ def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
     from evcap_cli.training.config import load_recipe
 
     train = ("epochs", "batch_size", "learning_rate", "seed", "select", "early_stop")
-    return load_recipe(str(parameters["recipe"]), parameters["model"]).with_values(
+    chosen = load_recipe(str(parameters["recipe"]), parameters["model"]).leaving_out(parameters["without"] or ())
+    return chosen.with_values(
         **{name: parameters[name] for name in train},
         precision=None if parameters["dtype"] == "auto" else parameters["dtype"],
-        model={name.replace("-", "_"): False for name in parameters["without"] or ()},
     )
 
 

@@ -131,6 +131,28 @@ CLAIMS: Final = (
         (Contrast(Cell("fusion", "conflict", "by sound"), Cell("fusion", "conflict", "by face")),),
     ),
     Claim(
+        "above baselines",
+        "Is every system above one caption for all and above other clips' captions?",
+        "what any of this rests on",
+        tuple(
+            contrast
+            for name in ("fusion", "epan", "dcgn", "canet", "sa-lstm", "fusion+")
+            for contrast in _systems(name, ["constant", "shuffled"], "all", "cfs")
+        ),
+    ),
+    Claim(
+        "ours is better",
+        "Is fusion+ better than the paper's system and than DCGN?",
+        "a question of ours",
+        _systems("fusion+", ["fusion", "dcgn"], "all", "cfs"),
+    ),
+    Claim(
+        "ours binds",
+        "Does a decoder that looks at objects bind actor and action better?",
+        "a question of ours",
+        _systems("fusion+", ["fusion"], "two subjects", "deed"),
+    ),
+    Claim(
         "better than others",
         "Is the full system better than those it is compared with?",
         "Tables 1 and 2",

@@ -1,4 +1,4 @@
-"""The systems that the study compares: the paper's with its modules on and off, and those it is compared with.
+"""The systems that the study compares: the paper's with its modules on and off, those it is compared with, and ours.
 
 A is the audio-visual dual branch, B the fine-grained visual fusion, as the paper's ablation names them.
 """
@@ -17,7 +17,8 @@ class GridSystem:
 
     Args:
         name: in files and of ``--only``. title: in tables.
-        model: registered system that is trained. without: its modules that are off.
+        model: registered system that is trained; "" for a baseline, which is not.
+        without: its modules that are off.
     """
 
     name: str
@@ -35,12 +36,17 @@ GRID: Final = (
     GridSystem("dcgn", "DCGN", "dcgn"),
     GridSystem("canet", "CANet (reconstruction)", "canet"),
     GridSystem("sa-lstm", "SA-LSTM", "sa-lstm"),
+    GridSystem("fusion+", "fusion+ (ours)", "fusion+"),
 )
+CONSTANT: Final = GridSystem("constant", "one caption for all (baseline)", "")
+SHUFFLED: Final = GridSystem("shuffled", "other clips' captions (baseline)", "")
+SHOWN: Final = (*GRID, CONSTANT, SHUFFLED)
+"""Rows of the report, in order."""
 
 
 def title_of(name: str) -> str:
-    """How tables name a system of the grid."""
-    return next(system.title for system in GRID if system.name == name)
+    """How tables name a system of the grid, or a baseline."""
+    return next(system.title for system in SHOWN if system.name == name)
 
 
 def choose(names: str | None) -> tuple[GridSystem, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from evcap_cli.output.atomic import write_whole
 from evcap_cli.study.claims import Answer, answers
 from evcap_cli.study.conditions import CONDITIONS, METRICS, Condition, title_of_measure
-from evcap_cli.study.grid import GRID
+from evcap_cli.study.grid import SHOWN
 from evcap_cli.study.plots import Dot, dot_plot
 from evcap_cli.study.results import CLIPS, RESULTS
 from evcap_cli.study.statistics import Mean, mean
@@ -125,7 +125,7 @@ def _method(results: Results) -> list[str]:
 
 
 def _systems(results: Results) -> list[str]:
-    return [system.name for system in GRID if system.name in results.systems]
+    return [system.name for system in SHOWN if system.name in results.systems]
 
 
 def _mean(results: Results, system: str, where: Condition, what: str) -> Mean | None:

@@ -170,7 +170,7 @@ class Results:
         return {"system": name, "model": system.model, "without": list(system.without), "seed": seed}
 
     def _place(self, key: tuple[str, int]) -> tuple[int, int]:
-        from evcap_cli.study.grid import GRID
+        from evcap_cli.study.grid import SHOWN
 
-        names = [system.name for system in GRID]
+        names = [system.name for system in SHOWN]
         return (names.index(key[0]), key[1])

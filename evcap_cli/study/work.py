@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from evcap_cli import console
 from evcap_cli.errors import EvcapError, TrainingError
+from evcap_cli.study.baselines import constant, shuffled
 from evcap_cli.study.captions import Said, kept_captions, write_captions
+from evcap_cli.study.grid import CONSTANT, SHUFFLED
 from evcap_cli.study.plan import PlannedSystem, in_order
 from evcap_cli.study.report import About, write_report
 from evcap_cli.study.results import Results
@@ -93,6 +95,9 @@ class Study:
                 self.results.add(one.system, run.seed, kept)
             elif one.system in self.wanted:
                 missing.append((one, run))
+        for seed in sorted({run.seed for one in self.planned for run in one.runs}):
+            self.results.add(CONSTANT, seed, constant(self.worlds))
+            self.results.add(SHUFFLED, seed, shuffled(self.worlds, seed))
         written = self.report()
         if missing:
             self._ready(train=any(not run.done for _, run in missing))

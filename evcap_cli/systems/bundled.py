@@ -25,6 +25,18 @@ SYSTEMS: Final = (
         license="MIT",
     ),
     SystemSpec(
+        "fusion+",
+        "fusion with what the study found to help: the decoder looks at objects, too",
+        factory="evcap_cli.systems.fusion:Fusion",
+        recipe="""
+[model]
+decoder_objects = true
+""",
+        title="fusion+ (ours)",
+        license="MIT",
+        like="fusion",
+    ),
+    SystemSpec(
         "epan",
         "emotion perceived in the picture, then told",
         factory="evcap_cli.systems.epan:Epan",

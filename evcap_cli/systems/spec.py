@@ -32,6 +32,8 @@ class SystemSpec:
         title: how tables and prose call it, where that is not ``name``.
         source: where it was published.
         license: of the code that implements it.
+        like: the system that it extends, if any: it has that one's configuration and modules, and takes what a recipe
+            says of that one where the recipe does not name it.
     """
 
     name: str
@@ -41,6 +43,7 @@ class SystemSpec:
     title: str = ""
     source: str = ""
     license: str = ""
+    like: str = ""
 
     @property
     def shown(self) -> str:

@@ -19,6 +19,7 @@ from evcap_cli.training.recipe_tables import (
     check_tables,
     check_type,
     config_kind,
+    family,
     for_system,
     loss_kind,
     system_defaults,
@@ -35,11 +36,25 @@ ORACLE: Final = "oracle"
 """The published habit of choosing the epoch on the test split, to compare with printed tables; marked everywhere."""
 MODULES: Final[Mapping[str, str]] = {"fine-grained": "fine_grained", "audio-visual": "audio_visual"}
 """``--without NAME`` -> field of the model."""
+OWN_MODULES: Final[Mapping[str, str]] = {"objects": "decoder_objects"}
+"""The same of what ``fusion+`` adds."""
 MODULE_STREAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "fine-grained": ("motion", "object"),
+    "objects": ("motion", "object"),
     "audio-visual": ("audio",),
 }
-"""What the modules of the paper's system cannot do without."""
+"""What the modules cannot do without."""
+
+
+def modules_of(system: str) -> Mapping[str, str]:
+    """What ``--without`` can leave out of a system: name -> field of the model.
+
+    Raises:
+        PluginError: no such system.
+    """
+    if system == FUSION:
+        return MODULES
+    return {**MODULES, **OWN_MODULES} if family(system) == FUSION else {}
 
 
 _ANY_SIZES: Final = {"vocabulary": 1 << 10, "categories": 1 << 10, "words": 1 << 10}
@@ -148,17 +163,31 @@ class Recipe:
         except (ValueError, TypeError) as problem:
             raise UsageError(str(problem), hint="see `evcap train --help`") from problem
 
+    def leaving_out(self, names: Collection[str]) -> Recipe:
+        """The recipe without modules; what cannot work without one of them is left out with it.
+
+        Raises:
+            UsageError: a module that the system does not have.
+        """
+        modules = modules_of(self.system)
+        unknown = [name for name in names if name not in modules]
+        if unknown:
+            known = f"one of: {', '.join(modules)}" if modules else "leave --without out"
+            raise UsageError(f"--without {unknown[0]}: no such module of {self.system}", hint=known)
+        off = {*names, *(name for name in OWN_MODULES if name in modules and "fine-grained" in names)}
+        return self.with_values(model={modules[name]: False for name in modules if name in off}) if off else self
+
     def reading(self, kinds: Collection[str]) -> tuple[Recipe, list[str]]:
         """The recipe without the modules that need a stream beyond ``kinds``, and the names of those modules.
 
-        Modules are the paper's system's. Other systems read what is there.
+        Systems without modules read what is there.
         """
         off = [
             name
-            for name, field_ in (MODULES if self.system == FUSION else {}).items()
+            for name, field_ in modules_of(self.system).items()
             if self.model.get(field_, True) and not set(MODULE_STREAMS[name]) <= set(kinds)
         ]
-        return (self.with_values(model={MODULES[name]: False for name in off}), off) if off else (self, off)
+        return self.leaving_out(off), off
 
     def read(self, streams: Mapping[Kind, str]) -> dict[Kind, str]:
         """Those of ``streams`` that the model reads: no objects without module B, no sound without module A.
@@ -173,9 +202,7 @@ class Recipe:
     @property
     def without(self) -> tuple[str, ...]:
         """Names of the modules that are off."""
-        if self.system != FUSION:
-            return ()
-        return tuple(name for name, field_ in MODULES.items() if not self.model.get(field_, True))
+        return tuple(name for name, field_ in modules_of(self.system).items() if not self.model.get(field_, True))
 
     def to_toml(self) -> str:
         """All values, as ``--print-config`` shows and ``--recipe`` reads them."""

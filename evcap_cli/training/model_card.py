@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli import __version__, plugins
+from evcap_cli.captioner.config import CaptionerConfig
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
 from evcap_cli.training.config import ORACLE
-from evcap_cli.training.recipe_tables import FUSION
 from evcap_cli.training.selection import ORACLE_NOTE, how_chosen
 
 if TYPE_CHECKING:
@@ -125,11 +125,16 @@ def _system(name: str) -> str:
 
 def _modules(checkpoint: Checkpoint) -> str:
     """Which modules of the paper's system are on."""
-    if checkpoint.system != FUSION:
-        return ""
     config = checkpoint.model.config
-    both = (("fine-grained fusion", config.fine_grained), ("audio-visual fusion", config.audio_visual))
-    return f"; {' and '.join(name for name, on in both if on) or 'neither fusion module'}"
+    if not isinstance(config, CaptionerConfig):
+        return ""
+    parts = (
+        ("fine-grained fusion", config.fine_grained),
+        ("audio-visual fusion", config.audio_visual),
+        ("a decoder that looks at objects", config.decoder_objects),
+    )
+    on = [name for name, there in parts if there]
+    return f"; {', '.join([*on[:-2], ' and '.join(on[-2:])]) or 'neither fusion module'}"
 
 
 def _scores(training: Mapping[str, Any], test: Mapping[str, Any] | None, features: str) -> list[str]:

@@ -22,7 +22,7 @@ from evcap_cli.data.text import tokens
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.training.config import MODULE_STREAMS
-from evcap_cli.training.recipe_tables import FUSION
+from evcap_cli.training.recipe_tables import FUSION, family
 from evcap_cli.training.tables import CaptionTable, FeatureTable
 
 if TYPE_CHECKING:
@@ -224,8 +224,9 @@ def _fingerprint(
         if train[name] == value:
             del train[name]
     model = config.to_dict()
-    if not model.get("decoder_objects", True):
-        del model["decoder_objects"]
+    for name in ("decoder_objects", "sound_dropout"):
+        if not model.get(name, True):
+            del model[name]
     parts = {
         "train": train,
         "model": model,
@@ -234,6 +235,6 @@ def _fingerprint(
         "lexicon": lexicon.digest,
         "backbones": {kind: dict(record) for kind, record in source.backbones.items()},
         "glove": None if glove is None else glove.path.name,
-        **({} if recipe.system == FUSION else {"system": recipe.system}),
+        **({} if family(recipe.system) == FUSION else {"system": recipe.system}),
     }
     return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode())

@@ -29,7 +29,16 @@ def config_kind(system: str) -> type[SystemConfig]:
     Raises:
         PluginError: no such system, or one that cannot be loaded.
     """
-    return CaptionerConfig if system == FUSION else plugins.system(system).load().Config
+    return CaptionerConfig if family(system) == FUSION else plugins.system(system).load().Config
+
+
+def family(system: str) -> str:
+    """The system that ``system`` extends, or itself.
+
+    Raises:
+        PluginError: no such system.
+    """
+    return FUSION if system == FUSION else plugins.system(system).like or system
 
 
 def loss_kind(config: type[SystemConfig]) -> Any:
@@ -62,7 +71,8 @@ def for_system(tables: Mapping[str, Any], system: str) -> dict[str, dict[str, An
         if unknown:
             known = ", ".join(sorted(plugins.systems()))
             raise ValueError(f"[{table}.{unknown[0]}]: no system {unknown[0]!r} is installed (installed: {known})")
-        chosen[table] = {key: value for key, value in values.items() if key not in parts} | dict(parts.get(system, {}))
+        shared = {key: value for key, value in values.items() if key not in parts}
+        chosen[table] = shared | dict(parts.get(family(system), {})) | dict(parts.get(system, {}))
     return chosen
 
 

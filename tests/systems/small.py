@@ -42,6 +42,7 @@ EPAN: dict[str, Any] = ALIGNED | {
 }
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "fusion": ("fusion", ALIGNED | {"word_width": 8}),
+    "fusion+": ("fusion+", ALIGNED | {"decoder_objects": True}),
     "epan": ("epan", EPAN | {"word_width": 8, "word_hidden": 12}),
     "epan, appearance only": ("epan", EPAN | {"motion_dim": None}),
     "epan, words encoded anew": ("epan", EPAN | {"reencode": True}),
