@@ -1,7 +1,7 @@
 """What says nothing about a clip, as a system says it: the floor that every system must leave far below.
 
-*Constant*: the caption that most training clips have, for every clip. *Shuffled*: a true caption of another clip, so that
-language and frequencies are perfect and only the clip is wrong.
+*Constant*: the caption that most training clips have, for every clip. *Shuffled*: a true caption of another clip: its
+language and its frequencies are right, only the clip is wrong.
 """
 
 from __future__ import annotations

@@ -86,6 +86,15 @@ CLAIMS: Final = (
         (Contrast(Cell("fusion", "hidden", "emotion"), Cell("fusion", "neither", "emotion")),),
     ),
     Claim(
+        "A, no sound",
+        "Does the system with A read the emotion in the picture better than without A, where the sound is missing?",
+        "a question of ours",
+        (
+            *_systems("fusion", ["a-off"], "no sound", "emotion"),
+            *_systems("b-off", ["both-off"], "no sound", "emotion"),
+        ),
+    ),
+    Claim(
         "B binds",
         "Does B (fine-grained) bind actor and action where there are two subjects?",
         "the paper's text",

@@ -206,6 +206,24 @@ def test_object_norm_standardises_each_projected_object():
     assert not any("projection.norm" in name for name, _ in model().named_parameters())
 
 
+def test_sound_dropout_makes_its_share_of_clips_silent_in_training_only():
+    captioner = model(sound_dropout=0.3, dropout=0.0)
+    values, mask = torch.randn(2000, 3, 4), torch.ones(2000, 3, dtype=torch.bool)
+    stream = captioner.streams.audio
+    assert bool(stream.eval()(values, mask).present.all())
+    torch.manual_seed(0)
+    rows = stream.train()(values, mask)
+    assert 0.25 < float((~rows.present).float().mean()) < 0.35
+    silent = rows.values[~rows.present]
+    assert torch.equal(silent[:, 0], stream.absent.expand(len(silent), -1)), "as a clip without sound is encoded"
+    assert bool((rows.mask[~rows.present].sum(1) == 1).all())
+    assert torch.equal(rows.values[rows.present], stream.eval()(values, mask).values[rows.present])
+    captioner.train()
+    assert captioner.streams.objects.missing == 0
+    with pytest.raises(ValueError, match="sound_dropout must lie in"):
+        config(sound_dropout=1.0)
+
+
 def test_negative_noise_is_refused():
     with pytest.raises(ValueError, match="feature_noise must not be negative"):
         config(feature_noise=-0.1)

@@ -95,9 +95,11 @@ def test_it_goes_on_where_it_stopped_and_reports_what_is_there(worlds: Worlds, r
     assert (second.done, second.failures) == (2, {})
     lines = [json.loads(line) for line in (tmp_path / "clips.jsonl").read_text().splitlines()]
     assert [(one["system"], one["pass"]) for one in lines] == [
-        (name, source) for name in ("fusion", "a-off") for source in ("heard", "muted", "conflict")
+        (name, source)
+        for name in ("fusion", "a-off", "constant", "shuffled")
+        for source in ("heard", "muted", "conflict")
     ]
-    assert [len(one["ids"]) for one in lines] == [8] * 6
+    assert [len(one["ids"]) for one in lines] == [8] * 12
     # without A the sound makes no difference to any caption; the report can be made again from what is kept
     assert lines[3]["captions"] == lines[4]["captions"]
     kept = (tmp_path / "study.md").read_text()
