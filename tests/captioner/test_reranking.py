@@ -81,7 +81,7 @@ def test_consensus_orders_as_its_definition_does(weight: float) -> None:
 
 def test_what_most_hypotheses_say_wins_over_a_likelier_loner() -> None:
     several = [Hypothesis((4, 5, 6), -1.0), Hypothesis((7, 8, 9), -1.1), Hypothesis((7, 8, 10), -1.2)]
-    assert reranked([several], beam(consensus=1.0))[0] == [several[1], several[2], several[0]]
+    assert reranked([several], beam(consensus=2.0))[0] == [several[1], several[2], several[0]]
     assert reranked([several], beam(consensus=0.01))[0] == several
 
 
@@ -130,7 +130,7 @@ def test_neighbours_change_no_choice() -> None:
 
 def test_a_caption_alone_an_empty_one_and_no_clip_at_all() -> None:
     alone, empty = [Hypothesis((4, 5), -1.0)], [Hypothesis((), -0.5), Hypothesis((4,), -0.5)]
-    felt = torch.full((2, 4), 0.25)
+    felt = torch.tensor([[0.4, 0.2, 0.2, 0.2]]).expand(2, -1)  # token 4 names the first category
     assert reranked([alone, empty], beam(consensus=1.0, emotion=1.0), felt, TOLD) == [alone, [empty[1], empty[0]]]
     assert reranked([[Hypothesis((), -0.5)]], beam(consensus=1.0)) == [[Hypothesis((), -0.5)]]
     assert reranked([], beam(consensus=1.0)) == []

@@ -1,4 +1,4 @@
-"""Re-ranking in recipes and checkpoints; where it is off, runs and checkpoints are as they were before there was any."""
+"""Re-ranking in recipes and checkpoints; where it is off, both are as they were before there was any."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_settings_that_make_no_sense_in_a_checkpoint_are_refused_in_one_line(tmp
     config = json.loads((tmp_path / "config.json").read_text())
     config["beam"]["rerank"] = broken
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="config.json does not say how to search") as caught:
+    with pytest.raises(CheckpointError, match=r"config\.json does not say how to search") as caught:
         Checkpoint.from_pretrained(tmp_path)
     assert "\n" not in str(caught.value)
 
