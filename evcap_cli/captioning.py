@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from evcap_cli.output.records import TOP_CATEGORIES, Caption, Emotion, Media, Re
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, Kind
     from evcap_cli.captioner.beam_search import Hypothesis
+    from evcap_cli.captioner.config import Rerank
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.features.pipeline import SegmentReady, VideoDone
     from evcap_cli.features.streams import ClipFeatures
@@ -55,6 +56,7 @@ class CaptionOptions:
     beam_size: int | None = None
     max_words: int | None = None
     length_penalty: float | None = None
+    rerank: Rerank | None = None
     segment: str = "whole"
     sampling: str | None = None
     audio_track: int = 0
@@ -94,6 +96,7 @@ class Captioning:
             size=options.beam_size or beam.size,
             max_words=options.max_words or beam.max_words,
             length_penalty=beam.length_penalty if options.length_penalty is None else options.length_penalty,
+            rerank=options.rerank or beam.rerank,
         )
         self.pipeline = FeaturePipeline(
             backbones,
@@ -194,6 +197,7 @@ class Captioning:
             ),
             "dtype": str(self.dtype),
             "beam": [self.beam.size, self.beam.max_words, self.beam.length_penalty],
+            **({"rerank": asdict(self.beam.rerank)} if self.beam.rerank.on else {}),
             "segment": self.options.segment,
             "sampling": self.sampling,
             "audio_track": self.options.audio_track,
@@ -233,8 +237,8 @@ class Captioning:
         """Captions of up to ``CLIPS_A_BATCH`` segments in one batch of constant shape."""
         import torch
 
-        from evcap_cli.captioner.beam_search import beam_search
         from evcap_cli.captioner.collate import collate
+        from evcap_cli.captioner.reranking import best_captions
 
         if not events:
             return []
@@ -243,7 +247,7 @@ class Captioning:
         clips += [clips[-1]] * (CLIPS_A_BATCH - len(clips))
         with torch.inference_mode():
             prepared = model.prepare(collate(clips, model.config).to(self.device))
-            found = beam_search(model, prepared.memory, self.beam)
+            found = best_captions(model, prepared, self.beam, self.checkpoint.vocabulary, self.checkpoint.lexicon)
         told = prepared.categories
         felt = [None] * len(clips) if told is None else told.float().cpu().tolist()
         return [

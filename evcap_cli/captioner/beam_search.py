@@ -14,12 +14,13 @@ n = ``n_best``, L = ``max_words``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
+from evcap_cli.captioner.config import Rerank
 from evcap_cli.captioner.tokens import END, PAD, START, UNK
 from evcap_cli.errors import CheckpointError
 
@@ -77,6 +78,7 @@ class BeamConfig:
         length_penalty: exponent of ((5 + len) / 6), which divides a sum of log-probabilities; len counts the end mark.
         n_best: finished hypotheses to return per clip.
         forbidden: ids that are never emitted.
+        rerank: how ``reranking.best_captions`` chooses among what the search found; the search does not look at it.
     """
 
     size: int = 5
@@ -84,6 +86,7 @@ class BeamConfig:
     length_penalty: float = 1.6
     n_best: int = 1
     forbidden: tuple[int, ...] = (PAD, START, UNK)
+    rerank: Rerank = field(default_factory=Rerank)
 
     def __post_init__(self) -> None:
         for name in ("size", "max_words", "n_best"):

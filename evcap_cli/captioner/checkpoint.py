@@ -19,6 +19,8 @@ import torch
 from evcap_cli import __version__, plugins
 from evcap_cli.backbones.contract import KINDS, BackboneAddress
 from evcap_cli.backbones.weights import RANDOM
+from evcap_cli.captioner.beam_search import BeamConfig
+from evcap_cli.captioner.config import Rerank
 from evcap_cli.captioner.hub import CARD, FOLDER_IN_CARD, HUB_PREFIX, download, upload
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
@@ -43,6 +45,27 @@ class BeamDefaults:
     size: int = 5
     max_words: int = 15
     length_penalty: float = 1.6
+    rerank: Rerank = field(default_factory=Rerank)
+
+    def search(self) -> BeamConfig:
+        """The search itself."""
+        return BeamConfig(self.size, self.max_words, self.length_penalty, rerank=self.rerank)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As config.json has it: nothing of re-ranking where that is off, as it was before there was any."""
+        values = asdict(self)
+        if not self.rerank.on:
+            del values["rerank"]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BeamDefaults:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ValueError, TypeError: these are none.
+        """
+        return cls(**{**values, "rerank": Rerank(**values.get("rerank", {}))})
 
 
 def backbone_record(backbone: Backbone) -> dict[str, Any]:
@@ -155,7 +178,7 @@ class Checkpoint:
             "architecture": self.model.config.to_dict(),
             "backbones": {kind: self.backbones[kind] for kind in KINDS if kind in self.backbones},
             "sampling": self.sampling,
-            "beam": asdict(self.beam),
+            "beam": self.beam.to_dict(),
             "training": self.training,
             "weights_dtype": "float16" if half else "float32",
         }
@@ -194,7 +217,7 @@ class Checkpoint:
             raise CheckpointError(cause, path=folder) from problem
         model = _model(config, lexicon, vocabulary, contents["model.safetensors"], folder)
         try:
-            beam = BeamDefaults(**config["beam"])
+            beam = BeamDefaults.from_dict(config["beam"])
             backbones = {cast("Kind", kind): dict(config["backbones"][kind]) for kind in config["backbones"]}
         except (TypeError, ValueError, AttributeError) as problem:
             raise CheckpointError(f"config.json does not say how to search ({problem})", path=folder) from problem

@@ -8,10 +8,14 @@ What several captioning systems have in common stands in base classes: ``SystemC
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
+
+
+MOST_CANDIDATES: Final = 100
+"""Hypotheses of a clip that are compared pair by pair, at most."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,56 @@ class LossConfig:
     """T of L_nce (Eq. 12)."""
     nce_denominator: Literal["all", "negatives"] = "all"
     """*Decision*: InfoNCE; ``negatives`` is the print, which is unbounded below."""
+
+
+@dataclass(frozen=True)
+class Rerank:
+    """How the finished hypotheses of a search are put in order (``reranking.py``); off unless a weight is given.
+
+    Args:
+        consensus: weight of a hypothesis's likeness to the others.
+        emotion: weight of its agreement with the emotion that the system perceived.
+        candidates: hypotheses of each clip that are compared.
+    """
+
+    consensus: float = 0.0
+    emotion: float = 0.0
+    candidates: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("consensus", "emotion"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"the {name} weight of re-ranking must be 0 or more, got {getattr(self, name)}")
+        if not isinstance(self.candidates, int) or not 2 <= self.candidates <= MOST_CANDIDATES:
+            raise ValueError(f"re-ranking takes 2 to {MOST_CANDIDATES} candidates, got {self.candidates}")
+
+    @property
+    def on(self) -> bool:
+        """Whether it can change anything."""
+        return bool(self.consensus or self.emotion)
+
+    @classmethod
+    def parse(cls, text: str) -> Rerank:
+        """``off``, or such as ``consensus=0.5,emotion=0.2,candidates=20``; a weight that is not named is 0.
+
+        Raises:
+            ValueError: any other text, or a number out of range.
+        """
+        if text == "off":
+            return cls()
+        kinds = {"consensus": float, "emotion": float, "candidates": int}
+        values: dict[str, Any] = {}
+        for part in text.split(","):
+            name, _, value = (piece.strip() for piece in part.partition("="))
+            if name not in kinds or name in values:
+                raise ValueError(f"{part.strip()!r} is not one of {', '.join(f'{each}=NUMBER' for each in kinds)}")
+            try:
+                values[name] = kinds[name](value)
+            except ValueError:
+                raise ValueError(f"{name} must be a number, got {value!r}") from None
+        if values.keys() == {"candidates"}:
+            raise ValueError("candidates alone changes nothing: give a weight to consensus or emotion")
+        return cls(**values)
 
 
 @dataclass(frozen=True)

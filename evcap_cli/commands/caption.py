@@ -55,6 +55,7 @@ def caption(
     length_penalty: Annotated[
         float | None, typer.Option(min=0, help="Power of the length normalisation.", show_default="1.6")
     ] = None,
+    rerank: shared.RerankText = None,
     device: shared.Device = "auto",
     dtype: shared.Dtype = "auto",
     batch_size: shared.BatchSize = "auto",
@@ -91,6 +92,7 @@ def caption(
         _show(plan)
         return
     settings = shared.backbone_settings(config, weights, option)
+    choice = shared.rerank_choice(rerank)
     engine = Captioning(
         CaptionOptions(
             checkpoint=checkpoint,
@@ -107,6 +109,7 @@ def caption(
             beam_size=beam_size,
             max_words=max_words,
             length_penalty=length_penalty,
+            rerank=choice,
             segment=segment,
             sampling=sampling,
             audio_track=audio_track,

@@ -35,6 +35,7 @@ def explain(
     length_penalty: Annotated[
         float | None, typer.Option(min=0, help="Power of the length normalisation.", show_default="1.6")
     ] = None,
+    rerank: shared.RerankText = None,
     device: shared.Device = "auto",
     dtype: shared.Dtype = "auto",
     batch_size: shared.BatchSize = "auto",
@@ -62,6 +63,7 @@ def explain(
         raise UsageError("is the video itself", path=output, hint="choose another -o")
     check_writable(output)
     settings = shared.backbone_settings(config, weights, option)
+    choice = shared.rerank_choice(rerank)
     engine = Captioning(
         CaptionOptions(
             checkpoint=checkpoint,
@@ -77,6 +79,7 @@ def explain(
             workers=1,
             beam_size=beam_size,
             length_penalty=length_penalty,
+            rerank=choice,
             audio_track=audio_track,
             cache=not no_cache,
             cache_dir=cache_dir,

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evcap_cli import console
 from evcap_cli.commands import config_file
 from evcap_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from evcap_cli.captioner.config import Rerank
 
 
 def _quiet(value: bool) -> bool:
@@ -116,6 +119,15 @@ Weights = Annotated[
 Option = Annotated[
     list[str] | None, typer.Option("--option", metavar="NAME.KEY=VALUE", help="An option of a backbone.")
 ]
+RerankText = Annotated[
+    str | None,
+    typer.Option(
+        "--rerank",
+        metavar="off|NAME=WEIGHT,...",
+        help="Choose among the beam's best by consensus=W, emotion=W, candidates=N; off: by score alone.",
+        show_default="as the checkpoint was trained",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str, typer.Option("--dtype", help="auto (bf16 on CUDA, else fp32), bf16, fp16 or fp32.")]
 BatchSize = Annotated[str, typer.Option("--batch-size", help="Rows a model takes at once: a number, or auto.")]
@@ -166,6 +178,20 @@ def batch_rows(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--batch-size {text!r} is neither a positive number nor auto")
     return int(text)
+
+
+def rerank_choice(text: str | None) -> Rerank | None:
+    """``--rerank``; None where it is not given.
+
+    Raises:
+        UsageError: it is neither off nor weights.
+    """
+    from evcap_cli.captioner.config import Rerank
+
+    try:
+        return None if text is None else Rerank.parse(text)
+    except ValueError as problem:
+        raise UsageError(f"--rerank {text!r}: {problem}", hint="for example consensus=0.5,emotion=0.2") from None
 
 
 def note_demo(checkpoint: str) -> None:

@@ -162,7 +162,6 @@ def run_oracle(
         test_clips: size of the unseen one.
         device: to train on.
     """
-    from evcap_cli.captioner.beam_search import BeamConfig
     from evcap_cli.training.config import load_recipe
     from evcap_cli.training.evaluation import caption_clips
     from evcap_cli.training.sources import MappingSource
@@ -174,12 +173,12 @@ def run_oracle(
     source = MappingSource({clip.id: oracle_features(clip) for clip in learn})
     trainer = Trainer(recipe or load_recipe("demo"), texts, DEMO_LEXICON, source, run, device=device)
     made = trainer.fit().checkpoint
-    beam = BeamConfig(made.beam.size, made.beam.max_words, made.beam.length_penalty)
+    beam = made.beam.search()
 
     def told(clips: Iterable[ClipFacts], *, muted: bool = False) -> dict[str, str]:
         features = [(clip.id, oracle_features(clip, muted=muted)) for clip in clips]
         table = FeatureTable.build(features, len(features), made.model.config)
-        return caption_clips(made.model, table, range(len(table)), made.vocabulary, beam)
+        return caption_clips(made.model, table, range(len(table)), made.vocabulary, made.lexicon, beam)
 
     captions = told(unseen)
     muted = told((clip for clip in unseen if clip.hidden), muted=True)

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.captioner.beam_search import BeamConfig, Hypothesis, beam_search
+from evcap_cli.captioner.beam_search import BeamConfig, Hypothesis
 from evcap_cli.captioner.collate import collate, thinned
 from evcap_cli.captioner.emotion import Perceived
 from evcap_cli.captioner.fine_grained import FineGrainedFusion
 from evcap_cli.captioner.model import Captioner
+from evcap_cli.captioner.reranking import best_captions
 from evcap_cli.captioner.tokens import END, START
 from evcap_cli.captioning import CLIPS_A_BATCH
 from evcap_cli.explaining.record import END_MARK, Branch, Inside, Row, SeenObject, ToldWord
@@ -55,7 +56,7 @@ def look_inside(checkpoint: Checkpoint, features: ClipFeatures, beam: BeamConfig
     batch = collate([features] * CLIPS_A_BATCH, model.config).to(device)
     with torch.inference_mode(), _outputs(_watched_modules(model)) as outputs:
         prepared = model.prepare(batch)
-        hypothesis = beam_search(model, prepared.memory, beam)[0][0]
+        hypothesis = best_captions(model, prepared, beam, checkpoint.vocabulary, checkpoint.lexicon)[0][0]
         tokens = torch.tensor([[START, *hypothesis.tokens]], device=device)
         clips = torch.zeros(1, dtype=torch.long, device=device)
         if isinstance(model, Captioner):

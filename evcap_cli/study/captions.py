@@ -79,16 +79,14 @@ def muted(features: ClipFeatures) -> ClipFeatures:
 
 
 def _told(checkpoint: Checkpoint, clips: Mapping[str, ClipFeatures]) -> dict[str, str]:
-    from evcap_cli.captioner.beam_search import BeamConfig
     from evcap_cli.training.evaluation import caption_clips
     from evcap_cli.training.tables import FeatureTable
 
     if not clips:
         return {}
-    beam = checkpoint.beam
     table = FeatureTable.build(clips.items(), len(clips), checkpoint.model.config)
-    search = BeamConfig(beam.size, beam.max_words, beam.length_penalty)
-    return caption_clips(checkpoint.model, table, range(len(table)), checkpoint.vocabulary, search)
+    vocabulary, lexicon, beam = checkpoint.vocabulary, checkpoint.lexicon, checkpoint.beam.search()
+    return caption_clips(checkpoint.model, table, range(len(table)), vocabulary, lexicon, beam)
 
 
 def _digest(run: Path, worlds: Worlds) -> str:

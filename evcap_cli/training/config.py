@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_type_hints
 
+from evcap_cli.captioner.config import Rerank
 from evcap_cli.errors import PluginError, UsageError
 from evcap_cli.training.recipe_tables import (
     FUSION,
@@ -98,6 +99,10 @@ class TrainConfig:
     beam_size: int = 5
     max_words: int = 15
     length_penalty: float = 1.6
+    rerank_consensus: float = 0.0
+    """Ours, off: the beam's best are put in a new order (``captioner/reranking.py``), in training's scores as well."""
+    rerank_emotion: float = 0.0
+    rerank_candidates: int = 10
     store: Literal["float32", "float16"] = "float32"
     """Number format of the weights in the checkpoint."""
 
@@ -116,6 +121,12 @@ class TrainConfig:
             raise ValueError(f"amsgrad = true goes with optimiser adam, not with {self.optimiser}")
         if not 0 <= self.val_share < 1:
             raise ValueError(f"val_share must lie in [0, 1), got {self.val_share}")
+        _ = self.rerank
+
+    @property
+    def rerank(self) -> Rerank:
+        """How captions are chosen among the beam's best."""
+        return Rerank(self.rerank_consensus, self.rerank_emotion, self.rerank_candidates)
 
 
 @dataclass(frozen=True)

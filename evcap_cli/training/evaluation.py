@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from evcap_cli.captioner.beam_search import BeamConfig, beam_search
+from evcap_cli.captioner.beam_search import BeamConfig
+from evcap_cli.captioner.reranking import best_captions
 from evcap_cli.scoring.score import Scores, score_captions
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ CLIPS_A_BATCH: Final = 64
 
 
 def caption_clips(
-    model: CaptionModel, table: FeatureTable, numbers: Sequence[int], vocabulary: Vocabulary, beam: BeamConfig
+    model: CaptionModel,
+    table: FeatureTable,
+    numbers: Sequence[int],
+    vocabulary: Vocabulary,
+    lexicon: Lexicon,
+    beam: BeamConfig,
 ) -> dict[str, str]:
     """Video -> caption for the clips numbered ``numbers``; leaves the model in evaluation mode."""
     model.eval()
@@ -30,7 +36,7 @@ def caption_clips(
         for start in range(0, len(numbers), CLIPS_A_BATCH):
             chunk = list(numbers[start : start + CLIPS_A_BATCH])
             batch = table.select(torch.tensor(chunk, device=table.tensors.appearance.device)).to(place)
-            found = beam_search(model, model.prepare(batch).memory, beam)
+            found = best_captions(model, model.prepare(batch), beam, vocabulary, lexicon)
             for number, hypotheses in zip(chunk, found, strict=True):
                 captions[table.videos[number]] = " ".join(vocabulary.decode(hypotheses[0].tokens))
     return captions
@@ -49,5 +55,5 @@ def evaluate(
     bootstrap: int = 0,
 ) -> tuple[dict[str, str], Scores]:
     """Caption clips and score them. METEOR is left out unless asked for: CFS does not need it, and it starts Java."""
-    captions = caption_clips(model, table, numbers, vocabulary, beam)
+    captions = caption_clips(model, table, numbers, vocabulary, lexicon, beam)
     return captions, score_captions(captions, references, lexicon, meteor=meteor, bootstrap=bootstrap)

@@ -50,7 +50,7 @@ def make_checkpoint(facts: RunFacts, prepared: Prepared, state: RunState) -> Che
         vocabulary=prepared.vocabulary,
         lexicon=prepared.lexicon,
         backbones=cast("dict[Kind, dict[str, Any]]", {kind: dict(record) for kind, record in facts.backbones.items()}),
-        beam=BeamDefaults(config.beam_size, config.max_words, config.length_penalty),
+        beam=BeamDefaults(config.beam_size, config.max_words, config.length_penalty, config.rerank),
         sampling=facts.sampling,
         training={
             "recipe": facts.recipe.name,

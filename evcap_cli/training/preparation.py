@@ -220,7 +220,8 @@ def _fingerprint(
     for name in ("store", *(["epochs"] if train["schedule"] == "constant" else [])):
         del train[name]
     # what evcap did not have at first is left out where it is as it was then: old runs go on
-    for name, value in (("optimiser", "adam"), ("amsgrad", False)):
+    rerank = () if recipe.train.rerank.on else [(n, train[n]) for n in train if n.startswith("rerank_")]
+    for name, value in (("optimiser", "adam"), ("amsgrad", False), *rerank):
         if train[name] == value:
             del train[name]
     model = config.to_dict()

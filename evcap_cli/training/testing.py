@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -118,7 +119,10 @@ def _key(trainer: Trainer, references: Mapping[str, Sequence[str]], bootstrap: i
 
     digest = xxhash.xxh3_128((trainer.run / "model.safetensors").read_bytes())
     plain = {video: list(texts) for video, texts in references.items()}
-    about = [plain, trainer.prepared.lexicon.digest, vars(trainer.beam), bootstrap, trainer.config.select]
+    beam = asdict(trainer.beam)
+    if not trainer.beam.rerank.on:  # as it was before there was any: scored runs stay scored
+        del beam["rerank"]
+    about = [plain, trainer.prepared.lexicon.digest, beam, bootstrap, trainer.config.select]
     digest.update(json.dumps(about, sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -102,7 +102,9 @@ class Trainer:
             self.prepared = prepare(recipe, captions, lexicon, source, glove=glove, extra=extra)
             self.oracle = self._oracle(test or {}) if self.config.select == ORACLE else None
         self.tensorboard = tensorboard and self.accelerator.is_main_process
-        self.beam = BeamConfig(self.config.beam_size, self.config.max_words, self.config.length_penalty)
+        self.beam = BeamConfig(
+            self.config.beam_size, self.config.max_words, self.config.length_penalty, rerank=self.config.rerank
+        )
 
     def fit(self) -> TrainResult:
         """Train from the last finished epoch on and write the checkpoint.

@@ -135,7 +135,7 @@ def compare(root: Path, steps: int) -> None:
         for number in sorted(heaviest):
             loop._step(planned[number], train.learning_rate, 0, number)
         few = prepared.held_clips[:CLIPS_A_BATCH]
-        caption_clips(prepared.model, loop.features, few, prepared.vocabulary, loop.beam)
+        caption_clips(prepared.model, loop.features, few, prepared.vocabulary, prepared.lexicon, loop.beam)
         loop.wrapped.train()
         print(f"peak memory of training and validation {peak_gb():.2f} GB, to be below 3", flush=True)
         plain = plain_copy(prepared.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -174,3 +175,23 @@ def test_names_of_all_kinds_survive(films: Path, caption: Call, capfd: pytest.Ca
     assert caption(Path(os.fsdecode(raw)), "-o", "one.jsonl", "--retry-failed") == 2
     assert caption(folder, "-o", "out.jsonl", "--retry-failed") == 0
     assert "(8 from an earlier run)" in capfd.readouterr().err
+
+
+def test_captions_are_chosen_anew_where_asked_and_by_a_checkpoint_that_says_so(
+    films: Path, caption: Call, checkpoint: Path, warm: Path
+) -> None:
+    def told(name: str, *more: str, by: Path = checkpoint) -> list[tuple[str, float]]:
+        assert evcap("caption", films, "-o", name, "-c", by, "--cache-dir", warm, *more) == 0
+        lines = Path(name).read_text().splitlines()
+        return [(one["text"], one["score"]) for line in lines for one in json.loads(line)["captions"]]
+
+    plain, chosen = told("plain.jsonl"), told("chosen.jsonl", "--rerank", "consensus=9,emotion=1")
+    assert Path("plain.jsonl").read_bytes() == (told("off.jsonl", "--rerank", "off"), Path("off.jsonl").read_bytes())[1]
+    assert chosen != plain
+    assert all(after <= before for (_, after), (_, before) in zip(chosen, plain, strict=True))
+    shutil.copytree(checkpoint, "own")
+    config = json.loads(Path("own/config.json").read_text())
+    config["beam"]["rerank"] = {"consensus": 9, "emotion": 1, "candidates": 10}
+    Path("own/config.json").write_text(json.dumps(config))
+    assert told("own.jsonl", by=Path("own")) == chosen
+    assert told("own-off.jsonl", "--rerank", "off", by=Path("own")) == plain

@@ -45,6 +45,11 @@ def one_line(capfd: pytest.CaptureFixture[str]) -> str:
         (["videos", "-o", "out.srt", "--nonsense"], "No such option"),
         (["videos", "-o", "out.srt", "--workers", "0"], "--workers"),
         (["videos", "-o", "out.srt", "--length-penalty", "-1"], "--length-penalty"),
+        (
+            ["videos", "-o", "out.srt", "--rerank", "mood=1"],
+            "--rerank 'mood=1': 'mood=1' is not one of consensus=NUMBER",
+        ),
+        (["videos", "-o", "out.srt", "--rerank", "consensus=-1"], "must be 0 or more, got -1.0"),
         (["videos", "-o", "out.srt", "--batch-size", "many"], "--batch-size 'many'"),
         (["videos", "-o", "out.srt", "--segment", "fixed:0"], "--segment 'fixed:0'"),
         (["videos", "-o", "out.srt", "--sampling", "often"], "often"),

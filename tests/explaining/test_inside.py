@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import exp, sqrt
 
 import pytest
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from evcap_cli.captioner.beam_search import BeamConfig, beam_search
 from evcap_cli.captioner.checkpoint import Checkpoint
 from evcap_cli.captioner.collate import collate
+from evcap_cli.captioner.config import Rerank
 from evcap_cli.captioner.layers import lstm_cell, masked_mean
+from evcap_cli.captioner.reranking import best_captions
 from evcap_cli.captioner.tokens import END, START
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
@@ -101,6 +104,16 @@ def test_words_are_those_of_the_search_and_their_probabilities_its_score(changes
     assert (found.appearance_share is None) == (not model.config.fine_grained) == (found.objects is None)
     assert (found.hearing is None) == (not model.config.audio_visual)
     assert len(found.lacks) == len(changes)
+
+
+def test_a_caption_that_re_ranking_chose_is_the_one_looked_into() -> None:
+    model = fusion()
+    checkpoint, beam = of(model), replace(BEAM, rerank=Rerank(consensus=9.0))
+    found = look_inside(checkpoint, CLIP, beam)
+    prepared = model.prepare(collate([CLIP], model.config))
+    best = best_captions(model, prepared, beam, checkpoint.vocabulary, checkpoint.lexicon)[0][0]
+    assert found.hypothesis.tokens == best.tokens != look_inside(checkpoint, CLIP, BEAM).hypothesis.tokens
+    assert [word.text for word in found.words] == [f"w{token - 4}" for token in best.tokens] + ["(end)"]
 
 
 def test_alternatives_are_the_likeliest_words_that_may_be_told() -> None:

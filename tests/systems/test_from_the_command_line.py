@@ -74,7 +74,10 @@ def test_a_system_learns_and_its_checkpoint_captions_as_it_did_in_training(tmp_p
     assert all(torch.equal(tensor, weights(again)[name]) for name, tensor in weights(result).items())
     table = FeatureTable.build(toy.source(24).read(list(toy.unseen())), 6, again.model.config)
     clips = range(len(table))
-    told = [caption_clips(m, table, clips, again.vocabulary, made.beam) for m in (made.prepared.model, again.model)]
+    told = [
+        caption_clips(m, table, clips, again.vocabulary, again.lexicon, made.beam)
+        for m in (made.prepared.model, again.model)
+    ]
     assert told[0] == told[1]
     assert any(told[0].values())
     card = (tmp_path / "README.md").read_text()

@@ -1,0 +1,100 @@
+"""Re-ranking in recipes and checkpoints; where it is off, both are as they were before there was any."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xxhash
+
+from evcap_cli.captioner.checkpoint import BeamDefaults, Checkpoint
+from evcap_cli.captioner.config import Rerank
+from evcap_cli.errors import CheckpointError
+from evcap_cli.training.config import TrainConfig
+from evcap_cli.training.preparation import prepare
+from evcap_cli.training.testing import _key
+from evcap_cli.training.trainer import Trainer
+from tests.training import toy
+from tests.training.test_checkpoint import made
+
+ON = {"rerank_consensus": 0.5, "rerank_emotion": 0.2, "rerank_candidates": 6}
+
+
+def trainer(run: Path, **train: Any) -> Trainer:
+    recipe = toy.recipe(epochs=1, **train)
+    return Trainer(recipe, toy.captions(), toy.LEXICON, toy.source(), run, tensorboard=False, device="cpu")
+
+
+def test_a_trained_checkpoint_searches_as_its_recipe_says(tmp_path: Path) -> None:
+    run = trainer(tmp_path / "run", **ON)
+    assert run.beam.rerank == Rerank(0.5, 0.2, 6)
+    run.fit()
+    loaded = Checkpoint.from_pretrained(tmp_path / "run")
+    assert loaded.beam.search() == run.beam
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["beam"]["rerank"] == {
+        "consensus": 0.5,
+        "emotion": 0.2,
+        "candidates": 6,
+    }
+
+
+def test_a_checkpoint_without_it_says_nothing_of_it_and_loads_as_off(tmp_path: Path) -> None:
+    made().save_pretrained(tmp_path)
+    beam = json.loads((tmp_path / "config.json").read_text())["beam"]
+    assert beam == {"size": 3, "max_words": 15, "length_penalty": 1.6}
+    assert Checkpoint.from_pretrained(tmp_path).beam.rerank == Rerank()
+    assert not Checkpoint.from_pretrained("demo").beam.rerank.on
+
+
+@pytest.mark.parametrize("broken", [{"consensus": -1}, {"mood": 1}, {"candidates": "ten"}, 3, {"emotion": "much"}])
+def test_settings_that_make_no_sense_in_a_checkpoint_are_refused_in_one_line(tmp_path: Path, broken: Any) -> None:
+    made().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["beam"]["rerank"] = broken
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"config\.json does not say how to search") as caught:
+        Checkpoint.from_pretrained(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_defaults_of_a_search_come_back_as_they_were() -> None:
+    for beam in (BeamDefaults(), BeamDefaults(4, 9, 0.5, Rerank(1.0, 0.0, 3))):
+        assert BeamDefaults.from_dict(json.loads(json.dumps(beam.to_dict()))) == beam
+
+
+@pytest.mark.parametrize(
+    ("train", "why"),
+    [
+        ({"rerank_emotion": -0.1}, "emotion weight"),
+        ({"rerank_candidates": 1}, "candidates"),
+        ({"rerank_consensus": "a"}, "rerank_consensus"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(train: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        TrainConfig(**train)
+
+
+def test_a_run_from_before_goes_on_and_one_that_chooses_otherwise_is_another() -> None:
+    def fingerprint(**train: Any) -> str:
+        return prepare(toy.recipe(**train), toy.captions(), toy.LEXICON, toy.source()).fingerprint
+
+    plain = fingerprint()
+    assert fingerprint(rerank_candidates=4) == plain
+    assert len({plain, fingerprint(rerank_consensus=0.5), fingerprint(rerank_emotion=0.5)}) == 3
+
+
+def test_scores_of_a_run_from_before_are_found_again(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    beam = {"size": 5, "max_words": 15, "length_penalty": 1.6, "n_best": 1, "forbidden": (0, 1, 3)}
+    wanted = _key(run, {"vid1": ["a man walks"]}, 10)
+    digest = xxhash.xxh3_128(b"weights")
+    about = [{"vid1": ["a man walks"]}, toy.LEXICON.digest, beam, 10, "cfs"]
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    assert wanted == digest.hexdigest()
+    run.beam = replace(run.beam, rerank=Rerank(0.5))
+    assert _key(run, {"vid1": ["a man walks"]}, 10) != wanted
