@@ -73,7 +73,7 @@ class FineGrainedFusion(nn.Module):
         result, _ = self.appearance_looks_at_objects(appearance, objects.values, objects.mask)
         return result
 
-    def motion_object(self, motion: Tensor, mask: Tensor, objects: Rows) -> Tensor:
+    def motion_object(self, motion: Tensor, mask: Tensor, objects: Rows, of_motion: Tensor | None = None) -> Tensor:
         """V_mo = MLP([MHCA(V_m, V_o); MHCA(V_o, V_m)]) (Eq. 4).
 
         The second term has a row per object. *Decision*: the head-averaged attention weights of the first term carry
@@ -83,15 +83,14 @@ class FineGrainedFusion(nn.Module):
             motion: V_m, (B, N_v, d).
             mask: True where a moment is real, (B, N_v).
             objects: V_o.
+            of_motion: MHCA(V_o, V_m), (B, N_o, d), where it is known already.
 
         Returns:
             V_mo, (B, N_v, d).
         """
-        of_motion, _ = self.objects_look_at_motion(objects.values, motion, mask)
-        return self._motion_object(motion, objects, of_motion)
-
-    def _motion_object(self, motion: Tensor, objects: Rows, of_motion: Tensor) -> Tensor:
         of_objects, weights = self.motion_looks_at_objects(motion, objects.values, objects.mask)
+        if of_motion is None:
+            of_motion, _ = self.objects_look_at_motion(objects.values, motion, mask)
         carried = weights.to(of_motion.dtype) @ of_motion
         result: Tensor = self.motion_object_mlp(torch.cat([of_objects, carried], dim=-1))
         return result
@@ -101,13 +100,15 @@ class FineGrainedFusion(nn.Module):
         motion, objects = streams.motion, streams.objects
         if motion is None or objects is None:
             raise ValueError("fine-grained fusion needs the motion and the object stream")
-        of_motion, _ = self.objects_look_at_motion(objects.values, motion, streams.mask)
+        of_motion = None
+        if self.bind is not None:
+            of_motion, _ = self.objects_look_at_motion(objects.values, motion, streams.mask)
         parts = (
             self.appearance_motion(streams.appearance, motion, streams.mask),
             self.appearance_object(streams.appearance, objects),
-            self._motion_object(motion, objects, of_motion),
+            self.motion_object(motion, streams.mask, objects, of_motion),
         )
-        bound = None if self.bind is None else self.bind(objects.values, of_motion)
+        bound = None if self.bind is None or of_motion is None else self.bind(objects.values, of_motion)
         return FusedVisual(self.join(torch.cat(parts, dim=-1)), parts, bound)
 
 

@@ -183,8 +183,9 @@ class Recipe:
         modules = modules_of(self.system)
         unknown = [name for name in names if name not in modules]
         if unknown:
-            known = f"one of: {', '.join(modules)}" if modules else "leave --without out"
-            raise UsageError(f"--without {unknown[0]}: no such module of {self.system}", hint=known)
+            if not modules:
+                raise UsageError(f"{self.system} has no modules to leave out", hint="leave --without out")
+            raise UsageError(f"unknown --without {unknown[0]!r}", hint=f"one of: {', '.join(modules)}")
         off = {*names, *(name for name in OWN_MODULES if name in modules and "fine-grained" in names)}
         return self.with_values(model={modules[name]: False for name in modules if name in off}) if off else self
 

@@ -223,7 +223,8 @@ def said_by(capfd: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_a_wrong_choice_of_a_system_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     names = ", ".join(sorted(plugins.systems()))
     assert f"unknown --model 'gpt'; this evcap trains: {names}" in said_by(capfd, "--model", "gpt")
-    assert "is a module of fusion" in said_by(capfd, "--model", "epan", "--without", "audio-visual")
+    assert "epan has no modules to leave out" in said_by(capfd, "--model", "epan", "--without", "audio-visual")
+    assert "one of: fine-grained, audio-visual" in said_by(capfd, "--model", "fusion", "--without", "objects")
     assert "is a recipe of fusion, not of epan" in said_by(capfd, "--model", "epan", "--recipe", "paper-literal")
     wrong = tmp_path / "wrong.toml"
     wrong.write_text("[model.epna]\nwidth = 30\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ _ALIGNED = {**_ROWS, "width": 30, "word_width": 16, "feed_forward": 16, "alignme
 _EPAN = {**_ALIGNED, "emotion_layers": 1, "emotion_heads": 2, "category_hidden": 16, "word_hidden": 30}
 MODELS = {
     "fusion": MODEL,
+    "fusion+": {**MODEL, "decoder_objects": True},
     "epan": _EPAN,
     "dcgn": {**_EPAN, "slots": 6},
     "canet": _ALIGNED,
@@ -99,7 +101,8 @@ def recipe(system: str = "fusion", **train: object) -> Recipe:
 
 def recipe_text(**train: object) -> str:
     """``recipe`` as a file that serves every system."""
-    parts = [("train", {**GIVEN, **train}), *((f"model.{system}", values) for system, values in MODELS.items())]
+    parts = [("train", {**GIVEN, **train}), *((f'model."{system}"', values) for system, values in MODELS.items())]
     return "".join(
-        f"[{table}]\n" + "".join(f"{name} = {value!r}\n" for name, value in values.items()) for table, values in parts
+        f"[{table}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+        for table, values in parts
     )
