@@ -192,7 +192,7 @@ def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
     """
     from evcap_cli.training.config import load_recipe
 
-    train = ("epochs", "batch_size", "learning_rate", "seed", "select", "early_stop")
+    train = ("epochs", "batch_size", "learning_rate", "seed", "select", "early_stop", "self_critical_epochs")
     return load_recipe(str(parameters["recipe"]), parameters["model"]).with_values(
         **{name: parameters[name] for name in train},
         precision=None if parameters["dtype"] == "auto" else parameters["dtype"],
