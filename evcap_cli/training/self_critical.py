@@ -189,7 +189,7 @@ def _share(clips: npt.NDArray[np.int64], processes: int, rank: int) -> tuple[npt
 def leave_one_out(rewards: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Reward less the mean reward of the clip's other samples; both (B, S), S at least 2."""
     others = rewards.shape[1] - 1
-    return rewards - (rewards.sum(axis=1, keepdims=True) - rewards) / others
+    return np.asarray(rewards - (rewards.sum(axis=1, keepdims=True) - rewards) / others)
 
 
 @torch.no_grad()
