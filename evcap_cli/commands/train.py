@@ -95,6 +95,16 @@ def train(
     early_stop: Annotated[
         int | None, typer.Option("--early-stop", min=0, help="Stop after N epochs without a better one.")
     ] = None,
+    self_critical_epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--self-critical",
+            metavar="N",
+            min=0,
+            help="N further epochs, from the best one on, that reward sampled captions by their CFS.",
+            show_default="0",
+        ),
+    ] = None,
     appearance: shared.Appearance = None,
     motion: shared.Motion = None,
     object_: shared.Object = None,
@@ -141,6 +151,7 @@ def train(
         seed=seed,
         select=select,
         early_stop=early_stop,
+        self_critical_epochs=self_critical_epochs,
         precision=None if dtype == "auto" else dtype,
     )
     if print_config:

@@ -124,7 +124,7 @@ def _modules(row: Planned) -> int:
 
 
 def _epochs(row: Planned) -> int:
-    return 0 if row.recipe is None else row.recipe.train.epochs
+    return 0 if row.recipe is None else row.recipe.train.epochs + row.recipe.train.self_critical_epochs
 
 
 def _count(number: int, what: str) -> str:

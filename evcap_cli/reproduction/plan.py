@@ -36,6 +36,8 @@ OF_NO_WEIGHT: Final = frozenset((
     "quiet", "verbose", "test", "overwrite", "print_config", "push_to_hub", "recipe", "model", "without",
 ))  # fmt: skip
 """Parameters of ``evcap train`` without weight for scores, or whose content is compared (data set, recipe, system)."""
+GAINED: Final[Mapping[str, Any]] = {"self_critical_epochs": 0}
+"""Settings that runs of earlier versions do not name, as they were then."""
 MANAGED: Final = {
     "model": "--model",
     "without": "--without",
@@ -84,7 +86,7 @@ class Run:
             return
         hint = "give another -o, or the same options as before"
         try:
-            before = dict(json.loads((self.folder / SETTINGS).read_text("utf-8")))
+            before = {**GAINED, **json.loads((self.folder / SETTINGS).read_text("utf-8"))}
         except (OSError, ValueError, TypeError) as problem:
             raise UsageError(
                 f"holds a run that this command did not make (no {SETTINGS})", path=self.folder, hint=hint
@@ -192,7 +194,7 @@ def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
     """
     from evcap_cli.training.config import load_recipe
 
-    train = ("epochs", "batch_size", "learning_rate", "seed", "select", "early_stop")
+    train = ("epochs", "batch_size", "learning_rate", "seed", "select", "early_stop", "self_critical_epochs")
     chosen = load_recipe(str(parameters["recipe"]), parameters["model"]).leaving_out(parameters["without"] or ())
     return chosen.with_values(
         **{name: parameters[name] for name in train},

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 ORDERS: Final = 4
 _TINY, _SMALL = 1e-15, 1e-9  # pycocoevalcap's guards against division by zero, part of its published values
 _BETA_ROUGE: Final = 1.2
-_SIGMA: Final = 6.0  # of CIDEr-D's penalty for another length
+SIGMA: Final = 6.0
+"""Of CIDEr-D's penalty for another length."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class Cider:
         self.common_sums = _Sums(text[common], gram[common], clipped, grams.orders, len(truth))
         # the length that CIDEr-D's code compares is the number of bigrams
         bigrams = [np.array([max(len(words) - 1, 0) for words in texts]) for texts in (captions, truth)]
-        self.penalty = np.exp(-((bigrams[0][owners] - bigrams[1]) ** 2) / (2 * _SIGMA**2))
+        self.penalty = np.exp(-((bigrams[0][owners] - bigrams[1]) ** 2) / (2 * SIGMA**2))
 
     def scores(self, weights: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.float64]:
         """CIDEr of each video (N,) where the corpus holds it ``weights`` times; None: once each."""

@@ -90,6 +90,13 @@ class TrainConfig:
     CFS on the test split)."""
     early_stop: int = 0
     """Stop after so many epochs without a better one; 0: never."""
+    self_critical_epochs: int = 0
+    """Further epochs behind ``epochs``, from the best one so far on, that reward sampled captions by their CFS
+    (``self_critical.py``); 0: none."""
+    self_critical_rate: float = 1e-4
+    """Constant learning rate of those."""
+    self_critical_samples: int = 5
+    """Captions sampled of a clip in a step of those, which takes ``batch_size`` captions in all."""
     min_count: int = 1
     """Rarer words become unknown."""
     labels: Literal["caption", "video"] = "caption"
@@ -112,11 +119,18 @@ class TrainConfig:
         for name in ("batch_size", "captions_per_clip", "min_count", "beam_size", "max_words"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("epochs", "warmup_epochs", "weight_decay", "early_stop", "seed"):
+        for name in ("epochs", "warmup_epochs", "weight_decay", "early_stop", "self_critical_epochs", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.learning_rate <= 0 or self.clip_norm <= 0:
             raise ValueError(f"learning_rate {self.learning_rate} and clip_norm {self.clip_norm} must be positive")
+        if self.self_critical_rate <= 0:
+            raise ValueError(f"self_critical_rate must be positive, got {self.self_critical_rate}")
+        if self.self_critical_samples < 2:
+            raise ValueError(
+                f"self_critical_samples must be at least 2, got {self.self_critical_samples}: a caption is compared"
+                " with the others of its clip"
+            )
         if self.amsgrad and self.optimiser != "adam":
             raise ValueError(f"amsgrad = true goes with optimiser adam, not with {self.optimiser}")
         if not 0 <= self.val_share < 1:

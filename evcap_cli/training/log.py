@@ -45,8 +45,9 @@ class RunLog:
             for name, value in last.get(group, {}).items():
                 if isinstance(value, (int, float)):
                     self.board.add_scalar(f"{group}/{name}", value, epoch)
-        for name in ("learning_rate", "gradient_norm", "captions_per_second"):
-            self.board.add_scalar(name, last[name], epoch)
+        for name in ("learning_rate", "gradient_norm", "captions_per_second", "reward", "advantage_spread"):
+            if name in last:
+                self.board.add_scalar(name, last[name], epoch)
         for video, caption in last.get("samples", {}).items():
             self.board.add_text(f"samples/{video}", caption, epoch)
         self.board.flush()
@@ -58,3 +59,27 @@ class RunLog:
         """End TensorBoard's file."""
         if self.board is not None:
             self.board.close()
+
+
+def announcement(history: Sequence[Mapping[str, Any]], best_epoch: int, planned: int) -> str:
+    """The last epoch in one line, for people.
+
+    Args:
+        history: entries of all epochs.
+        best_epoch: the chosen one so far.
+        planned: how many epochs there are to be.
+    """
+    entry = history[-1]
+    text = f"epoch {entry['epoch']}/{planned}"
+    if "phase" in entry:
+        text += f" ({entry['phase']}): mean reward {entry['reward']:.1f}"
+    else:
+        text += f": loss {entry['loss']['total']:.3f}"
+    held = entry.get("validation")
+    if held:
+        text += f", held out: CFS {held['cfs']:.1f}, Acc_sw {held['acc_sw']:.1f}, CIDEr {held['cider']:.1f}"
+    tested = entry.get("test")
+    if tested:
+        text += f", test (oracle): CFS {tested['cfs']:.1f}, Acc_sw {tested['acc_sw']:.1f}"
+    text += " (best so far)" if entry["best"] else f" (best: epoch {best_epoch})"
+    return f"{text}, {entry['seconds']:.0f} s"

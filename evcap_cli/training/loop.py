@@ -27,6 +27,7 @@ from evcap_cli.training.evaluation import evaluate
 from evcap_cli.training.preparation import Prepared, seed_torch
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import Tensor
 
     from evcap_cli.captioner.batch import ClipBatch
@@ -122,29 +123,59 @@ class Loop:
             "captions_per_second": round(len(self.train) / trained, 1),
             "loading_share": round(self.loading_seconds / trained, 4),
         }
+        return self.finished(entry, number, started)
+
+    def finished(self, entry: dict[str, Any], number: int, started: float) -> dict[str, Any]:
+        """``entry`` of the trained epoch ``number`` with its validation, and the seconds since ``started``."""
         if self.prepared.held_clips or self.test is not None:
             entry |= self._validate(number)
         entry["seconds"] = round(time.monotonic() - started, 2)
         return entry
 
+    def restart(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on from ``weights`` with an optimiser that has seen nothing."""
+        self.model.load_state_dict(weights)
+        self.optimiser.state.clear()
+
     def _step(self, batch: CaptionBatch, rate: float, epoch: int, step: int) -> tuple[dict[str, float], float]:
         """One optimiser step; the values of the losses and the norm of the gradient."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         mine, share = self._share(batch)
         if mine is None:
             return {"total": 0.0}, 0.0
         self.optimiser.zero_grad(set_to_none=True)  # before the forward pass, which then has their memory too
         loss = self._loss(self.wrapped, mine)
-        total = float(loss.total.detach())
-        if not math.isfinite(total):
-            raise self._not_a_number("loss", batch, epoch, step)
-        self.accelerator.backward(loss.total * share)
+        norm = self.descend(loss.total, share, rate, batch.clips, epoch, step)
+        return loss.values(), norm
+
+    def descend(
+        self, total: Tensor, share: float, rate: float, clips: npt.NDArray[np.int64], epoch: int, step: int
+    ) -> float:
+        """Change the weights along the gradient of ``total``.
+
+        Args:
+            total: the loss of this process's share of ``clips``.
+            share: its weight among the processes.
+            rate: of this step.
+            clips: of the step; they are named in errors, as are the next two.
+            epoch: from 0.
+            step: from 0.
+
+        Returns:
+            The norm of the gradient.
+
+        Raises:
+            TrainingError: the loss or its gradient is not a number.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        if not math.isfinite(float(total.detach())):
+            raise self._not_a_number("loss", clips, epoch, step)
+        self.accelerator.backward(total * share)
         norm = float(self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip_norm))
         if not math.isfinite(norm) and self.accelerator.scaler is None:  # a scaler skips such a step by itself
-            raise self._not_a_number("gradient", batch, epoch, step)
+            raise self._not_a_number("gradient", clips, epoch, step)
         self.optimiser.step()
-        return loss.values(), norm
+        return norm
 
     def _loss(self, model: Any, batch: CaptionBatch) -> LossTerms:
         started = time.monotonic()
@@ -159,8 +190,12 @@ class Loop:
     def load(self, batch: CaptionBatch) -> tuple[ClipBatch, Tensor, Targets]:
         """Rows of a batch's clips, what the decoder is fed, and the targets, on the device."""
         fed, targets = self.train.select(batch)
-        clips = torch.from_numpy(batch.clips).to(self.features.tensors.appearance.device)
-        return self.features.select(clips).to(self.accelerator.device, non_blocking=True), fed, targets
+        return self.clip_batch(batch.clips), fed, targets
+
+    def clip_batch(self, clips: npt.NDArray[np.int64]) -> ClipBatch:
+        """The clips of these numbers, on the device."""
+        numbers = torch.from_numpy(clips).to(self.features.tensors.appearance.device)
+        return self.features.select(numbers).to(self.accelerator.device, non_blocking=True)
 
     def _share(self, batch: CaptionBatch) -> tuple[CaptionBatch | None, float]:
         """The videos of a batch that this process takes, and its weight among the processes (gradients are averaged).
@@ -176,9 +211,9 @@ class Loop:
         mine = CaptionBatch(batch.captions[kept], batch.clips[rank::count], batch.clip_index[kept] // count)
         return mine, count * int(kept.sum()) / len(kept)
 
-    def _not_a_number(self, what: str, batch: CaptionBatch, epoch: int, step: int) -> TrainingError:
-        names = [self.prepared.features.videos[number] for number in batch.clips[:NAMED_VIDEOS]]
-        more = f" and {len(batch.clips) - NAMED_VIDEOS} more" if len(batch.clips) > NAMED_VIDEOS else ""
+    def _not_a_number(self, what: str, clips: npt.NDArray[np.int64], epoch: int, step: int) -> TrainingError:
+        names = [self.prepared.features.videos[number] for number in clips[:NAMED_VIDEOS]]
+        more = f" and {len(clips) - NAMED_VIDEOS} more" if len(clips) > NAMED_VIDEOS else ""
         return TrainingError(
             f"the {what} is not a number in epoch {epoch + 1}, step {step + 1} (videos {', '.join(names)}{more})",
             path=self.run,

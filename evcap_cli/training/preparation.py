@@ -43,6 +43,7 @@ class Prepared:
     Args:
         features: clips of training and validation. train: captions to learn from. held: captions of held-out videos.
         held_clips: numbers of the held-out clips in ``features``. references: raw captions of those.
+        learned: raw captions of the clips to learn from.
         fingerprint: digest of what decides the weights.
     """
 
@@ -55,6 +56,7 @@ class Prepared:
     held: CaptionTable
     held_clips: list[int]
     references: dict[str, Sequence[str]]
+    learned: dict[str, Sequence[str]]
     model: CaptionModel
     fingerprint: str
 
@@ -155,6 +157,7 @@ def prepare(
         held=tables[1],
         held_clips=[numbers[video] for video in held],
         references={video: captions[video] for video in held},
+        learned={video: captions[video] for video in learn},
         model=_model(recipe, config, vocabulary, lexicon, features, [numbers[video] for video in learn], glove),
         fingerprint=fingerprint,
     )
@@ -215,8 +218,11 @@ def _fingerprint(
     source: FeatureSource,
     glove: WordVectors | None,
 ) -> str:
-    """Digest of what decides the weights. With a constant rate more epochs are a continuation, not another run."""
-    train = asdict(recipe.train)
+    """Digest of what decides the weights. With a constant rate more epochs are a continuation, not another run.
+
+    So are self-critical epochs behind the others; ``self_critical.check`` sees that those that are there fit.
+    """
+    train = {name: value for name, value in asdict(recipe.train).items() if not name.startswith("self_critical_")}
     for name in ("store", *(["epochs"] if train["schedule"] == "constant" else [])):
         del train[name]
     # what evcap did not have at first is left out where it is as it was then: old runs go on

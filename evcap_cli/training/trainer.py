@@ -21,13 +21,14 @@ from evcap_cli.output.atomic import write_whole
 from evcap_cli.training.acceleration import deterministic, make_accelerator
 from evcap_cli.training.config import ORACLE
 from evcap_cli.training.evaluation import evaluate
-from evcap_cli.training.log import RunLog
+from evcap_cli.training.log import RunLog, announcement
 from evcap_cli.training.loop import Loop, OracleSplit
 from evcap_cli.training.model_card import model_card
 from evcap_cli.training.optimiser import make_optimiser
 from evcap_cli.training.outcome import RunFacts, make_checkpoint
 from evcap_cli.training.preparation import prepare
 from evcap_cli.training.selection import epoch_score
+from evcap_cli.training.self_critical import PHASE, SelfCritical, check, count, next_phase
 from evcap_cli.training.state import Progress, RunState, load_state, optimiser_tensors, restore_optimiser, save_state
 from evcap_cli.training.tables import FeatureTable
 
@@ -105,6 +106,7 @@ class Trainer:
         self.beam = BeamConfig(
             self.config.beam_size, self.config.max_words, self.config.length_penalty, rerank=self.config.rerank
         )
+        self.planned = self.config.epochs + self.config.self_critical_epochs
 
     def fit(self) -> TrainResult:
         """Train from the last finished epoch on and write the checkpoint.
@@ -128,16 +130,20 @@ class Trainer:
             restore_optimiser(optimiser, state.optimiser)
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state.progress.scaler)
-            console.info(f"{self.run}: going on after epoch {state.progress.epochs} of {self.config.epochs}")
+            check(state.progress.history, self.config, self.run)
+            console.info(f"{self.run}: going on after epoch {state.progress.epochs} of {self.planned}")
         if main:
             write_whole(self.run / RECIPE, self.recipe.to_toml())
         loop = Loop(prepared, self.accelerator, model, optimiser, self.beam, self.run, self.oracle)
+        critic = SelfCritical(loop)
         log = RunLog(self.run, state.progress.history, tensorboard=self.tensorboard) if main else None
         try:
             with deterministic(device):
-                while state.progress.epochs < self.config.epochs and not self._stale(state.progress):
+                while phase := next_phase(state.progress.history, self.config):
                     try:
-                        entry = loop.epoch(state.progress.epochs)
+                        if phase == PHASE and not count(state.progress.history):
+                            loop.restart(state.best)
+                        entry = (critic if phase == PHASE else loop).epoch(state.progress.epochs)
                     except TrainingError as problem:
                         if main and state.progress.best_epoch:
                             self._checkpoint(state)
@@ -146,7 +152,7 @@ class Trainer:
                     if main and log is not None:
                         save_state(self.run, state)
                         log.write(state.progress.history)
-                        self._announce(state.progress)
+                        console.info(announcement(state.progress.history, state.progress.best_epoch, self.planned))
         finally:
             if log is not None:
                 log.close()
@@ -220,21 +226,6 @@ class Trainer:
             scaler={} if scaler is None else scaler.state_dict(),
         )
         return RunState(progress, weights, optimiser_tensors(optimiser), weights if better else state.best)
-
-    def _stale(self, progress: Progress) -> bool:
-        return 0 < self.config.early_stop <= progress.epochs - progress.best_epoch and progress.epochs > 0
-
-    def _announce(self, progress: Progress) -> None:
-        entry = progress.history[-1]
-        text = f"epoch {entry['epoch']}/{self.config.epochs}: loss {entry['loss']['total']:.3f}"
-        held = entry.get("validation")
-        if held:
-            text += f", held out: CFS {held['cfs']:.1f}, Acc_sw {held['acc_sw']:.1f}, CIDEr {held['cider']:.1f}"
-        tested = entry.get("test")
-        if tested:
-            text += f", test (oracle): CFS {tested['cfs']:.1f}, Acc_sw {tested['acc_sw']:.1f}"
-        text += " (best so far)" if entry["best"] else f" (best: epoch {progress.best_epoch})"
-        console.info(f"{text}, {entry['seconds']:.0f} s")
 
     def _made(self, state: RunState) -> Checkpoint:
         return make_checkpoint(self.facts, self.prepared, state)
