@@ -49,7 +49,8 @@ def study(
         typer.Option(
             "--only",
             metavar="NAMES",
-            help="Of fusion, a-off, b-off, both-off, epan, dcgn, canet, sa-lstm and fusion+.",
+            help="Of fusion, a-off, b-off, both-off, epan, dcgn, canet, sa-lstm, dcgn-sc, fusion-sc, objects and"
+            " fusion+.",
             show_default="all",
         ),
     ] = None,

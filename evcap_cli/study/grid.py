@@ -19,12 +19,16 @@ class GridSystem:
         name: in files and of ``--only``. title: in tables.
         model: registered system that is trained; "" for a baseline, which is not.
         without: its modules that are off.
+        options: further arguments of ``evcap train``.
+        behind: the system whose last ordinary epoch it goes on from: only self-critical epochs differ.
     """
 
     name: str
     title: str
     model: str
     without: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    behind: str = ""
 
 
 GRID: Final = (
@@ -36,7 +40,10 @@ GRID: Final = (
     GridSystem("dcgn", "DCGN", "dcgn"),
     GridSystem("canet", "CANet (reconstruction)", "canet"),
     GridSystem("sa-lstm", "SA-LSTM", "sa-lstm"),
-    GridSystem("fusion+", "fusion+ (ours)", "fusion+"),
+    GridSystem("dcgn-sc", "DCGN, self-critical", "dcgn", (), ("--self-critical", "5"), "dcgn"),
+    GridSystem("fusion-sc", "fusion, self-critical", "fusion", (), ("--self-critical", "5"), "fusion"),
+    GridSystem("objects", "fusion, looks at objects", "fusion+", (), ("--self-critical", "0")),
+    GridSystem("fusion+", "fusion+ (both)", "fusion+", (), (), "objects"),
 )
 CONSTANT: Final = GridSystem("constant", "one caption for all (baseline)", "")
 SHUFFLED: Final = GridSystem("shuffled", "other clips' captions (baseline)", "")

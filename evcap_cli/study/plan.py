@@ -57,11 +57,11 @@ def plan_study(
     content = digest(root)
     planned = []
     for system in systems:
-        modules = [part for name in system.without for part in ("--without", name)]
+        own = [*(part for name in system.without for part in ("--without", name)), *system.options]
         runs = []
         for seed in seeds:
             place = folder / RUNS / f"{system.name}-seed{seed}"
-            whole = [*arguments, "--model", system.model, *modules, "--seed", str(seed), "-o", str(place)]
+            whole = [*arguments, "--model", system.model, *own, "--seed", str(seed), "-o", str(place)]
             runs.append(Run(place, seed, tuple(whole), settings_of(parse(whole), content)))
         parameters = parse(list(runs[0].arguments))
         planned.append(PlannedSystem(system, tuple(runs), recipe_of(parameters), parameters))

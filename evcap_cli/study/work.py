@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from evcap_cli import console
 from evcap_cli.errors import EvcapError, TrainingError
+from evcap_cli.output.atomic import write_whole
 from evcap_cli.study.baselines import constant, shuffled
 from evcap_cli.study.captions import Said, kept_captions, write_captions
 from evcap_cli.study.grid import CONSTANT, SHUFFLED
 from evcap_cli.study.plan import PlannedSystem, in_order
 from evcap_cli.study.report import About, write_report
 from evcap_cli.study.results import Results
+from evcap_cli.training.state import FILE as STATE
 
 if TYPE_CHECKING:
     from evcap_cli.features.streams import ClipFeatures
@@ -103,7 +105,7 @@ class Study:
             self._ready(train=any(not run.done for _, run in missing))
         for number, (one, run) in enumerate(missing, self.total - len(missing) + 1):
             title = f"[{number}/{self.total}] {one.system.title}, seed {run.seed}"
-            said = self._said(run, title)
+            said = self._said(one.system, run, title)
             if said is not None:
                 self.results.add(one.system, run.seed, said)
             written = self.report()
@@ -124,10 +126,11 @@ class Study:
         )
         return write_report(self.folder, self.results, about)
 
-    def _said(self, run: Run, title: str) -> Said | None:
+    def _said(self, system: GridSystem, run: Run, title: str) -> Said | None:
         """Captions of a run that is trained first where it is not; None where that fails."""
         try:
             if not run.done:
+                self._go_on_from(system.behind, run)
                 console.info(f"{title}: evcap train ... -o {run.folder}")
                 self.train(run, lambda line: console.info(f"  {line}"))
             console.info(f"{title}: captions of the unseen clips")
@@ -136,6 +139,14 @@ class Study:
             self.failures[run.folder.name] = problem.message
             console.error(f"{title}: {problem}")
             return None
+
+    def _go_on_from(self, name: str, run: Run) -> None:
+        """Take over the ordinary epochs of the same seed, where the run would begin with just these."""
+        runs = [each for one in self.planned if one.system.name == name for each in one.runs if each.seed == run.seed]
+        if runs and runs[0].done and not run.folder.exists():
+            begun = runs[0].folder / STATE
+            if begun.is_file():
+                write_whole(run.folder / STATE, begun.read_bytes())
 
     def _ready(self, *, train: bool) -> tuple[Mapping[str, ClipFeatures], Mapping[str, ClipFeatures]]:
         """Features of the unseen clips and of those in conflict; with ``train`` the cache is filled for the runs too.

@@ -26,13 +26,16 @@ SYSTEMS: Final = (
     ),
     SystemSpec(
         "fusion+",
-        "fusion with what the study found to help: the decoder looks at objects, too",
+        "fusion with what the study found to help: objects looked at by the decoder, self-critical epochs",
         factory="evcap_cli.systems.fusion:Fusion",
         recipe="""
+[train]
+self_critical_epochs = 5
+
 [model]
 decoder_objects = true
 """,
-        title="fusion+ (ours)",
+        title="fusion+",
         license="MIT",
         like="fusion",
     ),
