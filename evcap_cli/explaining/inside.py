@@ -8,7 +8,7 @@ Notation: N real moments, M objects that were found, L words without the end mar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +30,8 @@ from evcap_cli.systems.aligned_system import AlignedSystem
 if TYPE_CHECKING:
     from evcap_cli.captioner.audio_visual import AudioVisualFusion
     from evcap_cli.captioner.checkpoint import Checkpoint
+    from evcap_cli.captioner.decoder import Look
+    from evcap_cli.captioner.visual_encoder import Streams
     from evcap_cli.features.streams import ClipFeatures
     from evcap_cli.systems.contract import CaptionModel
 
@@ -61,15 +63,15 @@ def look_inside(checkpoint: Checkpoint, features: ClipFeatures, beam: BeamConfig
         clips = torch.zeros(1, dtype=torch.long, device=device)
         if isinstance(model, Captioner):
             logits, looks = model.decoder.watched(prepared.memory, tokens, clips)
-            attention = torch.cat([look.attention for look in looks])
+            attention, things = torch.cat([look.attention for look in looks]), _things(looks, outputs["streams"])
             found = _of_fusion(model, outputs, checkpoint)
         else:
-            logits, attention = model(batch, tokens, clips).logits, None
+            logits, attention, things = model(batch, tokens, clips).logits, None, None
             found = _of_other(outputs, checkpoint)
     real = batch.visual_mask[0]
     return Inside(
         hypothesis=hypothesis,
-        words=_words(logits[0], hypothesis, attention, real, checkpoint, beam),
+        words=_words(logits[0], hypothesis, attention, real, things, checkpoint, beam),
         moments=_row(batch.moment_times[0][real]),
         categories=None if prepared.categories is None else _row(prepared.categories[0]),
         **_with_times(found, features, model),
@@ -106,6 +108,14 @@ def _outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _things(looks: Sequence[Look], streams: Streams) -> Tensor | None:
+    """Weights of each word over the objects of the first clip, (L + 1, M); None where the decoder does not look."""
+    seen = [look.objects for look in looks if look.objects is not None]
+    if not seen or streams.objects is None or not bool(streams.objects.present[0]):
+        return None
+    return torch.cat(seen)[:, streams.objects.mask[0]]
 
 
 def _of_fusion(model: Captioner, outputs: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
@@ -190,10 +200,11 @@ def _words(
     hypothesis: Hypothesis,
     attention: Tensor | None,
     real: Tensor,
+    things: Tensor | None,
     checkpoint: Checkpoint,
     beam: BeamConfig,
 ) -> tuple[ToldWord, ...]:
-    """Each word of the caption and its end, from logits (L + 1, V) and attention (L + 1, N_v)."""
+    """Each word of the caption and its end, from logits (L + 1, V), attention (L + 1, N_v) and objects (L + 1, M)."""
     chances = logits.float().log_softmax(dim=-1)
     spelled = {END: END_MARK}
     told = []
@@ -210,6 +221,7 @@ def _words(
                     for probability, number in zip(best.values.exp().tolist(), best.indices.tolist(), strict=True)
                 ),
                 attention=None if attention is None else _row(attention[step][real]),
+                objects=None if things is None else _row(things[step]),
             )
         )
     return tuple(told)

@@ -45,7 +45,8 @@ class WordRow:
     Args:
         told: the word. emotion: its category, where the lexicon has the word.
         peak: the number of the moment with the greatest weight.
-        share: of appearance in the moments it looks at. objects: what these moments look at, (M,).
+        share: of appearance in the moments it looks at. objects: what the decoder looks at, else what these moments
+            look at, (M,).
     """
 
     told: ToldWord
@@ -113,7 +114,9 @@ def word_rows(inside: Inside, checkpoint: Checkpoint) -> list[WordRow]:
             peak = max(range(len(told.attention)), key=told.attention.__getitem__)
             if inside.appearance_share is not None:
                 share = inside.through_attention(told, inside.appearance_share)
-            if inside.objects:
+            if told.objects is not None:
+                objects = told.objects
+            elif inside.objects:
                 objects = tuple(inside.through_attention(told, _both(seen)) for seen in inside.objects)
         rows.append(WordRow(told, None if category is None else lexicon.categories[category], peak, share, objects))
     return rows

@@ -26,12 +26,14 @@ class ToldWord:
         log_probability: of this word behind those before it.
         others: the likeliest other words that may be told, with their probabilities.
         attention: weights of Z_t over the moments, (N,), which sum to one.
+        objects: weights over the objects, (M,), which sum to one, of a decoder that looks at them itself.
     """
 
     text: str
     log_probability: float
     others: tuple[tuple[str, float], ...]
     attention: Row | None = None
+    objects: Row | None = None
 
     @property
     def probability(self) -> float:

@@ -227,3 +227,19 @@ def test_other_systems_show_their_words_and_their_emotion(name: str, feels: bool
     assert [branch.name for branch in found.branches] == ["picture"] * feels
     if feels:
         assert found.categories == pytest.approx(found.branches[0].categories, abs=1e-5)
+
+
+def test_a_decoder_that_looks_at_objects_shows_its_own_weights() -> None:
+    model = fusion(decoder_objects=True)
+    found = look_inside(of(model, "fusion+"), CLIP, BEAM)
+    words = torch.tensor([[START, *found.hypothesis.tokens]])
+    with torch.no_grad():
+        memory = model.prepare(small.batch([CLIP])).memory
+        looks = model.decoder.watched(memory, words, torch.tensor([0]))[1]
+    assert found.objects
+    assert len(looks) == len(found.words)
+    for told, look in zip(found.words, looks, strict=True):
+        assert len(told.objects) == len(found.objects)
+        assert sum(told.objects) == pytest.approx(1, abs=1e-5)
+        assert told.objects == pytest.approx(look.objects[0, : len(found.objects)].tolist(), abs=1e-5)
+    assert all(told.objects is None for told in inside().words), "the paper's decoder looks at none"
