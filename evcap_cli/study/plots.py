@@ -10,7 +10,7 @@ from typing import Final
 
 COLOURS: Final = ("#0b6e8a", "#c4572b", "#6b4fa0", "#4d7a1f")
 """Told apart by people who do not tell red from green, too: they differ in lightness, and the rows are in order."""
-_LABEL, _PLOT, _RIGHT, _ROW, _TOP, _BOTTOM = 180, 460, 24, 34, 58, 34
+_LABEL, _PLOT, _RIGHT, _ROW, _TOP, _BOTTOM = 240, 460, 24, 34, 58, 34
 """Pixels."""
 
 
