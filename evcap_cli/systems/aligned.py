@@ -106,37 +106,74 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         """What a row carries before its first word, (R, ...)."""
         return None
 
-    def teacher_forced(self, memory: MemoryT, tokens: Tensor, clips: Tensor) -> Narrated:
+    def teacher_forced(
+        self, memory: MemoryT, tokens: Tensor, clips: Tensor, lengths: Sequence[int] | None = None
+    ) -> Narrated:
         """Next-word scores behind every prefix of given captions.
 
         Args:
             memory: of B clips.
             tokens: captions with the start mark first, padded behind their end, (R, T) with T at most max_words + 1.
             clips: the clip of each caption, (R,).
+            lengths: steps of each caption that count, R of them, 1 to T: the LSTM, what it looks at and the vocabulary
+                skip the others, and the scores are those of the K steps that count, caption by caption, (K, V).
+                ``reencode`` takes all steps.
         """
+        if self.reencode:
+            return self._reencoded(memory, tokens, clips)
+        embedded = self.embedding(tokens)
+        entering = self.word_projection(embedded)
+        of_words, of_rest = self.gates.weight.tensor_split([self.word_width], dim=1)
+        gates = F.linear(self.dropout(embedded), of_words, self.gates.bias)
+        told, queries, energies = self._tell(memory, entering, clips)
+        # the longest first, so that those that go on are always the first ones
+        steps = list(lengths) if lengths is not None else [tokens.shape[1]] * len(tokens)
+        order = sorted(range(len(steps)), key=lambda row: -steps[row])
+        rows = torch.tensor(order, device=tokens.device)
+        clips, phrases, keys = clips[rows], told.phrases[rows], told.keys[rows]
+        of_steps, of_moments = gates[rows].unbind(dim=1), energies[rows]
+        content = tuple(of_clips[clips] for of_clips in self.content(memory))
+        hidden = cell = entering.new_zeros(len(tokens), self.gates.out_features // 4)
+        carried = self.begin(memory, clips)
+        states = []
+        for t in range(tokens.shape[1]):
+            n = sum(step > t for step in steps)
+            if n < len(hidden):
+                clips, hidden, cell, content = clips[:n], hidden[:n], cell[:n], tuple(part[:n] for part in content)
+                carried = None if carried is None else carried[:n]
+            if n:
+                weights = of_moments[:n, :, : t + 1].softmax(dim=-1)
+                so_far = Told(phrases[:n, : t + 1], weights, keys[:n, : t + 1])
+                found, carried = self.look(memory, content, clips, hidden, so_far, carried)
+                entered = F.linear(torch.cat([*found, hidden], dim=-1), of_rest)
+                hidden, cell = lstm_cell(of_steps[t][:n] + entered, cell)
+            states.append(F.pad(hidden, (0, 0, 0, len(tokens) - n)))
+        back = torch.tensor(sorted(range(len(order)), key=order.__getitem__), device=tokens.device)
+        whole = self.dropout(torch.stack(states, dim=1)[back])
+        if lengths is not None:
+            counted = torch.tensor(steps, device=tokens.device)[:, None]
+            whole = whole[torch.arange(tokens.shape[1], device=tokens.device) < counted]
+        return Narrated(self.output(whole), energies, queries)
+
+    def _reencoded(self, memory: MemoryT, tokens: Tensor, clips: Tensor) -> Narrated:
+        """``teacher_forced`` with the words so far encoded anew at each step."""
         embedded = self.embedding(tokens)
         entering = self.word_projection(embedded)
         of_words, of_rest = self.gates.weight.tensor_split([self.word_width], dim=1)
         gates = F.linear(self.dropout(embedded), of_words, self.gates.bias).unbind(dim=1)
-        told, queries, energies = self._tell(memory, entering, clips)
         content = tuple(of_clips[clips] for of_clips in self.content(memory))
         hidden = cell = entering.new_zeros(len(tokens), self.gates.out_features // 4)
         carried = self.begin(memory, clips)
-        states, newest = [], []
+        states, queries, energies = [], [], []
         for t in range(tokens.shape[1]):
-            if self.reencode:
-                so_far, asked, energy = self._tell(memory, entering[:, : t + 1], clips)
-                newest.append((asked[:, -1], energy[:, :, -1]))
-            else:
-                weights = energies[:, :, : t + 1].softmax(dim=-1)
-                so_far = Told(told.phrases[:, : t + 1], weights, told.keys[:, : t + 1])
+            so_far, asked, energy = self._tell(memory, entering[:, : t + 1], clips)
+            queries.append(asked[:, -1])
+            energies.append(energy[:, :, -1])
             found, carried = self.look(memory, content, clips, hidden, so_far, carried)
             hidden, cell = lstm_cell(gates[t] + F.linear(torch.cat([*found, hidden], dim=-1), of_rest), cell)
             states.append(hidden)
-        if self.reencode:
-            asked_of, energy_of = zip(*newest, strict=True)
-            queries, energies = torch.stack(asked_of, dim=1), torch.stack(energy_of, dim=2)
-        return Narrated(self.output(self.dropout(torch.stack(states, dim=1))), energies, queries)
+        scores = self.output(self.dropout(torch.stack(states, dim=1)))
+        return Narrated(scores, torch.stack(energies, dim=2), torch.stack(queries, dim=1))
 
     def _tell(self, memory: MemoryT, entering: Tensor, clips: Tensor) -> tuple[Told, Tensor, Tensor]:
         """Words (R, T, d) encoded together; their queries (R, T, a) and energies (R, N, T)."""

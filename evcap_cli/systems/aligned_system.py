@@ -5,9 +5,9 @@ Notation: B distinct clips, R captions, T steps, V vocabulary, N_c categories.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -38,7 +38,7 @@ class AlignedOutput:
 
     @property
     def logits(self) -> Tensor:
-        """(R, T, V)."""
+        """(R, T, V), or (K, V) where lengths were given."""
         return self.narrated.logits
 
 
@@ -52,16 +52,20 @@ class AlignedSystem(CaptionModel):
         decoder: of the system.
     """
 
+    takes_lengths: ClassVar[bool] = True
+
     def __init__(self, config: Any, lexicon_mask: Tensor, encoder: nn.Module, decoder: AlignedDecoder[Any]) -> None:
         super().__init__(config, lexicon_mask)
         self.encoder: Any = encoder
         self.decoder = decoder
 
-    def forward(self, batch: ClipBatch, tokens: Tensor, clip_index: Tensor) -> AlignedOutput:
-        """See ``CaptionModel``."""
+    def forward(
+        self, batch: ClipBatch, tokens: Tensor, clip_index: Tensor, lengths: Sequence[int] | None = None
+    ) -> AlignedOutput:
+        """See ``CaptionModel``; lengths as in ``AlignedDecoder.teacher_forced``."""
         seen: SeenClips = self.encoder(batch)
         memory = self.decoder.prepare(seen)
-        return AlignedOutput(self.decoder.teacher_forced(memory, tokens, clip_index), memory, seen, tokens)
+        return AlignedOutput(self.decoder.teacher_forced(memory, tokens, clip_index, lengths), memory, seen, tokens)
 
     def losses(self, output: AlignedOutput, targets: Targets) -> WeightedTerms:
         """The weighted sum of ``terms``."""

@@ -88,7 +88,8 @@ class CaptionModel(nn.Module, ABC):
     config: Any
     takes_lengths: ClassVar[bool] = False
     """Whether ``forward`` wants a fourth argument in training: the real steps of each caption, R numbers on the host.
-    Its logits are then those of the K real tokens, caption by caption, (K, V), which saves what padding would cost."""
+    Its logits are then those of the K real tokens, caption by caption, (K, V), which saves what padding would cost; or
+    those of all, (R, T, V), all the same."""
 
     def __init__(self, config: Any, lexicon_mask: Tensor) -> None:
         super().__init__()

@@ -94,7 +94,8 @@ class Narrated:
     """Whole captions, teacher-forced.
 
     Args:
-        logits: row j scores the word behind token j, (R, T, V).
+        logits: row j scores the word behind token j, (R, T, V); of the K steps that count only, (K, V),
+            where lengths were given.
         energies: e_ij of each word when it was said, (R, N, T).
         queries: each word's side of these energies, (R, T, a).
     """

@@ -14,6 +14,7 @@ from evcap_cli.captioner.beam_search import BeamConfig, beam_search
 from evcap_cli.captioner.collate import collate
 from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.systems.contract import CaptionModel
+from evcap_cli.systems.sa_lstm import SaLstm
 from tests.captioner.small import LEXICON, clip, clips
 from tests.systems.small import CASES, VOCABULARY, batch, captions, system, told
 
@@ -37,6 +38,28 @@ def test_whole_captions_and_word_by_word_give_the_same_scores(model: CaptionMode
         for t in range(6):
             logits, state = model.step(memory, state, words[:, t])
             torch.testing.assert_close(logits, whole[:, t])
+
+
+def test_lengths_leave_padding_out_and_change_neither_scores_nor_gradients(model: CaptionModel) -> None:
+    if not model.takes_lengths:
+        assert isinstance(model, SaLstm), "the others need not compute what is padded"
+        return
+    made, words, lengths = batch(model), captions(5, 6), [3, 6, 1, 6, 4]
+    real = torch.arange(6) < torch.tensor(lengths)[:, None]
+    clip_index = torch.tensor([0, 3, 1, 1, 2])
+    with torch.enable_grad():
+        whole = model(made, words, clip_index).logits[real]
+        short = model(made, words, clip_index, lengths).logits
+        if short.dim() == 3:  # words encoded anew take all steps
+            short = short[real]
+        torch.testing.assert_close(short, whole)
+        weights = torch.randn_like(whole)
+        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        wanted, found = (torch.autograd.grad((x * weights).sum(), learned, allow_unused=True) for x in (whole, short))
+    for one, other in zip(found, wanted, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other)
 
 
 def test_hypotheses_swapped_at_every_step_keep_their_own_past(model: CaptionModel) -> None:
