@@ -184,6 +184,15 @@ class Tested:
             return "not tested"
         return "holds" if self.found.low > 0 else "reversed" if self.found.high < 0 else "does not show"
 
+    def to_dict(self) -> dict[str, Any]:
+        """As study.json has it: both cells with their values, the state, and difference, interval and p."""
+        this, other = dict(vars(self.contrast.this)), dict(vars(self.contrast.other))
+        if self.found is None:
+            return {"this": this, "other": other, "state": self.state}
+        found = self.found.to_dict()
+        this["value"], other["value"] = found.pop("this"), found.pop("other")
+        return {"this": this, "other": other, "state": self.state, **found}
+
     def __str__(self) -> str:
         if self.found is None:
             return self.contrast.words
@@ -218,15 +227,7 @@ class Answer:
             "question": self.claim.question,
             "source": self.claim.source,
             "state": self.state,
-            "contrasts": [
-                {
-                    "this": vars(one.contrast.this),
-                    "other": vars(one.contrast.other),
-                    "state": one.state,
-                    **(one.found.to_dict() if one.found is not None else {}),
-                }
-                for one in self.tested
-            ],
+            "contrasts": [one.to_dict() for one in self.tested],
         }
 
 

@@ -168,6 +168,11 @@ def test_the_report_holds_answers_tables_plots_and_raw_results(
     numbers = json.loads((tmp_path / "study.json").read_text())
     cell = next(one for one in numbers["cells"] if (one["system"], one["measure"]) == ("fusion", "cfs"))
     assert cell["low"] <= cell["value"] <= cell["high"]
+    claim = next(one for one in numbers["answers"] if one["claim"] == "sound before face")
+    (contrast,) = claim["contrasts"]
+    assert contrast["this"] == {"system": "fusion", "condition": "conflict", "measure": "by sound", "value": 100.0}
+    assert contrast["difference"] == contrast["this"]["value"] - contrast["other"]["value"]
+    assert contrast["interval"][0] <= contrast["difference"] <= contrast["interval"][1]
 
 
 def test_clips_jsonl_suffices_for_the_counts(results: Results, worlds: Worlds) -> None:
