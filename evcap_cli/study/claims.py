@@ -153,13 +153,27 @@ CLAIMS: Final = (
         "ours is better",
         "Is fusion+ better than the paper's system and than DCGN?",
         "a question of ours",
-        _systems("fusion+", ["fusion", "dcgn"], "all", "cfs"),
+        _systems("fusion+", ["fusion", "dcgn", "dcgn-sc"], "all", "cfs"),
     ),
     Claim(
-        "ours binds",
-        "Does a decoder that looks at objects bind actor and action better?",
+        "objects help",
+        "Does a decoder that looks at objects help, and does it bind actor and action?",
         "a question of ours",
-        _systems("fusion+", ["fusion"], "two subjects", "deed"),
+        (
+            *_systems("objects", ["fusion"], "all", "cfs"),
+            *_systems("fusion+", ["fusion-sc"], "all", "cfs"),
+            *_systems("objects", ["fusion"], "two subjects", "deed", "any role"),
+        ),
+    ),
+    Claim(
+        "self-critical helps",
+        "Do self-critical epochs help?",
+        "a question of ours",
+        (
+            *_systems("fusion-sc", ["fusion"], "all", "cfs", "acc_sw"),
+            *_systems("fusion+", ["objects"], "all", "cfs", "acc_sw"),
+            *_systems("dcgn-sc", ["dcgn"], "all", "cfs", "acc_sw"),
+        ),
     ),
     Claim(
         "better than others",
