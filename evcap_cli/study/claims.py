@@ -96,11 +96,20 @@ CLAIMS: Final = (
     ),
     Claim(
         "B binds",
-        "Does B (fine-grained) bind actor and action where there are two subjects?",
+        "Does B (fine-grained) tell who does what to whom, where there are two subjects?",
         "the paper's text",
         (
             *_systems("fusion", ["b-off"], "two subjects", "deed"),
             *_systems("a-off", ["both-off"], "two subjects", "deed"),
+        ),
+    ),
+    Claim(
+        "B, roles",
+        "Where both subjects and the action are right: does B get the roles right more often?",
+        "a question of ours",
+        (
+            *_systems("fusion", ["b-off"], "two subjects", "roles"),
+            *_systems("a-off", ["both-off"], "two subjects", "roles"),
         ),
     ),
     Claim(
@@ -162,7 +171,7 @@ CLAIMS: Final = (
         (
             *_systems("objects", ["fusion"], "all", "cfs"),
             *_systems("fusion+", ["fusion-sc"], "all", "cfs"),
-            *_systems("objects", ["fusion"], "two subjects", "deed", "any role"),
+            *_systems("objects", ["fusion"], "two subjects", "deed", "any role", "roles"),
         ),
     ),
     Claim(

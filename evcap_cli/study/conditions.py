@@ -49,13 +49,20 @@ def judged(clip: ClipFacts, caption: str) -> Judged:
     return Judged(clip, judge(clip, caption), read_caption(caption).emotion)
 
 
-MEASURES: Final[Mapping[str, tuple[str, Callable[[Judged], bool]]]] = {
+def _roles_right(one: Judged) -> bool | None:
+    """Whether the roles are right, asked only where both subjects and the action are."""
+    named = one.verdict.subjects_right and one.verdict.action_right
+    return one.verdict.deed_right if named else None
+
+
+MEASURES: Final[Mapping[str, tuple[str, Callable[[Judged], bool | None]]]] = {
     "emotion": ("emotion", lambda one: one.verdict.emotion_right),
     "deed": ("who does what (to whom)", lambda one: one.verdict.deed_right),
     "any role": (
         "subjects and action, any role",
         lambda one: one.verdict.subjects_right and one.verdict.action_right,
     ),
+    "roles": ("roles, where subjects and action are right", _roles_right),
     "subjects": ("subjects, any role", lambda one: one.verdict.subjects_right),
     "action": ("action", lambda one: one.verdict.action_right),
     "by sound": ("emotion of the sound", lambda one: one.emotion == one.clip.sounding),
@@ -65,7 +72,7 @@ MEASURES: Final[Mapping[str, tuple[str, Callable[[Judged], bool]]]] = {
         lambda one: one.emotion not in (one.clip.sounding, one.clip.emotion),
     ),
 }
-"""Name -> its title and what is right of a clip; a share of the clips in percent."""
+"""Name -> its title and what is right of a clip; a share of the clips in percent, of those that it is not None of."""
 METRICS: Final[Mapping[str, str]] = {
     "acc_sw": "Acc_sw", "acc_c": "Acc_c", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "cider": "CIDEr", "bfs": "BFS",
     "cfs": "CFS",
@@ -105,7 +112,7 @@ CONDITIONS: Final = (
         "one does something to the other; a still does not tell who",
         "heard",
         lambda clip: len(clip.subjects) == 2,
-        (*_DEED, "emotion"),
+        ("deed", "any role", "roles", "subjects", "action", "emotion"),
     ),
     Condition("one subject", "One subject", "", "heard", lambda clip: len(clip.subjects) == 1, (*_DEED, "emotion")),
     Condition(

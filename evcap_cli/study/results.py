@@ -40,6 +40,12 @@ BITS: Final = ("emotion", "deed", "any role", "by sound", "by face")
 """Measures that clips.jsonl holds a 0 or 1 a clip of."""
 
 
+def _percent(right: npt.ArrayLike, asked: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Right of those that were asked, x 100; 0 where none was."""
+    counted = np.asarray(asked, dtype=np.float64)
+    return 100 * np.divide(right, counted, out=np.zeros_like(counted), where=counted > 0)
+
+
 class Results:
     """What is known so far; runs are added as they are done.
 
@@ -96,9 +102,11 @@ class Results:
             if what in METRICS:
                 self._measure_all(system, seed, where)
             else:
-                right = MEASURES[what][1]
-                values = np.array([[100.0 * right(one) for one in self._of(system, seed, where)]])
-                self._measured[key] = (float(values.mean()), clip_replicates(values, self.times, self.seed)[0])
+                found = [MEASURES[what][1](one) for one in self._of(system, seed, where)]
+                right = np.array([[bool(one) for one in found]], dtype=np.float64)
+                asked = np.array([[one is not None for one in found]], dtype=np.float64)
+                resampled = (clip_replicates(values, self.times, self.seed)[0] for values in (right, asked))
+                self._measured[key] = float(_percent(right.mean(), asked.mean())), _percent(*resampled)
         return self._measured[key]
 
     def _measure_all(self, system: str, seed: int, where: Condition) -> None:
@@ -141,7 +149,7 @@ class Results:
                     **self._head(name, seed),
                     "condition": where.name,
                     "clips": len(several),
-                    "right": {what: sum(map(right, several)) for what, (_, right) in MEASURES.items()},
+                    "right": {what: sum(bool(right(one)) for one in several) for what, (_, right) in MEASURES.items()},
                 }
                 if where.source != "conflict" and several:
                     values = self._scored(name, seed, where).values()
@@ -154,7 +162,7 @@ class Results:
             for source in PASSES:
                 several = self._judged[name, seed, source]
                 told = self._said[name, seed][source]
-                bits = {what: "".join(str(int(MEASURES[what][1](one))) for one in several) for what in BITS}
+                bits = {what: "".join(str(int(bool(MEASURES[what][1](one)))) for one in several) for what in BITS}
                 yield json.dumps(
                     {
                         **self._head(name, seed),

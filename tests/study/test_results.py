@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from evcap_cli.study.plots import Dot, dot_plot
 from evcap_cli.study.report import About, write_report
 from evcap_cli.study.results import Results
 from evcap_cli.study.worlds import Sizes, Worlds
-from tests.study.worlds import drawn, told
+from tests.study.worlds import drawn, sentence, told
 
 FUSION, A_OFF, B_OFF, BOTH_OFF = GRID[:4]
 
@@ -132,6 +133,25 @@ def test_the_other_way_round_is_reversed(worlds: Worlds) -> None:
     assert found["A, picture silent"].state == "reversed"
     assert found["sound before face"].state == "reversed"
     assert found["B binds"].state == "not tested"
+
+
+def test_roles_are_asked_only_where_subjects_and_action_are_right(worlds: Worlds) -> None:
+    pairs = [clip for clip in worlds.unseen if len(clip.subjects) == 2]
+    said = told(worlds, listens=True)
+    for number, clip in enumerate(pairs):  # a third each: right, roles swapped, another action altogether
+        if number % 3 == 1:
+            said["heard"][clip.id] = sentence(replace(clip, subjects=clip.subjects[::-1]), clip.emotion)
+        if number % 3 == 2:
+            said["heard"][clip.id] = ""
+    found = Results(worlds, times=300)
+    found.add(FUSION, 0, said)
+    right, swapped = len(range(0, len(pairs), 3)), len(range(1, len(pairs), 3))
+    assert found.series("fusion", "two subjects", "deed").values[0] == pytest.approx(100 * right / len(pairs))
+    roles = found.series("fusion", "two subjects", "roles")
+    assert roles.values[0] == pytest.approx(100 * right / (right + swapped))
+    # the replicates are ratios of what the same resampled clips have of each
+    deed, named = (found.series("fusion", "two subjects", what).replicates for what in ("deed", "any role"))
+    assert roles.replicates == pytest.approx(100 * deed / named)
 
 
 def test_every_claim_can_be_tested() -> None:
