@@ -62,7 +62,7 @@ MEASURES: Final[Mapping[str, tuple[str, Callable[[Judged], bool | None]]]] = {
         "subjects and action, any role",
         lambda one: one.verdict.subjects_right and one.verdict.action_right,
     ),
-    "roles": ("roles, where subjects and action are right", _roles_right),
+    "roles": ("roles, where the rest is right", _roles_right),
     "subjects": ("subjects, any role", lambda one: one.verdict.subjects_right),
     "action": ("action", lambda one: one.verdict.action_right),
     "by sound": ("emotion of the sound", lambda one: one.emotion == one.clip.sounding),
