@@ -126,12 +126,13 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         of_words, of_rest = self.gates.weight.tensor_split([self.word_width], dim=1)
         gates = F.linear(self.dropout(embedded), of_words, self.gates.bias)
         told, queries, energies = self._tell(memory, entering, clips)
-        # the longest first, so that those that go on are always the first ones
         steps = list(lengths) if lengths is not None else [tokens.shape[1]] * len(tokens)
         order = sorted(range(len(steps)), key=lambda row: -steps[row])
-        rows = torch.tensor(order, device=tokens.device)
-        clips, phrases, keys = clips[rows], told.phrases[rows], told.keys[rows]
-        of_steps, of_moments = gates[rows].unbind(dim=1), energies[rows]
+        phrases, keys, of_moments = told.phrases, told.keys, energies
+        if lengths is not None:  # the longest first, so that those that go on are always the first ones
+            rows = torch.tensor(order, device=tokens.device)
+            clips, phrases, keys, gates, of_moments = (x[rows] for x in (clips, phrases, keys, gates, of_moments))
+        of_steps = gates.unbind(dim=1)
         content = tuple(of_clips[clips] for of_clips in self.content(memory))
         hidden = cell = entering.new_zeros(len(tokens), self.gates.out_features // 4)
         carried = self.begin(memory, clips)
@@ -147,9 +148,11 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
                 found, carried = self.look(memory, content, clips, hidden, so_far, carried)
                 entered = F.linear(torch.cat([*found, hidden], dim=-1), of_rest)
                 hidden, cell = lstm_cell(of_steps[t][:n] + entered, cell)
-            states.append(F.pad(hidden, (0, 0, 0, len(tokens) - n)))
-        back = torch.tensor(sorted(range(len(order)), key=order.__getitem__), device=tokens.device)
-        whole = self.dropout(torch.stack(states, dim=1)[back])
+            states.append(hidden if n == len(tokens) else F.pad(hidden, (0, 0, 0, len(tokens) - n)))
+        whole = torch.stack(states, dim=1)
+        if lengths is not None:
+            whole = whole[torch.tensor(sorted(range(len(order)), key=order.__getitem__), device=tokens.device)]
+        whole = self.dropout(whole)
         if lengths is not None:
             counted = torch.tensor(steps, device=tokens.device)[:, None]
             whole = whole[torch.arange(tokens.shape[1], device=tokens.device) < counted]
