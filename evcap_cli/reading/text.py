@@ -1,0 +1,147 @@
+"""Text as people save it: UTF-8 with or without a byte order mark, UTF-16 and UTF-32 with one; files and pipes alike.
+
+Everything else is an error that names the file and the line. Nothing is read without a bound, so that a device or a
+file of another kind ends in an error and not in memory.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from evcap_cli.errors import DataError, EvcapError
+
+MOST_BYTES: Final = 1 << 28
+"""Of a file that is read whole."""
+MOST_LINE_BYTES: Final = 1 << 26
+"""Of one line: a record of a day of video in segments of a second has half as many."""
+SAVE_AS: Final = "save the file as UTF-8; if it is Latin-1: iconv -f latin1 -t utf-8 FILE > NEW"
+_MARKS: Final = (  # UTF-32 first: its little endian mark begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_LONGEST_MARK: Final = 4
+
+Failure = type[EvcapError]
+
+
+def read_text(
+    path: Path, *, error: Failure = DataError, hint: str = "check the path", names: bool = False, most: int = MOST_BYTES
+) -> str:
+    """The text of a file.
+
+    Args:
+        path: of a file or a pipe.
+        error: what to raise.
+        hint: for a file that cannot be read.
+        names: the text holds names of files, which may be no Unicode: such bytes are kept as ``os.fsdecode`` does.
+        most: bytes.
+
+    Raises:
+        EvcapError: of the kind ``error``.
+    """
+    return decoded(read_bytes(path, error=error, hint=hint, most=most), path, error=error, names=names)
+
+
+def read_bytes(
+    path: Path, *, error: Failure = DataError, hint: str = "check the path", most: int = MOST_BYTES
+) -> bytes:
+    """The bytes of a file or a pipe, of which there may be at most ``most``; see ``read_text``."""
+    with _opened(path, error, hint) as file:
+        try:
+            raw = file.read(most + 1)
+        except OSError as problem:
+            raise _unreadable(path, problem, error, hint) from problem
+    if len(raw) > most:
+        raise error(f"is larger than {most >> 20} MiB", path=path, hint="name another file")
+    return raw
+
+
+def decoded(raw: bytes, path: str | os.PathLike[str] | None, *, error: Failure = DataError, names: bool = False) -> str:
+    """Bytes as text, without a byte order mark.
+
+    Args:
+        raw: the whole file.
+        path: what to call it.
+        error: what to raise.
+        names: see ``read_text``.
+
+    Raises:
+        EvcapError: of the kind ``error``, with the line.
+    """
+    encoding = next((name for mark, name in _MARKS if raw.startswith(mark)), "utf-8-sig")
+    try:
+        text = raw.decode(encoding, "surrogateescape" if names and encoding == "utf-8-sig" else "strict")
+    except UnicodeDecodeError as problem:
+        # the codec that looks for a mark counts from behind it
+        start = problem.start + (3 if encoding == "utf-8-sig" and raw.startswith(codecs.BOM_UTF8) else 0)
+        line = raw[:start].decode(encoding, "ignore").count("\n") + 1
+        raise _not_text(
+            line, f"not {encoding.removesuffix('-sig').upper()} (byte 0x{raw[start]:02x})", path, error
+        ) from problem
+    if "\0" in text:
+        line = text.partition("\0")[0].count("\n") + 1
+        raise _not_text(line, "no text: it holds a zero byte", path, error)
+    return text
+
+
+def read_lines(path: Path, *, error: Failure = DataError, hint: str = "check the path") -> Iterator[tuple[int, bytes]]:
+    """Numbered lines as UTF-8, without line ends, one at a time: memory does not grow with the file.
+
+    Lines end at line feeds only. What is no UTF-8 in a line is for its reader to find.
+
+    Args:
+        path: of a file or a pipe.
+        error: what to raise.
+        hint: for a file that cannot be read.
+
+    Raises:
+        EvcapError: of the kind ``error``.
+    """
+    with _opened(path, error, hint) as file:
+        number = 0
+        while line := _line(file, number + 1, path, error, hint):
+            number += 1
+            if number == 1:
+                if any(line.startswith(mark) for mark, _ in _MARKS):
+                    rest = file.read(MOST_BYTES)
+                    text = decoded(line + rest, path, error=error)
+                    yield from enumerate((part.encode() for part in text.removesuffix("\n").split("\n")), 1)
+                    return
+                line = line.removeprefix(codecs.BOM_UTF8)
+            yield number, line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def _line(file: IO[bytes], number: int, path: Path, error: Failure, hint: str) -> bytes:
+    try:
+        line = file.readline(MOST_LINE_BYTES + 1)
+    except OSError as problem:
+        raise _unreadable(path, problem, error, hint) from problem
+    if len(line) > MOST_LINE_BYTES:
+        raise error(f"line {number} is longer than {MOST_LINE_BYTES >> 20} MiB", path=path, hint="name another file")
+    return line
+
+
+def _opened(path: Path, error: Failure, hint: str) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except (OSError, ValueError) as problem:  # ValueError: a zero byte in the name
+        raise _unreadable(path, problem, error, hint) from problem
+
+
+def _unreadable(path: Path, problem: OSError | ValueError, error: Failure, hint: str) -> EvcapError:
+    return error(f"cannot read ({getattr(problem, 'strerror', None) or problem})", path=path, hint=hint)
+
+
+def _not_text(line: int, what: str, path: str | os.PathLike[str] | None, error: Failure) -> EvcapError:
+    return error(f"line {line} is {what}", path=path, hint=SAVE_AS)
+
+
+def printable(text: str) -> str:
+    """What is not Unicode in a name as escapes, as evcap's outputs have it."""
+    return text.encode("utf-8", "backslashreplace").decode()
