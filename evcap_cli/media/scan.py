@@ -5,23 +5,27 @@ Runs inside the decoding process (``child.py``); only the first frame is decoded
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import av
 import numpy as np
 
 from evcap_cli.errors import DecodeFailed, NoVideoStream
-from evcap_cli.media import complaints
+from evcap_cli.media import complaints, stamps
+from evcap_cli.media.fields import FieldPairs
 from evcap_cli.media.probe import FALLBACK_RATE, MediaInfo, Timeline
 from evcap_cli.media.source import Key, Skipped, Source, decoded, read_packets
 
 if TYPE_CHECKING:
     import os
 
+    import numpy.typing as npt
     from av.packet import Packet
     from av.video.frame import VideoFrame
 
@@ -31,8 +35,13 @@ SHORT_BY_SECONDS: Final = Fraction(1, 2)
 SHORT_BY_SHARE: Final = Fraction(1, 50)
 """A file that ends so much before its declared end is cut."""
 FAR_SECONDS: Final = Fraction(10)
-FAR_FRAMES: Final = 32
-"""Frames are reordered within sixteen of them: a presentation time farther from its decoding time is damage."""
+"""A time stamp may lie so far outside of the time that the file and its other stamps give."""
+HELD_SECONDS: Final = Fraction(3600)
+"""The same where only the stamp itself tells when the file begins or ends: longer, no picture is held still."""
+HEADED: Final = ("mov", "matroska", "flv", "asf")
+"""Formats whose duration stands in their header and is not made of the packets' stamps."""
+FIELDS_COUNTED: Final = Fraction(3, 2)
+"""A rate so much above that of the frames counts fields."""
 PACKETS_BETWEEN_SIGNS_OF_LIFE: Final = 256
 
 
@@ -58,49 +67,78 @@ class OpenVideo:
 
 
 @dataclass
+class _Track:
+    """When the packets of one stream begin and end, ticks, in the order of the file."""
+
+    kind: str
+    time_base: Fraction
+    starts: array[int] = field(default_factory=lambda: array("q"))
+    ends: array[int] = field(default_factory=lambda: array("q"))
+    shown: array[int] = field(default_factory=lambda: array("b"))
+    """0: decoded, but neither seen nor heard."""
+
+    def add(self, packet: Packet[Any]) -> None:
+        when = packet.pts if packet.pts is not None else packet.dts
+        if when is not None:
+            self.starts.append(when)
+            self.ends.append(when + (packet.duration or 0))
+            self.shown.append(not packet.is_discard)
+
+    def reach(self, last: Fraction | None, *, hidden: bool) -> Fraction | None:
+        """Where its last packet ends, seconds; damaged stamps do not count, nor do those behind ``last``."""
+        starts, ends = np.asarray(self.starts, dtype=np.int64), np.asarray(self.ends, dtype=np.int64)
+        good = stamps.within(starts, None, None if last is None else int(last / self.time_base))
+        good[good] = ~stamps.out_of_place(starts[good])
+        if not good.any():
+            good[:] = True  # not one that fits: nothing better is known
+        if not hidden:
+            good &= np.asarray(self.shown, dtype=np.bool_)
+        return int(ends[good].max()) * self.time_base if good.any() else None
+
+
+@dataclass
 class _Walk:
     """What the packets of a file say."""
 
     stamps: list[int | None] = field(default_factory=list)
+    """Presentation times of the frames that are shown, in decoding order."""
+    decoding: list[int | None] = field(default_factory=list)
+    """Their decoding times."""
     keys: list[Key] = field(default_factory=list)
-    last_dts: int | None = None
-    decoding: list[int] = field(default_factory=list)
-    """Decoding times of the frames that are shown."""
-    jumps: bool = False
-    """Decoding times run backwards somewhere: pieces were joined, or a time stamp is damaged."""
-    widest: int = 0
-    """The largest distance of decoding and presentation time, ticks."""
-    end: Fraction | None = None
-    """Where the last picture or sound ends, seconds on the container's clock."""
-    last: Fraction | None = None
-    """The same with subtitles and data."""
+    second_fields: int = 0
+    """Packets that complete a frame."""
+    tracks: dict[int, _Track] = field(default_factory=dict)
 
     def picture(self, packet: Packet[Any]) -> None:
         if packet.is_keyframe and packet.pts is not None:
             self.keys.append(Key(packet.pts, packet.dts, packet.size))
-        if packet.dts is not None:
-            self.jumps = self.jumps or (self.last_dts is not None and packet.dts < self.last_dts)
-            self.last_dts = packet.dts
-            if packet.pts is not None:
-                self.widest = max(self.widest, abs(packet.pts - packet.dts))
         if not packet.is_discard:
             self.stamps.append(packet.pts)
-            if packet.dts is not None:
-                self.decoding.append(packet.dts)
+            self.decoding.append(packet.dts)
 
-    def believable(self, fps: Fraction, time_base: Fraction) -> bool:
-        """Whether the frames' times can be used; damage may send a single one hours away."""
-        far = max(FAR_SECONDS, FAR_FRAMES / fps) / time_base
-        return None not in self.stamps and not self.jumps and self.widest <= far
+    def add(self, packet: Packet[Any]) -> None:
+        track = self.tracks.get(packet.stream_index)
+        if track is None:
+            if not packet.time_base:
+                return
+            track = self.tracks[packet.stream_index] = _Track(packet.stream.type, packet.time_base)
+        track.add(packet)
 
-    def reach(self, packet: Packet[Any]) -> None:
-        when = packet.pts if packet.pts is not None else packet.dts
-        if when is None or not packet.time_base:
-            return
-        end = (when + (packet.duration or 0)) * packet.time_base
-        self.last = end if self.last is None else max(self.last, end)
-        if packet.stream.type in ("video", "audio") and not packet.is_discard:
-            self.end = end if self.end is None else max(self.end, end)
+    def in_order(self) -> list[int] | None:
+        """Decoding times of all frames, where they are there and rise."""
+        known = [when for when in self.decoding if when is not None]
+        rise = all(before < after for before, after in pairwise(known))
+        return known if rise and len(known) == len(self.decoding) else None
+
+    def reach(self, last: Fraction | None) -> tuple[Fraction | None, Fraction | None]:
+        """Where the last picture or sound ends, and where anything ends, seconds on the container's clock."""
+        parts = [
+            end
+            for track in self.tracks.values()
+            if track.kind in ("video", "audio") and (end := track.reach(last, hidden=False)) is not None
+        ]
+        whole = [end for track in self.tracks.values() if (end := track.reach(last, hidden=True)) is not None]
+        return max(parts, default=None), max(whole, default=None)
 
 
 def open_video(
@@ -135,53 +173,116 @@ def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
     size = (first.height, first.width) if rotation in (90, 270) else (first.width, first.height)
     video = source.video
     time_base = video.time_base or Fraction(1, 90_000)
-    fps = video.average_rate or video.guessed_rate or None
+    fps = _rate(source, walk)
     if len(walk.stamps) == 1:
         source.warnings.append("the picture is a single frame: nothing moves in it")
-    guessed = source.container.format.name == "avi" and bool(video.codec_context.has_b_frames)
-    if guessed or not walk.believable(fps or FALLBACK_RATE, time_base):
-        if None not in walk.stamps and not guessed:
-            source.warnings.append("its time stamps jump: frames are taken as evenly spaced")
-        step = max(1, round(1 / (fps or FALLBACK_RATE) / time_base))
-        ticks = np.arange(len(walk.stamps), dtype=np.int64) * step
-        if guessed and len(walk.decoding) == len(ticks) and not walk.jumps:
-            # AVI holds no presentation times, what FFmpeg guesses is wrong for reordered frames; their places are right
-            ticks = np.asarray(walk.decoding, dtype=np.int64) - walk.decoding[0]
-        info = MediaInfo(None, fps, *size, rotation, has_audio=source.audio is not None)
-        timeline = Timeline(info, ticks, time_base, tuple(source.warnings), (int(ticks[-1]) + step) * time_base)
-        return OpenVideo(source, timeline, _start(source), None, [])
-    known = sorted({stamp for stamp in walk.stamps if stamp is not None})
-    origin = _origin(source, time_base)
-    ticks = np.maximum(np.asarray(known, dtype=np.int64) - origin, 0)
-    start = origin * time_base
+    start = _start(source)
     declared = _declared(source, start)
+    good = _good_stamps(source, walk, declared, time_base)
+    if good is None:
+        info = MediaInfo(None, fps, *size, rotation, has_audio=source.audio is not None)
+        ticks, step = _places(source, walk, fps, time_base)
+        timeline = Timeline(info, ticks, time_base, tuple(source.warnings), (int(ticks[-1]) + step) * time_base)
+        return OpenVideo(source, timeline, start, None, [])
+    known = np.unique(np.asarray(walk.stamps, dtype=np.int64)[good])
+    if not good.all():
+        damaged = len(good) - int(good.sum())
+        source.warnings.append(f"{damaged} damaged time stamps: frames that have them are left out")
+    origin = _origin(source, time_base)
+    if known[0] > origin + HELD_SECONDS / time_base:
+        # a damaged stamp passed for the start
+        origin = int(known[0])
+        start = origin * time_base
+    ticks = np.maximum(known - origin, 0)
     shown = int(ticks[-1]) * time_base
+    end, last = walk.reach(None if good.all() else int(known[-1]) * time_base + FAR_SECONDS)
     # the container's own word where it fits its packets, which may lack durations
-    held = max(shown, (walk.end or start) - start)
+    held = max(shown, (end or start) - start)
     if held == shown:
         held += 1 / (fps or FALLBACK_RATE)
-    length, cut = _length(declared, held, max(held, (walk.last or start) - start), shown)
+    length, cut = _length(declared, held, max(held, (last or start) - start), shown)
     if cut or complained.damage:
         source.warnings.append("the file is cut or damaged: it ends early" if cut else "the file is damaged")
     info = MediaInfo(length if declared is not None else None, fps, *size, rotation, has_audio=source.audio is not None)
     timeline = Timeline(info, ticks, time_base, tuple(source.warnings), length)
-    return OpenVideo(source, timeline, start, known, sorted(walk.keys, key=lambda key: key.pts))
+    shown_keys = [key for key in walk.keys if known[0] <= key.pts <= known[-1]]
+    return OpenVideo(source, timeline, start, known.tolist(), sorted(shown_keys, key=lambda key: key.pts))
+
+
+def _rate(source: Source, walk: _Walk) -> Fraction | None:
+    """Frames a second; where the container counts fields, half of what it says."""
+    said = source.video.average_rate or source.video.guessed_rate or None
+    known = sorted({stamp for stamp in walk.stamps if stamp is not None})
+    if said is None or not walk.second_fields or len(known) < 2 or not source.video.time_base:
+        return said
+    real = Fraction(len(known) - 1, known[-1] - known[0]) / source.video.time_base
+    return said / 2 if said > FIELDS_COUNTED * real else said
+
+
+def _good_stamps(
+    source: Source, walk: _Walk, declared: Fraction | None, time_base: Fraction
+) -> npt.NDArray[np.bool_] | None:
+    """Which frames' time stamps can be used; None: frames are to be counted."""
+    if None in walk.stamps or _guessed(source):
+        return None
+    shown = np.asarray(walk.stamps, dtype=np.int64)
+    # one witness may be damaged itself: the last but one is asked
+    decoding = sorted(when for when in walk.decoding if when is not None)[1:-1]
+    ends = [decoding[-1] * time_base] if decoding else []
+    sound = None if source.audio is None else walk.tracks.get(source.audio.index)
+    if sound is not None and (end := sound.reach(None, hidden=True)) is not None:
+        ends.append(end)
+    room = HELD_SECONDS
+    if declared is not None and source.container.format.name.startswith(HEADED):
+        ends.append(_start(source) + declared)
+        room = FAR_SECONDS
+    elif len(shown) > stamps.FAR_PLACES:
+        ends.append(int(np.sort(shown)[-1 - stamps.FAR_PLACES]) * time_base)
+    latest = int((max(ends) + room) / time_base) if ends else None
+    earliest = decoding[0] - int(HELD_SECONDS / time_base) if decoding else None
+    return stamps.believable(shown, earliest, latest)
+
+
+def _guessed(source: Source) -> bool:
+    """AVI holds no presentation times, what FFmpeg guesses is wrong for reordered frames."""
+    return source.container.format.name == "avi" and bool(source.video.codec_context.has_b_frames)
+
+
+def _places(
+    source: Source, walk: _Walk, fps: Fraction | None, time_base: Fraction
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Times of frames whose own stamps cannot be used, and a frame's length: all in ticks."""
+    step = max(1, round(1 / (fps or FALLBACK_RATE) / time_base))
+    decoding = walk.in_order()
+    if decoding is not None:
+        # the times at which frames are decoded are those at which frames are shown, but for a constant delay
+        ticks = np.asarray(decoding, dtype=np.int64) - decoding[0]
+    else:
+        ticks = np.arange(len(walk.stamps), dtype=np.int64) * step
+    if None not in walk.stamps and not _guessed(source):
+        spaced = "as evenly spaced" if decoding is None else "as they are decoded"
+        source.warnings.append(f"its time stamps jump: frames are taken {spaced}")
+    return ticks, step
 
 
 def _walk(source: Source, alive: Callable[[], None]) -> _Walk:
     walk = _Walk()
-    hides = source.video.codec_context.name in ("vp8", "libvpx")
+    codec = source.video.codec_context
+    hides = codec.name in ("vp8", "libvpx")
+    fields = FieldPairs(codec.name, codec.extradata)
     for number, packet in enumerate(read_packets(source.container)):
         if number % PACKETS_BETWEEN_SIGNS_OF_LIFE == 0:
             alive()
         if not packet.size:
             continue
-        walk.reach(packet)
+        walk.add(packet)
         if packet.stream_index != source.video.index:
             continue
         source.note_first(packet)
+        if fields.is_second(packet):
+            walk.second_fields += 1
         # VP8 has packets that are never shown: the bit is part of the frame header
-        if not (hides and not memoryview(packet)[0] & 0x10):
+        elif not (hides and not memoryview(packet)[0] & 0x10):
             walk.picture(packet)
     return walk
 
