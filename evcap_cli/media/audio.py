@@ -68,7 +68,7 @@ def _pieces(
     clock: int | None = None
     strange = 0
     zero = opened.origin
-    preroll = zero + start - PREROLL_SECONDS if start >= SEEK_WORTH_SECONDS else Fraction(0)
+    preroll = zero + (start if start >= SEEK_WORTH_SECONDS else 0) - PREROLL_SECONDS
     for frame in decoded(opened.source.sound_from(preroll), skipped, alive):
         at = _position(frame, zero, rate)
         if clock is None and at is not None and at > end * rate + rate and strange < STRANGE_STARTS:

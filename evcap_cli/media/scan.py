@@ -34,12 +34,8 @@ SAME_START_SECONDS: Final = Fraction(1, 500)
 SHORT_BY_SECONDS: Final = Fraction(1, 2)
 SHORT_BY_SHARE: Final = Fraction(1, 50)
 """A file that ends so much before its declared end is cut."""
-FAR_SECONDS: Final = Fraction(10)
-"""A time stamp may lie so far outside of the time that the file and its other stamps give."""
 HELD_SECONDS: Final = Fraction(3600)
-"""The same where only the stamp itself tells when the file begins or ends: longer, no picture is held still."""
-HEADED: Final = ("mov", "matroska", "flv", "asf")
-"""Formats whose duration stands in their header and is not made of the packets' stamps."""
+"""A first or last picture is not held still longer; a stamp that says so and is alone with it is damaged."""
 FIELDS_COUNTED: Final = Fraction(3, 2)
 """A rate so much above that of the frames counts fields."""
 PACKETS_BETWEEN_SIGNS_OF_LIFE: Final = 256
@@ -195,7 +191,7 @@ def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
         start = origin * time_base
     ticks = np.maximum(known - origin, 0)
     shown = int(ticks[-1]) * time_base
-    end, last = walk.reach(None if good.all() else int(known[-1]) * time_base + FAR_SECONDS)
+    end, last = walk.reach(None if good.all() else int(known[-1]) * time_base + HELD_SECONDS)
     # the container's own word where it fits its packets, which may lack durations
     held = max(shown, (end or start) - start)
     if held == shown:
@@ -229,16 +225,12 @@ def _good_stamps(
     # one witness may be damaged itself: the last but one is asked
     decoding = sorted(when for when in walk.decoding if when is not None)[1:-1]
     ends = [decoding[-1] * time_base] if decoding else []
+    if declared is not None:
+        ends.append(_start(source) + declared)
     sound = None if source.audio is None else walk.tracks.get(source.audio.index)
     if sound is not None and (end := sound.reach(None, hidden=True)) is not None:
         ends.append(end)
-    room = HELD_SECONDS
-    if declared is not None and source.container.format.name.startswith(HEADED):
-        ends.append(_start(source) + declared)
-        room = FAR_SECONDS
-    elif len(shown) > stamps.FAR_PLACES:
-        ends.append(int(np.sort(shown)[-1 - stamps.FAR_PLACES]) * time_base)
-    latest = int((max(ends) + room) / time_base) if ends else None
+    latest = int((max(ends) + HELD_SECONDS) / time_base) if ends else None
     earliest = decoding[0] - int(HELD_SECONDS / time_base) if decoding else None
     return stamps.believable(shown, earliest, latest)
 

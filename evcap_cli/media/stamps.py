@@ -54,7 +54,8 @@ def believable(stamps: Stamps, first: int | None = None, last: int | None = None
 
     Args:
         stamps: presentation times, ticks.
-        first, last: no true stamp lies before the one or after the other.
+        first: no true stamp lies before it.
+        last: no true stamp lies behind it.
     """
     good = within(stamps, first, last)
     good[good] = ~out_of_place(stamps[good])
