@@ -30,7 +30,7 @@ from evcap_cli.features.streams import StreamFeatures
 if TYPE_CHECKING:
     from evcap_cli.features.entries import Arrays
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Part of every key: raised when decoding, sampling, pooling or the layout of entries changes what features are."""
 SUFFIX: Final = ".safetensors"
 ENTRY_NAME: Final = re.compile(r"[0-9a-f]{32}\.safetensors")
