@@ -11,6 +11,7 @@ import xxhash
 
 from evcap_cli.backbones.contract import BackboneAddress
 from evcap_cli.errors import OpenFailed
+from evcap_cli.reading.regular import open_regular
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, BackboneSpec
@@ -22,11 +23,11 @@ def file_digest(path: Path) -> str:
     """xxh3_128 of a file's bytes, read as a stream.
 
     Raises:
-        OpenFailed: it cannot be read.
+        OpenFailed: it cannot be read, or is a pipe, a device or the like.
     """
     digest = xxhash.xxh3_128()
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_regular(path, error=OpenFailed) as file:
             block = bytearray(READ_BYTES)
             view = memoryview(block)
             while count := file.readinto(block):

@@ -22,10 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from evcap_cli import console
-from evcap_cli.errors import WriteError
+from evcap_cli.errors import DataError, WriteError
 from evcap_cli.features.entries import HEADER_LENGTH_BYTES, BadEntry, pack, read_about, unpack
 from evcap_cli.features.streams import StreamFeatures
+from evcap_cli.reading.regular import open_regular, read_regular
 
 if TYPE_CHECKING:
     from evcap_cli.features.entries import Arrays
@@ -39,6 +42,8 @@ TOUCH_SECONDS: Final = 86400.0
 """An entry's file time says when it was last used, to the day: enough for pruning, and reading stays reading."""
 STALE_TEMPORARY_SECONDS: Final = 3600.0
 """A temporary file this old was left by a kill."""
+ROWS: Final = "rows"
+"""What a stream's entry says of itself beside the arrays."""
 VARIABLE: Final = "EVCAP_CACHE_DIR"
 
 
@@ -93,12 +98,12 @@ class FeatureCache:
         """The entry of ``key``; None where there is none, or none that verifies."""
         path = self.path_of(key)
         try:
-            data = path.read_bytes()
+            data = read_regular(path)
             entry = unpack(key, data)
         except FileNotFoundError:
             return None
-        except (OSError, BadEntry) as problem:
-            console.detail(f"cache entry {path.name} is damaged and will be computed again ({problem})")
+        except (OSError, BadEntry, DataError) as problem:
+            _not_believed(path, problem)
             return None
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > TOUCH_SECONDS:
@@ -151,16 +156,19 @@ class FeatureCache:
         import torch
 
         entry = self.read(key)
-        if entry is None or not {"values", "times"} <= entry[1].keys():
+        if entry is None:
             return None
-        values, times = entry[1]["values"], entry[1]["times"]
-        if values.shape != (len(times), dim):
+        about, arrays = entry
+        problem = _no_stream(about, arrays, dim)
+        if problem is not None:
+            _not_believed(self.path_of(key), problem)
             return None
-        return StreamFeatures(torch.from_numpy(values), torch.from_numpy(times))
+        return StreamFeatures(torch.from_numpy(arrays["values"]), torch.from_numpy(arrays["times"]))
 
     def write_stream(self, key: str, about: Mapping[str, Any], stream: StreamFeatures) -> None:
         """Keep a stream."""
-        self.write(key, about, {"values": stream.values.numpy(), "times": stream.times.numpy()})
+        arrays = {"values": stream.values.numpy(), "times": stream.times.numpy()}
+        self.write(key, {**about, ROWS: len(stream.times)}, arrays)
 
     def entries(self) -> Iterator[Path]:
         """All entries, in the order of their names."""
@@ -180,11 +188,11 @@ class FeatureCache:
         for path in self.entries():
             try:
                 size = path.stat().st_size
-                with path.open("rb") as file:
+                with open_regular(path) as file:
                     head = file.read(HEADER_LENGTH_BYTES)
                     head += file.read(min(int.from_bytes(head, "little"), size))
                 about = read_about(head)[0]
-            except (OSError, BadEntry):
+            except (OSError, BadEntry, DataError):
                 unreadable += 1
                 continue
             count, total = count + 1, total + size
@@ -202,10 +210,10 @@ class FeatureCache:
         for path in self.entries():
             looked_at += 1
             try:
-                data = path.read_bytes()
+                data = read_regular(path)
             except FileNotFoundError:
                 continue
-            except OSError:
+            except (OSError, DataError):
                 data = b""
             try:
                 unpack(path.stem, data)
@@ -240,6 +248,24 @@ class FeatureCache:
                     if TEMPORARY_NAME.fullmatch(path.name) and now - path.stat().st_mtime > STALE_TEMPORARY_SECONDS:
                         freed += _remove(path) or 0
         return Swept(looked_at, removed, freed)
+
+
+def _no_stream(about: Mapping[str, Any], arrays: Arrays, dim: int) -> str | None:
+    """Why a whole entry cannot be a stream of width ``dim``: a checksum says that it was not damaged, and no more."""
+    if arrays.keys() != {"values", "times"}:
+        return "no values and times"
+    values, times = arrays["values"], arrays["times"]
+    if values.dtype != np.float32 or times.dtype != np.float32:
+        return f"{values.dtype} values and {times.dtype} times"
+    if times.ndim != 1 or values.shape != (len(times), dim) or about.get(ROWS) != len(times):
+        return f"values {values.shape} and times {times.shape} where {about.get(ROWS)} rows of {dim} are expected"
+    if not (np.isfinite(values).all() and np.isfinite(times).all()) or (times < 0).any():
+        return "a value that is not finite or a time before the start"
+    return None
+
+
+def _not_believed(path: Path, problem: object) -> None:
+    console.detail(f"cache entry {path.name} is damaged and will be computed again ({problem})")
 
 
 def _remove(path: Path) -> int | None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import Any
+from types import UnionType
+from typing import Any, Final, get_type_hints
 
 from evcap_cli.media.probe import MediaInfo
 from evcap_cli.media.segments import Segment
+
+
+_FRACTION: Final = re.compile(r"-?[0-9]{1,40}(/[0-9]{1,40})?")
+"""``Fraction`` itself would write "1e999999999" out."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,29 @@ class Outcome:
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> Outcome | None:
-        """The inverse of ``to_plain``; None for values of another version."""
+        """The inverse of ``to_plain``; None for values of another version, and for what no pass finds out."""
         try:
             info = MediaInfo(**{name: _rich(value) for name, value in values["info"].items()})
-            segments = tuple(Segment(int(i), Fraction(start), Fraction(end)) for i, start, end in values["segments"])
-            return cls(info, segments, tuple(values["warnings"]), int(values["skipped_packets"]))
-        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+            segments = tuple(Segment(i, _fraction(start), _fraction(end)) for i, start, end in values["segments"])
+            if not isinstance(values["warnings"], list):
+                return None
+            found = cls(info, segments, tuple(values["warnings"]), values["skipped_packets"])
+        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
             return None
+        return found if found._plausible() else None
+
+    def _plausible(self) -> bool:
+        hints = get_type_hints(MediaInfo)
+        facts = [(getattr(self.info, f.name), hints[f.name]) for f in fields(self.info)]
+        return (
+            all(_is_a(value, kind) and (isinstance(value, str) or value is None or value >= 0) for value, kind in facts)
+            and len(self.segments) > 0
+            and [s.index for s in self.segments] == list(range(len(self.segments)))
+            and all(type(s.index) is int and 0 <= s.start <= s.end for s in self.segments)
+            and all(isinstance(warning, str) for warning in self.warnings)
+            and _is_a(self.skipped_packets, int)
+            and self.skipped_packets >= 0
+        )
 
 
 def _plain(value: Any) -> Any:
@@ -44,4 +66,17 @@ def _plain(value: Any) -> Any:
 
 
 def _rich(value: Any) -> Any:
-    return Fraction(value["fraction"]) if isinstance(value, dict) else value
+    return _fraction(value["fraction"]) if isinstance(value, dict) else value
+
+
+def _fraction(text: str) -> Fraction:
+    if not _FRACTION.fullmatch(text):
+        raise ValueError(text)
+    return Fraction(text)
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    """Whether a value is of a plain type or union; of others nothing is known."""
+    if not isinstance(kind, type | UnionType):
+        return True
+    return isinstance(value, kind) and (kind is not int or type(value) is int)

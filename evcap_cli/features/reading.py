@@ -7,6 +7,7 @@ does not depend on what was cached before.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from evcap_cli.backbones.contract import AudioInput, BackboneSpec, FrameInput, Kind
 from evcap_cli.backbones.identity import BackboneIdentity, digest_of, file_digest
-from evcap_cli.errors import DecodeFailed, EvcapError, OutOfMemory, UsageError
+from evcap_cli.errors import DecodeFailed, EvcapError, OpenFailed, OutOfMemory, UsageError
 from evcap_cli.features.assembly import RowAssembler, Ticket, WantedRow, ordinals_by_input, wanted_rows
 from evcap_cli.features.cache import FORMAT, FeatureCache
 from evcap_cli.features.collecting import ObjectsBuilder, RowsBuilder, SegmentState, SoundBuilder, StreamBuilder
@@ -27,6 +28,7 @@ from evcap_cli.features.streaming import Abandoned, ByteQueue, Turn
 from evcap_cli.media.decoder import AudioChunk, AudioRequest, DecodedFrame, DecodePlan, Decoder, FrameRequest, Timeline
 from evcap_cli.media.frames import Geometry
 from evcap_cli.media.segments import Segment, segments_of
+from evcap_cli.reading.regular import check_regular
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
 
 WAITING_SEGMENTS: Final = 64
 """A video that is not next in line waits after so many segments: their features would pile up."""
+
+
+DIGEST_FIRST_BYTES: Final = 1 << 26
+"""A file up to this size is read through in a moment. A larger one is opened first, unless the cache has a note that it
+could be: a warm run opens nothing."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,8 @@ class _Reading:
         self.info: MediaInfo | None = None
 
     def run(self) -> Outcome:
+        # a large file that is no video must not be read whole to find that out
+        timeline = None if self._digest_first() else self._open()
         self.digest = file_digest(self.path)
         known = self._known_outcome()
         if known is not None:
@@ -142,8 +151,7 @@ class _Reading:
             if all(len(state.streams) == len(self.plan.specs) for state in states):
                 self.queue.put(Opened(self.video, self.digest, known.info, states, from_cache=True))
                 return known
-        timeline = self.reader.decoder.open(self.path, self.plan.audio_track)
-        self.info = timeline.info
+        timeline = timeline or self._open()
         segments = segments_of(self.plan.segmentation, timeline, self.reader.decoder)
         samples = [self._sample(timeline, segment) for segment in segments]
         states = [SegmentState(segment, self._cached(segment)) for segment in segments]
@@ -158,6 +166,24 @@ class _Reading:
         # from here on the states belong to the thread that runs the models
         warnings, skipped = self._decode(timeline, segments, samples, missing)
         return Outcome(timeline.info, tuple(segments), (*timeline.warnings, *warnings), skipped)
+
+    def _open(self) -> Timeline:
+        timeline = self.reader.decoder.open(self.path, self.plan.audio_track)
+        self.info = timeline.info
+        if self.reader.cache is not None and self.path.stat().st_size > DIGEST_FIRST_BYTES:
+            self.reader.cache.write(self._opened_key(), {"backbone": "large videos"}, {})
+        return timeline
+
+    def _digest_first(self) -> bool:
+        """Whether the file is small, or could be opened before and was not changed since."""
+        if not self.path.exists() or self.path.stat().st_size <= DIGEST_FIRST_BYTES:
+            return True
+        check_regular(self.path, error=OpenFailed)
+        return self.reader.cache is not None and self.reader.cache.read(self._opened_key()) is not None
+
+    def _opened_key(self) -> str:
+        status = self.path.stat()
+        return digest_of([FORMAT, "opened", os.path.realpath(self.path), status.st_size, status.st_mtime_ns])
 
     def _known_outcome(self) -> Outcome | None:
         entry = None if self.reader.cache is None else self.reader.cache.read(self.plan.outcome_key(self.digest))

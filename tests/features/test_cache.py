@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,10 @@ import torch
 from evcap_cli import console
 from evcap_cli.features import cache as cache_module
 from evcap_cli.features.cache import FeatureCache, default_root
+from evcap_cli.features.outcome import Outcome
 from evcap_cli.features.streams import StreamFeatures
+from evcap_cli.media.probe import MediaInfo
+from evcap_cli.media.segments import Segment
 
 KEY = "0123456789abcdef0123456789abcdef"
 OTHER = "f" * 32
@@ -67,6 +72,88 @@ def test_every_flipped_bit_is_noticed_or_harmless(tmp_path):
         found = cache.read_stream(KEY, 5)
         # white space of the header may change its kind; then the content is still what it was
         assert found is None or torch.equal(found.values, stream().values), position
+
+
+GOOD = np.ones((3, 5), np.float32), np.arange(3, dtype=np.float32)
+FORGED = {
+    "another number format": (GOOD[0].astype(np.float64), GOOD[1]),
+    "half precision": (GOOD[0].astype(np.float16), GOOD[1]),
+    "whole numbers": (GOOD[0].astype(np.int32), GOOD[1]),
+    "times in double precision": (GOOD[0], GOOD[1].astype(np.float64)),
+    "infinity": (np.full((3, 5), np.inf, np.float32), GOOD[1]),
+    "no number": (np.full((3, 5), np.nan, np.float32), GOOD[1]),
+    "a time that is no number": (GOOD[0], np.array([0, np.nan, 2], np.float32)),
+    "a time before the start": (GOOD[0], np.array([-1, 0, 1], np.float32)),
+    "too few times": (GOOD[0], GOOD[1][:2]),
+    "fewer rows than were written": (GOOD[0][:2], GOOD[1][:2]),
+    "more rows than were written": (np.ones((4, 5), np.float32), np.arange(4, dtype=np.float32)),
+    "times as a column": (GOOD[0], GOOD[1][:, None]),
+    "one row without a list": (GOOD[0][0], GOOD[1]),
+    "a single number": (np.float32(1).reshape(()), GOOD[1]),
+}
+
+
+@pytest.mark.parametrize("values", FORGED.values(), ids=FORGED.keys())
+def test_a_valid_checksum_does_not_make_a_stream(tmp_path, values):
+    cache = FeatureCache(tmp_path)
+    cache.write_stream(KEY, ABOUT, StreamFeatures(*map(torch.from_numpy, GOOD)))
+    about = cache.read(KEY)[0]
+    assert cache.read_stream(KEY, 5) is not None
+    cache.write(KEY, about, dict(zip(("values", "times"), values, strict=True)))
+    assert cache.read(KEY) is not None
+    assert cache.read_stream(KEY, 5) is None
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "U64", "BOOL", "X9"])
+def test_number_formats_that_numpy_lacks_are_no_entry(tmp_path, dtype):
+    header = {"values": {"dtype": dtype, "shape": [0], "data_offsets": [0, 0]}}
+    header["__metadata__"] = {"about": json.dumps({"key": KEY}), "checksum": "0" * 32}
+    text = json.dumps(header).encode()
+    cache = filled(tmp_path)
+    cache.path_of(KEY).write_bytes(len(text).to_bytes(8, "little") + text)
+    assert cache.read_stream(KEY, 5) is None
+
+
+def test_a_pipe_in_place_of_an_entry_is_not_waited_for(tmp_path):
+    cache = filled(tmp_path)
+    cache.path_of(KEY).unlink()
+    os.mkfifo(cache.path_of(KEY))
+    assert cache.read_stream(KEY, 5) is None
+    assert cache.info().unreadable == 1
+    assert cache.verify().removed == 1
+
+
+OUTCOME = Outcome(
+    MediaInfo(Fraction(2), Fraction(25, 2), 64, 48, 0, True),
+    (Segment(0, Fraction(0), Fraction(1)), Segment(1, Fraction(1), Fraction(2))),
+    ("odd",),
+)
+
+
+def test_an_outcome_comes_back_from_plain_values():
+    assert Outcome.from_plain(json.loads(json.dumps(OUTCOME.to_plain()))) == OUTCOME
+
+
+WRONG = [[], None, {}, 7, -1, 1.5, True, "x", "1e999999999", float("inf"), [7], [[0, "0"]], {"fraction": "1e999999999"}]
+
+
+@pytest.mark.parametrize("value", WRONG, ids=map(repr, WRONG))
+def test_an_outcome_of_other_types_is_not_believed(value):
+    def put(where, name):
+        values = json.loads(json.dumps(OUTCOME.to_plain()))
+        if where is not None:
+            values[where][name] = value
+        else:
+            values[name] = value
+        return Outcome.from_plain(values)
+
+    assert put(None, "info") is None
+    assert put(None, "segments") is None
+    assert put("segments", 0) is None
+    assert (put(None, "warnings") is None) == (value != [])
+    assert (put(None, "skipped_packets") is None) == (value != 7 or value is True)
+    assert (put("info", "width") is None) == (value != 7)
+    assert (put("info", "duration") is None) == (value is not None)
 
 
 def test_the_entry_of_another_key_or_width_is_not_believed(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 from collections import Counter
 from fractions import Fraction
@@ -14,12 +15,14 @@ import numpy as np
 import pytest
 import torch
 
+from evcap_cli.backbones.identity import file_digest
 from evcap_cli.errors import BackboneError, DecodeFailed, EvcapError, OpenFailed, UsageError
 from evcap_cli.features import pipeline as pipeline_module
 from evcap_cli.features import reading
 from evcap_cli.features.cache import FeatureCache
 from evcap_cli.features.pipeline import FeaturePipeline, SegmentReady, VideoDone
 from evcap_cli.features.streaming import ByteQueue
+from evcap_cli.media.decoder import Decoder
 from tests.features.films import make_film
 from tests.features.tiny import TINY, changed, tiny_backbones
 
@@ -194,6 +197,63 @@ def test_a_renamed_copy_of_a_file_is_known(films, cold, tmp_path):
     found, _, pipeline = run([copy], cache)
     assert not pipeline.passes
     assert_same({copy: cold[films[0]]}, found)
+
+
+def test_entries_with_other_values_and_a_valid_checksum_are_computed_again(films, cold, tmp_path):
+    cache = FeatureCache(tmp_path)
+    run(films[:1], cache)
+    for path in cache.entries():
+        about, arrays = cache.read(path.stem)
+        if arrays:
+            cache.write(path.stem, about, {name: array[: len(array) // 2] for name, array in arrays.items()})
+        else:
+            cache.write(path.stem, {**about, "segments": [[0, "0", "1e999999999"]]}, {})
+    assert_same({films[0]: cold[films[0]]}, run(films[:1], cache)[0])
+    assert not run(films[:1], cache)[2].passes
+
+
+def test_a_large_file_that_is_no_video_is_refused_before_its_digest_is_taken(films, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "DIGEST_FIRST_BYTES", 1000)
+    text = tmp_path / "text.mp4"
+    with text.open("wb") as file:
+        file.write(b"not a video\n" * 100)
+        file.truncate(20 << 30)  # nobody could read it through in the time of a test
+    digested = []
+    monkeypatch.setattr(reading, "file_digest", lambda path: digested.append(path) or file_digest(path))
+    found, ends, _ = run([text, films[0]], FeatureCache(tmp_path / "cache"))
+    assert isinstance(ends[text].error, OpenFailed)
+    assert ends[text].digest == ""
+    assert digested == [films[0]]
+    assert films[0] in found
+
+
+def test_a_large_video_is_not_opened_again_by_a_warm_run(films, cold, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "DIGEST_FIRST_BYTES", 1000)
+    film = tmp_path / "a.mp4"
+    film.write_bytes(films[0].read_bytes())
+    cache = FeatureCache(tmp_path / "cache")
+    assert_same({film: cold[films[0]]}, run([film], cache)[0])
+    with monkeypatch.context() as patched:
+        patched.setattr(Decoder, "open", lambda *_: pytest.fail("opened"))
+        assert_same({film: cold[films[0]]}, run([film], cache)[0])
+    copy = film.with_name("b.mp4")
+    copy.write_bytes(film.read_bytes())
+    found, ends, pipeline = run([copy], cache)
+    assert_same({copy: cold[films[0]]}, found)
+    assert ends[copy].from_cache
+    assert not pipeline.passes
+    film.write_text("no video any more" * 100)
+    assert isinstance(run([film], cache)[1][film].error, OpenFailed)
+
+
+def test_a_pipe_in_place_of_a_video_is_not_waited_for(films, tmp_path, monkeypatch):
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    for bound in (reading.DIGEST_FIRST_BYTES, -1):
+        monkeypatch.setattr(reading, "DIGEST_FIRST_BYTES", bound)
+        found, ends, _ = run([pipe, films[0]])
+        assert "is a pipe" in str(ends[pipe].error)
+        assert films[0] in found
 
 
 def test_bad_files_have_typed_errors_and_leave_the_others_alone(films, cold, tmp_path):
