@@ -11,7 +11,6 @@ from typing import Any, Final, get_type_hints
 from evcap_cli.media.probe import MediaInfo
 from evcap_cli.media.segments import Segment
 
-
 _FRACTION: Final = re.compile(r"-?[0-9]{1,40}(/[0-9]{1,40})?")
 """``Fraction`` itself would write "1e999999999" out."""
 
