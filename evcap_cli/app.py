@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from evcap_cli import __version__, console, plugins
+from evcap_cli.commands.typed import read_values
 from evcap_cli.errors import EXIT_USAGE, UsageError
 
 COMMANDS = (
@@ -71,7 +72,9 @@ def run(arguments: Sequence[str]) -> int:
     codes: list[int] = []
 
     def call() -> None:
-        command = typer.main.get_command(build())
+        command: Any = typer.main.get_command(build())
+        for name, below in command.commands.items():
+            read_values(below, refuse_empty=name.replace("-", "_") in COMMANDS)
         try:
             # not ``command.main``: it would keep Ctrl-C and wrong usage from ``console.run``
             with command.make_context("evcap", list(arguments)) as context:
@@ -103,6 +106,7 @@ def _wrong_usage(problem: Any) -> UsageError:
 
 def main() -> None:
     """Entry point of the ``evcap`` command."""
+    console.set_up_streams()
     code = run(sys.argv[1:])
     # the work is done and told: a late Ctrl-C must not turn the interpreter's clean-up into a traceback
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -21,6 +21,7 @@ from evcap_cli.output.atomic import check_writable, write_whole
 from evcap_cli.output.journal import Journal
 from evcap_cli.output.reading import read_records
 from evcap_cli.output.records import TOP_CATEGORIES, Caption, Emotion, Media, Record, error_fields
+from evcap_cli.paths import same_file_groups
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, Kind
@@ -206,7 +207,25 @@ class Captioning:
         }
 
     def run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
-        """Records of ``sources`` in their order; a bad video gives a failed record, never an exception."""
+        """Records of ``sources`` in their order; a bad video gives a failed record, never an exception.
+
+        Several names of one file (links) get a record each; it is decoded and captioned once.
+        """
+        groups = same_file_groups((number, source.path) for number, source in enumerate(sources))
+        first_of = {number: group[0] for group in groups for number in group}
+        last_of = {group[0]: group[-1] for group in groups}
+        kept: dict[int, Record] = {}
+        with closing(self._run([sources[group[0]] for group in groups])) as made:
+            for number, source in enumerate(sources):
+                first = first_of[number]
+                if first == number:
+                    kept[number] = next(made)
+                yield replace(kept[first], path=source.given, id=source.id)
+                if last_of[first] == number:
+                    del kept[first]
+
+    def _run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
+        """Records of different files, in their order."""
         from evcap_cli.features.pipeline import SegmentReady
 
         since = time.monotonic()

@@ -6,6 +6,8 @@ Progress is a rich bar on a terminal and a plain line now and then elsewhere, so
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import sys
@@ -16,7 +18,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EvcapError, WriteError
+from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_USAGE, EvcapError, UsageError, WriteError
+from evcap_cli.paths import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +41,16 @@ def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
 def debug() -> bool:
     """Whether EVCAP_DEBUG asks for tracebacks."""
     return os.environ.get("EVCAP_DEBUG", "") not in ("", "0")
+
+
+def set_up_streams() -> None:
+    """Let standard output and error take every name of a file, whatever the locale and PYTHONIOENCODING say.
+
+    Bytes that are not UTF-8 are escaped, as ``data`` does. Standard input is read as bytes where names come from it.
+    """
+    for stream, encoding in ((sys.stdout, "utf-8"), (sys.stderr, None)):
+        if isinstance(stream, io.TextIOWrapper):  # not where it is closed or replaced
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def _stderr() -> Console:
@@ -282,6 +295,10 @@ def _guarded(main: Callable[[], object]) -> int:
     except OSError as problem:
         if debug():
             raise
+        if problem.errno == errno.ENAMETOOLONG:
+            name = shown(os.fsdecode(problem.filename or ""))
+            error(UsageError("no such file or folder: the name is too long for one", path=name, hint="check the path"))
+            return EXIT_USAGE
         error(WriteError(problem.strerror or str(problem), path=problem.filename, hint="check space and permissions"))
         return EXIT_NOTHING_DONE
     except MemoryError:

@@ -95,6 +95,12 @@ class WriteError(EvcapError):
     code = "write"
 
 
+class NameTooLong(WriteError):
+    """No file system takes the name of this output."""
+
+    exit_code = EXIT_USAGE
+
+
 class UploadError(EvcapError):
     """A checkpoint cannot be pushed to the hub: what was trained is there all the same."""
 

@@ -5,46 +5,34 @@ Everything that can be wrong with the call is found here, before any work starts
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
 from evcap_cli.errors import UsageError
+from evcap_cli.paths import (
+    LONGEST_NAME_BYTES,
+    VIDEO_SUFFIXES,
+    can_be_named,
+    expanded,
+    is_hidden,
+    is_video_name,
+    shown,
+    walk,
+)
 
 if TYPE_CHECKING:
     from evcap_cli.output.writers import Writer
 
-VIDEO_SUFFIXES = frozenset(
-    {
-        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mpe", ".m2v", ".ts", ".mts", ".m2ts"),
-        *(
-            ".wmv",
-            ".asf",
-            ".flv",
-            ".f4v",
-            ".3gp",
-            ".3g2",
-            ".ogv",
-            ".ogm",
-            ".vob",
-            ".mxf",
-            ".divx",
-            ".rm",
-            ".rmvb",
-            ".gif",
-        ),
-    }
-)
-"""What a folder is searched for; a file named on the command line is taken whatever its suffix."""
-
-SYSTEM_FOLDERS = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN"})
-"""At the root of a volume, closed to users and never meant by them: a search of the whole volume passes them by."""
-LONGEST_NAME_BYTES = 255
 GLOB_CHARACTERS = frozenset("*?[")
+LOOKED_AT_BYTES = 65536
+LOOKED_AT_LINES = 20
+"""So much of a file is read to see whether it is a list of paths."""
 
 
 @dataclass(frozen=True)
@@ -71,35 +59,40 @@ def gather(inputs: Sequence[str]) -> list[Source]:
     found: dict[str, Source] = {}
     for text in inputs:
         for source in _expand(text):
-            found.setdefault(os.path.realpath(source.path), source)
+            # not realpath: two links to one file are two videos of a data set
+            found.setdefault(os.path.abspath(source.path), source)  # noqa: PTH100
     return with_ids(sorted(found.values(), key=lambda source: source.given))
 
 
-def _expand(text: str) -> Iterator[Source]:
+def _expand(typed: str) -> Iterator[Source]:
+    text = _literal(typed)
     if text == "-":
-        yield from _listed(sys.stdin.read().split("\n"), "standard input")
-    elif text.startswith("@") and not Path(text).exists():
-        listing = Path(text[1:])
+        # bytes, not text: a name need not be UTF-8, whatever standard input is set to
+        raw = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else os.fsencode(sys.stdin.read())
+        yield from _listed(_lines(raw), "standard input")
+    elif text.startswith("@") and not os.path.lexists(text):
+        listing = Path(expanded(text[1:]))
         try:
-            # not splitlines: a name may hold what Unicode takes for a line end
-            lines = listing.read_text("utf-8-sig", "surrogateescape").split("\n")
+            raw = listing.read_bytes() if text != "@" else b""
         except OSError as problem:
             raise UsageError(
                 f"cannot read this list ({problem.strerror})",
-                path=listing,
+                path=shown(str(listing)),
                 hint="@FILE names a text file, a path a line",
             ) from problem
-        yield from _listed(lines, str(listing))
+        if text == "@":
+            raise UsageError("names no list", path=text, hint="@FILE names a text file, a path a line")
+        yield from _listed(_lines(raw), str(listing))
     elif Path(text).is_dir():
         yield from _folder(Path(text))
     elif os.path.lexists(text):
         if not _readable_kind(Path(text)):
             raise UsageError("is neither a file nor a folder", path=text, hint="name a video file")
+        if _is_list(Path(text)):
+            raise UsageError("is a list of paths, not a video", path=text, hint=f"to take the videos in it: @{text}")
         yield _file(Path(text))
     elif GLOB_CHARACTERS & set(text):
-        import glob  # here: every call of evcap loads this module
-
-        matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207  Path.glob takes no absolute pattern
+        matches = _matches(text)
         if not matches:
             raise UsageError("no file matches this pattern", path=text, hint="check the pattern, or quote it less")
         for match in matches:
@@ -108,7 +101,77 @@ def _expand(text: str) -> Iterator[Source]:
             elif len(matches) == 1 or Path(match).suffix.lower() in VIDEO_SUFFIXES:
                 yield _file(Path(match))
     else:
-        raise UsageError("no such file or folder", path=text, hint="check the path")
+        several = len(text.split("\n")) > 1
+        hint = "a list of several paths goes to standard input: evcap ... -" if several else "check the path"
+        raise UsageError("no such file or folder", path=text, hint=hint)
+
+
+def _literal(typed: str) -> str:
+    """``typed`` with its ``~`` expanded, unless there is a file of that very name.
+
+    Raises:
+        UsageError: no file can have such a name.
+    """
+    if not typed:
+        raise UsageError("an input is empty", hint="name a video, a folder, a list or a pattern")
+    if not can_be_named(typed):
+        hint = "give several paths as several arguments, or as a list: @FILE"
+        raise UsageError("no such file or folder", path=shown(typed), hint=hint)
+    return typed if os.path.lexists(typed) else expanded(typed)
+
+
+def _lines(raw: bytes) -> list[str]:
+    """The lines of a list, as names of files are decoded.
+
+    Not splitlines: a name may hold what Unicode takes for a line end.
+    """
+    return os.fsdecode(raw.removeprefix(codecs.BOM_UTF8)).split("\n")
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a file that was named as a video is a text file of paths: most of its first lines exist."""
+    if path.suffix.lower() in VIDEO_SUFFIXES or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LOOKED_AT_BYTES)
+    except OSError:
+        return False  # opening it as a video says why
+    whole = raw if len(raw) < LOOKED_AT_BYTES else raw.rpartition(b"\n")[0]
+    entries = [line.strip() for line in _lines(whole)]
+    entries = [entry for entry in entries if entry and not entry.startswith("#")][:LOOKED_AT_LINES]
+    there = sum(os.path.lexists(expanded(entry)) for entry in entries)
+    return there > len(entries) / 2
+
+
+def _matches(pattern: str) -> list[str]:
+    """The paths that a pattern names, sorted. ``**`` is any number of folders, linked ones too, in loops once."""
+    import glob  # here: every call of evcap loads this module
+
+    parts = PurePath(pattern).parts
+    if "**" not in parts:
+        return sorted(glob.glob(pattern))  # noqa: PTH207  Path.glob takes no absolute pattern
+    at = parts.index("**")
+    head = str(PurePath(*parts[:at])) if at else ""
+    found: list[str] = []
+    for root in glob.glob(head) if head else [""]:  # noqa: PTH207
+        for folder, below, names in walk(Path(root)):
+            within = PurePath(folder).relative_to(root or ".").parts
+            found += [str(folder / name) for name in (*below, *names) if _fits((*within, name), parts[at:])]
+    return sorted(found)
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether the parts of a path match those of a pattern."""
+    from fnmatch import fnmatch
+
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return _fits(parts, pattern[1:]) or (bool(parts) and not is_hidden(parts[0]) and _fits(parts[1:], pattern))
+    if not parts or (is_hidden(parts[0]) and not is_hidden(pattern[0])):
+        return False
+    return fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
 def _listed(lines: Iterable[str], where: str) -> Iterator[Source]:
@@ -137,11 +200,10 @@ def _readable_kind(path: Path) -> bool:
 
 def _folder(root: Path) -> Iterator[Source]:
     problems: list[OSError] = []
-    for folder, subfolders, names in os.walk(root, onerror=problems.append):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name not in SYSTEM_FOLDERS)
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".") and _readable_kind(path):
+    for folder, _, names in walk(root, problems.append):
+        for name in names:
+            path = folder / name
+            if is_video_name(name) and _readable_kind(path):
                 yield Source(path, path.as_posix(), PurePosixPath(path.relative_to(root).as_posix()))
     if problems:
         raise UsageError(
@@ -175,16 +237,7 @@ def take_shard(
     if shard is None:
         return list(sources)
     if shard == "slurm":
-        try:
-            first = int(environment.get("SLURM_ARRAY_TASK_MIN", "0"))
-            step = int(environment.get("SLURM_ARRAY_TASK_STEP", "1"))
-            index = (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step
-            count = int(environment["SLURM_ARRAY_TASK_COUNT"])
-        except (KeyError, ValueError) as problem:
-            raise UsageError(
-                f"--shard slurm needs {problem} from a job array",
-                hint="submit with sbatch --array, or give --shard i/n",
-            ) from None
+        index, count = _slurm_task(environment)
     else:
         try:
             first_text, _, count_text = shard.partition("/")
@@ -194,6 +247,32 @@ def take_shard(
     if not 0 <= index < count:
         raise UsageError(f"--shard {index + 1}/{count} is out of range", hint="i runs from 1 to n")
     return list(sources[index::count])
+
+
+def _slurm_task(environment: Mapping[str, str]) -> tuple[int, int]:
+    """Which task of a job array this is, from 0, and how many there are.
+
+    Raises:
+        UsageError: no array, or one with gaps: such as ``--array=3,7``, which does again what is left of a larger one.
+    """
+    try:
+        own, count = int(environment["SLURM_ARRAY_TASK_ID"]), int(environment["SLURM_ARRAY_TASK_COUNT"])
+        first = int(environment.get("SLURM_ARRAY_TASK_MIN", "0"))
+        step = int(environment.get("SLURM_ARRAY_TASK_STEP", "1"))
+        last = int(environment.get("SLURM_ARRAY_TASK_MAX", first + step * (count - 1)))
+        tasks = range(first, last + 1, step)
+    except (KeyError, ValueError) as problem:
+        raise UsageError(
+            f"--shard slurm needs {problem} from a job array", hint="submit with sbatch --array, or give --shard I/N"
+        ) from None
+    if len(tasks) != count or own not in tasks:
+        by = "" if step == 1 else f" in steps of {step}"
+        raise UsageError(
+            f"--shard slurm: task {own} is of an array with gaps (tasks from {first} to {last}{by}, {count} in all),"
+            " so the number of parts cannot be known",
+            hint="name the part that each task takes: --shard I/N",
+        )
+    return tasks.index(own), count
 
 
 @dataclass(frozen=True)
@@ -229,10 +308,14 @@ def plan_outputs(outputs: Sequence[str], tree_format: str, writers: Mapping[str,
     known = ", ".join(sorted(writers))
     files: list[tuple[Path, Writer]] = []
     trees: list[tuple[Path, Writer]] = []
-    for text in outputs:
-        path = Path(text)
-        if text == "-":
+    for typed in outputs:
+        if typed == "-":
             continue
+        if not typed:
+            raise UsageError("an output is empty", hint="name a file, or a folder/")
+        text = expanded(typed)
+        path = Path(text)
+        check_output_name(path)
         if text.endswith(("/", os.sep)) or path.is_dir():
             writer = writers.get("." + tree_format.lstrip("."))
             if writer is None:
@@ -250,6 +333,16 @@ def plan_outputs(outputs: Sequence[str], tree_format: str, writers: Mapping[str,
         if count > 1:
             raise UsageError("named twice as output", path=name, hint="give each -o its own name")
     return Outputs(tuple(files), tuple(trees), "-" in outputs)
+
+
+def check_output_name(path: Path) -> None:
+    """See that a file can have this name.
+
+    Raises:
+        UsageError: it is too long.
+    """
+    if not can_be_named(os.fspath(path)):
+        raise UsageError("this name is too long for a file", path=shown(str(path)), hint="choose another -o")
 
 
 @dataclass(frozen=True)

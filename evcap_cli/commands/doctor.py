@@ -124,7 +124,9 @@ def _java() -> Iterator[str]:
         java = str(JAVA)
     if java is None or not Path(java).exists():
         raise EvcapError("no Java, so METEOR stays empty in scores", hint="pip install 'evcap[meteor]'")
-    told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True)
+    told = subprocess.run(
+        [java, "-version"], capture_output=True, text=True, errors="backslashreplace", timeout=60, check=True
+    )
     yield told.stderr.splitlines()[0]
 
 

@@ -11,6 +11,7 @@ from evcap_cli import console
 from evcap_cli.commands import options as shared
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EvcapError, UsageError, WriteError
 from evcap_cli.inputs import gather, take_shard
+from evcap_cli.paths import same_file_groups
 
 if TYPE_CHECKING:
     from evcap_cli.features.pipeline import FeaturePipeline
@@ -126,22 +127,24 @@ def extract(
         export = stack.enter_context(_export(plan, pipeline)) if plan else None
         bar = stack.enter_context(console.progress(len(chosen), "extracting"))
         features = None
-        for event in pipeline.run([source.path for source in chosen]):
+        groups = same_file_groups((number, source.path) for number, source in enumerate(chosen))
+        for event in pipeline.run([chosen[group[0]].path for group in groups]):
             if not isinstance(event, VideoDone):
                 features = event.features
                 continue
-            given = chosen[event.video].given
-            for text in event.warnings:
-                console.warn(f"{given}: {text}")
-            if event.error is None:
-                done, known = done + 1, known + event.from_cache
-                if export is not None and features is not None:
-                    export.add(event.video, features)
-            else:
-                failed += 1
-                console.error(f"{given}: {event.error.message}")
+            for number in groups[event.video]:  # several where links name one file: it is decoded once
+                given = chosen[number].given
+                for text in event.warnings:
+                    console.warn(f"{given}: {text}")
+                if event.error is None:
+                    done, known = done + 1, known + event.from_cache
+                    if export is not None and features is not None:
+                        export.add(number, features)
+                else:
+                    failed += 1
+                    console.error(f"{given}: {event.error.message}")
+                bar.advance(note=given)
             features = None
-            bar.advance(note=given)
             if fail_fast and failed:
                 break
         whole = done and not (fail_fast and failed)

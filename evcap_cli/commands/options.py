@@ -15,6 +15,7 @@ import typer
 from evcap_cli import console
 from evcap_cli.commands import config_file
 from evcap_cli.errors import UsageError
+from evcap_cli.paths import expanded
 
 if TYPE_CHECKING:
     from evcap_cli.captioner.config import Rerank
@@ -91,7 +92,11 @@ def backbone_settings(
         UsageError: a text of another form, or a bad file.
     """
     given, given_options = pairs(weights or (), "--weights"), backbone_options(option or ())
-    filed, filed_options = config_file.weights(config), config_file.backbone_options(config)
+    filed = {name: expanded(source) for name, source in config_file.weights(config).items()}
+    filed_options = {
+        name: {key: expanded(text) for key, text in keys.items()}
+        for name, keys in config_file.backbone_options(config).items()
+    }
     merged = {name: {**filed_options.get(name, {}), **given_options.get(name, {})} for name in filed_options}
     return BackboneSettings(
         weights={**filed, **given},

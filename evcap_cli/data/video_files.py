@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from evcap_cli.errors import DataError
-from evcap_cli.inputs import VIDEO_SUFFIXES
+from evcap_cli.paths import is_video_name, walk
 
 _ID: Final = re.compile(r"vid(\d+)", re.IGNORECASE)
 
@@ -42,18 +41,6 @@ def match_videos(videos: Iterable[str], folder: Path, aliases: Mapping[str, str]
 
 
 def _video_files(folder: Path) -> Iterator[Path]:
-    """Videos in a folder and below; linked folders count, each once."""
-    seen: set[str] = set()
-    for parent, below, names in os.walk(folder, followlinks=True):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        real = os.path.realpath(parent)
-        if real in seen:
-            below.clear()
-            continue
-        seen.add(real)
-        for name in names:
-            # "._clip.mp4" is what macOS leaves beside a copied clip
-            if not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES:
-                path = Path(parent, name)
-                if path.is_file():
-                    yield path
+    """Videos in a folder and below, linked folders included."""
+    for parent, _, names in walk(folder):
+        yield from (parent / name for name in names if is_video_name(name) and (parent / name).is_file())

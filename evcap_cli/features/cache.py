@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from evcap_cli import console
-from evcap_cli.errors import DataError, WriteError
+from evcap_cli.errors import DataError, UsageError, WriteError
 from evcap_cli.features.entries import HEADER_LENGTH_BYTES, BadEntry, pack, read_about, unpack
 from evcap_cli.features.streams import StreamFeatures
+from evcap_cli.paths import can_be_named, expanded, shown
 from evcap_cli.reading.regular import open_regular, read_regular
 
 if TYPE_CHECKING:
@@ -51,12 +52,12 @@ def default_root() -> Path:
     """EVCAP_CACHE_DIR, or the platform's folder for caches."""
     chosen = os.environ.get(VARIABLE)
     if chosen:
-        return Path(chosen)
+        return Path(expanded(chosen))
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "evcap" / "Cache"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "evcap"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evcap"
+    return Path(expanded(os.environ.get("XDG_CACHE_HOME", "")) or Path.home() / ".cache") / "evcap"
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,10 @@ class FeatureCache:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = default_root() if root is None else Path(root)
+        if not can_be_named(os.fspath(self.root)):
+            raise UsageError(
+                "no folder can have this name", path=shown(str(self.root)), hint="choose another --cache-dir"
+            )
         self.folder = self.root / "features"
         self.failure: OSError | None = None
         """The first write that failed."""

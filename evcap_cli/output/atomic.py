@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
 
-from evcap_cli.errors import WriteError
+from evcap_cli.errors import NameTooLong, WriteError
+from evcap_cli.inputs import check_output_name
+from evcap_cli.paths import shown
 
 NEXT_STEP = "free space or check permissions and run the same command again: finished videos are kept"
 
@@ -72,6 +75,8 @@ def _neighbour(path: Path) -> Path:
 
 def write_error(path: Path, problem: OSError) -> WriteError:
     """The line a user sees for an operating system error while writing ``path``."""
+    if problem.errno == errno.ENAMETOOLONG:
+        return NameTooLong("this name is too long for a file", path=shown(str(path)), hint="choose another name")
     return WriteError(f"cannot write ({problem.strerror or problem})", path=path, hint=NEXT_STEP)
 
 
@@ -79,8 +84,9 @@ def check_writable(path: Path) -> None:
     """Find out before any work whether ``path`` can be written, by making its folder and a temporary file there.
 
     Raises:
-        WriteError: it cannot.
+        WriteError: it cannot. UsageError: no file can have this name.
     """
+    check_output_name(path)
     if path.is_dir():
         raise WriteError("is a folder, not a file", path=path, hint="end the name with / to mirror into a folder")
     probe = _neighbour(path)

@@ -18,7 +18,7 @@ import numpy as np
 
 from evcap_cli.data.features_hdf5 import ABOUT, DURATION, SUFFIXES, TIMES, key_of
 from evcap_cli.errors import UsageError, WriteError
-from evcap_cli.inputs import Source
+from evcap_cli.inputs import Source, check_output_name
 from evcap_cli.output.atomic import NEXT_STEP, WholeFile, check_writable, write_error
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def plan_export(
             f"-o {output} takes one clip a video", hint=f"leave out --segment {segmentation}, or the -o option"
         )
     path = Path(output)
+    check_output_name(path)
     files: dict[Kind, Path]
     if output.endswith(("/", "\\")) or path.is_dir():
         files = {kind: path / f"{_file_name(address)}.hdf5" for kind, address in addresses.items()}

@@ -1,0 +1,108 @@
+"""What a person types as a path, and the folders behind it: the home folder, links, loops of links.
+
+Shells expand ``~`` only where a word begins with it: not in ``--cache-dir=~/x``, in a file or in the environment. What
+a path stands for is decided here, so that every command, list and setting means the same by it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+VIDEO_SUFFIXES: Final = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mpe", ".m2v", ".ts", ".mts", ".m2ts"),
+        *(".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm", ".vob", ".mxf", ".divx", ".rm", ".rmvb"),
+        ".gif",
+    }
+)
+"""What a folder is searched for; a file named on the command line is taken whatever its suffix."""
+SYSTEM_FOLDERS: Final = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN"})
+"""At the root of a volume, closed to users and never meant by them: a search of the whole volume passes them by."""
+LONGEST_NAME_BYTES: Final = 255
+LONGEST_SHOWN: Final = 100
+
+Named = TypeVar("Named")
+
+
+def expanded(text: str) -> str:
+    """``text`` with the home folder in place of a leading ``~`` or ``~name``; ``./~`` names a file called so."""
+    return os.path.expanduser(text)  # noqa: PTH111  Path.expanduser raises where there is no such user
+
+
+def can_be_named(text: str) -> bool:
+    """Whether a file may have this name: the system takes a name of this length, and no zero byte is in it."""
+    if any(len(os.fsencode(part)) > LONGEST_NAME_BYTES for part in Path(text).parts):
+        return False  # the system does not say so where a folder before it is missing
+    try:
+        os.lstat(text)
+    except ValueError:
+        return False
+    except OSError as problem:
+        return problem.errno != errno.ENAMETOOLONG
+    return True
+
+
+def shown(text: str) -> str:
+    """``text`` for a message: the beginning, where it is longer than any name."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a search passes a name by; "._clip.mp4" is what macOS leaves next to a copied clip."""
+    return name.startswith(".")
+
+
+def is_video_name(name: str) -> bool:
+    """Whether a search of a folder takes a file of this name for a video."""
+    return not is_hidden(name) and Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+
+def walk(root: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """A folder and all below it, linked folders too: each with the sorted names of its folders and files.
+
+    A link to one of the folders that lead to it is passed by, so that every walk ends. Hidden and system folders are
+    passed by as well.
+
+    Args:
+        root: where to begin.
+        on_error: gets what the system says of a folder that cannot be read; by default it is left out.
+    """
+    top = os.fspath(root)
+    above = {top: (_identity(top),)}
+    for folder, below, names in os.walk(top, onerror=on_error, followlinks=True):
+        chain = above.pop(folder)
+        kept: list[str] = []
+        for name in sorted(below):
+            path = os.path.join(folder, name)  # noqa: PTH118  as os.walk names it
+            identity = _identity(path)
+            if not is_hidden(name) and name not in SYSTEM_FOLDERS and identity not in chain:
+                kept.append(name)
+                above[path] = (*chain, identity)
+        below[:] = kept
+        yield Path(folder), list(kept), sorted(names)
+
+
+def same_file_groups(files: Iterable[tuple[Named, Path]]) -> list[list[Named]]:
+    """Names of one file together (links to it), in the order of the first ones; what is not there stands alone.
+
+    Args:
+        files: names with their paths. Another suffix makes another file: the decoder may go by it.
+    """
+    groups: dict[object, list[Named]] = {}
+    for name, path in files:
+        groups.setdefault((_identity(os.fspath(path)), path.suffix.lower()), []).append(name)
+    return list(groups.values())
+
+
+def _identity(path: str) -> object:
+    """What two names of one file or folder have in common."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  called for every folder of a search
+    except (OSError, ValueError):
+        return path
+    # some file systems number nothing
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
