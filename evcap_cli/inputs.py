@@ -5,7 +5,6 @@ Everything that can be wrong with the call is found here, before any work starts
 
 from __future__ import annotations
 
-import codecs
 import os
 import sys
 from collections import Counter
@@ -25,11 +24,13 @@ from evcap_cli.paths import (
     shown,
     walk,
 )
+from evcap_cli.reading.text import decoded, read_bytes
 
 if TYPE_CHECKING:
     from evcap_cli.output.writers import Writer
 
 GLOB_CHARACTERS = frozenset("*?[")
+LIST_HINT = "@FILE names a text file, a path a line"
 LOOKED_AT_BYTES = 65536
 LOOKED_AT_LINES = 20
 """So much of a file is read to see whether it is a list of paths."""
@@ -69,20 +70,12 @@ def _expand(typed: str) -> Iterator[Source]:
     if text == "-":
         # bytes, not text: a name need not be UTF-8, whatever standard input is set to
         raw = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else os.fsencode(sys.stdin.read())
-        yield from _listed(_lines(raw), "standard input")
+        yield from _listed(_lines(raw, "standard input"), "standard input")
     elif text.startswith("@") and not os.path.lexists(text):
-        listing = Path(expanded(text[1:]))
-        try:
-            raw = listing.read_bytes() if text != "@" else b""
-        except OSError as problem:
-            raise UsageError(
-                f"cannot read this list ({problem.strerror})",
-                path=shown(str(listing)),
-                hint="@FILE names a text file, a path a line",
-            ) from problem
         if text == "@":
-            raise UsageError("names no list", path=text, hint="@FILE names a text file, a path a line")
-        yield from _listed(_lines(raw), str(listing))
+            raise UsageError("names no list", path=text, hint=LIST_HINT)
+        listing = Path(expanded(text[1:]))
+        yield from _listed(_lines(read_bytes(listing, error=UsageError, hint=LIST_HINT), str(listing)), str(listing))
     elif Path(text).is_dir():
         yield from _folder(Path(text))
     elif os.path.lexists(text):
@@ -120,12 +113,13 @@ def _literal(typed: str) -> str:
     return typed if os.path.lexists(typed) else expanded(typed)
 
 
-def _lines(raw: bytes) -> list[str]:
-    """The lines of a list, as names of files are decoded.
+def _lines(raw: bytes, where: str) -> list[str]:
+    """The lines of a list. Not splitlines: a name may hold what Unicode takes for a line end.
 
-    Not splitlines: a name may hold what Unicode takes for a line end.
+    Raises:
+        UsageError: it is no text.
     """
-    return os.fsdecode(raw.removeprefix(codecs.BOM_UTF8)).split("\n")
+    return decoded(raw, where, error=UsageError, names=True).split("\n")
 
 
 def _is_list(path: Path) -> bool:
@@ -135,10 +129,10 @@ def _is_list(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             raw = file.read(LOOKED_AT_BYTES)
-    except OSError:
-        return False  # opening it as a video says why
-    whole = raw if len(raw) < LOOKED_AT_BYTES else raw.rpartition(b"\n")[0]
-    entries = [line.strip() for line in _lines(whole)]
+        whole = raw if len(raw) < LOOKED_AT_BYTES else raw.rpartition(b"\n")[0]
+        entries = [line.strip() for line in _lines(whole, path.name)]
+    except (OSError, UsageError):
+        return False  # no text; opening it as a video says what it is
     entries = [entry for entry in entries if entry and not entry.startswith("#")][:LOOKED_AT_LINES]
     there = sum(os.path.lexists(expanded(entry)) for entry in entries)
     return there > len(entries) / 2

@@ -72,7 +72,7 @@ def walk(root: Path, on_error: Callable[[OSError], None] | None = None) -> Itera
         on_error: gets what the system says of a folder that cannot be read; by default it is left out.
     """
     top = os.fspath(root)
-    above = {top: (_identity(top),)}
+    above: dict[str, tuple[object, ...]] = {top: (_identity(top),)}
     for folder, below, names in os.walk(top, onerror=on_error, followlinks=True):
         chain = above.pop(folder)
         kept: list[str] = []
