@@ -1,4 +1,4 @@
-"""Sound of one span: mono float samples at one rate, in chunks of a second, whatever the track holds.
+"""Sound of one span: mono float samples, -1 to 1, at one rate, in chunks of a second, whatever the track holds.
 
 Notation: positions and ``clock`` count samples at the asked rate from the start of the container.
 """
@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
 
@@ -17,7 +18,6 @@ from evcap_cli.media.source import decoded
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from av.audio.frame import AudioFrame
 
     from evcap_cli.media.scan import OpenVideo
     from evcap_cli.media.source import Skipped
@@ -96,25 +96,29 @@ def _position(frame: AudioFrame, zero: Fraction, rate: int) -> int | None:
 
 
 class _Resampler:
-    """To mono floats at one rate; begins anew where the track changes its form."""
+    """Mixes to mono and resamples to one rate; begins anew where the track changes its form."""
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
-        self._inner = self._new()
+        self._form: tuple[str, str, int] | None = None
+        self._restart()
 
-    def _new(self) -> AudioResampler:
-        return AudioResampler(format="flt", layout="mono", rate=self.rate)
+    def _restart(self) -> None:
+        # floats, packed: PyAV reads beyond the planes of a frame that has eight or more of them
+        self._packed = AudioResampler(format="flt")
+        self._inner = AudioResampler(format="flt", layout="mono", rate=self.rate)
 
     def resample(self, frame: AudioFrame) -> Samples:
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        held = self.rest() if self._form not in (None, form) else _joined([])
+        self._form = form
         try:
-            return _joined(self._inner.resample(frame))
+            packed = self._packed.resample(frame)
+            pieces = [piece for each in packed for piece in self._inner.resample(mono(each))]
         except (FFmpegError, ValueError):
-            self._inner = self._new()
-        try:
-            return _joined(self._inner.resample(frame))
-        except (FFmpegError, ValueError):
-            self._inner = self._new()
-            return _joined([])
+            self._restart()
+            pieces = []
+        return np.concatenate([held, _joined(pieces)])
 
     def rest(self) -> Samples:
         """What is still held back; the next frame begins anew."""
@@ -123,9 +127,34 @@ class _Resampler:
         except (FFmpegError, ValueError):
             return _joined([])
         finally:
-            self._inner = self._new()
+            self._form = None
+            self._restart()
+
+
+def mono(packed: AudioFrame) -> AudioFrame:
+    """The mean of a frame's channels: what all of them hold keeps its level, however many they are.
+
+    A channel of low-frequency effects is left out where there are others: it holds no content of its own. All channels
+    count alike where the file does not say what they are. What exceeds -1 to 1 is cut off, as players do.
+
+    Args:
+        packed: of format ``flt``.
+    """
+    samples = packed.to_ndarray().reshape(packed.samples, -1)
+    kept = [place for place, channel in enumerate(packed.layout.channels) if not channel.name.startswith("LFE")]
+    if 0 < len(kept) < samples.shape[1]:
+        samples = samples[:, kept]
+    mixed = np.clip(np.nan_to_num(samples.mean(axis=1, dtype=np.float32), nan=0.0), -1, 1)
+    one = AudioFrame.from_ndarray(mixed[None], format="flt", layout="mono")
+    one.sample_rate, one.pts = packed.sample_rate, packed.pts
+    if packed.time_base is not None:
+        one.time_base = packed.time_base
+    return one
 
 
 def _joined(frames: list[AudioFrame]) -> Samples:
+    """Samples in a row; a resampler may overshoot at edges, which is cut off."""
     pieces = [frame.to_ndarray().reshape(-1) for frame in frames]
-    return np.concatenate(pieces).astype(np.float32, copy=False) if pieces else np.zeros(0, np.float32)
+    if not pieces:
+        return np.zeros(0, np.float32)
+    return np.clip(np.concatenate(pieces).astype(np.float32, copy=False), -1, 1)

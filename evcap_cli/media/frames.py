@@ -4,7 +4,8 @@ The pass seeks only where a key frame lies between here and the next wanted fram
 
 Pretrained networks saw pictures that Pillow had resized. FFmpeg's scaler, which turns YUV into RGB and resizes at once,
 is up to 60 grey levels away from that; so for bilinear and bicubic it only makes RGB of the frame's own size and Pillow
-does the rest. Area averaging is FFmpeg's, in one step.
+does the rest. Area averaging is FFmpeg's, in one step. Pixels that are not square become so in the same step, turns and
+mirrors are exact (``display.py``), HDR is mapped afterwards (``hdr.py``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from evcap_cli.media.display import shown_size, upright
+from evcap_cli.media.hdr import to_sdr, tones_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,28 +72,34 @@ class Geometry:
 
 
 class Fitter:
-    """Resizes, turns upright and crops frames; keeps one scaler, since making one costs more than using it.
+    """Resizes frames, turns them upright with square pixels and crops them; HDR becomes SDR.
 
-    What comes out has the size that ``info`` gives, also where a stream changes its own on the way.
+    Keeps one scaler, since making one costs more than using it. What comes out has the size that ``info`` gives, also
+    where a stream changes its own on the way.
     """
 
     def __init__(self, geometry: Geometry, info: MediaInfo) -> None:
         from av.video.reformatter import VideoReformatter
 
         self.geometry = geometry
-        # FFmpeg's rotation, and rot90, count counter-clockwise
-        self.quarters = -info.rotation // 90 % 4
+        self.info = info
         self.size = geometry.output_size(info.width, info.height)
         self.scaled = geometry.scaled_size(info.width, info.height)
         self.scaler = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB, upright."""
-        return self._averaged(frame) if self.geometry.interpolation == "area" else self._resampled(frame)
+        """(H, W, 3) uint8 RGB, upright, as an SDR screen shows it."""
+        if self.geometry.fit == "crop":
+            # a stream may change its size on the way: what is cut off then changes, the shape of things does not
+            shown = shown_size(frame.width, frame.height, self.info.pixel_aspect, self.info.rotation)
+            self.scaled = self.geometry.scaled_size(*shown)
+        pixels = self._averaged(frame) if self.geometry.interpolation == "area" else self._resampled(frame)
+        tones = tones_of(frame)
+        return pixels if tones is None else to_sdr(pixels, tones)
 
     def _averaged(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """Resized by FFmpeg, before it is turned."""
-        height, width = self.scaled[::-1] if self.quarters % 2 else self.scaled
+        height, width = self.scaled[::-1] if self.info.rotation % 180 else self.scaled
         pixels = self._rgb(frame, width=width, height=height, interpolation="AREA")
         top, left = (pixels.shape[0] - self.size[0]) // 2, (pixels.shape[1] - self.size[1]) // 2
         return pixels[top : top + self.size[0], left : left + self.size[1]]
@@ -110,10 +120,8 @@ class Fitter:
 
     def _rgb(self, frame: VideoFrame, **wanted: Any) -> npt.NDArray[np.uint8]:
         """(H, W, 3), upright, of the size that is ``wanted`` or the frame's own."""
-        import numpy as np
-
         pixels: npt.NDArray[Any] = self.scaler.reformat(frame, format="rgb24", threads=1, **wanted).to_ndarray()
-        return np.rot90(pixels, self.quarters) if self.quarters else pixels
+        return upright(pixels, self.info)
 
 
 def wanted_frames(

@@ -22,9 +22,12 @@ FALLBACK_RATE: Final = Fraction(25)
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """Facts of one file; ``width`` and ``height`` are those of the upright picture, ``rotation`` degrees clockwise.
+    """Facts of one file.
 
-    ``duration`` is None where the file does not say; ``Timeline.end`` is always known.
+    ``width`` and ``height`` are those of the picture as it is shown: upright, with square pixels (its lines are kept).
+    It is stored with pixels ``pixel_aspect`` times as wide as high, and shown mirrored left to right, where
+    ``mirrored``, and then turned by ``rotation`` degrees clockwise. ``duration`` is None where the file does not say;
+    ``Timeline.end`` is always known.
     """
 
     duration: Fraction | None
@@ -33,6 +36,8 @@ class MediaInfo:
     height: int
     rotation: int
     has_audio: bool
+    mirrored: bool = False
+    pixel_aspect: Fraction = Fraction(1)
 
 
 @dataclass(frozen=True)

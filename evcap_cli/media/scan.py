@@ -18,6 +18,7 @@ import numpy as np
 
 from evcap_cli.errors import DecodeFailed, NoVideoStream
 from evcap_cli.media import complaints, stamps
+from evcap_cli.media.display import orientation, pixel_aspect, shown_size
 from evcap_cli.media.fields import FieldPairs
 from evcap_cli.media.probe import FALLBACK_RATE, MediaInfo, Timeline
 from evcap_cli.media.source import Key, Skipped, Source, decoded, read_packets
@@ -165,9 +166,10 @@ def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
         raise DecodeFailed(
             "no frame of it can be decoded", path=source.path, hint="check that it plays, or copy it again"
         )
-    rotation = round(-first.rotation / 90) % 4 * 90
-    size = (first.height, first.width) if rotation in (90, 270) else (first.width, first.height)
     video = source.video
+    aspect = pixel_aspect(video, source.warnings)
+    rotation, mirrored = orientation(first)
+    size = shown_size(first.width, first.height, aspect, rotation)
     time_base = video.time_base or Fraction(1, 90_000)
     fps = _rate(source, walk)
     if len(walk.stamps) == 1:
@@ -176,7 +178,7 @@ def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
     declared = _declared(source, start)
     good = _good_stamps(source, walk, declared, time_base)
     if good is None:
-        info = MediaInfo(None, fps, *size, rotation, has_audio=source.audio is not None)
+        info = MediaInfo(None, fps, *size, rotation, source.audio is not None, mirrored, aspect)
         ticks, step = _places(source, walk, fps, time_base)
         timeline = Timeline(info, ticks, time_base, tuple(source.warnings), (int(ticks[-1]) + step) * time_base)
         return OpenVideo(source, timeline, start, None, [])
@@ -199,7 +201,9 @@ def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
     length, cut = _length(declared, held, max(held, (last or start) - start), shown)
     if cut or complained.damage:
         source.warnings.append("the file is cut or damaged: it ends early" if cut else "the file is damaged")
-    info = MediaInfo(length if declared is not None else None, fps, *size, rotation, has_audio=source.audio is not None)
+    info = MediaInfo(
+        length if declared is not None else None, fps, *size, rotation, source.audio is not None, mirrored, aspect
+    )
     timeline = Timeline(info, ticks, time_base, tuple(source.warnings), length)
     shown_keys = [key for key in walk.keys if known[0] <= key.pts <= known[-1]]
     return OpenVideo(source, timeline, start, known.tolist(), sorted(shown_keys, key=lambda key: key.pts))

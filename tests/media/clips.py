@@ -92,6 +92,8 @@ def make_clip(
     bframes: int = 2,
     vfr: Sequence[float] | None = None,
     rotation: int = 0,
+    matrix: tuple[int, int, int, int] | None = None,
+    aspect: Fraction | None = None,
     start_offset: float = 0.0,
     audio_offset: float | None = None,
     color_range: int | None = None,
@@ -110,6 +112,8 @@ def make_clip(
     Args:
         size: (width, height) of the upright picture. vfr: presentation time of each frame; else ``seconds`` x ``fps``.
         rotation: degrees clockwise that a player must turn the stored picture by; what is shown is upright.
+        matrix: a, b, c, d of the display matrix, instead of ``rotation``; the picture is stored as it is drawn.
+        aspect: width of a pixel over its height.
         start_offset: seconds added to all time stamps. audio_offset: those of the sound, where they differ.
         color_range: 2 is full range. streamed: no length and no index are written.
         pictures: shown instead of ``draw``.
@@ -127,6 +131,11 @@ def make_clip(
             picture = _picture_stream(
                 container, codec, fps, size, gop, bframes, pix_fmt, rotation, color_range, options
             )
+            if matrix is not None:
+                a, b, c, d = (round(entry * 65536) for entry in matrix)
+                picture.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+            if aspect is not None:
+                picture.codec_context.sample_aspect_ratio = aspect
         if audio:
             fallback = "libopus" if path.suffix == ".webm" else "aac"
             sound = container.add_stream(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 from av.audio.resampler import AudioResampler
+from av.filter import Graph
 
 from evcap_cli.media.decoder import (
     AudioChunk,
@@ -75,9 +78,25 @@ def plain_pictures(path: Path) -> list[np.ndarray[Any, Any]]:
 
 
 def plain_sound(path: Path) -> tuple[float, np.ndarray[Any, Any]]:
-    """(time of the first sample, the whole track at 16 kHz mono), by PyAV alone."""
-    resampler = AudioResampler(format="flt", layout="mono", rate=RATE)
+    """(time of the first sample, the whole track at 16 kHz mono), by PyAV and FFmpeg's filters alone."""
     with av.open(str(path)) as container:
         frames = list(container.decode(audio=0))
-        pieces = [piece for frame in [*frames, None] for piece in resampler.resample(frame)]
-    return float(frames[0].time), np.concatenate([piece.to_ndarray()[0] for piece in pieces])
+    names = [channel.name for channel in frames[0].layout.channels]
+    mixed = [place for place, name in enumerate(names) if name != "LFE"]
+    graph = Graph()
+    ends = [
+        graph.add_abuffer(template=None, sample_rate=frames[0].sample_rate, format="fltp", layout=frames[0].layout),
+        graph.add("pan", "mono|c0=" + "+".join(f"{1 / len(mixed)}*c{place}" for place in mixed)),
+        graph.add("aresample", str(RATE)),
+        graph.add("abuffersink"),
+    ]
+    for one, next_one in pairwise(ends):
+        one.link_to(next_one)
+    graph.configure()
+    pieces = []
+    for frame in [*(part for each in frames for part in AudioResampler(format="fltp").resample(each)), None]:
+        graph.push(frame)
+        with suppress(EOFError, BlockingIOError):
+            while True:
+                pieces.append(graph.pull().to_ndarray()[0])
+    return float(frames[0].time), np.concatenate(pieces)

@@ -1,13 +1,22 @@
-"""Sound: the same samples as PyAV resamples from the whole track, at the right time, in small chunks."""
+"""Sound: the same samples as FFmpeg's filters make of the whole track, at the right time, in small chunks.
+
+What all channels hold keeps its level, however many they are and however they are stored.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
+from av.audio.layout import AudioLayout
+from av.audio.resampler import AudioResampler
 
+from evcap_cli.media.audio import _Resampler
 from evcap_cli.media.decoder import Decoder
 from tests.media.clips import make_clip
 from tests.media.reading import RATE, plain_sound, run
@@ -86,3 +95,90 @@ def test_a_track_that_changes_its_rate_on_the_way_goes_on(tmp_path: Path, decode
     samples = run(decoder, [0], sound=(0, float(timeline.end))).samples
     assert len(samples) > 3.7 * RATE
     assert np.sqrt((samples[-RATE:] ** 2).mean()) > 0.2
+
+
+PLAIN_TONE = (0.5 * np.sin(np.arange(2 * RATE) / 10)).astype(np.float32)
+
+
+def film_with_sound(path: Path, channels: np.ndarray[Any, Any], layout: str, codec: str) -> Path:
+    """Half a second of black with ``channels``, (channels, samples) at 16 kHz, as its sound."""
+    with av.open(str(path), "w") as container:
+        film: Any = container.add_stream("libx264", rate=2)
+        track: Any = container.add_stream(codec, rate=RATE, layout=layout)
+        film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
+        for number in range(4):
+            picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            picture.pts, picture.time_base = number, Fraction(1, 2)
+            container.mux(film.encode(picture))
+        container.mux(film.encode())
+        packed = np.ascontiguousarray(channels.T, np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+        for piece in AudioResampler(format=track.codec_context.format).resample(frame):
+            container.mux(track.encode(piece))
+        container.mux(track.encode())
+    return path
+
+
+LAYOUTS = ["mono", "stereo", "2.1", "3.0", "quad", "5.0", "5.1", "7.1", "hexadecagonal", "22.2"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le", "wavpack"])
+def test_equal_content_has_equal_level(layout: str, codec: str, tmp_path: Path, decoder: Decoder) -> None:
+    channels = np.repeat(PLAIN_TONE[None], AudioLayout(layout).nb_channels, 0)
+    decoder.open(film_with_sound(tmp_path / "a.mkv", channels, layout, codec))
+    samples = run(decoder, [0], sound=(0, 2)).samples
+    np.testing.assert_allclose(samples, PLAIN_TONE, atol=5e-3 if codec == "wavpack" else 1e-4)  # it stores eight bits
+
+
+def test_channels_count_alike_but_for_low_frequency_effects(tmp_path: Path, decoder: Decoder) -> None:
+    for place, level in enumerate((0.2, 0.2, 0.2, 0, 0.2, 0.2)):
+        channels = np.zeros((6, len(PLAIN_TONE)), np.float32)
+        channels[place] = PLAIN_TONE
+        decoder.open(film_with_sound(tmp_path / f"{place}.mkv", channels, "5.1", "flac"))
+        np.testing.assert_allclose(run(decoder, [0], sound=(0, 2)).samples, PLAIN_TONE * level, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["mono", "stereo", "5.1(side)", "7.1", "hexadecagonal", "3 channels", "9 channels"])
+@pytest.mark.parametrize("kind", ["u8", "s16", "s32", "s64", "flt", "dbl"])
+@pytest.mark.parametrize("planar", ["", "p"])
+def test_every_form_of_samples_has_the_same_level(layout: str, kind: str, planar: str) -> None:
+    channels = AudioLayout(layout).nb_channels
+    frame = av.AudioFrame.from_ndarray(PLAIN_TONE.repeat(channels)[None], format="flt", layout=layout)
+    frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
+    resampler = _Resampler(RATE)
+    stored = AudioResampler(format=kind + planar).resample(frame)
+    samples = np.concatenate([*(resampler.resample(each) for each in stored), resampler.rest()])
+    np.testing.assert_allclose(samples, PLAIN_TONE, atol=1e-2 if kind == "u8" else 1e-4)
+
+
+def test_a_track_that_changes_its_form_loses_no_sample() -> None:
+    resampler = _Resampler(RATE)
+    heard = []
+    forms = [("flt", "mono", RATE), ("fltp", "5.1", RATE), ("s16", "stereo", 2 * RATE), ("flt", "3 channels", RATE)]
+    for kind, layout, rate in forms:
+        tone = np.sin(np.arange(rate // 2) * 2 * np.pi * 100 / rate).astype(np.float32) / 2
+        channels = AudioLayout(layout).nb_channels
+        frame = av.AudioFrame.from_ndarray(tone.repeat(channels)[None], format="flt", layout=layout)
+        frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+        heard += [resampler.resample(each) for each in AudioResampler(format=kind).resample(frame)]
+    samples = np.concatenate([*heard, resampler.rest()])
+    assert abs(len(samples) - 4 * RATE // 2) <= 8
+    expected = np.sin(np.arange(RATE // 2) * 2 * np.pi * 100 / RATE) / 2
+    for part in range(4):
+        middle = samples[part * RATE // 2 :][100 : RATE // 2 - 100]
+        assert np.abs(middle).max() == pytest.approx(0.5, abs=0.01)
+        assert np.abs(middle - expected[100:-100]).max() < 0.1
+
+
+@pytest.mark.parametrize("rate", [RATE, 44100])
+def test_sound_beyond_full_scale_and_broken_floats_stay_within_it(rate: int) -> None:
+    wild = np.tile(np.array([3.0, -3.0, np.nan, np.inf, -np.inf, 1e38, 1.0, -1.0], np.float32), 500)
+    frame = av.AudioFrame.from_ndarray(wild[None], format="flt", layout="mono")
+    frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+    resampler = _Resampler(RATE)
+    samples = np.concatenate([resampler.resample(frame), resampler.rest()])
+    assert len(samples) > 1000
+    assert np.isfinite(samples).all()
+    assert np.abs(samples).max() <= 1
