@@ -17,9 +17,11 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from evcap_cli.errors import DataError, UsageError
+from evcap_cli.errors import UsageError
 from evcap_cli.output.atomic import write_error
+from evcap_cli.output.reading import read_entry
 from evcap_cli.output.records import Record
+from evcap_cli.reading.typed import NotOfType
 
 RECORDS = "records.jsonl"
 
@@ -77,19 +79,15 @@ class Journal:
         except FileNotFoundError:
             return 0
         end = 0
-        for line in data.splitlines(keepends=True):
-            if not line.endswith(b"\n"):
-                break
-            try:
-                if end == 0:
-                    if line.decode().rstrip("\n") != self.settings:
-                        return 0
-                else:
-                    entry = json.loads(line)
-                    self.done[entry["key"]] = (entry["stamp"], Record.from_dict(entry["record"]))
-            except (ValueError, KeyError, TypeError, DataError):
-                break
-            end += len(line)
+        for line in data.split(b"\n")[:-1]:
+            if end == 0 and line != self.settings.encode():
+                return 0
+            # a line that a disk has damaged costs its video only
+            with contextlib.suppress(NotOfType):
+                if end:
+                    key, changed, record = read_entry(line)
+                    self.done[key] = (changed, record)
+            end += len(line) + 1
         return end
 
     def get(self, key: str, path: Path) -> Record | None:

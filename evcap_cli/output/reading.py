@@ -1,44 +1,69 @@
-"""Reading records back: for ``merge``, ``report``, ``score`` and ``--retry-failed``."""
+"""Reading records back: for ``merge``, ``report``, ``score``, ``--retry-failed`` and the journal."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final, Literal, NotRequired, get_type_hints
 
-from evcap_cli.errors import DataError
-from evcap_cli.output.records import Record
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+
+from evcap_cli.output.records import SCHEMA, Record
+from evcap_cli.reading.typed import json_line, read_json_lines
+
+HINT: Final = "give a .jsonl that evcap caption wrote"
+
+
+class _Checkpoint(TypedDict):
+    name: str
+    digest: str
+    untrained: NotRequired[bool]
+    stand_ins: NotRequired[dict[str, str]]
+    weights: NotRequired[dict[str, str]]
+
+
+class _Error(TypedDict):
+    code: str
+    message: str
+
+
+_object: Any = TypedDict  # type checkers take no fields from a call
+_finite = with_config(ConfigDict(strict=True, allow_inf_nan=False))
+_FIELDS: Final = get_type_hints(Record, include_extras=True)
+Line: Any = _finite(
+    _object(
+        "Line",  # every field is there, whatever has a default in Python
+        {**_FIELDS, "schema": Literal[SCHEMA], "checkpoint": _Checkpoint | None, "error": _Error | None},
+    )
+)
+_Entry: Any = _finite(_object("Entry", {"key": str, "stamp": list[int], "record": Line}))
 
 
 def read_records(path: Path) -> list[Record]:
     """All records of a JSONL file.
 
     Raises:
-        DataError: naming the file and line that is not a record.
+        DataError: naming the file, the line and the field that is not a record's.
     """
     return list(iterate_records(path))
 
 
 def iterate_records(path: Path) -> Iterator[Record]:
     """The records of a JSONL file, one at a time; see ``read_records``."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _record(line, number, path)
-    except OSError as problem:
-        raise DataError(f"cannot read ({problem.strerror})", path=path, hint="check the path") from problem
-    except UnicodeDecodeError as problem:
-        raise DataError("is not UTF-8 text", path=path, hint="give a .jsonl that evcap caption wrote") from problem
+    return (_record(values) for _, values in read_json_lines(Line, path, hint=HINT))
 
 
-def _record(line: str, number: int, path: Path) -> Record:
-    hint = "give a .jsonl that evcap caption wrote"
-    try:
-        values = json.loads(line)
-    except ValueError as problem:
-        raise DataError(f"line {number} is not JSON ({problem})", path=path, hint=hint) from problem
-    try:
-        return Record.from_dict(values)
-    except DataError as problem:
-        raise DataError(f"line {number}: {problem.cause}", path=path, hint=hint) from problem
+def read_entry(line: bytes) -> tuple[str, list[int], Record]:
+    """Key, stamp and record of a journal's line.
+
+    Raises:
+        NotOfType: it is none.
+    """
+    entry = json_line(_Entry, line)
+    return entry["key"], entry["stamp"], _record(entry["record"])
+
+
+def _record(values: dict[str, Any]) -> Record:
+    del values["schema"]
+    return Record(**values)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from evcap_cli import __version__
-from evcap_cli.errors import DataError, EvcapError
+from evcap_cli.errors import EvcapError
 
 SCHEMA = 1
 TOP_CATEGORIES = 5
@@ -20,6 +22,12 @@ LINE_ENDS = "\x85\u2028\u2029"
 """What many readers take for the end of a line beside the line feed; escaped where a text holds it."""
 DECIMALS = 4
 """Of scores and probabilities. Rounded where a record is made, so that one read back is equal to one made now."""
+
+
+Seconds = Annotated[float, Interval(ge=0, le=1e13)]
+"""As many as 64 bits of microseconds hold: a container can claim as much."""
+Share = Annotated[float, Interval(ge=0, le=1)]
+Count = Annotated[int, Interval(ge=0, lt=1 << 31)]
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,9 @@ class Emotion:
     """
 
     category: str
-    probability: float | None
+    probability: Share | None
     words: tuple[str, ...] = ()
-    top: Mapping[str, float] = field(default_factory=dict)
+    top: Mapping[str, Share] = field(default_factory=dict)
     """The most probable categories, best first."""
 
     def __post_init__(self) -> None:
@@ -46,8 +54,8 @@ class Emotion:
 class Caption:
     """One sentence for ``start`` to ``end`` (seconds from the start of the video)."""
 
-    start: float
-    end: float
+    start: Seconds
+    end: Seconds
     text: str
     score: float | None = None
     emotion: Emotion | None = None
@@ -61,13 +69,13 @@ class Caption:
 class Media:
     """What the container says; ``fps`` is a fraction such as "25/1"."""
 
-    duration: float | None
+    duration: Seconds | None
     fps: str | None
-    width: int
-    height: int
+    width: Count
+    height: Count
     rotation: int
     has_audio: bool
-    skipped_packets: int = 0
+    skipped_packets: Count = 0
 
 
 @dataclass(frozen=True)
@@ -117,33 +125,6 @@ class Record:
             line = line.replace(sign, f"\\u{ord(sign):04x}")
         return line.encode("utf-8", "backslashreplace").decode()
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Record:
-        """The inverse of ``to_dict``.
-
-        Raises:
-            DataError: a field is missing or has the wrong type.
-        """
-        try:
-            if values["schema"] != SCHEMA:
-                raise DataError(f"record schema {values['schema']} is not the {SCHEMA} that this evcap reads")
-            media = values["media"]
-            return cls(
-                path=str(values["path"]),
-                id=str(values["id"]),
-                digest=values["digest"],
-                status=values["status"],
-                captions=tuple(_read_caption(caption) for caption in values["captions"]),
-                media=None if media is None else Media(**media),
-                backbones=dict(values["backbones"]),
-                checkpoint=values["checkpoint"],
-                warnings=tuple(values["warnings"]),
-                error=values["error"],
-                evcap=str(values["evcap"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise DataError(f"not an evcap record ({type(problem).__name__}: {problem})") from problem
-
 
 def _caption(caption: Caption) -> dict[str, Any]:
     emotion = caption.emotion
@@ -161,17 +142,6 @@ def _caption(caption: Caption) -> dict[str, Any]:
             "top": dict(emotion.top),
         },
     }
-
-
-def _read_caption(values: Mapping[str, Any]) -> Caption:
-    emotion = values["emotion"]
-    return Caption(
-        start=float(values["start"]),
-        end=float(values["end"]),
-        text=str(values["text"]),
-        score=values["score"],
-        emotion=None if emotion is None else Emotion(**{**emotion, "words": tuple(emotion["words"])}),
-    )
 
 
 def error_fields(problem: EvcapError) -> dict[str, str]:

@@ -5,7 +5,6 @@ Notation: a prediction file gives one caption a video; captions of several segme
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -13,11 +12,20 @@ from typing import Any, Final
 
 from evcap_cli.data.emvidcap import bare, read_captions
 from evcap_cli.errors import DataError
+from evcap_cli.reading.text import printable, read_text
+from evcap_cli.reading.typed import NotOfType, checked, from_json, json_line
 
 VIDEO_KEYS: Final = ("video_id", "image_id", "id", "video", "vid", "videoid")
 CAPTION_KEYS: Final = ("caption", "text", "prediction", "emcaptions")
 REFERENCE_KEYS: Final = ("references", "captions", "refs")
 _HINT = "give evcap's .jsonl, COCO results, or lines with video_id and caption"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One segment's caption in a record."""
+
+    text: str
 
 
 @dataclass
@@ -59,14 +67,16 @@ class Predictions:
             self.failed.append(video)
             return
         caption = _first(values, CAPTION_KEYS)
-        if caption is None and isinstance(values.get("captions"), list):
-            caption = " ".join(str(part["text"]) for part in values["captions"] if isinstance(part, dict))
+        try:
+            if caption is None and isinstance(values.get("captions"), list):
+                caption = " ".join(part.text for part in checked(list[_Part], values["captions"], "captions"))
+            if values.get("references"):
+                self.references[video] = checked(list[str], values["references"], "references")
+        except NotOfType as problem:
+            raise DataError(f"{place}: {problem}", path=path, hint=_HINT) from problem
         if caption is None:
             raise DataError(f"{place}: no caption for {video}", path=path, hint=_HINT)
         self.captions[video] = caption
-        references = values.get("references")
-        if isinstance(references, list) and references:
-            self.references[video] = [str(text) for text in references]
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -89,21 +99,21 @@ def read_references(path: Path) -> dict[str, list[str]]:
     Raises:
         DataError: it cannot be read or holds none of these.
     """
-    text = _text(path)
     if path.suffix.lower() in (".csv", ".tsv"):
         return read_captions(path).captions
+    text = read_text(path)
     found: dict[str, list[str]] = {}
     if path.suffix.lower() == ".json":
-        values = _json(text, "the file", path)
+        values = from_json(Any, text, path=path, hint=_HINT)
         if isinstance(values, dict) and "annotations" not in values:
             for video, captions in values.items():
-                found[str(video)] = _several(captions, str(video), path)
+                found[printable(video)] = _several(captions, printable(video), path)
             return _some(found, path)
-        rows: Iterable[tuple[str, Any]] = _numbered(values["annotations"] if isinstance(values, dict) else values)
+        rows = _numbered(values["annotations"] if isinstance(values, dict) else values, path)
     else:
         rows = _json_lines(text, path)
     for place, row in rows:
-        video = _first(row, VIDEO_KEYS) if isinstance(row, dict) else None
+        video = _first(row, VIDEO_KEYS)
         if video is None:
             raise DataError(f"{place}: no video id", path=path, hint='give {"video_id": ..., "captions": [...]} lines')
         several = next((row[key] for key in REFERENCE_KEYS if isinstance(row.get(key), list)), None)
@@ -119,29 +129,24 @@ def _some(found: dict[str, list[str]], path: Path) -> dict[str, list[str]]:
 
 
 def _several(captions: Any, place: str, path: Path) -> list[str]:
-    texts = [part.get("caption") if isinstance(part, dict) else part for part in captions or []]
+    parts = captions if isinstance(captions, list) else []
+    texts: list[Any] = [part.get("caption") if isinstance(part, dict) else part for part in parts]
     if not texts or not all(isinstance(text, str) for text in texts):
         raise DataError(f"{place}: the references must be a list of captions", path=path)
-    return [str(text) for text in texts]
+    return [printable(text) for text in texts]
 
 
 def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    text = _text(path)
+    text = read_text(path)
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        yield from _table(text, path)
-        return
-    if suffix == ".json" or text.lstrip().startswith("["):
-        values = _json(text, "the file", path)
-        if isinstance(values, dict) and all(isinstance(value, str) for value in values.values()):
-            values = [{"video_id": video, "caption": caption} for video, caption in values.items()]
-        rows = _numbered(values if isinstance(values, list) else [values])
-    else:
-        rows = _json_lines(text, path)
-    for place, row in rows:
-        if not isinstance(row, dict):
-            raise DataError(f"{place} is not an object", path=path, hint=_HINT)
-        yield place, row
+        return _table(text, path)
+    if suffix != ".json" and not text.lstrip().startswith("["):
+        return _json_lines(text, path)
+    values: Any = from_json(Any, text, path=path, hint=_HINT)
+    if isinstance(values, dict) and all(isinstance(value, str) for value in values.values()):
+        values = [{"video_id": video, "caption": caption} for video, caption in values.items()]
+    return _numbered(values if isinstance(values, list) else [values], path)
 
 
 def _table(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -164,41 +169,27 @@ def _unquoted(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if quoted else cell
 
 
-def _numbered(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    return ((f"entry {number}", value) for number, value in enumerate(values, 1))
+def _numbered(values: Any, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not isinstance(values, list):
+        raise DataError("should hold a list of objects", path=path, hint=_HINT)
+    for number, value in enumerate(values, 1):
+        if not isinstance(value, dict):
+            raise DataError(f"entry {number} is not an object", path=path, hint=_HINT)
+        yield f"entry {number}", value
 
 
-def _json_lines(text: str, path: Path) -> Iterator[tuple[str, Any]]:
+def _json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield f"line {number}", _json(line, f"line {number}", path)
-
-
-def _json(text: str, place: str, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as problem:
-        raise DataError(f"{place} is not JSON ({problem})", path=path, hint=_HINT) from problem
-
-
-def _text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as problem:
-        raise DataError(f"cannot read ({problem.strerror})", path=path, hint="check the path") from problem
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        line = raw[: problem.start].count(b"\n") + 1
-        raise DataError(
-            f"line {line} is not UTF-8 (byte 0x{raw[problem.start]:02x})",
-            path=path,
-            hint="save the file as UTF-8; if it is Latin-1: iconv -f latin1 -t utf-8 FILE > NEW",
-        ) from problem
+            try:
+                yield f"line {number}", json_line(dict[str, Any], line.encode())
+            except NotOfType as problem:
+                raise DataError(f"line {number}: {problem}", path=path, hint=_HINT) from problem
 
 
 def _first(values: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    return next((str(values[key]) for key in keys if isinstance(values.get(key), (str, int))), None)
+    found = (values[key] for key in keys if isinstance(values.get(key), (str, int)))
+    return next((printable(str(value)) for value in found if not isinstance(value, bool)), None)
 
 
 def match_ids(videos: Iterable[str], known: Iterable[str]) -> dict[str, str]:

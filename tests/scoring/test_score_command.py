@@ -71,8 +71,8 @@ def test_captions_of_segments_are_joined_and_failed_videos_are_apart(tmp_path: P
         ),
         ('{"caption": "x"}', "line 1: no video id"),
         ('{"video_id": "a"}', "line 1: no caption for a"),
-        ("not json", "line 1 is not JSON"),
-        ("3", "line 1 is not an object"),
+        ("not json", "line 1: is not JSON"),
+        ("3", "line 1: should be an object, got 3"),
         ("", "holds no caption"),
     ],
 )
