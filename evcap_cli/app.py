@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -10,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from evcap_cli import __version__, console, plugins
+from evcap_cli import __version__, console, interrupts, plugins
 from evcap_cli.commands.typed import read_values
-from evcap_cli.errors import EXIT_USAGE, UsageError
+from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_USAGE, UsageError
 
 COMMANDS = (
     "caption",
@@ -89,8 +91,9 @@ def run(arguments: Sequence[str]) -> int:
             typer.echo(str(problem), err=True)  # the help text
             codes.append(EXIT_USAGE)
 
-    code = console.run(call)
-    return code or sum(codes)
+    code = console.run(call) or sum(codes)
+    # commands that say what is kept end with Ctrl-C's code, whichever signal it was
+    return interrupts.exit_code() if code == EXIT_INTERRUPTED else code
 
 
 _CLICK_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -110,4 +113,10 @@ def main() -> None:
     code = run(sys.argv[1:])
     # the work is done and told: a late Ctrl-C must not turn the interpreter's clean-up into a traceback
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if code == EXIT_TERMINATED:
+        # the interpreter's clean-up waits for threads, whoever made them
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import errno
 import io
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_USAGE, EvcapError, UsageError, WriteError
+from evcap_cli import interrupts
+from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_USAGE, EvcapError, UsageError, WriteError
+from evcap_cli.interrupts import check_interrupted
 from evcap_cli.paths import shown
 
 if TYPE_CHECKING:
@@ -214,67 +213,33 @@ def progress(total: int | None, label: str, unit: str = "videos") -> Iterator[Ba
         yield _Rich(bars, bars.add_task(label, total=total, note=""))
 
 
-class _Interrupt:
-    """Remembers that Ctrl-C was pressed: the exception it raises can get lost.
-
-    Python raises ``KeyboardInterrupt`` wherever the program happens to be. In a destructor it is dropped, and within
-    an import, a callback or a half-started thread it can come out as another exception.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self, signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG002  a signal handler's arguments
-        self.asked = True
-        raise KeyboardInterrupt
+_begun = 0
 
 
-_interrupt = _Interrupt()
-
-
-def check_interrupted() -> None:
-    """Raise the ``KeyboardInterrupt`` of a Ctrl-C that was dropped on its way; every ``Bar.advance`` does.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C was pressed since the command began.
-    """
-    if _interrupt.asked:
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def _heeding_interrupts() -> Iterator[None]:
-    """Let ``_interrupt`` hear Ctrl-C, unless the caller has a handler of its own or is not the main thread."""
-    _interrupt.asked = False
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):
-        yield
-        return
-    hook = sys.unraisablehook
-
-    def quiet(lost: Any) -> None:
-        if not isinstance(lost.exc_value, KeyboardInterrupt):
-            hook(lost)
-
-    signal.signal(signal.SIGINT, _interrupt)
-    sys.unraisablehook = quiet
-    try:
-        yield
-    finally:
-        sys.unraisablehook = hook
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def commands_begun() -> int:
+    """How many commands this process has begun: what is done once a command looks here."""
+    return _begun
 
 
 def run(main: Callable[[], object]) -> int:
     """Call ``main`` and return the exit code; errors become one line on stderr.
 
-    An ``EvcapError`` gives its own exit code, Ctrl-C 130, a full disk or a closed pipe a write error, anything else 1
-    with a line that says how to see more.
+    An ``EvcapError`` gives its own exit code, Ctrl-C 130, SIGTERM and SIGHUP 143, a full disk or a closed pipe a write
+    error, anything else 1 with a line that says how to see more.
     """
-    with _heeding_interrupts():
-        return _guarded(main)
+    global _begun
+    _begun += 1
+    with interrupts.heeded():
+        return _guarded(lambda: _undisguised(main))
+
+
+def _undisguised(main: Callable[[], object]) -> None:
+    """Call ``main``; what a signal broke is not reported as an error of its own."""
+    try:
+        main()
+    except Exception:
+        check_interrupted()
+        raise
 
 
 def _guarded(main: Callable[[], object]) -> int:
@@ -287,7 +252,7 @@ def _guarded(main: Callable[[], object]) -> int:
         return problem.exit_code
     except KeyboardInterrupt:
         notice("interrupted")
-        return EXIT_INTERRUPTED
+        return interrupts.exit_code()
     except BrokenPipeError:
         # the reader of our stdout went away; point it at nothing so that the interpreter's last flush is silent
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -309,9 +274,6 @@ def _guarded(main: Callable[[], object]) -> int:
     except Exception as problem:
         if debug():
             raise
-        if _interrupt.asked:
-            notice("interrupted")
-            return EXIT_INTERRUPTED
         error(f"unexpected {type(problem).__name__}: {problem}; run again with EVCAP_DEBUG=1 and report the traceback")
         return EXIT_NOTHING_DONE
     return 0

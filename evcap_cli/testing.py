@@ -14,9 +14,7 @@ same verdicts. Checks run on the CPU with three rows a batch, so that a large mo
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evcap_cli.conformance.verdicts import Report, Verdict
@@ -67,10 +65,11 @@ def examine_backbone(
     ``tell`` is called with each verdict as it is reached; the other arguments are those of ``check_backbone``.
     """
     from evcap_cli.conformance.subject import Subject, address_of
+    from evcap_cli.output.atomic import temporary_folder
 
     found = []
-    with tempfile.TemporaryDirectory() as folder:
-        for verdict in _verdicts(Subject(cls, variant, options, weights, Path(folder))):
+    with temporary_folder() as folder:
+        for verdict in _verdicts(Subject(cls, variant, options, weights, folder)):
             tell(verdict)
             found.append(verdict)
     return Report(address_of(cls, variant), tuple(found))

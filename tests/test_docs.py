@@ -11,7 +11,14 @@ import pytest
 
 from evcap_cli import AudioInput, ClipInput, FrameInput, hookspecs
 from evcap_cli.conformance import comparing, declaration, features, refusals
-from evcap_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EXIT_USAGE
+from evcap_cli.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_DONE,
+    EXIT_SOME_FAILED,
+    EXIT_TERMINATED,
+    EXIT_USAGE,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,7 +74,7 @@ def test_the_readme_holds_the_two_commands() -> None:
 def test_the_documented_exit_codes_are_the_codes() -> None:
     text = (ROOT / "docs" / "captioning.md").read_text()
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
-    assert codes == {EXIT_DONE, EXIT_NOTHING_DONE, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_INTERRUPTED}
+    assert codes == {EXIT_DONE, EXIT_NOTHING_DONE, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED}
 
 
 def test_every_page_of_the_navigation_exists_and_no_other() -> None:

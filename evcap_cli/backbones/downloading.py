@@ -6,12 +6,9 @@ places.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.client
-import os
 import re
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.error import HTTPError, URLError
@@ -20,7 +17,8 @@ from urllib.request import Request, urlopen
 
 from evcap_cli import __version__, console
 from evcap_cli.backbones.weights import HUB
-from evcap_cli.errors import WeightsError
+from evcap_cli.errors import WeightsError, WriteError
+from evcap_cli.output.atomic import WholeFile, cause_of
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import WeightsSource
@@ -84,24 +82,22 @@ def fetch(source: WeightsSource) -> Path:
     target = checkpoint_folder() / file_name(source)
     if target.is_file():
         return target
-    temporary = target.with_name(f".{target.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    whole = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
+        whole = WholeFile(target)
+        with whole.temporary.open("r+b") as file:
             digest = _receive(source, target, file)
-            file.flush()
-            os.fsync(file.fileno())
         _check(digest, target, source)
-        temporary.replace(target)
-    except OSError as problem:
+        whole.commit()
+    except (OSError, WriteError) as problem:
         raise WeightsError(
-            f"cannot write {source.name} ({problem.strerror or problem})",
+            f"cannot write {source.name} ({cause_of(problem)})",
             path=target,
             hint="free space or move the folder with TORCH_HOME",
         ) from problem
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        if whole is not None:
+            whole.discard()
     return target
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
@@ -25,7 +24,7 @@ from evcap_cli.captioner.hub import CARD, FOLDER_IN_CARD, HUB_PREFIX, download, 
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import CheckpointError, DataError, PluginError
-from evcap_cli.output.atomic import write_whole
+from evcap_cli.output.atomic import temporary_folder, write_whole
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, Kind
@@ -250,9 +249,9 @@ class Checkpoint:
             UploadError: the hub cannot be reached or refuses.
         """
         if folder is None:
-            with TemporaryDirectory() as place:
-                self.save_pretrained(Path(place))
-                return self.push_to_hub(repository, folder=Path(place), private=private)
+            with temporary_folder() as place:
+                self.save_pretrained(place)
+                return self.push_to_hub(repository, folder=place, private=private)
         contents = _read(folder)
         card = folder / CARD
         return upload({**({CARD: card.read_bytes()} if card.exists() else {}), **contents}, repository, private=private)

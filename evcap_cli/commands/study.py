@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,7 +72,7 @@ def study(
     from evcap_cli.captioner.hub import without_places
     from evcap_cli.commands.reproduce import TrainOptions
     from evcap_cli.data.emvidcap import DataRoot
-    from evcap_cli.output.atomic import check_writable
+    from evcap_cli.output.atomic import check_writable, temporary_folder
     from evcap_cli.study.grid import GRID, choose
     from evcap_cli.study.plan import plan_study
     from evcap_cli.study.report import REPORT
@@ -89,8 +88,8 @@ def study(
     given += [*(["--quiet"] if quiet else []), *(["--verbose"] if verbose else [])]
     numbers = range(seed, seed + seeds)
     train = TrainOptions(context)
-    with tempfile.TemporaryDirectory() as drawn:  # the facts decide the plan; nothing of it stays after a dry run
-        root = DataRoot.open(write_worlds(Path(drawn), sizes, render=False).main.root, "L")
+    with temporary_folder() as drawn:  # the facts decide the plan; nothing of it stays after a dry run
+        root = DataRoot.open(write_worlds(drawn, sizes, render=False).main.root, "L")
         planned = plan_study(GRID, root, output, given, train.parse, numbers)
         if dry_run:
             _show([one for one in planned if one.system in systems], root, sizes)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import struct
 import time
 from collections import deque
@@ -35,7 +34,7 @@ from evcap_cli.data.glove_rows import Row, first_row, glove_rows, parsed
 from evcap_cli.errors import WriteError
 from evcap_cli.features.cache import TOUCH_SECONDS, FeatureCache
 from evcap_cli.features.entries import ABOUT, CHECKSUM, HEADER_LENGTH_BYTES, BadEntry, checksum, read_about
-from evcap_cli.output.atomic import write_error
+from evcap_cli.output.atomic import WholeFile, write_error
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -167,13 +166,12 @@ def _build(path: Path, key: str, entry: Path) -> None:
         WriteError: no room, no permission. DataError: the file is damaged. OSError: it cannot be read.
     """
     width = first_row(path).width
-    temporary = entry.with_name(f".{key}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     words: list[bytes] = []
     sums: list[int] = []
+    whole = WholeFile(entry)
     try:
         with _told(entry):
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            file = temporary.open("xb", buffering=0)
+            file = whole.temporary.open("r+b", buffering=0)
         with file:
             _put(file, entry, bytes(_HEADER_BYTES))
             for rows, values in _batches(path, width):
@@ -189,16 +187,14 @@ def _build(path: Path, key: str, entry: Path) -> None:
                 "index": _index_digest(listed, digests, width),
             }
             text = json.dumps(about, sort_keys=True)
-            vectors = np.memmap(temporary, np.float32, "r", offset=_HEADER_BYTES, shape=(len(sums), width))
+            vectors = np.memmap(whole.temporary, np.float32, "r", offset=_HEADER_BYTES, shape=(len(sums), width))
             arrays: Arrays = {"vectors": vectors, "sums": digests, "words": np.frombuffer(listed, dtype=np.uint8)}
             file.seek(0)
             _put(file, entry, _header(text, arrays))
         # not flushed to disk: after a power cut a torn entry does not verify and is made again
-        with _told(entry):
-            temporary.replace(entry)
+        whole.commit(flush=False)
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        whole.discard()
 
 
 @contextlib.contextmanager

@@ -1,18 +1,16 @@
 """Writes a demo world to disk in EmVidCap's layout, so that it is read by what reads the real data set.
 
-Caption files, lexicon and facts first, then the clips, drawn by ``render.py`` in processes of their own. Each clip is
-made outside ``videos/`` and moved there whole: a killed run goes on where it was when it is called again.
+Caption files, lexicon and facts first, then the clips, drawn by ``render.py`` in processes of their own. Each clip
+appears whole: a killed run goes on where it was when it is called again.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -25,6 +23,7 @@ from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.wording import DEMO_LEXICON
 from evcap_cli.errors import DataError, EvcapError
+from evcap_cli.interrupts import SIGNALS
 from evcap_cli.output.atomic import write_error, write_whole
 
 FACTS_FILE: Final = "facts.jsonl"
@@ -34,7 +33,6 @@ CAPTION_FOLDER: Final = Path("data", "EmVidCap-L")
 LEXICON_FOLDER: Final = Path("EmotionEval")
 VIDEO_FOLDERS: Final = {TRAIN: Path("videos", "TrainVal_clips"), TEST: Path("videos", "Test")}
 _CAPTION_FILES = {TRAIN: TRAIN_FILE, TEST: TEST_FILE}
-_STAGING = ".rendering-"
 
 
 @dataclass(frozen=True)
@@ -163,9 +161,9 @@ def _render_missing(world: World, workers: int) -> None:
     missing = [clip for clip in world.facts if not world.video(clip).exists()]
     if not missing:
         return
-    with _staging(world.root) as place, console.progress(len(world.facts), "drawing", "clips") as bar:
+    with console.progress(len(world.facts), "drawing", "clips") as bar:
         bar.advance(len(world.facts) - len(missing))
-        jobs = [(clip, place / f"{clip.id}.mp4", world.video(clip)) for clip in missing]
+        jobs = [(clip, world.video(clip)) for clip in missing]
         if workers == 1 or len(jobs) == 1:
             for job in jobs:
                 _draw(*job)
@@ -175,7 +173,7 @@ def _render_missing(world: World, workers: int) -> None:
             bar.advance(note=drawn)
 
 
-Job = tuple[ClipFacts, Path, Path]
+Job = tuple[ClipFacts, Path]
 
 
 def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[str]:
@@ -196,8 +194,9 @@ def _in_processes(jobs: Sequence[Job], workers: int) -> Iterator[str]:
 
 
 def _be_a_worker() -> None:
-    """Leave Ctrl-C to the parent, and do not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave Ctrl-C and SIGTERM to the parent, and do not outlive it."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
 
 
@@ -208,41 +207,11 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
-def _draw(clip: ClipFacts, unfinished: Path, target: Path) -> str:
+def _draw(clip: ClipFacts, target: Path) -> str:
     from evcap_cli.demo.render import render_clip
 
     try:
-        render_clip(clip, unfinished)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.replace(target)
+        render_clip(clip, target)
     except OSError as problem:
         raise write_error(target, problem) from None  # PyAV's errors do not travel between processes
     return clip.id
-
-
-@contextmanager
-def _staging(root: Path) -> Iterator[Path]:
-    """A folder for unfinished clips, beside ``videos/``; those that killed runs left behind are removed."""
-    for left in root.glob(f"{_STAGING}*"):
-        owner = left.name.removeprefix(_STAGING)
-        if owner.isdecimal() and not _alive(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-    place = root / f"{_STAGING}{os.getpid()}"
-    try:
-        place.mkdir(exist_ok=True)
-    except OSError as problem:
-        raise write_error(place, problem) from problem
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # someone else's
-    return True

@@ -7,7 +7,6 @@ its own for each purpose, so that changing one fact leaves everything it does no
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +15,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
+
+from evcap_cli.output.atomic import WholeFile
 
 from .brush import Brush, Point
 from .facts import ClipFacts
@@ -35,12 +36,12 @@ PURPOSES = ("place", "air", "stage", "looks", "camera", "grain", "sound")
 
 def render_clip(facts: ClipFacts, path: Path) -> None:
     """Write the clip to ``path`` as MP4, whole or not at all."""
-    unfinished = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.mp4")
+    whole = WholeFile(path)
     try:
-        _encode(facts, unfinished)
-        unfinished.replace(path)
+        _encode(facts, whole.temporary)
+        whole.commit()
     finally:
-        unfinished.unlink(missing_ok=True)
+        whole.discard()
 
 
 def frame_count(facts: ClipFacts) -> int:

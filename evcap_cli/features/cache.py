@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import shutil
 import sys
 import threading
@@ -28,6 +27,7 @@ from evcap_cli import console
 from evcap_cli.errors import DataError, UsageError, WriteError
 from evcap_cli.features.entries import HEADER_LENGTH_BYTES, BadEntry, pack, read_about, unpack
 from evcap_cli.features.streams import StreamFeatures
+from evcap_cli.output.atomic import WholeFile, cause_of, check_writable, sweep
 from evcap_cli.paths import can_be_named, expanded, shown
 from evcap_cli.reading.regular import open_regular, read_regular
 
@@ -38,11 +38,8 @@ FORMAT: Final = 2
 """Part of every key: raised when decoding, sampling, pooling or the layout of entries changes what features are."""
 SUFFIX: Final = ".safetensors"
 ENTRY_NAME: Final = re.compile(r"[0-9a-f]{32}\.safetensors")
-TEMPORARY_NAME: Final = re.compile(r"\.[0-9a-f]{32}\.\d+-[0-9a-f]{8}\.tmp")
 TOUCH_SECONDS: Final = 86400.0
 """An entry's file time says when it was last used, to the day: enough for pruning, and reading stays reading."""
-STALE_TEMPORARY_SECONDS: Final = 3600.0
-"""A temporary file this old was left by a kill."""
 ROWS: Final = "rows"
 """What a stream's entry says of itself beside the arrays."""
 VARIABLE: Final = "EVCAP_CACHE_DIR"
@@ -91,7 +88,7 @@ class FeatureCache:
                 "no folder can have this name", path=shown(str(self.root)), hint="choose another --cache-dir"
             )
         self.folder = self.root / "features"
-        self.failure: OSError | None = None
+        self.failure: OSError | WriteError | None = None
         """The first write that failed."""
         self._lock = threading.Lock()
 
@@ -118,25 +115,25 @@ class FeatureCache:
     def write(self, key: str, about: Mapping[str, Any], arrays: Arrays) -> None:
         """Keep an entry; where that fails, warn once and go on."""
         path = self.path_of(key)
-        temporary = path.with_name(f".{key}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        data = pack(key, about, arrays)
+        file = None
         try:
-            data = pack(key, about, arrays)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("xb") as file:
-                file.write(data)
+            file = WholeFile(path)
+            with file.temporary.open("r+b") as opened:
+                opened.write(data)
             # not flushed to disk: after a power cut a torn entry does not verify and is computed again
-            temporary.replace(path)
-        except OSError as problem:
+            file.commit(flush=False)
+        except (OSError, WriteError) as problem:
             with self._lock:
                 first, self.failure = self.failure is None, self.failure or problem
             if first:
                 console.warn(
-                    f"{self.root}: features cannot be cached ({problem.strerror or problem}); "
+                    f"{self.root}: features cannot be cached ({cause_of(problem)}); "
                     "the run goes on without; free space or choose another --cache-dir"
                 )
         finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+            if file is not None:
+                file.discard()
 
     def check_writable(self) -> None:
         """Find out before any work whether entries can be kept.
@@ -144,14 +141,11 @@ class FeatureCache:
         Raises:
             WriteError: they cannot.
         """
-        probe = self.folder / f".{secrets.token_hex(8)}.probe"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-        except OSError as problem:
+            check_writable(self.folder / "probe")
+        except WriteError as problem:
             raise WriteError(
-                f"features cannot be kept here ({problem.strerror or problem})",
+                f"features cannot be kept here ({cause_of(problem)})",
                 path=self.root,
                 hint="choose another --cache-dir",
             ) from problem
@@ -247,11 +241,7 @@ class FeatureCache:
             too_much = max_bytes is not None and left > max_bytes
             if (too_old or too_much) and _remove(path) is not None:
                 left, removed, freed = left - size, removed + 1, freed + size
-        for folder in self._folders():
-            for path in folder.iterdir():
-                with contextlib.suppress(OSError):
-                    if TEMPORARY_NAME.fullmatch(path.name) and now - path.stat().st_mtime > STALE_TEMPORARY_SECONDS:
-                        freed += _remove(path) or 0
+        freed += sum(sweep(folder) for folder in self._folders())
         return Swept(looked_at, removed, freed)
 
 

@@ -1,8 +1,8 @@
 """The decoding process, ``python -m evcap_cli.media.child FD PARENT``; answers ``Decoder`` over a socket.
 
 It imports PyAV and numpy only, and Pillow where pictures are resized as pretrained networks want them. Frames go into a
-ring in shared memory, slot numbers go over the socket. Ctrl-C is the parent's business; when the parent dies, this
-process dies.
+ring in shared memory, slot numbers go over the socket. Ctrl-C and SIGTERM are for the parent, which starts this process
+with both blocked; when the parent dies, this process dies.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import numpy as np
 
 from evcap_cli.errors import DecoderCrashed, DecodeTimeout, EvcapError, OutOfMemory
+from evcap_cli.interrupts import SIGNALS
 from evcap_cli.media.frames import slot_bytes
 from evcap_cli.media.plan import AudioChunk, AudioRequest, DecodedFrame, DecodePlan, DecodeReport, FrameRequest
 from evcap_cli.media.probe import Timeline
@@ -215,15 +216,20 @@ class Decoder:
         self._log = tempfile.TemporaryFile(dir=_memory_folder())  # noqa: SIM115 (lives as long as the child)
         fcntl.fcntl(self._log, fcntl.F_SETFL, fcntl.fcntl(self._log, fcntl.F_GETFL) | os.O_APPEND)
         with theirs:
-            # -P: a numpy.py that lies beside the videos must not be run
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "evcap_cli.media.child", str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._log,
-                env=environment,
-            )
+            # a signal for the whole process group must not look as if this file had crashed the child
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+            try:
+                # -P: a numpy.py that lies beside the videos must not be run
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "evcap_cli.media.child", str(theirs.fileno()), str(os.getpid())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._log,
+                    env=environment,
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._connection = Connection(ours.detach())
 
     def _send(self, *message: Any) -> None:

@@ -129,7 +129,8 @@ class FeatureExport:
         try:
             for kind, whole in self.wholes.items():
                 with _telling(whole.path):
-                    self.opened[kind] = h5py.File(whole.temporary, "x")
+                    # without HDF5's own lock: the temporary file has ours, and not every disk knows locks
+                    self.opened[kind] = h5py.File(whole.temporary, "w", locking=False)
                     about = {"kind": kind, "backbone": dict(self.backbones[kind]), "sampling": self.sampling}
                     self.opened[kind].attrs[ABOUT] = json.dumps(about, sort_keys=True)
                     for name, text in self.notes.items():

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 OWN_END_SECONDS: Final = 1.0
 """A Ctrl-C at the terminal reaches the child too: so long it may take to end by itself."""
-STOP_SECONDS: Final = 20.0
-"""After a Ctrl-C of ours, until it is killed; its last finished epoch is on disk in any case."""
+STOP_SECONDS: Final = 10.0
+"""After a SIGTERM of ours, which it heeds sooner, until it is killed; its last epoch is on disk in any case."""
 _ERROR: Final = "error: "
 _SET_PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 
@@ -83,9 +83,9 @@ def train(run: Run, told: Callable[[str], None]) -> None:
 
 
 def _stop(child: subprocess.Popen[str]) -> None:
-    """End the child if it still runs: by itself, by Ctrl-C, by force."""
+    """End the child if it still runs: by itself, by SIGTERM, by force."""
     try:
-        for seconds, way in ((OWN_END_SECONDS, signal.SIGINT), (STOP_SECONDS, signal.SIGKILL)):
+        for seconds, way in ((OWN_END_SECONDS, signal.SIGTERM), (STOP_SECONDS, signal.SIGKILL)):
             if child.poll() is not None:
                 return
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -18,7 +18,6 @@ import contextlib
 import os
 import queue
 import re
-import secrets
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +28,9 @@ import numpy as np
 import xxhash
 
 from evcap_cli import console
+from evcap_cli.errors import WriteError
 from evcap_cli.features.cache import default_root
+from evcap_cli.output.atomic import cause_of, write_whole
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -237,20 +238,14 @@ def _read(path: Path) -> bytes | None:
 
 def _write(path: Path, rows: bytes) -> None:
     """Keep a cut table, whole or not at all, and let the oldest go; a failure is said with ``-v`` only."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     packed = zlib.compress(rows, 1)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(_seal(packed) + b"\n" + packed)
-        temporary.replace(path)
+        write_whole(path, _seal(packed) + b"\n" + packed)
         tables = sorted(path.parent.glob("*.rows"), key=lambda kept: kept.stat().st_mtime, reverse=True)
         for old in tables[KEPT_TABLES:]:
             old.unlink(missing_ok=True)
-    except OSError as problem:
-        console.detail(f"{path.parent}: the cut paraphrase table cannot be kept ({problem.strerror or problem})")
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    except (OSError, WriteError) as problem:
+        console.detail(f"{path.parent}: the cut paraphrase table cannot be kept ({cause_of(problem)})")
 
 
 def _seal(packed: bytes) -> bytes:
