@@ -72,6 +72,7 @@ def extract(
     """
     from evcap_cli.backbones.loading import load_backbones
     from evcap_cli.backbones.presets import backbone_addresses
+    from evcap_cli.output.atomic import cause_of
     from evcap_cli.output.features_hdf5 import plan_export
 
     chosen = take_shard(gather(inputs), shard)[:limit]
@@ -154,7 +155,7 @@ def extract(
         console.info(f"{path}: {kind} features of {done} videos" if whole else f"{path} was not written")
     if cache.failure is not None:
         raise WriteError(
-            f"not all features could be kept ({cache.failure.strerror or cache.failure})",
+            f"not all features could be kept ({cause_of(cache.failure)})",
             path=cache.root,
             hint="free space or choose another --cache-dir, then run the same command again: it goes on from there",
         )

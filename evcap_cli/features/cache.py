@@ -115,9 +115,9 @@ class FeatureCache:
     def write(self, key: str, about: Mapping[str, Any], arrays: Arrays) -> None:
         """Keep an entry; where that fails, warn once and go on."""
         path = self.path_of(key)
-        data = pack(key, about, arrays)
         file = None
         try:
+            data = pack(key, about, arrays)
             file = WholeFile(path)
             with file.temporary.open("r+b") as opened:
                 opened.write(data)
