@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from evcap_cli import interrupts
+from evcap_cli.clocks import elapsed
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_USAGE, EvcapError, UsageError, WriteError
 from evcap_cli.interrupts import check_interrupted
 from evcap_cli.paths import shown
@@ -161,9 +162,9 @@ class _Plain:
         count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
         left = ""
         if self.total is not None and 0 < self.done < self.total:
-            left = f", about {_duration(seconds / self.done * (self.total - self.done))} left"
+            left = f", about {elapsed(seconds / self.done * (self.total - self.done))} left"
         _line(
-            f"{self.label}: {count} {self.unit} in {_duration(seconds)}{left}" + (f"  {self.note}" if self.note else "")
+            f"{self.label}: {count} {self.unit} in {elapsed(seconds)}{left}" + (f"  {self.note}" if self.note else "")
         )
 
 
@@ -177,14 +178,6 @@ class _Rich:
 
     def describe(self, label: str) -> None:
         self.progress.update(self.task, description=label)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from evcap_cli import console
+from evcap_cli.clocks import roughly
 from evcap_cli.commands import options as shared
 from evcap_cli.errors import (
     EXIT_INTERRUPTED,
@@ -139,7 +140,7 @@ def _show(rows: Sequence[PlannedRow], root: DataRoot) -> None:
         for run in row.runs:
             typer.echo(f"  {'done   ' if run.done else 'to do  '}{shlex.join(['evcap', 'train', *run.arguments])}")
     found = estimate(rows, root, _widths(rows))
-    typer.echo(f"time to go: {f'about {duration(found.seconds)}' if found.seconds else 'none'} ({found.source})")
+    typer.echo(f"time to go: {f'about {roughly(found.seconds)}' if found.seconds else 'none'} ({found.source})")
 
 
 def _state(row: PlannedRow) -> str:
@@ -221,14 +222,3 @@ class _Work:
         """0 where all runs are done, 1 where none is, else 3."""
         done = [run.done for row in self.rows for run in row.runs]
         return 0 if all(done) else EXIT_SOME_FAILED if any(done) else EXIT_NOTHING_DONE
-
-
-def duration(seconds: float) -> str:
-    """As a person says it."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{max(round(seconds), 1)} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    hours = round(minutes / 60)
-    return f"{hours} h" if hours < 48 else f"{round(hours / 24)} days"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evcap_cli import console
+from evcap_cli.clocks import roughly
 from evcap_cli.commands import options as shared
 from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED
 
@@ -150,7 +151,6 @@ def _show(planned: Sequence[PlannedSystem], root: DataRoot, sizes: Sizes) -> Non
     """The plan, on standard output."""
     from evcap_cli.backbones.loading import make_backbone
     from evcap_cli.backbones.presets import backbone_addresses
-    from evcap_cli.commands.reproduce import duration
     from evcap_cli.reproduction.estimate import estimate
 
     captions = sum(map(len, root.train.values()))
@@ -165,7 +165,7 @@ def _show(planned: Sequence[PlannedSystem], root: DataRoot, sizes: Sizes) -> Non
         str(kind): make_backbone(kind, name, {}).spec.dim for kind, name in backbone_addresses("lite", {}, {}).items()
     }
     found = estimate(planned, root, dims)
-    typer.echo(f"time to go: {f'about {duration(found.seconds)}' if found.seconds else 'none'} ({found.source})")
+    typer.echo(f"time to go: {f'about {roughly(found.seconds)}' if found.seconds else 'none'} ({found.source})")
 
 
 def _summary(results: Results) -> str:

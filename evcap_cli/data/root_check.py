@@ -26,11 +26,12 @@ from evcap_cli.data.features_layout import all_feature_files, entries, opened
 from evcap_cli.data.glove import find_glove
 from evcap_cli.data.glove_rows import first_row
 from evcap_cli.data.inventory import PUBLISHED, Advice, Captions, Inventory, Stream, Videos, WordVectors, counted, named
+from evcap_cli.data.learnable import learnable
 from evcap_cli.data.lexicon import Lexicon, word_folder
 from evcap_cli.data.msvd import find_extra, read_extra_captions
 from evcap_cli.data.text import tokens
 from evcap_cli.data.video_files import bare, match_videos
-from evcap_cli.errors import DataError
+from evcap_cli.errors import DataError, TrainingError
 
 _LISTS: Final = ("34_emotion.txt", "179_words.txt")
 
@@ -60,6 +61,8 @@ def take_inventory(
             "neither videos nor features of the training split were found",
             "give the folder of the videos with --videos, or of published features with --features",
         )
+    elif look.split["train"]:
+        look.at_training(with_videos | with_features)
     look.at_words()
     return look.found
 
@@ -179,14 +182,14 @@ class _Look:
                     "the word lists count; copy both again if this should be EmVidCap's lexicon",
                 )
 
-    def at_videos(self, folder: Path | None) -> bool:
-        """Files of the videos; whether there is one to train on."""
+    def at_videos(self, folder: Path | None) -> set[str]:
+        """Files of the videos; the training videos that have one."""
         chosen = folder or (self.root / "videos" if (self.root / "videos").is_dir() else self.root)
         matched = match_videos([*self.split["train"], *self.split["test"]], chosen, self.aliases)
         if not matched:
             if folder is not None:
                 self.tell("warning", f"{folder}: none of the videos is here", "files are named as the ids are")
-            return False
+            return set()
         self.found.video_folder = chosen
         for part, split, ids in self._ids():
             missing = [video for video in ids if video not in matched]
@@ -198,7 +201,7 @@ class _Look:
                 f"{counted(len(absent))} no file: left out",
                 f"add them below {chosen} (any depth, named as the id, with or without vid)",
             )
-        return any(video in matched for video in self.split["train"])
+        return {video for video in self.split["train"] if video in matched}
 
     def _ids(self) -> Iterable[tuple[Part, Split, list[str]]]:
         """Videos of each part and split, as they are called where both parts are joined."""
@@ -207,15 +210,22 @@ class _Look:
             ids = [video for video in self.split[split] if (bare(video) in large) == (part == "L")]
             yield part, split, ids
 
-    def at_features(self, wanted: Sequence[str]) -> bool:
-        """Published features; whether those are usable and cover a training video."""
+    def at_training(self, there: set[str]) -> None:
+        """Whether training would find something to learn, asked as training asks it."""
+        try:
+            learnable(self.split["train"]).check(there)
+        except TrainingError as problem:
+            self.tell("stop", problem.cause, problem.hint or "check the captions, and that their videos are here")
+
+    def at_features(self, wanted: Sequence[str]) -> set[str]:
+        """Published features; the training videos that usable ones cover."""
         streams: dict[str, list[Path]] = {} if wanted else all_feature_files(self.root)
         below = all_feature_files(self.root) if wanted else {}
         for name in wanted:
             found = all_feature_files(Path(name)) if Path(name).is_dir() else {name: below.get(name, [])}
             for key, paths in (found or {name: []}).items():
                 streams.setdefault(key, []).extend(paths)
-        found_one = False
+        covered: set[str] = set()
         for name, paths in streams.items():
             stream = self._stream(name, paths)
             self.found.features.append(stream)
@@ -230,8 +240,9 @@ class _Look:
                     f" if {name} is appearance or motion",
                     "extract them with evcap extract, or train from the videos",
                 )
-            found_one |= bool(stream.covered.get("train"))
-        return found_one
+            if stream.problem is None:
+                covered |= self.split["train"].keys() - set(stream.missing)
+        return covered
 
     def _stream(self, name: str, paths: Sequence[Path]) -> Stream:
         files = [self._short(path) for path in paths]

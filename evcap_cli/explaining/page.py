@@ -11,8 +11,9 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from evcap_cli.clocks import clock
 from evcap_cli.explaining.record import END_MARK
-from evcap_cli.output.report import Picture, clock, hue
+from evcap_cli.output.report import Picture, hue
 
 if TYPE_CHECKING:
     from evcap_cli.captioner.checkpoint import Checkpoint

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evcap_cli.clocks import clock
 from evcap_cli.errors import EvcapError
 from evcap_cli.output.records import Caption, Record
 
@@ -84,15 +85,6 @@ def render_report(records: Sequence[Record], *, thumbnails: bool = True) -> str:
         )
         + "\n"
     )
-
-
-def clock(seconds: float) -> str:
-    """1:02:03, 2:03 or 0:03.4 for people."""
-    if seconds < 60:
-        return f"0:{seconds:04.1f}"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def mark_words(caption: Caption) -> Markup:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from evcap_cli.clocks import timestamp
 from evcap_cli.output.records import Caption, Record
 
 
@@ -77,7 +78,23 @@ class Subtitles:
                 text = text.replace("&", "&amp;").replace("<", "&lt;")
             subtitles.append(pysubs2.SSAEvent(start=start, end=max(end, start + 1), text=text))
         # sorted by us already: equal starts must keep input order
-        return str(subtitles.to_string(self.format))
+        return _text(subtitles, self.format)
+
+
+def _text(subtitles: Any, kind: str) -> str:
+    """The text of an SRT or WebVTT file. pysubs2's own writers end at 100 hours: all later cues get the last time."""
+    from pysubs2.formats.subrip import SubripFormat
+    from pysubs2.formats.webvtt import WebVTTFormat
+
+    class Srt(SubripFormat):  # type: ignore[misc]
+        ms_to_timestamp = staticmethod(lambda ms: timestamp(ms, ","))
+
+    class Vtt(WebVTTFormat):  # type: ignore[misc]
+        ms_to_timestamp = staticmethod(lambda ms: timestamp(ms, "."))
+
+    text = io.StringIO()
+    (Vtt if kind == "vtt" else Srt).to_file(subtitles, text, kind)
+    return text.getvalue()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_type_hints
 
 from evcap_cli.captioner.config import Rerank
+from evcap_cli.data.learnable import VALIDATION_SHARE
 from evcap_cli.errors import PluginError, UsageError
 from evcap_cli.training.recipe_tables import (
     FUSION,
@@ -83,7 +84,7 @@ class TrainConfig:
     clip_norm: float = 5.0
     """EPAN's gradient clip."""
     seed: int = 0
-    val_share: float = 0.1
+    val_share: float = VALIDATION_SHARE
     """*Decision*: share of the training videos held out to choose the epoch; EmVidCap has no validation split."""
     select: Select = "cfs"
     """*Decision*: the epoch is chosen by CFS on the held-out videos (``loss``: by their cross entropy; ``oracle``: by

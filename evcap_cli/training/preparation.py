@@ -17,10 +17,10 @@ import xxhash
 from evcap_cli import console, plugins
 from evcap_cli.captioner.config import SystemConfig
 from evcap_cli.captioner.tokens import SPECIALS
-from evcap_cli.data.emvidcap import hold_out
+from evcap_cli.data.learnable import learnable
 from evcap_cli.data.text import tokens
 from evcap_cli.data.vocabulary import Vocabulary
-from evcap_cli.errors import TrainingError, UsageError
+from evcap_cli.errors import UsageError
 from evcap_cli.training.config import MODULE_STREAMS
 from evcap_cli.training.recipe_tables import FUSION, family
 from evcap_cli.training.tables import CaptionTable, FeatureTable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from evcap_cli.training.config import Recipe
     from evcap_cli.training.sources import FeatureSource
 
-Words = dict[str, list[list[str]]]
+Words = Mapping[str, list[list[str]]]
 _MODEL_STREAM = 1 << 20  # numbers the random stream of the first weights, far from any epoch's
 
 
@@ -91,14 +91,8 @@ def prepare(
         DataError: word vectors that do not fit.
     """
     train = recipe.train
-    words: Words = {
-        video: kept
-        for video, texts in captions.items()
-        if (kept := [cut for text in texts if (cut := tokens(text, train.max_words))])
-    }
-    learn, held = hold_out(list(words), train.val_share, train.seed)
-    if not learn:
-        raise TrainingError("no video has a caption: there is nothing to train on")
+    found = learnable(captions, max_words=train.max_words, validation_share=train.val_share, seed=train.seed)
+    words, learn, held = found.words, found.train, found.validation
     own = [cut for video in learn for cut in words[video]]
     more = [cut for text in extra if (cut := tokens(text, train.max_words))]
     vocabulary = Vocabulary.from_captions((*own, *more), min_count=train.min_count)
@@ -131,9 +125,8 @@ def prepare(
     order = [*learn, *held]
     features = FeatureTable.build(source.read(order), len(order), config)
     numbers = {video: number for number, video in enumerate(features.videos)}
+    found.check(numbers)
     learn, held = ([video for video in videos if video in numbers] for videos in (learn, held))
-    if not learn:
-        raise TrainingError("no training video has features: there is nothing to train on")
     missing = len(order) - len(numbers)
     if missing:
         console.warn(f"{missing} of {len(order)} videos have no features and are left out")
@@ -237,7 +230,7 @@ def _fingerprint(
     parts = {
         "train": train,
         "model": model,
-        "captions": words,
+        "captions": dict(words),
         "vocabulary": vocabulary.words,
         "lexicon": lexicon.digest,
         "backbones": {kind: dict(record) for kind, record in source.backbones.items()},

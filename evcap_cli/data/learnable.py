@@ -1,0 +1,75 @@
+"""What training can learn from a set of captions. ``evcap train`` and ``evcap data check`` both ask here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from evcap_cli.data.emvidcap import hold_out
+from evcap_cli.data.text import MAX_WORDS, tokens
+from evcap_cli.errors import TrainingError
+
+VALIDATION_SHARE: Final = 0.1
+"""Of the videos, where a recipe does not say otherwise."""
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """Videos with words.
+
+    Args:
+        words: video -> the words of each of its captions; captions without a word are left out.
+        train: videos to learn from. validation: videos that choose the epoch.
+    """
+
+    words: Mapping[str, list[list[str]]]
+    train: Sequence[str]
+    validation: Sequence[str]
+
+    def check(self, there: Collection[str]) -> None:
+        """See that a video to learn from is ``there``: has features, or a file to take them from.
+
+        Raises:
+            TrainingError: none has.
+        """
+        if not any(video in there for video in self.train):
+            raise TrainingError(
+                f"none of the {len(self.train)} training videos with a caption in words has features:"
+                " there is nothing to train on"
+            )
+
+
+def learnable(
+    captions: Mapping[str, Sequence[str]],
+    *,
+    max_words: int = MAX_WORDS,
+    validation_share: float = VALIDATION_SHARE,
+    seed: int = 0,
+) -> Learnable:
+    """Split the videos of ``captions`` that have words.
+
+    Args:
+        captions: video -> raw captions, training and validation together.
+        max_words: captions are cut there.
+        validation_share: of the videos.
+        seed: of the split.
+
+    Raises:
+        TrainingError: no video has a caption, or no caption has a word.
+    """
+    words = {
+        video: kept
+        for video, texts in captions.items()
+        if (kept := [cut for text in texts if (cut := tokens(text, max_words))])
+    }
+    train, validation = hold_out(list(words), validation_share, seed)
+    if not train:
+        first = next((text for texts in captions.values() for text in texts if text.strip()), None)
+        if first is None:
+            raise TrainingError("no video has a caption: there is nothing to train on")
+        raise TrainingError(
+            f"no caption has a word in ASCII letters or digits, the only ones that EmVidCap's protocol reads"
+            f" (the first caption is {first[:40]!r}): there is nothing to train on"
+        )
+    return Learnable(words, train, validation)
