@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 from evcap_cli.errors import DecodeFailed, NoVideoStream
-from evcap_cli.media import complaints, stamps
+from evcap_cli.media import complaints, kinds, stamps
 from evcap_cli.media.display import orientation, pixel_aspect, shown_size
 from evcap_cli.media.fields import FieldPairs
 from evcap_cli.media.probe import FALLBACK_RATE, MediaInfo, Timeline
@@ -105,8 +105,10 @@ class _Walk:
     second_fields: int = 0
     """Packets that complete a frame."""
     tracks: dict[int, _Track] = field(default_factory=dict)
+    encrypted: bool = False
 
     def picture(self, packet: Packet[Any]) -> None:
+        self.encrypted = self.encrypted or packet.has_sidedata("encryption_info")
         if packet.is_keyframe and packet.pts is not None:
             self.keys.append(Key(packet.pts, packet.dts, packet.size))
         if not packet.is_discard:
@@ -157,13 +159,19 @@ def open_video(
 
 def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
     walk = _walk(source, alive)
+    if source.leave_cover({index: len(track.starts) for index, track in walk.tracks.items()}):
+        walk = _walk(source, alive)
+    if walk.encrypted:
+        raise kinds.ENCRYPTED.error(source.path)
     if not walk.stamps:
-        raise NoVideoStream("the picture stream is empty", path=source.path, hint="check that the file plays")
+        raise kinds.error_of(source.path) or NoVideoStream(
+            "the picture stream is empty", path=source.path, hint="check that the file plays"
+        )
     complained = complaints.take()
     first: VideoFrame | None = next(decoded(source.from_start(), Skipped(), alive), None)
     complaints.take()  # the pass that follows meets them again
     if first is None:
-        raise DecodeFailed(
+        raise kinds.error_of(source.path) or DecodeFailed(
             "no frame of it can be decoded", path=source.path, hint="check that it plays, or copy it again"
         )
     video = source.video

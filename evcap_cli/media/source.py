@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +19,7 @@ from av.error import FFmpegError
 from av.format import Flags
 
 from evcap_cli.errors import DecodeFailed, EvcapError, NoVideoStream, OpenFailed, OutOfMemory
+from evcap_cli.media import kinds
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -66,6 +67,8 @@ class Source:
         self.seeks = True
         """False once a seek landed behind its key frame: this file's index lies."""
         try:
+            if kinds.protected(self.container, self.path):
+                raise kinds.ENCRYPTED.error(self.path)
             self._video = _picture(self.container, self.path).index
             self.warnings: list[str] = []
             self._audio = _sound(self.container, audio_track, self.warnings)
@@ -98,6 +101,26 @@ class Source:
         self.close()
         self.container = _open(self.path)
         self._prepare()
+
+    def leave_cover(self, packets: Mapping[int, int]) -> bool:
+        """Whether another picture was chosen: a single picture beside a film is a cover that does not say so.
+
+        Args:
+            packets: how many each stream of the file has.
+
+        Raises:
+            DecodeFailed: the film is in a codec that cannot be decoded.
+        """
+        films = [stream for stream in _not_covers(self.container) if packets.get(stream.index, 0) > 1]
+        if packets.get(self._video, 0) > 1 or not films:
+            return False
+        decodable = [stream for stream in films if stream.codec_context is not None]
+        if not decodable:
+            raise _no_decoder(self.path)
+        self._video = max(decodable, key=lambda stream: packets[stream.index]).index
+        self.first = None
+        self._reopen()
+        return True
 
     def note_first(self, packet: Packet[Any]) -> None:
         """Remember the picture's first packet, to know it again after a rewind."""
@@ -212,8 +235,10 @@ def decoded(packets: Iterator[Packet[Any]], skipped: Skipped, alive: Callable[[]
 
 def _open(path: str) -> InputContainer:
     try:
-        # a name such as "a:b.mp4" is a file and not a protocol, and what a file refers to is never fetched
-        container = av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
+        # a name such as "a:b.mp4" is a file and no protocol, one such as "a%03d.jpg" no series of pictures, and what a
+        # file refers to is never fetched
+        options = {"protocol_whitelist": "file", "pattern_type": "none"}
+        container = av.open(f"file:{path}", metadata_errors="replace", options=options)
     except (Exception, av.error.ExitError) as problem:
         raise _cannot_open(path, problem) from problem
     if PLAYLISTS.intersection(container.format.name.split(",")):
@@ -231,7 +256,9 @@ def _cannot_open(path: str, problem: Exception) -> EvcapError:
         return OpenFailed("no permission to read it", path=path, hint="check its permissions")
     if os.path.isdir(path):  # noqa: PTH112 (a path of any encoding)
         return OpenFailed("is a folder", path=path, hint="name the videos, or the folder as an input")
-    return OpenFailed(_what_is_wrong(path, problem), path=path, hint="check that it plays, or copy it again")
+    return kinds.error_of(path) or OpenFailed(
+        _what_is_wrong(path, problem), path=path, hint="check that it plays, or copy it again"
+    )
 
 
 def _what_is_wrong(path: str, problem: Exception) -> str:
@@ -251,16 +278,28 @@ def _what_is_wrong(path: str, problem: Exception) -> str:
 
 def _picture(container: InputContainer, path: str) -> VideoStream:
     """FFmpeg's best picture stream that is not a cover."""
+    moving = _not_covers(container)
+    if not moving:
+        raise kinds.error_of(path) or NoVideoStream(
+            "no picture in this file", path=path, hint="leave it out, or check that it is a video"
+        )
+    for stream in moving:
+        if stream.codec_context is not None:
+            if stream.codec_context.name in kinds.TEXT_ART:
+                raise NoVideoStream("is a text, not a video", path=path, hint="leave it out")
+            return stream  # type: ignore[no-any-return]
+    raise kinds.error_of(path) or _no_decoder(path)
+
+
+def _not_covers(container: InputContainer) -> list[Any]:
     covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     best = container.streams.best("video")
     streams: list[Stream] = [*([best] if best is not None else []), *container.streams.video]
-    moving: list[Any] = [stream for stream in streams if not stream.disposition & covers]
-    if not moving:
-        raise NoVideoStream("no picture in this file", path=path, hint="leave it out, or check that it is a video")
-    for stream in moving:
-        if stream.codec_context is not None:
-            return stream  # type: ignore[no-any-return]
-    raise DecodeFailed("its picture is in a codec that cannot be decoded", path=path, hint="re-encode it")
+    return [stream for stream in streams if not stream.disposition & covers]
+
+
+def _no_decoder(path: str) -> DecodeFailed:
+    return DecodeFailed("its picture is in a codec that cannot be decoded", path=path, hint="re-encode it")
 
 
 def _sound(container: InputContainer, track: int, warnings: list[str]) -> int | None:
