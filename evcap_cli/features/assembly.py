@@ -8,8 +8,8 @@ Notation: H x W pixels, T frames of a window.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,10 +87,16 @@ class RowAssembler:
         rows: of any streams and segments that want this geometry.
     """
 
-    def __init__(self, rows: Sequence[WantedRow]) -> None:
-        self.rows = deque(sorted(rows, key=lambda row: max(row.ordinals)))
-        self.uses = Counter(ordinal for row in rows for ordinal in set(row.ordinals))
+    def __init__(self, rows: Sequence[WantedRow] = ()) -> None:
+        self.rows: deque[WantedRow] = deque()
+        self.uses: Counter[int] = Counter()
         self.frames: dict[int, Row] = {}
+        self.expect(rows)
+
+    def expect(self, rows: Sequence[WantedRow]) -> None:
+        """More rows, none of which ends before one that is expected already."""
+        self.rows.extend(sorted(rows, key=lambda row: max(row.ordinals)))
+        self.uses.update(ordinal for row in rows for ordinal in set(row.ordinals))
 
     def accept(self, ordinal: int, pixels: Row) -> list[tuple[Ticket, Row | None]]:
         """Take the next frame, (H, W, 3); its memory may be reused afterwards.
@@ -127,13 +133,3 @@ class RowAssembler:
         have = [ordinal for ordinal in row.ordinals if ordinal in self.frames]
         nearest = (min(have, key=lambda other: abs(other - ordinal)) for ordinal in row.ordinals)
         return np.stack([self.frames[ordinal] for ordinal in nearest])
-
-
-def ordinals_by_input(
-    rows: Mapping[Kind, Sequence[WantedRow]], keys: Mapping[Kind, Hashable]
-) -> dict[Hashable, Ordinals]:
-    """The distinct frames that each geometry must be fetched in; streams of one geometry share them."""
-    wanted: defaultdict[Hashable, set[int]] = defaultdict(set)
-    for kind, given in rows.items():
-        wanted[keys[kind]].update(ordinal for row in given for ordinal in row.ordinals)
-    return {key: np.array(sorted(ordinals), dtype=np.int64) for key, ordinals in wanted.items()}

@@ -159,6 +159,11 @@ class SegmentState:
         """Seconds."""
         return float(self.segment.end - self.segment.start)
 
+    @property
+    def nbytes(self) -> int:
+        """Of the streams that are there."""
+        return sum(stream.values.numel() * stream.values.element_size() for stream in self.streams.values())
+
     def settle(self, kind: Kind) -> StreamFeatures | None:
         """The stream of ``kind`` if its builder has just completed it."""
         stream = self.builders[kind].stream()
@@ -196,7 +201,10 @@ class VideoState:
     path: Path
     digest: str = ""
     info: MediaInfo | None = None
-    segments: list[SegmentState] = field(default_factory=list)
+    count: int = 0
+    """Segments it has; known once it is open."""
+    segments: dict[int, SegmentState] = field(default_factory=dict)
+    """Those that have begun and are not behind us, by number."""
     warnings: list[str] = field(default_factory=list)
     skipped_packets: int = 0
     from_cache: bool = False

@@ -17,13 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opened:
-    """A video's segments are known; streams from the cache are in them, the others have builders."""
+    """How many segments a video has is known."""
 
     video: int
     digest: str
     info: MediaInfo
-    segments: list[SegmentState]
-    from_cache: bool
+    segments: int
+
+
+@dataclass(frozen=True)
+class SegmentOpened:
+    """A segment begins; streams from the cache are in its state, the others have builders. They come in order."""
+
+    video: int
+    segment: int
+    state: SegmentState
 
 
 @dataclass(frozen=True)
@@ -59,10 +67,14 @@ class Parked:
 
 @dataclass(frozen=True)
 class Read:
-    """Nothing more comes from this video; no outcome: it was given up on demand."""
+    """Nothing more comes from this video; no outcome: it was given up on demand.
+
+    ``from_cache``: nothing of it was decoded.
+    """
 
     video: int
     outcome: Outcome | None
+    from_cache: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,4 +94,4 @@ class Broken:
     problem: BaseException
 
 
-Message = Opened | Rows | Sound | SoundEnd | Parked | Read | Failed | Broken
+Message = Opened | SegmentOpened | Rows | Sound | SoundEnd | Parked | Read | Failed | Broken

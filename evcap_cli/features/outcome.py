@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from types import UnionType
@@ -28,7 +29,7 @@ class Outcome:
         """Values that JSON knows; fractions as "n/d"."""
         return {
             "info": {f.name: _plain(getattr(self.info, f.name)) for f in fields(self.info)},
-            "segments": [[s.index, str(s.start), str(s.end)] for s in self.segments],
+            "segments": segments_to_plain(self.segments),
             "warnings": list(self.warnings),
             "skipped_packets": self.skipped_packets,
         }
@@ -38,8 +39,8 @@ class Outcome:
         """The inverse of ``to_plain``; None for values of another version, and for what no pass finds out."""
         try:
             info = MediaInfo(**{name: _rich(value) for name, value in values["info"].items()})
-            segments = tuple(Segment(i, _fraction(start), _fraction(end)) for i, start, end in values["segments"])
-            if not isinstance(values["warnings"], list):
+            segments = segments_from_plain(values["segments"])
+            if segments is None or not isinstance(values["warnings"], list):
                 return None
             found = cls(info, segments, tuple(values["warnings"]), values["skipped_packets"])
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
@@ -51,13 +52,26 @@ class Outcome:
         facts = [(getattr(self.info, f.name), hints[f.name]) for f in fields(self.info)]
         return (
             all(_is_a(value, kind) and (isinstance(value, str) or value is None or value >= 0) for value, kind in facts)
-            and len(self.segments) > 0
-            and [s.index for s in self.segments] == list(range(len(self.segments)))
-            and all(type(s.index) is int and 0 <= s.start <= s.end for s in self.segments)
             and all(isinstance(warning, str) for warning in self.warnings)
             and _is_a(self.skipped_packets, int)
             and self.skipped_packets >= 0
         )
+
+
+def segments_to_plain(segments: Sequence[Segment]) -> list[list[Any]]:
+    """Segments as values that JSON knows."""
+    return [[segment.index, str(segment.start), str(segment.end)] for segment in segments]
+
+
+def segments_from_plain(values: Any) -> tuple[Segment, ...] | None:
+    """The inverse of ``segments_to_plain``; None for other values and where there is no segment."""
+    try:
+        segments = tuple(Segment(i, _fraction(start), _fraction(end)) for i, start, end in values)
+    except (TypeError, ValueError, AttributeError, ZeroDivisionError):
+        return None
+    numbered = [s.index for s in segments] == list(range(len(segments)))
+    ordered = all(type(s.index) is int and 0 <= s.start <= s.end for s in segments)
+    return segments if segments and numbered and ordered else None
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,18 @@ from evcap_cli.backbones.residents import Residents
 from evcap_cli.errors import BackboneError, DecodeFailed, EvcapError, OutOfMemory
 from evcap_cli.features.cache import FeatureCache
 from evcap_cli.features.collecting import SegmentState, SoundBuilder, VideoState
-from evcap_cli.features.messages import Broken, Failed, Message, Opened, Parked, Read, Rows, Sound, SoundEnd
+from evcap_cli.features.messages import (
+    Broken,
+    Failed,
+    Message,
+    Opened,
+    Parked,
+    Read,
+    Rows,
+    SegmentOpened,
+    Sound,
+    SoundEnd,
+)
 from evcap_cli.features.reading import ReadingPlan, VideoReader
 from evcap_cli.features.runner import BackboneRunner, Outcome
 from evcap_cli.features.sampling import sampler
@@ -241,18 +252,18 @@ class _Run:
 
     def _finished(self) -> bool:
         state = self.states[self.head]
-        return state.read and (state.error is not None or state.emitted == len(state.segments))
+        return state.read and (state.error is not None or state.emitted == state.count)
 
     def _ready(self) -> Iterator[SegmentReady]:
         """Segments of the head that are complete, in order."""
         state = self.states[self.head]
-        while state.error is None and state.emitted < len(state.segments):
-            segment = state.segments[state.emitted]
-            if segment.builders:
+        while state.error is None:
+            segment = state.segments.get(state.emitted)
+            if segment is None or segment.builders:
                 return
             features = segment.features(self.plan.specs)
+            del state.segments[state.emitted]
             state.emitted += 1
-            segment.streams = {}
             pictures = [features.streams[kind] for kind in ("appearance", "motion") if kind in features.streams]
             if all(len(stream.times) for stream in pictures):
                 yield SegmentReady(self.head, state.path, segment.segment, features)
@@ -289,8 +300,7 @@ class _Run:
         video = message.ticket.video if isinstance(message, Sound) else message.video
         state = self.states[video]
         if isinstance(message, Opened):
-            state.digest, state.info, state.segments = message.digest, message.info, message.segments
-            state.from_cache = message.from_cache
+            state.digest, state.info, state.count = message.digest, message.info, message.segments
         elif isinstance(message, Parked):
             if video != self.head:
                 self.parked.add(video)
@@ -300,13 +310,17 @@ class _Run:
             self._fail(video, message.error)
         elif isinstance(message, Read):
             self.parked.discard(video)
-            state.read = True
+            state.read, state.from_cache = True, message.from_cache
             if message.outcome is not None:
                 state.warnings[:0] = message.outcome.warnings
                 state.skipped_packets = message.outcome.skipped_packets
                 if self.cache is not None and not state.from_cache and state.error is None:
                     self.cache.write(self.plan.outcome_key(state.digest), message.outcome.to_plain(), {})
-        elif state.error is None:
+        elif state.error is not None:
+            return
+        elif isinstance(message, SegmentOpened):
+            state.segments[message.segment] = message.state
+        else:
             self._feed(state, message)
 
     def _feed(self, state: VideoState, message: Rows | Sound | SoundEnd) -> None:
@@ -359,7 +373,7 @@ class _Run:
         if state.error is None:
             named = isinstance(error, BackboneError | OutOfMemory) and error.path is None
             state.error = type(error)(error.cause, path=state.path, hint=error.hint) if named else error
-            state.segments = []
+            state.segments = {}
             self.turn.abandon(video)
             for runner in self.runners.values():
                 runner.forget(video)

@@ -1,44 +1,38 @@
-"""Reading one video for the pipeline: from the cache where everything is there, else by one decoding pass.
+"""Reading one video for the pipeline: from the cache where everything is there, else by decoding it.
 
-Runs in a thread of its own with a decoder of its own; it computes no feature, it sends rows. The pass fetches the same
-frames whatever the cache holds (only the forwards are saved), so that what a damaged file yields, warnings included,
-does not depend on what was cached before.
+Runs in a thread of its own with a decoder of its own; it computes no feature, it sends rows. Segments are sent one by
+one, from the cache or from the file, so that memory does not grow with the length of a video. A stretch of segments
+(``media/stretches.py``) is decoded or left alone as a whole: the same frames are fetched whatever the cache holds of it
+(only the forwards are saved), so that what a damaged file yields, warnings included, does not depend on what was cached
+before.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from evcap_cli.backbones.contract import AudioInput, BackboneSpec, FrameInput, Kind
 from evcap_cli.backbones.identity import BackboneIdentity, digest_of, file_digest
 from evcap_cli.errors import DecodeFailed, EvcapError, OpenFailed, OutOfMemory, UsageError
-from evcap_cli.features.assembly import RowAssembler, Ticket, WantedRow, ordinals_by_input, wanted_rows
 from evcap_cli.features.cache import FORMAT, FeatureCache
-from evcap_cli.features.collecting import ObjectsBuilder, RowsBuilder, SegmentState, SoundBuilder, StreamBuilder
-from evcap_cli.features.messages import Failed, Message, Opened, Parked, Read, Rows, Sound, SoundEnd
-from evcap_cli.features.outcome import Outcome
-from evcap_cli.features.sampling import ClipSample, row_times, sampler
-from evcap_cli.features.sound import Chunk, SoundCutter
+from evcap_cli.features.collecting import SegmentState
+from evcap_cli.features.messages import Failed, Message, Opened, Parked, Read, SegmentOpened
+from evcap_cli.features.outcome import Outcome, segments_from_plain, segments_to_plain
 from evcap_cli.features.streaming import Abandoned, ByteQueue, Turn
-from evcap_cli.media.decoder import AudioChunk, AudioRequest, DecodedFrame, DecodePlan, Decoder, FrameRequest, Timeline
+from evcap_cli.features.stretch import StretchReading
+from evcap_cli.media.decoder import Decoder, DecodeReport, Timeline
 from evcap_cli.media.frames import Geometry
 from evcap_cli.media.segments import Segment, segments_of
+from evcap_cli.media.stretches import stretches_of
 from evcap_cli.reading.regular import check_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from evcap_cli.features.runner import Row
     from evcap_cli.features.streams import StreamFeatures
-    from evcap_cli.media.decoder import DecodeReport
     from evcap_cli.media.probe import MediaInfo
-
-    Item = DecodedFrame | AudioChunk | DecodeReport
 
 WAITING_SEGMENTS: Final = 64
 """A video that is not next in line waits after so many segments: their features would pile up."""
@@ -77,14 +71,26 @@ class ReadingPlan:
         return wanted if isinstance(wanted, AudioInput) else None
 
     def outcome_key(self, digest: str) -> str:
-        """Key of what a decoding pass finds out; covers everything the choice of frames depends on."""
+        """Key of what decoding finds out; covers everything the choice of frames depends on."""
+        return self._key_of_finding("outcome", digest)
+
+    def report_key(self, digest: str, stretch: int) -> str:
+        """Key of what the pass over one stretch finds out."""
+        return self._key_of_finding("report", digest, stretch)
+
+    def segments_key(self, digest: str) -> str:
+        """Key of the segments where finding them takes a pass."""
+        return digest_of([FORMAT, "segments", digest, self.segmentation])
+
+    def _key_of_finding(self, name: str, digest: str, *more: int) -> str:
         inputs = {kind: {"class": type(s.input).__name__, **asdict(s.input)} for kind, s in self.specs.items()}
-        return digest_of([FORMAT, "outcome", digest, self.segmentation, self.sampling, self.audio_track, inputs])
+        return digest_of([FORMAT, name, digest, self.segmentation, self.sampling, self.audio_track, inputs, *more])
 
     def stream_key(self, digest: str, segment: Segment, kind: Kind) -> str:
         """Key of one stream of one segment."""
         track = self.audio_track if kind == "audio" else None
-        place = [str(segment.start), str(segment.end), track]
+        # a segment in the middle is decoded from where its stretch begins, which the segments before it decide
+        place = [str(segment.start), str(segment.end), track, self.segmentation if segment.start else ""]
         return digest_of([FORMAT, "stream", digest, place, self.sampling, self.identities[kind].cache_identity])
 
 
@@ -92,7 +98,7 @@ class VideoReader:
     """Reads videos one after the other; each ends with one ``Read`` or ``Failed``.
 
     Args:
-        count_pass: called with the path for each decoding pass.
+        count_pass: called with the path of each file that is decoded.
     """
 
     def __init__(
@@ -114,9 +120,10 @@ class VideoReader:
             Stopped: the run is over.
             UsageError: the run cannot work for any video (an extra is missing).
         """
-        reading = _Reading(self, video, path)
+        reading = VideoReading(self, video, path)
         try:
-            self.queue.put(Read(video, reading.run()))
+            outcome = reading.run()
+            self.queue.put(Read(video, outcome, from_cache=reading.from_cache))
         except Abandoned:
             self.queue.put(Read(video, None))
         except UsageError:
@@ -131,7 +138,7 @@ class VideoReader:
             self.queue.put(Failed(video, failed, reading.digest, reading.info))
 
 
-class _Reading:
+class VideoReading:
     """One video; keeps what is known of it for the case that it fails."""
 
     def __init__(self, reader: VideoReader, video: int, path: Path) -> None:
@@ -139,33 +146,57 @@ class _Reading:
         self.video, self.path = video, path
         self.digest = ""
         self.info: MediaInfo | None = None
+        self.from_cache = self.decoded = False
 
     def run(self) -> Outcome:
+        """Send all segments, in order."""
         # a large file that is no video must not be read whole to find that out
         timeline = None if self._digest_first() else self._open()
         self.digest = file_digest(self.path)
         known = self._known_outcome()
+        sent = 0
         if known is not None:
             self.info = known.info
-            states = [SegmentState(segment, self._cached(segment)) for segment in known.segments]
-            if all(len(state.streams) == len(self.plan.specs) for state in states):
-                self.queue.put(Opened(self.video, self.digest, known.info, states, from_cache=True))
+            self.queue.put(Opened(self.video, self.digest, known.info, len(known.segments)))
+            sent = self._send_cached(known.segments)
+            if sent == len(known.segments):
+                self.from_cache = True
                 return known
         timeline = timeline or self._open()
-        segments = segments_of(self.plan.segmentation, timeline, self.reader.decoder)
-        samples = [self._sample(timeline, segment) for segment in segments]
-        states = [SegmentState(segment, self._cached(segment)) for segment in segments]
-        for state, sample in zip(states, samples, strict=True):
-            state.builders = {
-                kind: self._builder(spec, state, sample, timeline)
-                for kind, spec in self.plan.specs.items()
-                if kind not in state.streams
-            }
-        missing = [set(state.builders) for state in states]
-        self.queue.put(Opened(self.video, self.digest, timeline.info, states, from_cache=False))
-        # from here on the states belong to the thread that runs the models
-        warnings, skipped = self._decode(timeline, segments, samples, missing)
-        return Outcome(timeline.info, tuple(segments), (*timeline.warnings, *warnings), skipped)
+        segments = self._segments(timeline) if known is None else list(known.segments)
+        if known is None:
+            self.queue.put(Opened(self.video, self.digest, timeline.info, len(segments)))
+        report = self._decode(timeline, segments, sent, known)
+        if known is not None:
+            return known
+        if report.missing and not report.seen:
+            raise DecodeFailed("no frame of it can be decoded", path=self.path, hint="check that it plays")
+        return Outcome(timeline.info, tuple(segments), (*timeline.warnings, *report.warnings), report.skipped_packets)
+
+    def _decode(self, timeline: Timeline, segments: list[Segment], sent: int, known: Outcome | None) -> DecodeReport:
+        """Send the segments from number ``sent`` on; returns what the passes found out, those of earlier runs as well.
+
+        Where the outcome is known, the report covers only what was decoded now.
+        """
+        report = DecodeReport()
+        stretches = stretches_of(segments, timeline, self.reader.decoder)
+        for number, stretch in enumerate(stretches):
+            inside = segments[stretch.start : stretch.stop]
+            key = self.plan.report_key(self.digest, number) if len(stretches) > 1 and known is None else None
+            earlier = DecodeReport() if known is not None else self._kept_report(key)
+            if earlier is not None:
+                sent += self._send_cached(inside[max(sent - stretch.start, 0) :])
+                if sent >= stretch.stop:
+                    report = report.joined(earlier)
+                    continue
+            if not self.decoded:
+                self.decoded = True
+                self.reader.count_pass(self.path)
+            found = StretchReading(self, timeline, inside, max(sent, stretch.start), partial=len(stretches) > 1).run()
+            sent, report = stretch.stop, report.joined(found)
+            if key is not None and self.reader.cache is not None:
+                self.reader.cache.write(key, found.to_plain(), {})
+        return report
 
     def _open(self) -> Timeline:
         timeline = self.reader.decoder.open(self.path, self.plan.audio_track)
@@ -189,7 +220,24 @@ class _Reading:
         entry = None if self.reader.cache is None else self.reader.cache.read(self.plan.outcome_key(self.digest))
         return None if entry is None else Outcome.from_plain(entry[0])
 
-    def _cached(self, segment: Segment) -> dict[Kind, StreamFeatures]:
+    def _kept_report(self, key: str | None) -> DecodeReport | None:
+        entry = None if self.reader.cache is None or key is None else self.reader.cache.read(key)
+        return None if entry is None else DecodeReport.from_plain(entry[0])
+
+    def _segments(self, timeline: Timeline) -> list[Segment]:
+        """The segments; where finding them takes a pass over the file, they are kept for a run that goes on."""
+        cache, key = self.reader.cache, self.plan.segments_key(self.digest)
+        if cache is None or self.plan.segmentation != "scenes":
+            return segments_of(self.plan.segmentation, timeline, self.reader.decoder)
+        entry = cache.read(key)
+        found = None if entry is None else segments_from_plain(entry[0].get("segments"))
+        if found is None:
+            found = tuple(segments_of(self.plan.segmentation, timeline, self.reader.decoder))
+            cache.write(key, {"segments": segments_to_plain(found)}, {})
+        return list(found)
+
+    def cached(self, segment: Segment) -> dict[Kind, StreamFeatures]:
+        """The streams of a segment that are in the cache."""
         if self.reader.cache is None:
             return {}
         found = {
@@ -198,122 +246,23 @@ class _Reading:
         }
         return {kind: stream for kind, stream in found.items() if stream is not None}
 
-    def _sample(self, timeline: Timeline, segment: Segment) -> ClipSample:
-        return sampler(self.plan.sampling)(timeline.times, timeline.time_base, segment.start, segment.end)
+    def _send_cached(self, segments: Sequence[Segment]) -> int:
+        """Send segments for as long as the cache holds all of their streams; returns how many."""
+        for count, segment in enumerate(segments):
+            state = SegmentState(segment, self.cached(segment))
+            if len(state.streams) < len(self.plan.specs):
+                return count
+            self.reader.turn.check(self.video)
+            self.send_opened(state)
+        return len(segments)
 
-    def _builder(
-        self, spec: BackboneSpec, state: SegmentState, sample: ClipSample, timeline: Timeline
-    ) -> StreamBuilder:
-        if isinstance(spec.input, AudioInput):
-            return SoundBuilder(state.duration, spec.input, spec.dim)
-        ordinals = {"appearance": sample.frames, "motion": sample.centres, "object": sample.key_frames}[spec.kind]
-        times = row_times(timeline.times, timeline.time_base, ordinals, state.segment.start)
-        if spec.kind == "object":
-            return ObjectsBuilder(times, [len(frames) for frames in sample.snippets()], spec.dim)
-        return RowsBuilder(times, spec.dim, sample.rows)
+    def send_opened(self, state: SegmentState) -> None:
+        """Send word that a segment begins; from here on its state belongs to the thread that runs the models."""
+        self.wait_in_line(state.segment.index)
+        self.queue.put(SegmentOpened(self.video, state.segment.index, state), state.nbytes)
 
-    def _decode(
-        self, timeline: Timeline, segments: list[Segment], samples: list[ClipSample], missing: list[set[Kind]]
-    ) -> tuple[list[str], int]:
-        """One pass over the file; returns its warnings and the number of packets skipped."""
-        geometries = self.plan.geometries
-        rows: dict[Kind, list[WantedRow]] = {
-            kind: [
-                row
-                for s in range(len(segments))
-                for row in wanted_rows(self.video, s, self.plan.specs[kind], samples[s])
-            ]
-            for kind in geometries
-        }
-        names = {geometry: f"g{number}" for number, geometry in enumerate(dict.fromkeys(geometries.values()))}
-        ordinals = ordinals_by_input(rows, geometries)
-        assemblers = {
-            name: RowAssembler(
-                [
-                    row
-                    for kind, given in rows.items()
-                    if geometries[kind] == geometry
-                    for row in given
-                    if kind in missing[row.ticket.segment]
-                ]
-            )
-            for geometry, name in names.items()
-        }
-        sound = _SoundRouter(self, segments, missing)
-        wanted = self.plan.audio if timeline.info.has_audio else None
-        plan = DecodePlan(
-            frames={name: FrameRequest(geometry, ordinals[geometry]) for geometry, name in names.items()},
-            audio=None if wanted is None else AudioRequest(wanted.rate, segments[0].start, segments[-1].end),
-        )
-        if wanted is None:
-            sound.finish()
-        self.reader.count_pass(self.path)
-        warnings: list[str] = []
-        skipped = 0
-        # closed in time, so that an abandoned pass ends before the decoder is asked for the next file
-        with closing(cast("Generator[Item, None, None]", self.reader.decoder.decode(plan))) as stream:
-            for item in stream:
-                self.reader.turn.check(self.video)
-                if isinstance(item, DecodedFrame):
-                    self._send(assemblers[item.key].accept(item.ordinal, item.pixels))
-                elif isinstance(item, AudioChunk):
-                    sound.feed(item)
-                else:
-                    warnings, skipped = list(item.warnings), item.skipped_packets
-        for assembler in assemblers.values():
-            self._send(assembler.finish())
-        sound.finish()
-        return warnings, skipped
-
-    def _send(self, rows: list[tuple[Ticket, Row | None]]) -> None:
-        if not rows:
-            return
-        self._wait_in_line(rows[-1][0].segment)
-        self.queue.put(Rows(self.video, rows), sum(0 if row is None else row.nbytes for _, row in rows))
-
-    def _wait_in_line(self, segment: int) -> None:
+    def wait_in_line(self, segment: int) -> None:
+        """Wait until the video is next, if it is far ahead."""
         if segment >= WAITING_SEGMENTS and not self.reader.turn.is_next(self.video):
             self.queue.put(Parked(self.video))
             self.reader.turn.wait(self.video)
-
-
-class _SoundRouter:
-    """Cuts the sound of one pass into the chunks of its segments, in order."""
-
-    def __init__(self, reading: _Reading, segments: list[Segment], missing: list[set[Kind]]) -> None:
-        self.reading, self.wanted = reading, reading.plan.audio
-        self.open: dict[int, SoundCutter] = {}
-        self.rows: dict[int, int] = {}
-        if self.wanted is not None:
-            for number, segment in enumerate(segments):
-                if "audio" in missing[number]:
-                    self.open[number] = SoundCutter(self.wanted, float(segment.start), float(segment.end))
-
-    def feed(self, chunk: AudioChunk) -> None:
-        """Hand samples to the segments that they belong to; segments that are past are finished."""
-        for number in list(self.open):
-            cutter = self.open[number]
-            first = round(chunk.start * cutter.rate)
-            if cutter.last <= first:
-                self._end(number)
-            elif cutter.first < first + len(chunk.samples):
-                self._send(number, cutter.feed(chunk.start, chunk.samples))
-            else:
-                break
-
-    def finish(self) -> None:
-        """The sound is over."""
-        for number in list(self.open):
-            self._end(number)
-
-    def _end(self, number: int) -> None:
-        self._send(number, self.open.pop(number).finish())
-        self.reading.queue.put(SoundEnd(self.reading.video, number))
-
-    def _send(self, number: int, chunks: list[Chunk]) -> None:
-        for chunk in chunks:
-            self.reading.reader.turn.check(self.reading.video)
-            self.reading._wait_in_line(number)
-            row = self.rows[number] = self.rows.get(number, -1) + 1
-            ticket = Ticket(self.reading.video, number, "audio", row)
-            self.reading.queue.put(Sound(ticket, chunk), chunk.samples.nbytes)

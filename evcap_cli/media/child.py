@@ -7,6 +7,7 @@ with both blocked; when the parent dies, this process dies.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import signal
@@ -15,6 +16,8 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,11 +27,13 @@ from evcap_cli.errors import DecodeFailed, EvcapError, OutOfMemory
 from evcap_cli.media import complaints
 from evcap_cli.media.audio import sound
 from evcap_cli.media.frames import Fitter, wanted_frames
+from evcap_cli.media.plan import DecodeReport
 from evcap_cli.media.scan import OpenVideo, open_video
-from evcap_cli.media.source import Skipped
+from evcap_cli.media.source import Skipped, Source
 
 if TYPE_CHECKING:
-    from evcap_cli.media.plan import AudioRequest, DecodePlan
+    from evcap_cli.media.audio import Samples
+    from evcap_cli.media.plan import DecodePlan
 
 ALIVE_SECONDS: Final = 0.5
 """How often the parent hears of progress that yields no frame yet."""
@@ -46,7 +51,8 @@ class Server:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.opened: OpenVideo | None = None
-        self.path = ""
+        self.second: Source | None = None
+        self.path, self.audio_track = "", 0
         self.ring: mmap.mmap | None = None
         self.slot_bytes = 0
         self.free: deque[int] = deque()
@@ -86,7 +92,9 @@ class Server:
         elif verb == "scenes":
             from evcap_cli.media.scenes import find_scenes
 
-            self.connection.send(("scenes", find_scenes(self._known(), self._alive)))
+            self.connection.send(("scenes", find_scenes(self._known(), self.alive)))
+        elif verb == "restarts":
+            self.connection.send(("restarts", self._restarts(*arguments)))
         elif verb == "free":
             # the last frames of a pass come back after its report
             self.free.append(*arguments)
@@ -96,9 +104,12 @@ class Server:
         if self.opened is not None:
             self.opened.source.close()
             self.opened = None
-        self.path = path
+        if self.second is not None:
+            self.second.close()
+            self.second = None
+        self.path, self.audio_track = path, audio_track
         complaints.take()
-        self.opened = open_video(path, audio_track, self._alive)
+        self.opened = open_video(path, audio_track, self.alive)
         self.connection.send(("timeline", self.opened.timeline))
 
     def _known(self) -> OpenVideo:
@@ -117,7 +128,8 @@ class Server:
         self.slot_bytes = slot_bytes
         self.free = deque(range(slots))
 
-    def _alive(self) -> None:
+    def alive(self) -> None:
+        """Tell the parent now and then that work goes on."""
         now = time.monotonic()
         if now - self.told > ALIVE_SECONDS:
             self.told = now
@@ -135,39 +147,42 @@ class Server:
                 self.free.append(arguments[0])
                 wait = False
 
+    def _restarts(self, ordinals: list[int]) -> list[int] | None:
+        """See ``Decoder.restarts``; the last of ``ordinals`` is tried."""
+        opened = self._known()
+        if opened.stamps is None or not ordinals:
+            return None
+        keys, _ = opened.keys_before(ordinals[-1])
+        opened.source.seeks = True
+        if not keys:
+            return None
+        opened.source.from_key(keys)
+        return [opened.keys_before(ordinal)[1] for ordinal in ordinals] if opened.source.seeks else None
+
     def _decode(self, plan: DecodePlan) -> None:
         opened = self._known()
+        # what an earlier pass met must not change this one, which may be the only one after a restart
+        opened.source.seeks = True
         complaints.take()
-        skipped = Skipped()
-        missing, seen = self._pictures(opened, plan, skipped)
-        if missing and not seen:
+        passing = _Pass(self, opened, plan)
+        for shown in passing.pictures():
+            if plan.in_step:
+                passing.sound_until(shown)
+        passing.sound_until(math.inf)
+        report = passing.report
+        if report.missing and not report.seen and not plan.partial:
             raise DecodeFailed("no frame of it can be decoded", path=self.path, hint="check that it plays")
-        warnings = []
-        if missing:
-            warnings.append(f"{len(missing)} of {len(missing) + seen} wanted frames do not decode")
-        if skipped.packets:
-            warnings.append(f"{skipped.packets} damaged packets were skipped")
-        elif complaints.take().damage:
-            warnings.append("the picture is damaged: some frames are patched up")
-        if plan.audio is not None and opened.source.audio is not None:
-            warnings += self._sound(opened, plan.audio, skipped)
-        self.connection.send(("report", (skipped.packets, tuple(warnings), missing)))
+        self.connection.send(("report", report))
 
-    def _pictures(self, opened: OpenVideo, plan: DecodePlan, skipped: Skipped) -> tuple[list[int], int]:
-        """Hand over all wanted frames; returns the numbers of those that did not decode and how many did."""
-        wanted: dict[int, list[str]] = {}
-        for key, request in plan.frames.items():
-            for ordinal in request.ordinals:
-                wanted.setdefault(int(ordinal), []).append(key)
-        fitters = {key: Fitter(request.geometry, opened.timeline.info) for key, request in plan.frames.items()}
-        missing = set(wanted)
-        for ordinal, frame in wanted_frames(opened, sorted(wanted), skipped, self._alive):
-            missing.discard(ordinal)
-            for key in wanted[ordinal]:
-                self._hand_over(key, ordinal, fitters[key](frame))
-        return sorted(missing), len(wanted) - len(missing)
+    def second_source(self) -> Source:
+        """The open file once more, for its sound: a place of its own to read from."""
+        opened = self._known()
+        if self.second is None:
+            self.second = Source(opened.source.path, self.audio_track)
+        return self.second
 
-    def _hand_over(self, key: str, ordinal: int, pixels: np.ndarray[Any, Any]) -> None:
+    def hand_over(self, key: str, ordinal: int, pixels: np.ndarray[Any, Any]) -> None:
+        """Put a frame into the ring; waits for a free slot."""
         self._hear(wait=False)
         while not self.free:
             self._hear(wait=True)
@@ -178,16 +193,83 @@ class Server:
         place[:] = pixels
         self.connection.send(("frame", (key, ordinal, slot, pixels.shape)))
 
-    def _sound(self, opened: OpenVideo, wanted: AudioRequest, skipped: Skipped) -> list[str]:
-        before, heard = skipped.packets, False
-        for start, samples in sound(opened, wanted.rate, wanted.start, wanted.end, skipped, self._alive):
-            heard = True
-            self.connection.send(("sound", (start, samples)))
-            self._hear(wait=False)
-        lost = skipped.packets - before
-        if not heard and lost:
-            return ["its sound does not decode: captioned without sound"]
-        return [f"{lost} damaged sound packets were skipped"] if lost else []
+    def hand_over_sound(self, start: float, samples: Samples, until: float) -> None:
+        """Send samples on their way."""
+        self.connection.send(("sound", (start, samples, until)))
+        self._hear(wait=False)
+
+
+class _Pass:
+    """One pass: its pictures, its sound, and how they went."""
+
+    def __init__(self, server: Server, opened: OpenVideo, plan: DecodePlan) -> None:
+        self.server, self.opened, self.plan = server, opened, plan
+        self.seen, self.patched, self.heard = 0, False, False
+        self.missing: list[int] = []
+        self.lost_pictures, self.lost_sound = Skipped(), Skipped()
+        self._sound = self._chunks()
+        self._chunk: tuple[float, Samples, float] | None = None
+        self._began = False
+
+    @property
+    def report(self) -> DecodeReport:
+        """How it went so far."""
+        return DecodeReport(
+            self.seen,
+            tuple(self.missing),
+            self.lost_pictures.packets,
+            self.lost_sound.packets,
+            self.patched,
+            self.heard,
+        )
+
+    def pictures(self) -> Iterator[float]:
+        """Hand over all requested frames; yields the time of each, seconds, before it is handed over."""
+        requests = {key: np.asarray(r.ordinals, dtype=np.int64) for key, r in self.plan.frames.items()}
+        everything = np.unique(np.concatenate([*requests.values(), np.zeros(0, np.int64)]))
+        info = self.opened.timeline.info
+        fitters = {key: Fitter(request.geometry, info) for key, request in self.plan.frames.items()}
+        place = 0
+        for ordinal, frame in wanted_frames(self.opened, everything.tolist(), self.lost_pictures, self.server.alive):
+            self._note_damage()
+            at = int(np.searchsorted(everything, ordinal))
+            self.missing += everything[place:at].tolist()
+            place, self.seen = at + 1, self.seen + 1
+            yield float(self.opened.timeline.seconds(ordinal))
+            for key, ordinals in requests.items():
+                where = int(np.searchsorted(ordinals, ordinal))
+                if where < len(ordinals) and ordinals[where] == ordinal:
+                    self.server.hand_over(key, ordinal, fitters[key](frame))
+        self.missing += everything[place:].tolist()
+        self._note_damage()
+
+    def _note_damage(self) -> None:
+        self.patched = bool(complaints.take().damage) or self.patched
+
+    def sound_until(self, seconds: float) -> None:
+        """Hand over the sound that begins at ``seconds`` or before."""
+        if not self._began:
+            self._began, self._chunk = True, next(self._sound, None)
+        while self._chunk is not None and self._chunk[0] <= seconds:
+            self.server.hand_over_sound(*self._chunk)
+            self._chunk = next(self._sound, None)
+        complaints.take()  # only those about the picture are counted
+
+    def _chunks(self) -> Iterator[tuple[float, Samples, float]]:
+        """(start, samples, start of the next) of the sound; first where it begins, with no samples."""
+        wanted, opened = self.plan.audio, self.opened
+        if wanted is None or opened.source.audio is None:
+            return
+        if self.plan.in_step:
+            opened = replace(opened, source=self.server.second_source())
+        start, samples = float(wanted.start), np.zeros(0, np.float32)
+        for following, more in sound(opened, wanted.rate, wanted.start, wanted.end, self.lost_sound, self.server.alive):
+            self.heard = True
+            if len(samples) or self.plan.in_step:
+                yield start, samples, following
+            start, samples = following, more
+        if len(samples) or self.plan.in_step:
+            yield start, samples, math.inf
 
 
 def watch_parent(parent: int) -> None:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from multiprocessing.connection import Connection
@@ -111,10 +111,20 @@ class Decoder:
         found: list[tuple[Fraction, Fraction]] = self._ask("scenes", "scenes")
         return found
 
+    def restarts(self, ordinals: Sequence[int]) -> list[int] | None:
+        """For each of some frames of the open file the first one that a pass which begins there has to decode.
+
+        None where a pass can only begin at the start.
+        """
+        self._opened()
+        found: list[int] | None = self._ask("restarts", "restarts", list(ordinals))
+        return found
+
     def decode(self, plan: DecodePlan) -> Iterator[DecodedFrame | AudioChunk | DecodeReport]:
         """One pass over the open file; ends with a ``DecodeReport``. Closing the iterator early ends the pass.
 
-        Frames come in order of their numbers, each in all geometries that want it, then the sound.
+        Frames come in order of their numbers, each in all geometries that want it; the sound in step with them or after
+        them, as ``plan`` says.
 
         Raises:
             DecodeFailed, DecodeTimeout, DecoderCrashed, OutOfMemory.
@@ -144,8 +154,7 @@ class Decoder:
                     yield AudioChunk(*content)
                 elif verb == "report":
                     over = True
-                    skipped, warnings, missing = content
-                    yield DecodeReport(skipped, warnings, tuple(missing))
+                    yield content
                     return
         except EvcapError:
             over = True

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,10 +33,17 @@ class AudioRequest:
 
 @dataclass(frozen=True)
 class DecodePlan:
-    """Everything that one pass over a file serves."""
+    """Everything that one pass over a file serves.
+
+    Args:
+        in_step: pictures and sound come side by side in time; otherwise the sound comes after the pictures.
+        partial: other passes over the file see the rest, so that it is no failure where no frame of this one decodes.
+    """
 
     frames: Mapping[str, FrameRequest]
     audio: AudioRequest | None = None
+    in_step: bool = False
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,17 +57,77 @@ class DecodedFrame:
 
 @dataclass(frozen=True)
 class AudioChunk:
-    """Mono float32 samples from ``start`` seconds on."""
+    """Mono float32 samples from ``start`` seconds on; no other sound comes before ``until`` seconds.
+
+    ``until`` is infinite after the last. Where pictures and sound come in step, a chunk without samples comes first.
+    """
 
     start: float
     samples: npt.NDArray[np.float32]
+    until: float
 
 
 @dataclass(frozen=True)
 class DecodeReport:
-    """How a pass went; the last item of it."""
+    """How a pass went, in numbers, so that those of several passes over one file can be joined; the last item of it.
 
-    skipped_packets: int = 0
-    warnings: tuple[str, ...] = ()
-    missing: tuple[int, ...] = field(default=())
-    """Wanted frames that did not decode."""
+    Args:
+        seen: requested frames that decoded. missing: those that did not.
+        skipped_pictures, skipped_sound: packets that did not decode.
+        patched: FFmpeg complained about the picture without dropping any of it.
+        heard: some sound decoded.
+    """
+
+    seen: int = 0
+    missing: tuple[int, ...] = ()
+    skipped_pictures: int = 0
+    skipped_sound: int = 0
+    patched: bool = False
+    heard: bool = False
+
+    @property
+    def skipped_packets(self) -> int:
+        """Packets of picture and sound that did not decode."""
+        return self.skipped_pictures + self.skipped_sound
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know."""
+        said = []
+        if self.missing:
+            said.append(f"{len(self.missing)} of {len(self.missing) + self.seen} wanted frames do not decode")
+        if self.skipped_pictures:
+            said.append(f"{self.skipped_pictures} damaged packets were skipped")
+        elif self.patched:
+            said.append("the picture is damaged: some frames are patched up")
+        if self.skipped_sound and not self.heard:
+            said.append("its sound does not decode: captioned without sound")
+        elif self.skipped_sound:
+            said.append(f"{self.skipped_sound} damaged sound packets were skipped")
+        return tuple(said)
+
+    def joined(self, later: DecodeReport) -> DecodeReport:
+        """The report of this pass and a later one over the same file."""
+        return DecodeReport(
+            self.seen + later.seen,
+            self.missing + later.missing,
+            self.skipped_pictures + later.skipped_pictures,
+            self.skipped_sound + later.skipped_sound,
+            self.patched or later.patched,
+            self.heard or later.heard,
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """Values that JSON knows."""
+        return {**asdict(self), "missing": list(self.missing)}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> DecodeReport | None:
+        """The inverse of ``to_plain``; None for values of another version or of a wrong type."""
+        try:
+            report = cls(**{**values, "missing": tuple(values["missing"])})
+        except (KeyError, TypeError):
+            return None
+        counts = (report.seen, report.skipped_pictures, report.skipped_sound, *report.missing)
+        whole = all(type(count) is int and count >= 0 for count in counts)
+        return report if whole and type(report.patched) is type(report.heard) is bool else None

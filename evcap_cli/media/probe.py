@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -59,6 +60,13 @@ class Timeline:
     def seconds(self, ordinal: int) -> Fraction:
         """Presentation time of a frame."""
         return int(self.times[ordinal]) * self.time_base
+
+    def first_from(self, start: Fraction) -> int:
+        """The first frame shown at ``start`` seconds or later; the number of frames where there is none."""
+        import numpy as np
+
+        tick = min(ceil(start / self.time_base), np.iinfo(np.int64).max)
+        return int(np.searchsorted(self.times, tick))
 
     @property
     def end(self) -> Fraction:

@@ -68,27 +68,35 @@ def segments_of(segmentation: str | Segmentation, timeline: Timeline, decoder: D
     if plan.kind == "scenes":
         cuts = [start for start, _ in decoder.scenes()]
     elif plan.kind == "fixed" and plan.seconds is not None:
-        count = max(1, math.ceil(end / plan.seconds))
-        if count > 1 and end - (count - 1) * plan.seconds < SHORTEST_SECONDS:
-            count -= 1
-        cuts = [number * plan.seconds for number in range(count)]
+        cuts = _even_cuts(plan.seconds, end, timeline)
     else:
         cuts = []
     return _with_frames(sorted({Fraction(0), *cuts}), end, timeline)
 
 
+def _even_cuts(seconds: Fraction, end: Fraction, timeline: Timeline) -> list[Fraction]:
+    """Multiples of ``seconds`` up to ``end`` that a frame follows before the next one.
+
+    Others could hold no segment, and there may be any number of them: the end is what the file claims.
+    """
+    count = max(1, math.ceil(end / seconds))
+    if count > 1 and end - (count - 1) * seconds < SHORTEST_SECONDS:
+        count -= 1
+    cuts: list[Fraction] = []
+    place = 0
+    while place < len(timeline.times):
+        number = min(int(timeline.seconds(place) // seconds), count - 1)
+        cuts.append(number * seconds)
+        if number == count - 1:
+            break
+        place = timeline.first_from((number + 1) * seconds)
+    return cuts
+
+
 def _with_frames(starts: list[Fraction], end: Fraction, timeline: Timeline) -> list[Segment]:
     """Spans between ``starts`` and ``end``; one without a frame of its own joins the one before (or after)."""
-    times = [timeline.seconds(number) for number in range(len(timeline.times))]
-    kept: list[Fraction] = []
-    place = 0
-    for number, start in enumerate(starts):
-        stop = starts[number + 1] if number + 1 < len(starts) else max(end, times[-1])
-        before = place
-        while place < len(times) and (times[place] < stop or number + 1 == len(starts)):
-            place += 1
-        if place > before:
-            kept.append(start)
+    borders = [*(timeline.first_from(start) for start in starts), len(timeline.times)]
+    kept = [start for start, first, following in zip(starts, borders, borders[1:], strict=False) if first < following]
     kept = [Fraction(0), *kept[1:]]
     stops = [*kept[1:], end]
     return [Segment(number, start, stop) for number, (start, stop) in enumerate(zip(kept, stops, strict=True))]

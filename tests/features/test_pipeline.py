@@ -22,7 +22,7 @@ from evcap_cli.features import reading
 from evcap_cli.features.cache import FeatureCache
 from evcap_cli.features.pipeline import FeaturePipeline, SegmentReady, VideoDone
 from evcap_cli.features.streaming import ByteQueue
-from evcap_cli.media.decoder import Decoder
+from evcap_cli.media.decoder import DecodedFrame, Decoder
 from tests.features.films import make_film
 from tests.features.tiny import TINY, changed, tiny_backbones
 
@@ -330,7 +330,7 @@ class Lossy(pipeline_module.Decoder):
 
     def decode(self, plan):
         for item in super().decode(plan):
-            if not (isinstance(item, reading.DecodedFrame) and item.ordinal in self.lost):
+            if not (isinstance(item, DecodedFrame) and item.ordinal in self.lost):
                 yield item
 
 

@@ -145,7 +145,7 @@ def test_pixels_hold_until_the_next_step_with_few_slots(decoder: Decoder, clip: 
             np.testing.assert_array_equal(before, item.pixels)
             seen += 1
         else:
-            assert item == DecodeReport()
+            assert item == DecodeReport(seen=200)
     assert seen == 200
 
 
