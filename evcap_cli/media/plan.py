@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +125,7 @@ class DecodeReport:
     def from_plain(cls, values: Mapping[str, Any]) -> DecodeReport | None:
         """The inverse of ``to_plain``; None for values of another version or of a wrong type."""
         try:
-            report = cls(**{**values, "missing": tuple(values["missing"])})
+            report = cls(**{f.name: values[f.name] for f in fields(cls)} | {"missing": tuple(values["missing"])})
         except (KeyError, TypeError):
             return None
         counts = (report.seen, report.skipped_pictures, report.skipped_sound, *report.missing)
