@@ -21,7 +21,7 @@ from evcap_cli.output.atomic import check_writable, write_whole
 from evcap_cli.output.journal import Journal
 from evcap_cli.output.reading import read_records
 from evcap_cli.output.records import TOP_CATEGORIES, Caption, Emotion, Media, Record, error_fields
-from evcap_cli.paths import same_file_groups
+from evcap_cli.paths import name_key, same_file_groups
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, Kind
@@ -557,7 +557,12 @@ def _old_records(plan: Plan, engine: Captioning) -> dict[str, Record]:
             raise UsageError(
                 "was written with another checkpoint", path=path, hint="use the same -c, or run without --retry-failed"
             )
-    return {source.given: old[source.given] for source in plan.sources if source.given in old}
+    alike = {name_key(name): name for name in old}
+    found = {
+        source.given: source.given if source.given in old else alike.get(name_key(source.given))
+        for source in plan.sources
+    }
+    return {given: replace(old[name], path=given) for given, name in found.items() if name is not None}
 
 
 def nothing_found(inputs: Sequence[str], shard: str | None = None) -> EvcapError:

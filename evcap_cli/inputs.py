@@ -21,6 +21,7 @@ from evcap_cli.paths import (
     expanded,
     is_hidden,
     is_video_name,
+    name_key,
     shown,
     walk,
 )
@@ -215,8 +216,10 @@ def with_ids(sources: Sequence[Source]) -> list[Source]:
         lambda s: PurePosixPath(s.given).with_suffix(""),
         lambda s: s.given,
     ):
-        count = Counter(ids)
-        ids = [str(other(source)) if count[name] > 1 else name for source, name in zip(sources, ids, strict=True)]
+        count = Counter(map(name_key, ids))
+        ids = [
+            str(other(source)) if count[name_key(name)] > 1 else name for source, name in zip(sources, ids, strict=True)
+        ]
     return [Source(s.path, s.given, s.relative, name) for s, name in zip(sources, ids, strict=True)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
@@ -49,6 +50,14 @@ def can_be_named(text: str) -> bool:
 def shown(text: str) -> str:
     """``text`` for a message: the beginning, where it is longer than any name."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def name_key(name: str) -> str:
+    """What names have in common that people take for the same: é is one letter, or e with an accent.
+
+    macOS and what was copied from it has the second form, most else the first. Ids are compared by it everywhere.
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def is_hidden(name: str) -> bool:

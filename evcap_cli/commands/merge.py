@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from evcap_cli import console, plugins
 from evcap_cli.errors import UsageError
 from evcap_cli.inputs import plan_outputs
+from evcap_cli.paths import name_key
 
 if TYPE_CHECKING:
     from evcap_cli.output.records import Record
@@ -37,10 +39,17 @@ def merge(
             "merge writes files, not folders", path=outputs.trees[0][0], hint="name a file such as all.srt"
         )
     records: dict[str, Record] = {}
+    alike: dict[str, str] = {}
     for path in inputs:
-        for record in read_records(path):
-            earlier = records.get(record.path)
-            if earlier is not None and earlier.status == "ok" and record != earlier:
+        found = read_records(path)
+        here = {record.path for record in found}
+        for record in found:
+            name = record.path if record.path in records else alike.setdefault(name_key(record.path), record.path)
+            if name != record.path and name in here:
+                name = record.path  # both in one file: two videos whose names look the same
+            earlier = records.get(name)
+            same = earlier is not None and replace(record, path=earlier.path, id=earlier.id) == earlier
+            if earlier is not None and earlier.status == "ok" and not same:
                 if record.status == "ok":
                     raise UsageError(
                         f"{record.path} is captioned here and, differently, in an earlier file",
@@ -48,7 +57,7 @@ def merge(
                         hint="merge shards of one run only",
                     )
                 continue
-            records[record.path] = record
+            records[name] = record
     ordered = [records[path] for path in sorted(records)]
     for path, writer in outputs.files:
         write_whole(path, writer.render(ordered))

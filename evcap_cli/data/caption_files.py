@@ -13,6 +13,7 @@ from typing import Final
 
 from evcap_cli.data.text import tokens
 from evcap_cli.errors import DataError
+from evcap_cli.paths import name_key
 
 SEPARATORS: Final = {"\t": "tab", ",": "comma", ";": "semicolon"}
 NAMED_LINES: Final = 5
@@ -104,7 +105,7 @@ def read_captions(path: Path) -> CaptionFile:
     found.separator = separator
     for number, line in lines[1:]:
         video, mark, text = line.partition(separator)
-        video, caption = video.strip(' "'), _unquoted(text.strip())
+        video, caption = name_key(video.strip(' "')), _unquoted(text.strip())
         if not mark or not video:
             raise DataError(
                 f"line {number}: no {SEPARATORS[separator]} between video and caption: {line[:60]!r}",

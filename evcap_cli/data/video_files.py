@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Final
 
 from evcap_cli.errors import DataError
-from evcap_cli.paths import is_video_name, walk
+from evcap_cli.paths import is_video_name, name_key, walk
 
 _ID: Final = re.compile(r"vid(\d+)", re.IGNORECASE)
 
 
 def bare(video: str) -> str:
-    """An EmVidCap id without "vid", any other name as it is: files and feature keys come with and without it."""
+    """An EmVidCap id without "vid", any other name by its ``name_key``: files and feature keys come in all forms."""
     found = _ID.fullmatch(video)
-    return found[1] if found else video
+    return found[1] if found else name_key(video)
 
 
 def match_videos(videos: Iterable[str], folder: Path, aliases: Mapping[str, str] | None = None) -> dict[str, Path]:
@@ -29,12 +29,12 @@ def match_videos(videos: Iterable[str], folder: Path, aliases: Mapping[str, str]
         raise DataError("no such video folder", path=folder, hint="give it with --videos")
     by_stem: dict[str, Path] = {}
     for path in sorted(_video_files(folder)):
-        by_stem.setdefault(path.stem, path)
+        by_stem.setdefault(name_key(path.stem), path)
         by_stem.setdefault(bare(path.stem), path)
     found: dict[str, Path] = {}
     for video in videos:
         stems = (video, bare(video), *((aliases[video],) if aliases and video in aliases else ()))
-        files = [by_stem[stem] for stem in stems if stem in by_stem]
+        files = [by_stem[name_key(stem)] for stem in stems if name_key(stem) in by_stem]
         if files:
             found[video] = files[0]
     return found

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from evcap_cli.data.emvidcap import bare, read_captions
 from evcap_cli.errors import DataError
+from evcap_cli.paths import name_key
 from evcap_cli.reading.text import printable, read_text
 from evcap_cli.reading.typed import NotOfType, checked, from_json, json_line
 
@@ -107,7 +108,7 @@ def read_references(path: Path) -> dict[str, list[str]]:
         values = from_json(Any, text, path=path, hint=_HINT)
         if isinstance(values, dict) and "annotations" not in values:
             for video, captions in values.items():
-                found[printable(video)] = _several(captions, printable(video), path)
+                found.setdefault(name_key(printable(video)), []).extend(_several(captions, printable(video), path))
             return _some(found, path)
         rows = _numbered(values["annotations"] if isinstance(values, dict) else values, path)
     else:
@@ -118,7 +119,9 @@ def read_references(path: Path) -> dict[str, list[str]]:
             raise DataError(f"{place}: no video id", path=path, hint='give {"video_id": ..., "captions": [...]} lines')
         several = next((row[key] for key in REFERENCE_KEYS if isinstance(row.get(key), list)), None)
         single = _first(row, CAPTION_KEYS)
-        found.setdefault(video, []).extend(_several(several if several is not None else [single], place, path))
+        found.setdefault(name_key(video), []).extend(
+            _several(several if several is not None else [single], place, path)
+        )
     return _some(found, path)
 
 
@@ -193,7 +196,7 @@ def _first(values: Mapping[str, Any], keys: Sequence[str]) -> str | None:
 
 
 def match_ids(videos: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """The id that a reference file uses for each of ``videos``: as it is, its last path part, with or without "vid"."""
+    """The id that a reference file uses for each of ``videos``: its last path part, with or without "vid" too."""
     exact = set(known)
     loose = {bare(video): video for video in sorted(exact, reverse=True)}
     found: dict[str, str] = {}
