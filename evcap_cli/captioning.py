@@ -6,21 +6,21 @@ safe: the journal, skipping what is finished, whole outputs. Commands parse and 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from evcap_cli import __version__, console
 from evcap_cli.errors import CheckpointError, EvcapError, PluginError, UsageError
-from evcap_cli.inputs import Outputs, Plan, Source
+from evcap_cli.inputs import Plan, Source
 from evcap_cli.output.atomic import check_writable, write_whole
 from evcap_cli.output.journal import Journal
 from evcap_cli.output.reading import read_records
 from evcap_cli.output.records import TOP_CATEGORIES, Caption, Emotion, Media, Record, error_fields
+from evcap_cli.output.trees import Tree
 from evcap_cli.paths import name_key, same_file_groups
 
 if TYPE_CHECKING:
@@ -418,25 +418,26 @@ def caption_plan(
     kept = _old_records(plan, engine) if retry_failed else {}
     for path, _ in outputs.files:
         check_writable(path)
-    unfinished = _unfinished(plan, engine, overwrite=overwrite)
-    if outputs.trees and not outputs.files and not outputs.stdout:
-        return run.into_trees(unfinished), summary
     if outputs.journal is None:
         return run.records(plan.sources, {}), summary
-    with Journal(outputs.journal, engine.settings) as journal:
-        for source in plan.sources:
-            record = kept.get(source.given) or (None if overwrite else journal.get(source.given, source.path))
-            if record is not None and (record.status == "ok" or not (retry_failed or fail_fast)):
-                # the id depends on the other videos of the plan, which may have changed since
-                kept[source.given] = replace(record, id=source.id)
-        records = run.records(plan.sources, kept, journal)
-        if fail_fast and summary.failed:
-            return records, summary
-        for path, writer in outputs.files:
-            write_whole(path, writer.render(records))
-        for source, record in zip(plan.sources, records, strict=True):
-            _mirror(source, record, outputs)
-        journal.finish()
+    with _Trees(plan, engine.settings, overwrite=overwrite) as trees:
+        if not outputs.files and not outputs.stdout:
+            return run.into_trees(trees), summary
+        with Journal(outputs.journal, engine.settings) as journal:
+            for source in plan.sources:
+                finished = journal.get(source.given, source.path)
+                record = kept.get(source.given) or (None if overwrite else finished)
+                if record is not None and (record.status == "ok" or not (retry_failed or fail_fast)):
+                    # the id depends on the other videos of the plan, which may have changed since
+                    kept[source.given] = replace(record, id=source.id)
+            records = run.records(plan.sources, kept, journal)
+            if fail_fast and summary.failed:
+                return records, summary
+            for path, writer in outputs.files:
+                write_whole(path, writer.render(records))
+            for source, record in zip(plan.sources, records, strict=True):
+                trees.write(source, record)
+            journal.finish()
     return records, summary
 
 
@@ -466,12 +467,13 @@ class _Run:
             self._announce(record)
         return [everything[source.given] for source in sources if source.given in everything]
 
-    def into_trees(self, todo: Sequence[Source]) -> list[Record]:
+    def into_trees(self, trees: _Trees) -> list[Record]:
         """Write each video's files as soon as its record is there: the tree itself is the journal."""
         records: list[Record] = []
+        todo = [source for source in self.plan.sources if not trees.finished(source)]
         self.summary.skipped = self.summary.done = len(self.plan.sources) - len(todo)
         for source, record in self._made(todo):
-            _mirror(source, record, self.plan.outputs)
+            trees.write(source, record)
             records.append(record)
             self._announce(record)
         return records
@@ -488,59 +490,34 @@ class _Run:
         self.on_record(record)
 
 
-def _mirror(source: Source, record: Record, outputs: Outputs) -> None:
-    """The files of one video in the mirrored trees; a video that failed has none."""
-    for target, writer in outputs.tree_targets(source):
-        if record.status == "ok":
-            write_whole(target, writer.render([record]))
+class _Trees:
+    """The mirrored trees of a plan, open for one run; a video that failed has no file in any."""
 
+    def __init__(self, plan: Plan, settings: Mapping[str, Any], *, overwrite: bool) -> None:
+        self.trees = [
+            (Tree(root, writer.suffix, settings, plan.sources, overwrite=overwrite), writer)
+            for root, writer in plan.outputs.trees
+        ]
+        self._stack = ExitStack()
 
-TREE_MARK = ".evcap-plan.json"
-"""Names the settings that a mirrored tree was written with; what is older than this file is of an earlier run."""
+    def __enter__(self) -> Self:
+        with self._stack as stack:
+            for tree, _ in self.trees:
+                stack.enter_context(tree)
+            self._stack = stack.pop_all()
+        return self
 
+    def __exit__(self, *problem: Any) -> None:
+        self._stack.__exit__(*problem)
 
-def _unfinished(plan: Plan, engine: Captioning, *, overwrite: bool) -> list[Source]:
-    """The videos whose files in the trees are missing, or older than their video or than the tree's settings.
+    def finished(self, source: Source) -> bool:
+        """Whether every tree has the file of ``source``."""
+        return all(tree.finished(source) for tree, _ in self.trees)
 
-    Raises:
-        UsageError: files of other settings are in the way.
-    """
-    settings = json.dumps(engine.settings, sort_keys=True, indent=1) + "\n"
-    marks = [root / TREE_MARK for root, _ in plan.outputs.trees]
-    same = all(_text(mark) == settings for mark in marks)
-    targets = {source.given: [target for target, _ in plan.outputs.tree_targets(source)] for source in plan.sources}
-    if not same and not overwrite:
-        there = next((target for each in targets.values() for target in each if target.exists()), None)
-        if there is not None:
-            raise UsageError(
-                "was written by another run (another checkpoint, other settings)",
-                path=there,
-                hint="add --overwrite, or choose another -o",
-            )
-    if overwrite or not same:
-        # written anew before the first file: a rerun after a kill must not take an older file for one of this run
-        for mark in marks:
-            write_whole(mark, settings)
-    since = max((_changed(mark) for mark in marks), default=0)
-    return [
-        source
-        for source in plan.sources
-        if overwrite or any(_changed(target) < max(since, _changed(source.path)) for target in targets[source.given])
-    ]
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
-
-
-def _changed(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
+    def write(self, source: Source, record: Record) -> None:
+        """The files of one video."""
+        for tree, writer in self.trees:
+            tree.write(source, writer.render([record]) if record.status == "ok" else None)
 
 
 def _old_records(plan: Plan, engine: Captioning) -> dict[str, Record]:

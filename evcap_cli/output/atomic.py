@@ -120,7 +120,7 @@ def temporary_folder() -> Iterator[Path]:
         raise write_error(folder, problem) from problem
     try:
         if descriptor >= 0:
-            _lock(descriptor)
+            take_lock(descriptor)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -134,7 +134,7 @@ def _begin(path: Path) -> tuple[Path, int]:
         temporary = path.with_name(_name(path.name))
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         # between these two lines another process may have taken it for left behind
-        if _lock(descriptor) is not False and _is_at(descriptor, temporary):
+        if take_lock(descriptor) is not False and _is_at(descriptor, temporary):
             return temporary, descriptor
         os.close(descriptor)
 
@@ -156,12 +156,16 @@ def _machine() -> str:
     return f"{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
 
 
-def _lock(descriptor: int) -> bool | None:
-    """Take the lock of an open file; False where another has it, None where the file system has no locks."""
+def take_lock(descriptor: int, *, shared: bool = False) -> bool | None:
+    """Take the lock of an open file at once, or, of those who share it, wait for the one who does not.
+
+    Returns:
+        False where another has it, None where the file system has no locks.
+    """
     if sys.platform == "win32":
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -212,7 +216,7 @@ def _remove_abandoned(path: Path, *, here: bool) -> int:
     folder = path.is_dir()
     descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
-        lock, status = _lock(descriptor), os.fstat(descriptor)
+        lock, status = take_lock(descriptor), os.fstat(descriptor)
         known = here and lock is True
         if lock is False or not (known or time.time() - status.st_mtime > STALE_SECONDS):
             return 0

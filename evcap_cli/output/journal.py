@@ -50,6 +50,8 @@ class Journal:
         self.folder = folder
         self.settings = json.dumps(settings, sort_keys=True)
         self.done: dict[str, tuple[list[int], Record]] = {}
+        self._stamps: dict[str, list[int]] = {}
+        """As they were when a record was asked for: a video that changes while it is captioned is not finished."""
         self._file: IO[bytes] | None = None
         self._lock = FileLock(folder / "lock")
 
@@ -92,8 +94,9 @@ class Journal:
 
     def get(self, key: str, path: Path) -> Record | None:
         """The finished record of ``key``, if its file has not changed since."""
-        known = self.done.get(key)
-        return known[1] if known is not None and known[0] == stamp(path) else None
+        known, changed = self.done.get(key), stamp(path)
+        self._stamps[key] = changed
+        return known[1] if known is not None and known[0] == changed else None
 
     def add(self, key: str, path: Path, record: Record) -> None:
         """Put one finished video on disk.
@@ -101,7 +104,7 @@ class Journal:
         Raises:
             WriteError: the disk is full; what was added before stands.
         """
-        entry = {"key": key, "stamp": stamp(path), "record": record.to_dict()}
+        entry = {"key": key, "stamp": self._stamps.get(key) or stamp(path), "record": record.to_dict()}
         try:
             self._append(json.dumps(entry).encode())
         except OSError as problem:

@@ -72,3 +72,63 @@ def test_overwriting_that_was_cut_short_does_not_leave_old_files_for_new(
     assert evcap("caption", films, "-o", "fresh/", "--cache-dir", warm, "-c", other) == 0
     for path in Path("fresh").rglob("*.srt"):
         assert (Path("tree") / path.relative_to("fresh")).read_bytes() == path.read_bytes()
+
+
+def test_a_video_replaced_by_an_older_file_is_captioned_again(films: Path, caption: Call) -> None:
+    assert caption(films, "-o", "tree/") == 0
+    assert caption(films / "b.mp4", "-o", "alone.srt") == 0
+    (films / "b.mp4").replace(films / "a.mp4")
+    os.utime(films / "a.mp4", (1, 1))
+    before = stamps(Path("tree"))
+    assert caption(films, "-o", "tree/") == 0
+    after = stamps(Path("tree"))
+    assert [name for name in after if after[name] != before[name]] == ["a.mp4.srt"]
+    assert Path("tree/a.mp4.srt").read_bytes() == Path("alone.srt").read_bytes()
+
+
+def test_a_video_replaced_by_one_that_fails_keeps_no_caption_of_the_old_one(films: Path, caption: Call) -> None:
+    assert caption(films, "-o", "tree/") == 0
+    (films / "b.mp4").write_bytes(b"no video")
+    assert caption(films, "-o", "tree/") == 3
+    assert "b.mp4.srt" not in stamps(Path("tree"))
+
+
+def test_a_clock_that_jumps_back_changes_nothing(films: Path, caption: Call, capfd: pytest.CaptureFixture[str]) -> None:
+    """Files of the tree are then older than their videos and than the plan."""
+    assert caption(films, "-o", "tree/") == 0
+    for path in Path("tree").rglob("*"):
+        os.utime(path, (1, 1))
+    before = stamps(Path("tree"))
+    capfd.readouterr()
+    assert caption(films, "-o", "tree/") == 0
+    assert "(5 from an earlier run)" in capfd.readouterr().err
+    assert stamps(Path("tree")) == before
+
+
+def test_what_a_user_changed_is_kept_and_what_a_user_put_there_is_in_the_way(
+    films: Path, caption: Call, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("tree").mkdir()
+    Path("tree/b.mp4.srt").write_text("by hand")
+    assert caption(films, "-o", "tree/") == 2
+    assert "tree/b.mp4.srt: was written by another run" in capfd.readouterr().err
+    assert stamps(Path("tree")).keys() == {"b.mp4.srt"}
+    assert caption(films / "a.mp4", "-o", "tree/") == 0
+    assert caption(films, "-o", "tree/") == 2
+    assert Path("tree/b.mp4.srt").read_text() == "by hand"
+    assert caption(films, "-o", "tree/", "--overwrite") == 0
+    assert Path("tree/b.mp4.srt").read_text() != "by hand"
+    Path("tree/c.mp4.srt").write_text("corrected")
+    assert caption(films, "-o", "tree/") == 0
+    assert Path("tree/c.mp4.srt").read_text() == "corrected"
+
+
+def test_two_trees_of_one_run_are_both_brought_up_to_date(films: Path, caption: Call) -> None:
+    ways = ("-o", "one/", "-o", "two/", "-o", "out.jsonl")
+    assert caption(films, "-o", "one/") == 0
+    assert caption(films, *ways[:4]) == 0
+    assert caption(films, *ways) == 0
+    texts = [{path.name: path.read_bytes() for path in Path(root).rglob("*.srt")} for root in ("one", "two")]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == 5
+    assert Path("one/.evcap-plan.jsonl").read_bytes() == Path("two/.evcap-plan.jsonl").read_bytes()

@@ -119,7 +119,7 @@ def test_a_link_that_looks_like_a_leftover_is_not_followed(tmp_path: Path) -> No
 def test_a_file_taken_for_left_behind_before_it_was_locked_is_begun_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, early = atomic._lock, []
+    lock, early = atomic.take_lock, []
 
     def late(descriptor: int) -> bool | None:
         if not early:
@@ -127,7 +127,7 @@ def test_a_file_taken_for_left_behind_before_it_was_locked_is_begun_again(
             early[0].unlink()
         return lock(descriptor)
 
-    monkeypatch.setattr(atomic, "_lock", late)
+    monkeypatch.setattr(atomic, "take_lock", late)
     write_whole(tmp_path / "out.srt", "whole")
     assert [path.name for path in tmp_path.iterdir()] == ["out.srt"]
 
