@@ -5,19 +5,19 @@ Notation: positions and ``clock`` count samples at the asked rate from the start
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.error import FFmpegError
+from av.filter import Graph
 
 from evcap_cli.media.source import decoded
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from av.audio.frame import AudioFrame
 
     from evcap_cli.media.scan import OpenVideo
     from evcap_cli.media.source import Skipped
@@ -101,60 +101,64 @@ class _Resampler:
     def __init__(self, rate: int) -> None:
         self.rate = rate
         self._form: tuple[str, str, int] | None = None
-        self._restart()
-
-    def _restart(self) -> None:
-        # floats, packed: PyAV reads beyond the planes of a frame that has eight or more of them
-        self._packed = AudioResampler(format="flt")
-        self._inner = AudioResampler(format="flt", layout="mono", rate=self.rate)
+        self._graph: Graph | None = None
 
     def resample(self, frame: AudioFrame) -> Samples:
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
-        held = self.rest() if self._form not in (None, form) else _joined([])
-        self._form = form
+        held = _joined([]) if form == self._form else self.rest()
         try:
-            packed = self._packed.resample(frame)
-            pieces = [piece for each in packed for piece in self._inner.resample(mono(each))]
+            if self._graph is None:
+                self._graph, self._form = _mixer(frame, self.rate), form
+            self._graph.push(frame)
+            return np.concatenate([held, _joined(_pulled(self._graph))])
         except (FFmpegError, ValueError):
-            self._restart()
-            pieces = []
-        return np.concatenate([held, _joined(pieces)])
+            self._graph = self._form = None
+            return held
 
     def rest(self) -> Samples:
         """What is still held back; the next frame begins anew."""
+        graph, self._graph, self._form = self._graph, None, None
+        if graph is None:
+            return _joined([])
         try:
-            return _joined(self._inner.resample(None))
+            graph.push(None)
+            return _joined(_pulled(graph))
         except (FFmpegError, ValueError):
             return _joined([])
-        finally:
-            self._form = None
-            self._restart()
 
 
-def mono(packed: AudioFrame) -> AudioFrame:
-    """The mean of a frame's channels: what all of them hold keeps its level, however many they are.
+def _mixer(frame: AudioFrame, rate: int) -> Graph:
+    """From frames of one form to mono at ``rate``: the mean of the channels.
 
-    A channel of low-frequency effects is left out where there are others: it holds no content of its own. All channels
-    count alike where the file does not say what they are. What exceeds -1 to 1 is cut off, as players do.
-
-    Args:
-        packed: of format ``flt``.
+    So what all channels hold keeps its level, however many they are. A channel of low-frequency effects is left out
+    where there are others: it holds no content of its own. All count alike where the file does not say what they are.
     """
-    samples = packed.to_ndarray().reshape(packed.samples, -1)
-    kept = [place for place, channel in enumerate(packed.layout.channels) if not channel.name.startswith("LFE")]
-    if 0 < len(kept) < samples.shape[1]:
-        samples = samples[:, kept]
-    mixed = np.clip(np.nan_to_num(samples.mean(axis=1, dtype=np.float32), nan=0.0), -1, 1)
-    one = AudioFrame.from_ndarray(mixed[None], format="flt", layout="mono")
-    one.sample_rate, one.pts = packed.sample_rate, packed.pts
-    if packed.time_base is not None:
-        one.time_base = packed.time_base
-    return one
+    clock = {} if frame.time_base is None else {"time_base": str(frame.time_base)}
+    form = {"sample_rate": str(frame.sample_rate), "sample_fmt": frame.format.name, "channel_layout": frame.layout.name}
+    graph = Graph()
+    filters = [graph.add("abuffer", **form, **clock), graph.add("aformat", sample_fmts="fltp")]
+    names = [channel.name for channel in frame.layout.channels]
+    if len(names) > 1:
+        mixed = [place for place, name in enumerate(names) if not name.startswith("LFE")] or list(range(len(names)))
+        filters.append(graph.add("pan", "mono|c0=" + "+".join(f"{1 / len(mixed):.9f}*c{place}" for place in mixed)))
+    filters.append(graph.add("aformat", sample_rates=str(rate), sample_fmts="fltp", channel_layouts="mono"))
+    graph.link_nodes(*filters, graph.add("abuffersink")).configure()
+    return graph
 
 
-def _joined(frames: list[AudioFrame]) -> Samples:
-    """Samples in a row; a resampler may overshoot at edges, which is cut off."""
-    pieces = [frame.to_ndarray().reshape(-1) for frame in frames]
+def _pulled(graph: Graph) -> Iterator[AudioFrame]:
+    while True:
+        try:
+            frame: Any = graph.pull()
+        except (EOFError, BlockingIOError):
+            return
+        yield frame
+
+
+def _joined(frames: Iterable[AudioFrame]) -> Samples:
+    """Samples in a row; what exceeds -1 to 1, in the file or by the resampler's overshoot, is cut off as players do."""
+    pieces = [frame.to_ndarray()[0] for frame in frames]
     if not pieces:
         return np.zeros(0, np.float32)
-    return np.clip(np.concatenate(pieces).astype(np.float32, copy=False), -1, 1)
+    samples: Samples = np.nan_to_num(np.concatenate(pieces), nan=0.0)
+    return np.clip(samples, -1, 1, out=samples)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 from av.audio.resampler import AudioResampler
-from av.filter import Graph
 
 from evcap_cli.media.decoder import (
     AudioChunk,
@@ -78,25 +75,16 @@ def plain_pictures(path: Path) -> list[np.ndarray[Any, Any]]:
 
 
 def plain_sound(path: Path) -> tuple[float, np.ndarray[Any, Any]]:
-    """(time of the first sample, the whole track at 16 kHz mono), by PyAV and FFmpeg's filters alone."""
+    """(time of the first sample, the whole track at 16 kHz mono), mixed by numpy, by PyAV's resampler alone."""
+    pack, resampler = AudioResampler(format="flt"), AudioResampler(format="flt", layout="mono", rate=RATE)
+    pieces = []
     with av.open(str(path)) as container:
         frames = list(container.decode(audio=0))
-    names = [channel.name for channel in frames[0].layout.channels]
-    mixed = [place for place, name in enumerate(names) if name != "LFE"]
-    graph = Graph()
-    ends = [
-        graph.add_abuffer(template=None, sample_rate=frames[0].sample_rate, format="fltp", layout=frames[0].layout),
-        graph.add("pan", "mono|c0=" + "+".join(f"{1 / len(mixed)}*c{place}" for place in mixed)),
-        graph.add("aresample", str(RATE)),
-        graph.add("abuffersink"),
-    ]
-    for one, next_one in pairwise(ends):
-        one.link_to(next_one)
-    graph.configure()
-    pieces = []
-    for frame in [*(part for each in frames for part in AudioResampler(format="fltp").resample(each)), None]:
-        graph.push(frame)
-        with suppress(EOFError, BlockingIOError):
-            while True:
-                pieces.append(graph.pull().to_ndarray()[0])
-    return float(frames[0].time), np.concatenate(pieces)
+    mixed = [place for place, channel in enumerate(frames[0].layout.channels) if channel.name != "LFE"]
+    for frame in (part for each in frames for part in pack.resample(each)):
+        samples = frame.to_ndarray().reshape(frame.samples, -1)[:, mixed]
+        mean = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.mean(1)[None]), format="flt", layout="mono")
+        mean.sample_rate, mean.pts, mean.time_base = frame.sample_rate, frame.pts, frame.time_base
+        pieces += resampler.resample(mean)
+    pieces += resampler.resample(None)
+    return float(frames[0].time), np.concatenate([piece.to_ndarray()[0] for piece in pieces])
