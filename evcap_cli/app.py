@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from evcap_cli import __version__, console, interrupts, plugins
+from evcap_cli import __version__, console, interrupts, plugin_calls, plugins, standard_streams
 from evcap_cli.commands.typed import read_values
-from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_USAGE, UsageError
+from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_TERMINATED, EXIT_USAGE, UsageError
 
 COMMANDS = (
     "caption",
@@ -65,7 +65,7 @@ def build() -> typer.Typer:
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"evcap {__version__}")
+        console.answer(f"evcap {__version__}")
         raise typer.Exit
 
 
@@ -74,9 +74,13 @@ def run(arguments: Sequence[str]) -> int:
     codes: list[int] = []
 
     def call() -> None:
-        command: Any = typer.main.get_command(build())
+        with standard_streams.data_only(process=True):
+            command: Any = typer.main.get_command(build())
         for name, below in command.commands.items():
-            read_values(below, refuse_empty=name.replace("-", "_") in COMMANDS)
+            ours = not plugins.distribution_of("command", name)
+            read_values(below, refuse_empty=ours)
+            if ours:
+                _keep_apart(below)
         try:
             # not ``command.main``: it would keep Ctrl-C and wrong usage from ``console.run``
             with command.make_context("evcap", list(arguments)) as context:
@@ -96,6 +100,22 @@ def run(arguments: Sequence[str]) -> int:
     return interrupts.exit_code() if code == EXIT_INTERRUPTED else code
 
 
+def _keep_apart(command: Any) -> None:
+    """Let ``command`` and those below it run with standard output kept for data, and not be ended by what they call.
+
+    Commands of plugins run as they are: what they print is their data, and their exit codes are their own.
+    """
+    call = command.callback
+
+    def apart(*values: Any, **named: Any) -> Any:
+        with standard_streams.data_only(process=True), plugin_calls.contained():
+            return call(*values, **named)
+
+    command.callback = None if call is None else apart
+    for below in getattr(command, "commands", {}).values():
+        _keep_apart(below)
+
+
 _CLICK_ERROR: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """The base of what the argument parser raises; typer brings a parser of its own and does not export it."""
 
@@ -111,6 +131,8 @@ def main() -> None:
     """Entry point of the ``evcap`` command."""
     console.set_up_streams()
     code = run(sys.argv[1:])
+    if not standard_streams.end_of_data():
+        code = code or EXIT_NOTHING_DONE
     # the work is done and told: a late Ctrl-C must not turn the interpreter's clean-up into a traceback
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if code == EXIT_TERMINATED:

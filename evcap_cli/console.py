@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from evcap_cli import interrupts
+from evcap_cli import interrupts, standard_streams
 from evcap_cli.clocks import elapsed
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_USAGE, EvcapError, UsageError, WriteError
 from evcap_cli.interrupts import check_interrupted
@@ -24,8 +24,10 @@ from evcap_cli.paths import shown
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
+    from rich.table import Table
 
 PLAIN_INTERVAL_SECONDS = 10.0
+PIPE_COLUMNS = 250
 
 QUIET, NORMAL, VERBOSE = 0, 1, 2
 _verbosity = NORMAL
@@ -77,18 +79,45 @@ def _line(text: str, style: str | None = None) -> None:
 def _printable(text: str) -> str:
     """File names may hold bytes that no encoding knows, line feeds and terminal commands: show all of them escaped."""
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    plain = "".join(
-        sign if sign.isprintable() or sign == "\t" or "\ud800" <= sign <= "\udfff" else repr(sign)[1:-1]
+    return _escaped(text, "\t").encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _escaped(text: str, kept: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign in kept or "\ud800" <= sign <= "\udfff" else repr(sign)[1:-1]
         for sign in text
     )
-    return plain.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def data(text: str) -> None:
-    """Lines of data on standard output, as UTF-8 wherever it goes."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
-    sys.stdout.buffer.flush()
+    """Lines of data on standard output, as they are and as UTF-8 wherever it goes."""
+    standard_streams.write_data(text.encode("utf-8", "backslashreplace"))
+
+
+def answer(text: str) -> None:
+    """One line on standard output for people; line ends and commands to a terminal in it are shown escaped."""
+    data(_escaped(text, "\t") + "\n")
+
+
+def answer_table(table: Table) -> None:
+    """A table on standard output: as wide as the terminal, or as wide as it gets for a program."""
+    from rich.console import Console
+
+    terminal = standard_streams.output_is_terminal()
+    text = io.StringIO()
+    # a pipe has no width to keep to
+    shown = Console(
+        file=text,
+        width=None if terminal else PIPE_COLUMNS,
+        force_terminal=terminal,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
+    shown.print(table)
+    data(text.getvalue())
 
 
 def info(text: str) -> None:
@@ -222,6 +251,7 @@ def run(main: Callable[[], object]) -> int:
     """
     global _begun
     _begun += 1
+    standard_streams.replace_closed()
     with interrupts.heeded():
         return _guarded(lambda: _undisguised(main))
 
@@ -247,8 +277,7 @@ def _guarded(main: Callable[[], object]) -> int:
         notice("interrupted")
         return interrupts.exit_code()
     except BrokenPipeError:
-        # the reader of our stdout went away; point it at nothing so that the interpreter's last flush is silent
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.drop_output()  # its reader went away: the interpreter's last flush must be silent
         return EXIT_NOTHING_DONE
     except OSError as problem:
         if debug():

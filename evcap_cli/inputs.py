@@ -69,6 +69,8 @@ def gather(inputs: Sequence[str]) -> list[Source]:
 def _expand(typed: str) -> Iterator[Source]:
     text = _literal(typed)
     if text == "-":
+        if sys.stdin is None:
+            raise UsageError("is closed", path="standard input", hint="pipe a list of paths into it, one a line")
         # bytes, not text: a name need not be UTF-8, whatever standard input is set to
         raw = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else os.fsencode(sys.stdin.read())
         yield from _listed(_lines(raw, "standard input"), "standard input")

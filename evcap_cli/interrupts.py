@@ -43,6 +43,8 @@ class _Interrupt:
         self.signal = 0
         """The first one since the command began; 0: none."""
         self.since = 0.0
+        self.listening = False
+        """Whether all signals come here."""
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002  a signal handler's arguments
         if self.signal and time.monotonic() - self.since < REPEAT_SECONDS:
@@ -68,6 +70,11 @@ def check_interrupted() -> None:
     """
     if interrupted():
         raise KeyboardInterrupt
+
+
+def is_interrupt(problem: BaseException) -> bool:
+    """Whether a signal raised it; code can raise the same exception by itself."""
+    return isinstance(problem, KeyboardInterrupt) and (interrupted() or not _interrupt.listening)
 
 
 def exit_code() -> int:
@@ -102,8 +109,10 @@ def heeded() -> Iterator[None]:
         with _watched() if ours else contextlib.nullcontext():
             for number in ours:
                 signal.signal(number, _interrupt)
+            _interrupt.listening = signal.SIGINT in ours
             yield
     finally:
+        _interrupt.listening = False
         for number in ours:
             signal.signal(number, before[number])
         sys.unraisablehook = hook

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from evcap_cli import console, hookspecs
+from evcap_cli import console, hookspecs, plugin_calls
 from evcap_cli.errors import PluginError
 
 if TYPE_CHECKING:
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from evcap_cli.systems.spec import SystemSpec
 
 GROUP = "evcap"
+OWN = "evcap"
+"""The distribution that evcap itself is."""
 ONLY_VARIABLE = "EVCAP_PLUGINS"
 """Comma-separated entry point names: only these are loaded. Empty: none but what evcap itself brings."""
 
+_CLASH_HINT = f"uninstall one of them or choose with {ONLY_VARIABLE}"
 _OWN = {"evcap-backbones": "evcap_backbones", "evcap-systems": "evcap_cli.systems.bundled"}
 """evcap's own entry points, found by name when evcap runs from a source tree that was not installed as it stands."""
 
@@ -53,23 +56,33 @@ class Registry:
     systems: dict[str, SystemSpec] = field(default_factory=dict)
     writers: dict[str, Writer] = field(default_factory=dict)
     metrics: dict[str, Callable[..., float]] = field(default_factory=dict)
+    commands: dict[str, Any] = field(default_factory=dict)
+    """Of plugins."""
     origin: dict[tuple[str, str], str] = field(default_factory=dict)
     manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(GROUP))
     clashes: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """(kind, name) -> the two distributions that claim it; the first keeps it until it is asked for."""
 
-    def add(self, kind: str, table: dict[str, Any], name: str, thing: Any, distribution: str) -> None:
-        """Enter ``thing`` unless the name is taken by another distribution; then note the clash."""
+    def add(self, kind: str, table: dict[str, Any], name: str, thing: Any, distribution: str) -> bool:
+        """Enter ``thing`` unless the name is taken by another distribution; then note the clash and return False."""
         holder = self.origin.get((kind, name))
+        if holder == OWN:
+            self.refuse(kind, name, distribution)
+            return False
         if holder is not None:
             self.clashes[kind, name] = (holder, distribution)
-            console.warn(
-                f"{kind} {name!r} is offered by both {holder} and {distribution}; "
-                f"uninstall one of them or choose with {ONLY_VARIABLE}"
-            )
-            return
+            console.warn(f"{_clash_text(kind, name, holder, distribution)}; {_CLASH_HINT}")
+            return False
         table[name] = thing
         self.origin[kind, name] = distribution
+        return True
+
+    def refuse(self, kind: str, name: str, distribution: str) -> None:
+        """Say that a name is evcap's own: nobody can take or disable it."""
+        console.warn(
+            f"{kind} {name!r} of {distribution} is left out: evcap has one of that name; "
+            f"update or uninstall {distribution}"
+        )
 
 
 def _wanted(points: Iterable[EntryPoint]) -> list[EntryPoint]:
@@ -91,11 +104,7 @@ def _entry_points() -> list[EntryPoint]:
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    return ("evcap", "") if point.dist is None else (point.dist.name, point.dist.version)
-
-
-def _one_line(problem: BaseException) -> str:
-    return " ".join(f"{type(problem).__name__}: {problem}".split())
+    return (OWN, "") if point.dist is None else (point.dist.name, point.dist.version)
 
 
 @cache
@@ -114,17 +123,15 @@ def _load(point: EntryPoint, found: Registry) -> Loaded:
     """Import and register one plugin; whatever it raises (SystemExit included) stays its own problem."""
     distribution, version = _distribution(point)
     try:
-        found.manager.register(point.load(), name=point.name)
-        found.manager.check_pending()
-        _collect(point.name, found, distribution)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as problem:
+        with plugin_calls.registering():
+            found.manager.register(point.load(), name=point.name)
+            found.manager.check_pending()
+            _collect(point.name, found, distribution)
+    except Exception as problem:
         if found.manager.has_plugin(point.name):
             found.manager.unregister(name=point.name)
-        if console.debug():
-            raise
-        reason = _one_line(problem)
+        reason = plugin_calls.one_line(problem)
+        plugin_calls.show_traceback(problem)
         label = f"{distribution} {version}".strip()
         console.warn(
             f"plugin {point.name!r} of {label} is broken and was skipped: {reason}; update or uninstall {distribution}"
@@ -140,45 +147,92 @@ def _collect(name: str, found: Registry, distribution: str) -> None:
     others = [other for other in made.get_plugins() if other is not plugin]
     new: list[tuple[str, dict[str, Any], str, Any]] = []
 
+    def keep(kind: str, table: dict[str, Any], key: str, thing: Any) -> None:
+        if not isinstance(key, str) or not key:
+            raise TypeError(f"a {kind} has the name {key!r}, which is no text")
+        new.append((kind, table, key, thing))
+
     def backbone(cls: type[Backbone]) -> None:
         spec = getattr(cls, "spec", None)
         if spec is None:
             raise TypeError(f"backbone {cls.__name__} has no spec")
-        new.append(("backbone", found.backbones, spec.name, cls))
+        keep("backbone", found.backbones, spec.name, cls)
 
     def writer(thing: Writer) -> None:
-        new.append(("writer", found.writers, thing.suffix, thing))
+        if not thing.suffix.startswith("."):
+            raise ValueError(f"the suffix {thing.suffix!r} of a writer does not begin with a dot")
+        keep("writer", found.writers, thing.suffix, thing)
 
     made.subset_hook_caller("register_backbones", others)(register=backbone)
     made.subset_hook_caller("register_writers", others)(register=writer)
-    made.subset_hook_caller("register_systems", others)(
-        register=lambda key, thing: new.append(("system", found.systems, key, thing))
-    )
-    made.subset_hook_caller("register_metrics", others)(
-        register=lambda key, thing: new.append(("metric", found.metrics, key, thing))
-    )
+    made.subset_hook_caller("register_systems", others)(register=partial(keep, "system", found.systems))
+    made.subset_hook_caller("register_metrics", others)(register=partial(keep, "metric", found.metrics))
     for kind, table, key, thing in new:
         found.add(kind, table, key, thing, distribution)
 
 
 def register_commands(app: typer.Typer) -> None:
-    """Let plugins add commands to ``app``; one that fails is reported and skipped."""
-    made = registry().manager
-    for name, plugin in made.list_name_plugin():
-        others = [other for other in made.get_plugins() if other is not plugin]
+    """Let plugins add commands to ``app``, each to a copy of its own; what fails or does not fit is named and left out.
+
+    Nothing that a plugin does to its copy reaches the commands of evcap and of other plugins.
+    """
+    found = registry()
+    adding = [plugin for plugin in found.loaded if plugin.error is None and plugin.distribution != OWN]
+    if not adding:
+        return
+    from evcap_cli.plugin_commands import Commands
+
+    commands = Commands(app)
+    for plugin in adding:
+        module = found.manager.get_plugin(plugin.name)
+        others = [other for other in found.manager.get_plugins() if other is not module]
+        hook = found.manager.subset_hook_caller("register_commands", others)
         try:
-            made.subset_hook_caller("register_commands", others)(app=app)
+            with plugin_calls.registering():
+                added = commands.added_by(hook)
         except Exception as problem:
-            console.warn(f"plugin {name!r} could not add its commands: {_one_line(problem)}")
+            plugin_calls.show_traceback(problem)
+            console.warn(
+                f"plugin {plugin.name!r} of {plugin.distribution} could not add its commands: "
+                f"{plugin_calls.one_line(problem)}; update or uninstall {plugin.distribution}"
+            )
+            continue
+        if added.changed:
+            console.warn(
+                f"plugin {plugin.name!r} of {plugin.distribution} tried to change what is not its own "
+                f"({', '.join(added.changed)}), which stays as it is; update or uninstall {plugin.distribution}"
+            )
+        for names, entry in added.entries:
+            own = sorted(commands.own.intersection(names))
+            for name in own:
+                found.refuse("command", name, plugin.distribution)
+            if own:
+                continue
+            # of several names that come together all are noted, also where one is taken
+            free = [found.add("command", found.commands, name, entry, plugin.distribution) for name in names]
+            if all(free):
+                commands.take(entry)
+            for name in names:
+                if ("command", name) in found.clashes:
+                    commands.disable(name, partial(_check_clash, "command", name))
+
+
+def _clash_text(kind: str, name: str, first: str, second: str) -> str:
+    return f"{kind} {name!r} is offered by both {first} and {second}"
+
+
+def _check_clash(kind: str, name: str) -> None:
+    """See that one distribution alone offers a name.
+
+    Raises:
+        PluginError: two do.
+    """
+    if (kind, name) in registry().clashes:
+        raise PluginError(_clash_text(kind, name, *registry().clashes[kind, name]), hint=_CLASH_HINT)
 
 
 def _ask(kind: str, table: Mapping[str, Any], name: str, hint: str) -> Any:
-    if (kind, name) in registry().clashes:
-        first, second = registry().clashes[kind, name]
-        raise PluginError(
-            f"{kind} {name!r} is offered by both {first} and {second}",
-            hint=f"uninstall one of them or choose with {ONLY_VARIABLE}",
-        )
+    _check_clash(kind, name)
     if name not in table:
         known = ", ".join(sorted(table)) or "none"
         raise PluginError(f"no {kind} named {name!r} is installed (installed: {known})", hint=hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from evcap_cli import console, plugins
 from evcap_cli.backbones.contract import KINDS, Backbone, BackboneAddress, Kind, WeightsSource
@@ -14,12 +14,10 @@ from evcap_cli.backbones.residents import clear
 from evcap_cli.backbones.weights import RANDOM, random_seed
 from evcap_cli.devices import out_of_memory
 from evcap_cli.errors import EvcapError, PluginError, UsageError, WeightsError
+from evcap_cli.plugin_calls import contained, one_line
 
 if TYPE_CHECKING:
     import torch
-
-LONGEST_REASON: Final = 300
-"""Characters: what torch says of a state dict that does not fit can fill pages."""
 
 
 def load_backbones(
@@ -92,14 +90,16 @@ def make_backbone(kind: Kind, address: str, options: Mapping[str, Mapping[str, s
     parsed = BackboneAddress.parse(address)
     given = {**options.get(parsed.name, {}), **(options.get(address, {}) if parsed.variant else {})}
     try:
-        backbone = plugins.backbone_class(parsed.name)(parsed.variant, given)
+        kind_of_backbone = plugins.backbone_class(parsed.name)
+        with contained():
+            backbone = kind_of_backbone(parsed.variant, given)
     except EvcapError:
         raise
     except ValueError as problem:
         raise UsageError(str(problem), path=address, hint="see docs/plugins.md") from problem
     except Exception as problem:
         raise PluginError(
-            f"cannot be set up ({_one_line(problem)})", path=address, hint="update the plugin"
+            f"cannot be set up ({one_line(problem)})", path=address, hint="update the plugin"
         ) from problem
     if backbone.spec.kind != kind:
         raise UsageError(
@@ -129,7 +129,7 @@ def load_one(
         raise WeightsError("these weights do not exist", path=given, hint=f"check --weights {address}=PATH")
     backbone.dtype = dtype  # before load: a backbone that computes in another format says so there
     try:
-        with within_reach(_default_source(backbone) if given is None else None):
+        with within_reach(_default_source(backbone) if given is None else None), contained():
             backbone.load(given, device, dtype)
     except WeightsError as problem:
         hint = None if problem.hint is None else _for_backbone(problem.hint, address)
@@ -139,7 +139,7 @@ def load_one(
     except Exception as problem:
         if local and not out_of_memory(problem):
             raise WeightsError(
-                f"cannot be loaded by {address} ({_one_line(problem)})",
+                f"cannot be loaded by {address} ({one_line(problem)})",
                 path=given,
                 hint=f"check that --weights {address}=PATH names weights of this backbone, whole and of its variant",
             ) from problem
@@ -147,7 +147,7 @@ def load_one(
             hint = "free some memory, or try --device cpu"
             raise PluginError("cannot be loaded: out of memory", path=address, hint=hint) from problem
         hint = f"check --weights {address}={weights}" if weights else f"pass a local copy with --weights {address}=PATH"
-        raise PluginError(f"cannot be loaded ({_one_line(problem)})", path=address, hint=hint) from problem
+        raise PluginError(f"cannot be loaded ({one_line(problem)})", path=address, hint=hint) from problem
     if seed is not None:
         drawn = "" if backbone.weights_digest.startswith(RANDOM) else backbone.weights_digest
         backbone.weights_digest = f"{RANDOM}{seed}" + (f":{drawn}" if drawn else "")
@@ -161,7 +161,8 @@ def load_one(
 
 def _default_source(backbone: Backbone) -> WeightsSource | None:
     try:
-        return backbone.weights_source()
+        with contained():
+            return backbone.weights_source()
     except Exception:  # what it cannot say matters to `evcap weights list`; ``load`` may work all the same
         return None
 
@@ -189,8 +190,3 @@ def _digest(weights: Path) -> str:
         return file_digest(weights)
     files = sorted(path for path in weights.rglob("*") if path.is_file())
     return digest_of({path.relative_to(weights).as_posix(): file_digest(path) for path in files})
-
-
-def _one_line(problem: BaseException) -> str:
-    text = " ".join(f"{type(problem).__name__}: {problem}".split())
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."

@@ -35,15 +35,15 @@ def info(
 
     found = FeatureCache(cache_dir).info()
     if as_json:
-        typer.echo(json.dumps({**asdict(found), "root": str(found.root)}, indent=1))
+        console.data(json.dumps({**asdict(found), "root": str(found.root)}, indent=1) + "\n")
         return
-    typer.echo(f"{found.root}: {found.entries} entries, {size_text(found.bytes)}")
+    console.answer(f"{found.root}: {found.entries} entries, {size_text(found.bytes)}")
     for name, count in found.streams.items():
-        typer.echo(f"  {name}: {count}")
+        console.answer(f"  {name}: {count}")
     if found.unreadable:
-        typer.echo(f"  damaged: {found.unreadable} (evcap cache verify removes them)")
+        console.answer(f"  damaged: {found.unreadable} (evcap cache verify removes them)")
     if found.free_bytes is not None:
-        typer.echo(f"  free on this disk: {size_text(found.free_bytes)}")
+        console.answer(f"  free on this disk: {size_text(found.free_bytes)}")
 
 
 def verify(cache_dir: shared.CacheDir = None) -> None:

@@ -10,6 +10,7 @@ from evcap_cli import console, plugins
 from evcap_cli.commands import options as shared
 from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED, WriteError
 from evcap_cli.inputs import Plan, check_collisions, gather, plan_outputs, take_shard
+from evcap_cli.standard_streams import check_output
 
 if TYPE_CHECKING:
     from evcap_cli.captioning import Summary
@@ -84,6 +85,8 @@ def caption(
     from evcap_cli.captioning import Captioning, CaptionOptions, Summary, caption_plan, nothing_found
 
     outputs = plan_outputs(output, format_, plugins.writers())
+    if outputs.stdout:
+        check_output()
     plan = Plan(take_shard(gather(inputs), shard)[:limit], outputs)
     check_collisions(plan)
     if not plan.sources:
@@ -197,4 +200,5 @@ def _show(plan: Plan) -> None:
         lines.append(f"... and {len(plan.sources) - DRY_RUN_LINES} more")
     files = [str(path) for path, _ in outputs.files] + ["standard output"] * outputs.stdout
     lines.append(videos(len(plan.sources)) + (f" -> {', '.join(files)}" if files else ""))
-    console.data("".join(line + "\n" for line in lines))
+    for line in lines:
+        console.answer(line)

@@ -33,7 +33,7 @@ def demo(
     console.info(f"rendering {videos} clips that the demo checkpoint has never seen, in {folder}/videos")
     result = run_demo(folder, clips=videos)
     for line in lines(result):
-        typer.echo(line)
+        console.answer(line)
     console.info("wrote " + ", ".join(str(folder / name) for name in OUTPUTS))
     raise typer.Exit(result.summary.exit_code)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import typer
 
-from evcap_cli import __version__, plugins
+from evcap_cli import __version__, console, plugins
 from evcap_cli.errors import EXIT_SOME_FAILED, EvcapError
 
 NEEDED = ("torch", "torchvision", "transformers", "open_clip_torch", "av", "safetensors", "pycocoevalcap", "accelerate")
@@ -45,11 +45,11 @@ def doctor() -> None:
     for name, check, needed in checks:
         try:
             for text in check():
-                typer.echo(f"ok       {name}: {text}")
+                console.answer(f"ok       {name}: {text}")
         except Exception as problem:  # whatever is broken here is what doctor is there to tell
             healthy = healthy and not needed
             text = problem.message if isinstance(problem, EvcapError) else f"{type(problem).__name__}: {problem}"
-            typer.echo(f"{'PROBLEM ' if needed else 'optional'} {name}: {' '.join(text.split())}")
+            console.answer(f"{'PROBLEM ' if needed else 'optional'} {name}: {' '.join(text.split())}")
     if not healthy:
         raise typer.Exit(EXIT_SOME_FAILED)
 

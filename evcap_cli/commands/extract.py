@@ -82,12 +82,12 @@ def extract(
     plan = None if output is None else plan_export(output, addresses, chosen, segment)
     if dry_run:
         for source in chosen[:DRY_RUN_LINES]:
-            typer.echo(source.given)
+            console.answer(source.given)
         if len(chosen) > DRY_RUN_LINES:
-            typer.echo(f"... and {len(chosen) - DRY_RUN_LINES} more")
-        typer.echo(f"{len(chosen)} videos: {', '.join(f'{kind} {name}' for kind, name in addresses.items())}")
+            console.answer(f"... and {len(chosen) - DRY_RUN_LINES} more")
+        console.answer(f"{len(chosen)} videos: {', '.join(f'{kind} {name}' for kind, name in addresses.items())}")
         for path in plan.files.values() if plan else ():
-            typer.echo(f"-> {path}")
+            console.answer(f"-> {path}")
         if not chosen:
             raise UsageError("nothing to do", hint="check the inputs")
         return

@@ -12,6 +12,7 @@ from evcap_cli import console, plugins
 from evcap_cli.errors import UsageError
 from evcap_cli.inputs import plan_outputs
 from evcap_cli.paths import name_key
+from evcap_cli.standard_streams import check_output
 
 if TYPE_CHECKING:
     from evcap_cli.output.records import Record
@@ -34,6 +35,8 @@ def merge(
     from evcap_cli.output.reading import read_records
 
     outputs = plan_outputs(output, "srt", plugins.writers())
+    if outputs.stdout:
+        check_output()
     if outputs.trees:
         raise UsageError(
             "merge writes files, not folders", path=outputs.trees[0][0], hint="name a file such as all.srt"

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evcap_cli import console
 from evcap_cli import plugins as registry_of
 from evcap_cli.commands import options as shared
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, UsageError
+from evcap_cli.plugin_calls import contained, one_line
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone
-
-PIPE_COLUMNS = 200
 
 
 def register(app: typer.Typer) -> None:
@@ -57,10 +56,10 @@ def rows() -> list[dict[str, Any]]:
 def _weights(backbone: type[Backbone]) -> dict[str, Any]:
     """Whose weights a backbone loads by default, and under which licence; a backbone that cannot say stays listed."""
     try:
-        source = backbone().weights_source()
+        with contained():
+            source = backbone().weights_source()
     except Exception as problem:
-        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
-        return {"weights": None, "note": f"does not say whose weights it loads: {reason}"}
+        return {"weights": None, "note": f"does not say whose weights it loads: {one_line(problem)}"}
     return {"weights": None if source is None else {"name": source.name, "license": source.license}}
 
 
@@ -73,9 +72,8 @@ def show(
         return
     found = rows()
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        console.data(json.dumps(found, indent=1) + "\n")
     else:
-        from rich.console import Console
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
@@ -91,8 +89,7 @@ def show(
                 _licence(row),
                 row.get("error", row.get("note", row.get("description", ""))),
             )
-        # a pipe has no width to keep to
-        Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
+        console.answer_table(table)
     if any("error" in row for row in found):
         raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -127,7 +124,7 @@ def check(
             raise UsageError(f"{flag} names {unused[0]!r}, which is not checked", hint=f"checked: {backbone}")
     options = {key: value for name in names for key, value in chosen.get(name, {}).items()}
     source = given.get(backbone, given.get(address.name))
-    report = examine_backbone(cls, address.variant, options, source, tell=lambda verdict: typer.echo(str(verdict)))
-    typer.echo(report.summary)
+    report = examine_backbone(cls, address.variant, options, source, tell=lambda verdict: console.answer(str(verdict)))
+    console.answer(report.summary)
     if not report.ok:
         raise typer.Exit(EXIT_NOTHING_DONE)

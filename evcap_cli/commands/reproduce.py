@@ -100,7 +100,7 @@ def reproduce(
         return
     work = _Work(cast("Table", table), rows, root, output)
     work.run()
-    typer.echo(work.text(), nl=False)
+    console.data(work.text())
     raise typer.Exit(work.exit_code)
 
 
@@ -134,13 +134,13 @@ def _show(rows: Sequence[PlannedRow], root: DataRoot) -> None:
     from evcap_cli.reproduction.estimate import estimate
 
     for row in rows:
-        typer.echo(f"{row.printed.system} ({row.printed.backbone} features): {_state(row)}")
+        console.answer(f"{row.printed.system} ({row.printed.backbone} features): {_state(row)}")
         if row.note:
-            typer.echo(f"  {row.note}")
+            console.answer(f"  {row.note}")
         for run in row.runs:
-            typer.echo(f"  {'done   ' if run.done else 'to do  '}{shlex.join(['evcap', 'train', *run.arguments])}")
+            console.answer(f"  {'done   ' if run.done else 'to do  '}{shlex.join(['evcap', 'train', *run.arguments])}")
     found = estimate(rows, root, _widths(rows))
-    typer.echo(f"time to go: {f'about {roughly(found.seconds)}' if found.seconds else 'none'} ({found.source})")
+    console.answer(f"time to go: {f'about {roughly(found.seconds)}' if found.seconds else 'none'} ({found.source})")
 
 
 def _state(row: PlannedRow) -> str:

@@ -116,7 +116,7 @@ def study(
     except KeyboardInterrupt:
         console.notice(f"interrupted: {work.done} runs finished, kept in {output}; run the same command to go on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    typer.echo(_summary(work.results), nl=False)
+    console.data(_summary(work.results))
     console.info(f"wrote {output / REPORT}")
     raise typer.Exit(0 if work.done == work.total else EXIT_SOME_FAILED if work.done else EXIT_NOTHING_DONE)
 
@@ -154,18 +154,18 @@ def _show(planned: Sequence[PlannedSystem], root: DataRoot, sizes: Sizes) -> Non
     from evcap_cli.reproduction.estimate import estimate
 
     captions = sum(map(len, root.train.values()))
-    typer.echo(
+    console.answer(
         f"clips: {sizes.train} to train on ({captions} captions), {sizes.test} unseen, {sizes.conflict} in conflict"
     )
     for one in planned:
-        typer.echo(f"{one.system.title}: {sum(run.done for run in one.runs)} of {len(one.runs)} done")
+        console.answer(f"{one.system.title}: {sum(run.done for run in one.runs)} of {len(one.runs)} done")
         for run in one.runs:
-            typer.echo(f"  {'done   ' if run.done else 'to do  '}{shlex.join(['evcap', 'train', *run.arguments])}")
+            console.answer(f"  {'done   ' if run.done else 'to do  '}{shlex.join(['evcap', 'train', *run.arguments])}")
     dims = {
         str(kind): make_backbone(kind, name, {}).spec.dim for kind, name in backbone_addresses("lite", {}, {}).items()
     }
     found = estimate(planned, root, dims)
-    typer.echo(f"time to go: {f'about {roughly(found.seconds)}' if found.seconds else 'none'} ({found.source})")
+    console.answer(f"time to go: {f'about {roughly(found.seconds)}' if found.seconds else 'none'} ({found.source})")
 
 
 def _summary(results: Results) -> str:

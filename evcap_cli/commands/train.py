@@ -155,7 +155,7 @@ def train(
         precision=None if dtype == "auto" else dtype,
     )
     if print_config:
-        typer.echo(chosen.to_toml(), nl=False)
+        console.data(chosen.to_toml())
         return
 
     from evcap_cli.backbones.presets import backbone_addresses

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +12,13 @@ import typer
 from evcap_cli import console, plugins
 from evcap_cli.commands import options as shared
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EvcapError, UsageError, WeightsError
+from evcap_cli.plugin_calls import contained, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from evcap_cli.backbones.contract import Backbone, WeightsSource
 
-PIPE_COLUMNS = 250
 
 Names = Annotated[
     list[str] | None,
@@ -54,7 +53,7 @@ def list_(
     settings = shared.backbone_settings(config, weights, option)
     found = [_row(backbone, settings.weights) for backbone in _backbones(names or (), settings)]
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        console.data(json.dumps(found, indent=1) + "\n")
     else:
         _print_table(found)
     if any("error" in row for row in found):
@@ -141,8 +140,9 @@ def _fitting(backbone: Backbone, tensors: dict[str, Tensor], file: Path) -> dict
     address = _address(backbone)
     hint = f"give the backbone, as NAME or NAME:VARIANT, that {file.name} belongs to"
     try:
-        named = backbone.import_state(tensors)
-        backbone.check_state(named)
+        with contained():
+            named = backbone.import_state(tensors)
+            backbone.check_state(named)
     except EvcapError as problem:
         raise WeightsError(f"does not fit {address}: {problem.cause}", path=file, hint=hint) from problem
     except Exception as problem:
@@ -201,11 +201,11 @@ def _source(backbone: Backbone) -> WeightsSource | None:
         WeightsError: the backbone fails to say.
     """
     try:
-        return backbone.weights_source()
+        with contained():
+            return backbone.weights_source()
     except Exception as problem:
-        reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:200]
         raise WeightsError(
-            f"does not say where its weights come from ({reason})",
+            f"does not say where its weights come from ({one_line(problem)})",
             path=_address(backbone),
             hint="update the plugin, or pass a local copy with --weights NAME=PATH",
         ) from problem
@@ -235,7 +235,6 @@ def _row(backbone: Backbone, weights: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -249,8 +248,7 @@ def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         else:
             source = f"{row['source']} ({row['location']})" if row["location"] else row["source"]
             table.add_row(row["kind"], row["name"], source, row["license"], row["here"] or "no")
-    # a pipe has no width to keep to
-    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, markup=False, highlight=False).print(table)
+    console.answer_table(table)
 
 
 def _fetch(backbone: Backbone, weights: Mapping[str, str], count: str) -> str:
@@ -286,7 +284,7 @@ def _fetch(backbone: Backbone, weights: Mapping[str, str], count: str) -> str:
         )
     console.info(f"{count} {address}: fetching {source.name} from {source.location}")
     try:
-        with within_reach(source):
+        with within_reach(source), contained():
             backbone.fetch_weights()
     except EvcapError as problem:
         hint = None if problem.hint is None else problem.hint.replace("--weights NAME=", f"--weights {address}=")

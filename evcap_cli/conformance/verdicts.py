@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from evcap_cli.plugin_calls import contained
+
 if TYPE_CHECKING:
     from evcap_cli.conformance.subject import Subject
 
@@ -39,7 +41,8 @@ class Check:
     def verdict(self, subject: Subject) -> Verdict:
         """Run the check; whatever the backbone raises is a failure of this check only."""
         try:
-            return Verdict(self.name, self.promise, "pass", self.run(subject))
+            with contained():
+                return Verdict(self.name, self.promise, "pass", self.run(subject))
         except NotApplicable as reason:
             return Verdict(self.name, self.promise, "skip", str(reason))
         except Broken as reason:

@@ -109,7 +109,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print the tables on standard output, the misses on standard error."""
     world = Path(arguments[0])
     exam = examine(world, *arguments[1:2])
-    sys.stdout.write(exam.markdown() + "\n")
+    console.data(exam.markdown() + "\n")
     for line in wrong(exam, read_world(world).of(TEST)):
         console.detail(line)
 

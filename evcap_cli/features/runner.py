@@ -23,6 +23,7 @@ from evcap_cli.devices import out_of_memory
 from evcap_cli.errors import BackboneError, OutOfMemory
 from evcap_cli.features.answers import put_together, take_apart
 from evcap_cli.features.transfer import Landing, Lane, lane_to
+from evcap_cli.plugin_calls import contained
 
 if TYPE_CHECKING:
     import torch
@@ -197,7 +198,8 @@ class BackboneRunner(Generic[Ticket]):
         try:
             self.residents.admit(self.backbone)
             with torch.inference_mode():
-                output = self.backbone.extract(self.prepare(rows + [rows[-1]] * (size - len(rows))))
+                with contained():  # nothing here may keep the batch: it would be in the way when memory ran out
+                    output = self.backbone.extract(self.prepare(rows + [rows[-1]] * (size - len(rows))))
                 parts, counts = self._taken_apart(output, size)
                 return _Flight(part, size, self.lane.fetch(parts), counts)
         except BackboneError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from evcap_cli.data.text import MAX_WORDS, normalise
 from evcap_cli.errors import DataError
+from evcap_cli.plugin_calls import contained, one_line
 from evcap_cli.scoring import resampling
 from evcap_cli.scoring.human import HumanRow, leave_one_out, mean_row
 from evcap_cli.scoring.parts import METRICS, Parts, measure
@@ -248,10 +249,11 @@ def _extra(
             notes.append(f"the metric {name!r} of a plugin has the name of one of evcap's own and is left out")
             continue
         try:
-            values[name] = float(metric(words, truth))
+            with contained():
+                values[name] = float(metric(words, truth))
         except Exception as problem:
             values[name] = None
-            notes.append(f"the metric {name!r} of a plugin failed: {type(problem).__name__}: {problem}")
+            notes.append(f"the metric {name!r} of a plugin failed: {one_line(problem)}")
     return values, notes
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.backbones.weights import RANDOM
 from evcap_cli.data.features_hdf5 import FOREIGN_VERSION
+from evcap_cli.plugin_calls import contained
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
@@ -38,7 +39,9 @@ def _licence(kind: Kind, record: Mapping[str, Any]) -> str:
 
     name = str(record["name"])
     try:
-        source = make_backbone(kind, name, {name.partition(":")[0]: record["options"]}).weights_source()
+        backbone = make_backbone(kind, name, {name.partition(":")[0]: record["options"]})
+        with contained():
+            source = backbone.weights_source()
     except Exception:  # a plugin that cannot say, or is not installed here, must not end a training
         return UNKNOWN
     return UNKNOWN if source is None else f"{source.license} ({source.name})"
