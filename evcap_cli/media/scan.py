@@ -105,10 +105,10 @@ class _Walk:
     second_fields: int = 0
     """Packets that complete a frame."""
     tracks: dict[int, _Track] = field(default_factory=dict)
-    encrypted: bool = False
+    encrypted: set[int] = field(default_factory=set)
+    """Streams with packets that are."""
 
     def picture(self, packet: Packet[Any]) -> None:
-        self.encrypted = self.encrypted or packet.has_sidedata("encryption_info")
         if packet.is_keyframe and packet.pts is not None:
             self.keys.append(Key(packet.pts, packet.dts, packet.size))
         if not packet.is_discard:
@@ -122,6 +122,8 @@ class _Walk:
                 return
             track = self.tracks[packet.stream_index] = _Track(packet.stream.type, packet.time_base)
         track.add(packet)
+        if packet.has_sidedata("encryption_info"):
+            self.encrypted.add(packet.stream_index)
 
     def in_order(self) -> list[int] | None:
         """Decoding times of all frames, where they are there and rise."""
@@ -161,13 +163,17 @@ def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
     walk = _walk(source, alive)
     if source.leave_cover({index: len(track.starts) for index, track in walk.tracks.items()}):
         walk = _walk(source, alive)
-    if walk.encrypted:
+    if source.video.index in walk.encrypted:
         raise kinds.ENCRYPTED.error(source.path)
+    if source.audio is not None and source.audio.index in walk.encrypted:
+        source.drop_audio("its sound is encrypted: captioned without sound")
     if not walk.stamps:
         raise kinds.error_of(source.path) or NoVideoStream(
             "the picture stream is empty", path=source.path, hint="check that the file plays"
         )
     complained = complaints.take()
+    if walk.encrypted:
+        complained = complaints.Complaints()  # FFmpeg tries to decode encrypted sound while it opens the file
     first: VideoFrame | None = next(decoded(source.from_start(), Skipped(), alive), None)
     complaints.take()  # the pass that follows meets them again
     if first is None:

@@ -89,6 +89,11 @@ class Source:
         stream: Any = None if self._audio is None else self.container.streams[self._audio]
         return stream  # type: ignore[no-any-return]
 
+    def drop_audio(self, warning: str) -> None:
+        """Go on without the sound."""
+        self._audio = None
+        self.warnings.append(warning)
+
     def close(self) -> None:
         """Let go of the file."""
         self.container.close()

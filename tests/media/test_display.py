@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 import struct
@@ -20,6 +21,7 @@ from PIL import Image, ImageOps
 from evcap_cli.media.decoder import Decoder
 from evcap_cli.media.display import nearest_orientation, pixel_aspect
 from evcap_cli.media.frames import Geometry
+from evcap_cli.output.report import pictures_at
 from tests.media.clips import corners_of, draw, make_clip, number_in
 from tests.media.reading import plain_pictures, run
 
@@ -168,6 +170,14 @@ def test_pixels_that_are_not_square(aspect: Fraction, name: str, tmp_path: Path,
     np.testing.assert_array_equal(cropped, wide[top : top + 64, left : left + 64])
     stretched = run(decoder, [1], geometry=Geometry(size=(64, 64))).frames[1]
     np.testing.assert_array_equal(stretched, plain.resize((64, 64), Image.Resampling.BILINEAR))
+
+
+def test_pictures_of_a_report_are_shown_likewise(tmp_path: Path, decoder: Decoder) -> None:
+    path = make_clip(tmp_path / "a.mp4", aspect=Fraction(2), matrix=(0, 1, 1, 0), size=(128, 96), seconds=0.4)
+    ((_, picture),) = pictures_at(decoder, path, [0.1], 48)
+    assert (picture.width, picture.height) == (36, 96)  # of 96 x 256
+    shrunk = Image.open(io.BytesIO(base64.b64decode(picture.source.split(",")[1])))
+    assert corners_of(np.asarray(shrunk)) == corners_of(shown(plain_pictures(path)[2], (0, 1, 1, 0)))
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "area"])

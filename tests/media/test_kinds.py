@@ -150,6 +150,40 @@ def test_encrypted_videos_are_said_to_be_encrypted(
     assert "copy it again" not in str(caught.value)
 
 
+def test_only_encrypted_sound_is_left_out(tmp_path: Path, decoder: Decoder) -> None:
+    clear = make_clip(tmp_path / "clear.mp4", seconds=1, audio=False)
+    with av.open(str(clear)) as source:
+        pictures = [bytes(packet) for packet in source.demux(video=0) if packet.size]
+    path = tmp_path / "both.mp4"
+    keys = {"encryption_key": "00112233445566778899aabbccddeeff", "encryption_kid": "ff" * 16}
+    options = {"encryption_scheme": "cenc-aes-ctr", **keys}
+    with av.open(str(path), "w", options=options) as container, av.open(str(clear)) as source:
+        film: Any = container.add_stream_from_template(source.streams.video[0])
+        track: Any = container.add_stream("aac", rate=16000, layout="mono")
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = film
+                container.mux(packet)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+        container.mux(track.encode(frame))
+        container.mux(track.encode())
+    # the picture's packets back in the clear, and no word of their encryption
+    with av.open(str(path)) as container:
+        places = [packet.pos for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for place, picture in zip(places, pictures, strict=True):
+        assert place is not None
+        data[place : place + len(picture)] = picture
+    for word, other in ((b"encv", b"avc1"), (b"senc", b"free"), (b"sinf", b"free")):
+        data[data.index(word) : data.index(word) + 4] = other
+    path.write_bytes(data)
+    timeline = decoder.open(path)
+    assert not timeline.info.has_audio
+    assert timeline.warnings == ("its sound is encrypted: captioned without sound",)
+    assert number_in(run(decoder, [9]).frames[9]) == 9
+
+
 def test_the_same_files_without_encryption_are_videos(tmp_path: Path, decoder: Decoder) -> None:
     for name, codec in (("a.vob", "mpeg2video"), ("a.wmv", "wmv2"), ("a.webm", "libvpx")):
         bframes = 2 if codec == "mpeg2video" else 0
