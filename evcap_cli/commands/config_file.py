@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import typer
 
@@ -15,6 +15,7 @@ from evcap_cli.errors import UsageError
 SHARED: Final = ("weights", "option", "presets")
 """Tables that belong to no command; ``evcap weights`` has no options of its own to set."""
 SEE: Final = "see docs/configuration.md"
+EXAMPLE: Final = 'weights: NAME = "PATH", option: fasterrcnn.top_k = 20'
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -23,25 +24,14 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: it cannot be read, is not TOML, or a shared table has another form.
     """
-    import tomllib
+    from evcap_cli.reading.typed import NotOfType, checked, read_toml
 
+    values = read_toml(dict[str, dict[str, Any]], path, error=UsageError, hint=SEE)
     try:
-        values = tomllib.loads(path.read_text("utf-8-sig"))
-    except OSError as problem:
-        raise UsageError(f"cannot read ({problem.strerror})", path=path, hint="check --config") from problem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise UsageError(f"is not TOML ({problem})", path=path, hint=SEE) from problem
-    for table, content in values.items():
-        if not isinstance(content, dict):
-            raise UsageError(f"{table!r} stands outside of a table", path=path, hint=SEE)
-    for name, value in values.get("weights", {}).items():
-        if not isinstance(value, str):
-            raise UsageError(f'[weights] {name!r} is not NAME = "PATH"', path=path, hint=SEE)
-    for name, keys in values.get("option", {}).items():
-        if not isinstance(keys, dict):
-            raise UsageError(
-                f"[option] {name!r} is not NAME.KEY = VALUE", path=path, hint="for example fasterrcnn.top_k = 20"
-            )
+        checked(dict[str, str], values.get("weights", {}), "[weights]")
+        checked(dict[str, dict[str, str | float | bool]], values.get("option", {}), "[option]")
+    except NotOfType as problem:
+        raise UsageError(str(problem), path=path, hint=f"for example {EXAMPLE}; {SEE}") from problem
     for name, preset in values.get("presets", {}).items():
         _check_preset(name, preset, path)
     return values
@@ -78,14 +68,33 @@ def take_defaults(context: typer.Context, path: Path | None) -> Path | None:
             raise UsageError(f"[{table}] is not a command of evcap", path=path, hint=SEE)
     command = context.info_name or ""
     known = {name: str(parameter.name) for parameter in context.command.params for name in _names(parameter)}
+    kinds = get_type_hints(context.command.callback)
     defaults: dict[str, Any] = {}
     for key, value in (values.get(command, {}) if command not in SHARED else {}).items():
         name = key.replace("-", "_")
         if name not in known:
             raise UsageError(f"[{command}] has no option {key!r}", path=path, hint=f"see evcap {command} --help")
-        defaults[known[name]] = value
+        defaults[known[name]] = _checked(value, kinds.get(known[name]), f"[{command}] {key}", path)
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
+
+
+def _checked(value: object, kind: Any, name: str, path: Path) -> object:
+    """A value for an option of type ``kind``; a number may stand for its digits."""
+    from pydantic import PydanticUserError
+
+    from evcap_cli.reading.typed import NotOfType, checked
+
+    try:
+        checked(kind, value, name)
+    except NotOfType as problem:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if number and kind in (str, str | None):
+            return str(value)
+        raise UsageError(str(problem), path=path, hint=SEE) from problem
+    except PydanticUserError:  # a type of a plugin's own, which its parser checks
+        return value
+    return value
 
 
 def _names(parameter: Any) -> Iterator[str]:
