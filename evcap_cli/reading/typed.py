@@ -262,12 +262,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_plain(value: object, path: tuple[int | str, ...], integers: int | None = None) -> None:
-    """Refuse numbers that are not finite, integers beyond ``integers``, and what is nested too deeply."""
+    """Refuse numbers that are not finite; of TOML too large integers, zero bytes and what is nested too deeply."""
     where = f"{_field(path).removeprefix('.')}: " if path else ""
     if isinstance(value, float) and not math.isfinite(value):
         raise NotOfType(f"{where}should be a finite number, got {value}")
     if isinstance(value, int) and integers is not None and not -integers <= value < integers:
         raise NotOfType(f"{where}is a number with too many digits")
+    if isinstance(value, str) and integers is not None and "\0" in value:
+        raise NotOfType(f"{where}holds a zero byte")
     if isinstance(value, (dict, list)):
         if integers is not None and len(path) >= MOST_DEPTH:
             raise NotOfType(f"{where}is nested too deeply")

@@ -5,12 +5,13 @@ Importing this module loads no torch: registering a system must stay cheap, only
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.errors import PluginError
+from evcap_cli.reading.typed import from_toml
 
 if TYPE_CHECKING:
     from evcap_cli.systems.contract import CaptionModel
@@ -79,10 +80,9 @@ class SystemSpec:
         Raises:
             PluginError: the text is not a recipe.
         """
-        try:
-            found = tomllib.loads(self.recipe)
-        except tomllib.TOMLDecodeError as problem:
-            raise PluginError(f"the recipe of system {self.name!r} is not TOML: {problem}") from problem
+        found = from_toml(
+            dict[str, Any], self.recipe, path=Path(f"the recipe of system {self.name!r}"), error=PluginError
+        )
         for table, values in found.items():
             if table not in TABLES or not isinstance(values, dict):
                 known = ", ".join(TABLES)

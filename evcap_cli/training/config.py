@@ -6,7 +6,6 @@ configuration). It may say which ``system`` it is for; what it leaves open is as
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_type_hints
 from evcap_cli.captioner.config import Rerank
 from evcap_cli.data.learnable import VALIDATION_SHARE
 from evcap_cli.errors import PluginError, UsageError
+from evcap_cli.reading.typed import read_toml
 from evcap_cli.training.recipe_tables import (
     FUSION,
     check_tables,
@@ -256,16 +256,18 @@ def load_recipe(name: str, system: str | None = None) -> Recipe:
         UsageError: no such recipe, not TOML, an unknown table or field, a value that is not allowed, another system's.
         PluginError: no such system.
     """
+    path = Path(name)
     if name in builtin_recipes():
-        text = files("evcap_cli.training").joinpath(f"recipes/{name}.toml").read_text(encoding="utf-8")
-    else:
-        try:
-            text = Path(name).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as problem:
-            hint = f"give a TOML file, or one of: {', '.join(builtin_recipes())}"
-            raise UsageError("cannot read this recipe", path=name, hint=hint) from problem
+        path = Path(str(files("evcap_cli.training").joinpath(f"recipes/{name}.toml")))
+    elif not path.exists():
+        raise UsageError(
+            "cannot read this recipe (no such file)",
+            path=name,
+            hint=f"give a TOML file, or one of: {', '.join(builtin_recipes())}",
+        )
+    hint = "see `evcap train --print-config` for all fields"
+    tables = read_toml(dict[str, Any], path, error=UsageError, hint=hint)
     try:
-        tables = tomllib.loads(text)
         named = tables.pop("system", None)
         if named is not None:
             check_type("system", named, str)
@@ -276,8 +278,7 @@ def load_recipe(name: str, system: str | None = None) -> Recipe:
                 hint=f"leave out --model {system}, or give another --recipe",
             )
         return _recipe(tables, Path(name).stem, system or named or FUSION)
-    except (tomllib.TOMLDecodeError, ValueError, TypeError) as problem:
-        hint = "see `evcap train --print-config` for all fields"
+    except (ValueError, TypeError) as problem:
         raise UsageError(f"not a recipe: {problem}", path=name, hint=hint) from problem
 
 

@@ -104,6 +104,7 @@ def test_names_that_are_not_unicode_come_back_as_they_were() -> None:
         ("a = " + "9" * 30, "a: is a number with too many digits"),
         ("a = 1\na = 2", "is not TOML (Cannot overwrite a value"),
         ("[b]\nc = 1\n\nd", "is not TOML (Expected '=' after a key in a key/value pair (at end"),
+        ('a = "b\\u0000"', "a: holds a zero byte"),
         ("a = true", "a: should be a number, got True"),
         ("a = '1'", "a: should be a number, got '1'"),
     ],

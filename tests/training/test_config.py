@@ -49,7 +49,7 @@ def test_the_demo_recipe_is_small() -> None:
         ("[model]\nfine_grained = 1\n", "fine_grained must be a bool"),
         ("[loss]\ntemperature = true\n", "temperature must be a float"),
         ("[loss]\nnce_denominator = 'some'\n", "nce_denominator must be one of all, negatives"),
-        ("nonsense", "not a recipe"),
+        ("nonsense", "is not TOML"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path: Path, text: str, said: str) -> None:
