@@ -65,7 +65,7 @@ def _snapshots(address: str) -> list[Path]:
     root = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
     try:
         chosen = (root / "refs" / (revision or "main")).read_text("utf-8").strip()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         chosen = revision  # a commit names its folder itself
     folders = list((root / "snapshots").glob("*"))
     first = [folder for folder in folders if folder.name == chosen]

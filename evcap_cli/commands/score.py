@@ -239,13 +239,11 @@ def _tell(path: Path, names: list[str], what: str) -> None:
 
 def _lexicon(path: Path | None, root: DataRoot | None) -> Lexicon:
     from evcap_cli.data.lexicon import Lexicon
+    from evcap_cli.reading.text import read_text
 
     if path is None:
         return Lexicon.general() if root is None else root.lexicon
     file = path / "lexicon.json" if path.is_dir() else path
     if not file.exists():
         return Lexicon.from_folder(path)
-    try:
-        return Lexicon.from_json(file.read_text(encoding="utf-8"), path=file)
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DataError("cannot read this lexicon", path=file) from problem
+    return Lexicon.from_json(read_text(file), path=file)

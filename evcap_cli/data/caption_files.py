@@ -5,7 +5,6 @@ Which files a data root has, and what they mean, is ``emvidcap.py``'s business; 
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Final
 from evcap_cli.data.text import tokens
 from evcap_cli.errors import DataError
 from evcap_cli.paths import name_key
+from evcap_cli.reading.text import as_utf8, read_bytes
 
 SEPARATORS: Final = {"\t": "tab", ",": "comma", ";": "semicolon"}
 NAMED_LINES: Final = 5
@@ -85,14 +85,8 @@ def read_captions(path: Path) -> CaptionFile:
     Raises:
         DataError: no such file, a header without a separator, a row without one (with its line number).
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as problem:
-        raise DataError(
-            f"cannot read this caption file ({problem.strerror})", path=path, hint="check its name and permissions"
-        ) from problem
     found = CaptionFile(path)
-    lines, found.latin_1 = decoded_lines(raw)
+    lines, found.latin_1 = decoded_lines(read_bytes(path, hint="check its name and permissions"))
     header = lines[0][1] if lines else ""
     separator = next((mark for mark in SEPARATORS if mark in header), None)
     if separator is None or "videoid" not in header.split(separator)[0].strip(' "').lower():
@@ -126,13 +120,11 @@ def read_captions(path: Path) -> CaptionFile:
 def decoded_lines(raw: bytes) -> tuple[list[tuple[int, str]], list[int]]:
     """Numbered lines that are not blank, and the numbers of those that are not UTF-8 and were read as Latin-1.
 
-    Lines end at line feeds only: a caption may hold other breaks. UTF-16 is told by its byte order mark.
+    Lines end at line feeds only: a caption may hold other breaks. Byte order marks are taken as ``as_utf8`` does.
     """
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raw = raw.decode("utf-16", "replace").encode("utf-8", "replace")
     numbered_lines: list[tuple[int, str]] = []
     latin_1: list[int] = []
-    for number, line in enumerate(raw.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
+    for number, line in enumerate(as_utf8(raw).split(b"\n"), 1):
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError:

@@ -16,6 +16,7 @@ from evcap_cli.data.caption_files import CaptionFile, decoded_lines, read_captio
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.video_files import bare, match_videos
 from evcap_cli.errors import DataError
+from evcap_cli.reading.text import read_bytes
 
 __all__ = ["CaptionFile", "DataRoot", "bare", "find_captions", "hold_out", "match_videos", "read_captions"]
 
@@ -133,8 +134,8 @@ def _part_of(path: Path) -> Part:
         if named:
             return "L" if named[1] else "S"
     try:
-        lines = decoded_lines(path.read_bytes())[0]
-    except OSError:
+        lines = decoded_lines(read_bytes(path))[0]
+    except DataError:
         return "L"  # reading it again will tell what is wrong
     ids = {line.partition(",")[0].strip(' "') for _, line in lines[1:]}
     commas = bool(lines) and "\t" not in lines[0][1]
@@ -201,10 +202,7 @@ def msvd_names(root: Path) -> dict[str, str]:
         DataError: the file cannot be read.
     """
     for path in below(root, MAPPING_FILE):
-        try:
-            lines = decoded_lines(path.read_bytes())[0]
-        except OSError as problem:
-            raise DataError(f"cannot read ({problem.strerror})", path=path, hint="check its permissions") from problem
+        lines = decoded_lines(read_bytes(path, hint="check its permissions"))[0]
         pairs = (line.split() for _, line in lines)
         return {bare(pair[1]): pair[0] for pair in pairs if len(pair) == 2}
     return {}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evcap_cli.errors import DataError
+from evcap_cli.reading.text import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,12 +152,7 @@ class Lexicon:
             )
         table: dict[str, list[str]] = {}
         for file in sorted(path for path in place.glob("*.txt") if not path.name.startswith(".")):
-            try:
-                table[file.stem] = file.read_text(encoding="utf-8-sig").split("\n")
-            except (OSError, UnicodeDecodeError) as problem:
-                raise DataError(
-                    f"cannot read this word list ({problem})", path=file, hint="save it as UTF-8, a word a line"
-                ) from problem
+            table[file.stem] = read_text(file, hint="save it as UTF-8, a word a line").split("\n")
         if not any(line.strip() for lines in table.values() for line in lines):
             raise DataError("the lexicon holds no word", path=place, hint="copy sentiment-words-E again")
         found = cls(table, name=name or "")

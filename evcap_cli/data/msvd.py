@@ -15,6 +15,7 @@ from typing import Final
 from evcap_cli.data.caption_files import decoded_lines, read_captions
 from evcap_cli.data.emvidcap import TEST_FILE, below
 from evcap_cli.errors import DataError
+from evcap_cli.reading.text import read_bytes
 
 TRAIN_TABLE: Final = "train.csv"
 _PLACES: Final = ("data/MSVD/metadata", "MSVD/metadata", "metadata", "")
@@ -38,10 +39,7 @@ def read_extra_captions(path: Path) -> list[str]:
     file = _found(path) if path.is_dir() else path
     if file.name in _TEST_FILES:
         raise DataError("holds test captions: the vocabulary must not know them", path=file, hint=_HINT)
-    try:
-        lines = decoded_lines(file.read_bytes())[0]
-    except OSError as problem:
-        raise DataError(f"cannot read ({problem.strerror})", path=file, hint=_HINT) from problem
+    lines = decoded_lines(read_bytes(file, hint=_HINT))[0]
     header = lines[0][1] if lines else ""
     if _TEXT in _cells(header):
         found = _table(file, lines)

@@ -32,6 +32,7 @@ from evcap_cli.data.msvd import find_extra, read_extra_captions
 from evcap_cli.data.text import tokens
 from evcap_cli.data.video_files import bare, match_videos
 from evcap_cli.errors import DataError, TrainingError
+from evcap_cli.reading.text import read_text
 
 _LISTS: Final = ("34_emotion.txt", "179_words.txt")
 
@@ -167,12 +168,8 @@ class _Look:
     def _compare_lists(self, lexicon: Lexicon, folder: Path) -> None:
         for name, known in zip(_LISTS, (lexicon.categories, lexicon.words), strict=True):
             try:
-                listed = {
-                    line.split()[0].lower()
-                    for line in (folder / name).read_text("utf-8-sig").splitlines()
-                    if line.strip()
-                }
-            except (OSError, UnicodeDecodeError):
+                listed = {line.split()[0].lower() for line in read_text(folder / name).splitlines() if line.strip()}
+            except DataError:
                 continue
             other = sorted(listed ^ set(known))
             if other:

@@ -11,10 +11,10 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from evcap_cli import console
 from evcap_cli.data.emvidcap import TEST_FILE, TRAIN_FILE
@@ -25,6 +25,7 @@ from evcap_cli.demo.wording import DEMO_LEXICON
 from evcap_cli.errors import DataError, EvcapError
 from evcap_cli.interrupts import SIGNALS
 from evcap_cli.output.atomic import write_error, write_whole
+from evcap_cli.reading.typed import read_json_lines
 
 FACTS_FILE: Final = "facts.jsonl"
 TRAIN, TEST = "trainval", "test"
@@ -33,6 +34,13 @@ CAPTION_FOLDER: Final = Path("data", "EmVidCap-L")
 LEXICON_FOLDER: Final = Path("EmotionEval")
 VIDEO_FOLDERS: Final = {TRAIN: Path("videos", "TrainVal_clips"), TEST: Path("videos", "Test")}
 _CAPTION_FILES = {TRAIN: TRAIN_FILE, TEST: TEST_FILE}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row(ClipFacts):
+    """A line of facts.jsonl."""
+
+    split: Literal["trainval", "test"]
 
 
 @dataclass(frozen=True)
@@ -97,16 +105,12 @@ def read_world(root: Path) -> World:
         DataError: there is none, or its facts cannot be read.
     """
     path = root / FACTS_FILE
-    try:
-        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        splits = {row["id"]: row.pop("split") for row in rows}
-        return World(root, tuple(ClipFacts.from_dict(row) for row in rows), splits)
-    except OSError as problem:
-        raise DataError(
-            f"no demo world here ({problem.strerror})", path=path, hint="make one with `evcap demo-world DIR`"
-        ) from problem
-    except (ValueError, KeyError, TypeError, AttributeError) as problem:
-        raise DataError(f"not the facts of a demo world ({problem})", path=path) from problem
+    hint = "make a world with `evcap demo-world DIR`"
+    if not path.exists():
+        raise DataError("no demo world here", path=path, hint=hint)
+    rows = [row for _, row in read_json_lines(_Row, path, hint=hint)]
+    clips = tuple(ClipFacts(**{each.name: getattr(row, each.name) for each in fields(ClipFacts)}) for row in rows)
+    return World(root, clips, {row.id: row.split for row in rows})
 
 
 def _split(facts: Iterable[ClipFacts], share: float) -> dict[str, str]:

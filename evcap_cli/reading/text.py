@@ -90,6 +90,14 @@ def decoded(raw: bytes, path: str | os.PathLike[str] | None, *, error: Failure =
     return text
 
 
+def as_utf8(raw: bytes) -> bytes:
+    """Bytes of a file in UTF-8 without a byte order mark; without a mark they stay as they are, whatever they are."""
+    encoding = next((name for mark, name in _MARKS if raw.startswith(mark)), None)
+    if encoding is None:
+        return raw.removeprefix(codecs.BOM_UTF8)
+    return raw.decode(encoding, "replace").encode("utf-8", "replace")
+
+
 def read_lines(path: Path, *, error: Failure = DataError, hint: str = "check the path") -> Iterator[tuple[int, bytes]]:
     """Numbered lines as UTF-8, without line ends, one at a time: memory does not grow with the file.
 

@@ -5,7 +5,6 @@ An estimate always says where it comes from and what it leaves out.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import time
@@ -14,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from evcap_cli.backbones.contract import KINDS
-from evcap_cli.errors import UsageError
+from evcap_cli.errors import DataError, UsageError
+from evcap_cli.reading.typed import read_json_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,12 +65,18 @@ class Estimate:
     source: str
 
 
+@dataclass(frozen=True)
+class _Epoch:
+    """A line of the log, as far as it is read here."""
+
+    seconds: float
+
+
 def epochs_measured(run: Path) -> list[float]:
     """Seconds of each finished epoch of a run, from its log; none where there is no log that can be read."""
     try:
-        lines = (run / LOG).read_text("utf-8").splitlines()
-        return [float(json.loads(line)["seconds"]) for line in lines]
-    except (OSError, ValueError, KeyError, TypeError):
+        return [epoch.seconds for _, epoch in read_json_lines(_Epoch, run / LOG)]
+    except DataError:
         return []
 
 

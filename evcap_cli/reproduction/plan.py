@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli import plugins
-from evcap_cli.errors import UsageError
+from evcap_cli.errors import DataError, UsageError
 from evcap_cli.output.atomic import write_whole
+from evcap_cli.reading.typed import read_json
 from evcap_cli.scoring.published import published_rows
 from evcap_cli.training.recipe_tables import FUSION
 
@@ -86,8 +87,8 @@ class Run:
             return
         hint = "give another -o, or the same options as before"
         try:
-            before = {**GAINED, **json.loads((self.folder / SETTINGS).read_text("utf-8"))}
-        except (OSError, ValueError, TypeError) as problem:
+            before = {**GAINED, **read_json(dict[str, Any], self.folder / SETTINGS)}
+        except DataError as problem:
             raise UsageError(
                 f"holds a run that this command did not make (no {SETTINGS})", path=self.folder, hint=hint
             ) from problem

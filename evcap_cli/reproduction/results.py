@@ -5,13 +5,13 @@ All values x 100, as printed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from evcap_cli.errors import DataError
+from evcap_cli.reading.typed import read_json
 from evcap_cli.reproduction.plan import SCORES, values_of
 from evcap_cli.scoring.published import SOURCE
 from evcap_cli.scoring.score import METRICS
@@ -44,6 +44,16 @@ class Value:
 
 
 @dataclass(frozen=True)
+class _File:
+    """test.json, as far as it is read here."""
+
+    metrics: dict[str, float | None]
+    videos: int
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Scored:
     """One finished run: what its test.json says."""
 
@@ -61,21 +71,13 @@ class Scored:
         Raises:
             DataError: it is not what ``evcap train`` writes.
         """
-        path = run.folder / SCORES
-        try:
-            found = json.loads(path.read_text("utf-8"))
-            return cls(
-                folder=run.folder.name,
-                seed=run.seed,
-                metrics={name: found["metrics"][name] for name in METRICS},
-                intervals={name: (float(a), float(b)) for name, (a, b) in found.get("intervals", {}).items()},
-                videos=int(found["videos"]),
-                notes=tuple(str(note) for note in found.get("notes", ())),
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-            raise DataError(
-                "are not test scores of `evcap train`", path=path, hint="remove the file: the run is then tested again"
-            ) from problem
+        path, hint = run.folder / SCORES, "remove the file: the run is then tested again"
+        found = read_json(_File, path, hint=hint)
+        missing = [name for name in METRICS if name not in found.metrics]
+        if missing:
+            raise DataError(f"metrics.{missing[0]}: is missing", path=path, hint=hint)
+        metrics = {name: found.metrics[name] for name in METRICS}
+        return cls(run.folder.name, run.seed, metrics, found.intervals, found.videos, found.notes)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from evcap_cli.errors import DataError
 from evcap_cli.output.atomic import write_whole
+from evcap_cli.reading.typed import read_json
 from evcap_cli.study.conditions import PASSES, Pass
 
 if TYPE_CHECKING:
@@ -22,14 +24,20 @@ Said = dict[Pass, dict[str, str]]
 """Pass -> id -> caption."""
 
 
+@dataclass(frozen=True)
+class _File:
+    """What ``write_captions`` writes; ``of`` is a digest."""
+
+    of: str
+    captions: Said
+
+
 def kept_captions(run: Path, worlds: Worlds) -> Said | None:
     """What ``write_captions`` left; None where there is nothing, or captions of another checkpoint or other clips."""
     try:
-        found = json.loads((run / FILE).read_text("utf-8"))
-        if found["of"] != _digest(run, worlds):
-            return None
-        return {one: dict(found["captions"][one]) for one in PASSES}
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_json(_File, run / FILE)
+        return found.captions if found.of == _digest(run, worlds) and found.captions.keys() == set(PASSES) else None
+    except (DataError, OSError):
         return None
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.errors import UsageError, WriteError
 from evcap_cli.output.atomic import NEXT_STEP, WholeFile, write_error
+from evcap_cli.reading.typed import from_json
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +99,7 @@ def load_state(run: Path, fingerprint: str) -> RunState | None:
     hint = "give another -o, or --overwrite to start anew"
     try:
         with safe_open(path, framework="pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            progress = from_json(Progress, file.metadata()["progress"], path=path, error=UsageError, hint=hint)
             if progress.fingerprint != fingerprint:
                 raise UsageError("holds a run with other data or settings", path=run, hint=hint)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.captioner.hub import CARD
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
+from evcap_cli.errors import DataError
 from evcap_cli.output.atomic import write_whole
+from evcap_cli.reading.typed import NotOfType, checked, read_json
 from evcap_cli.training.comparison import markdown_table, quoted, rows_beside
 from evcap_cli.training.config import ORACLE
 from evcap_cli.training.model_card import model_card
@@ -127,14 +129,27 @@ def _key(trainer: Trainer, references: Mapping[str, Sequence[str]], bootstrap: i
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """test.json, as far as another call reads it."""
+
+    digest: str
+    evaluation: int
+    epoch: int
+    epochs: int
+    select: str
+    metrics: dict[str, float | None]
+    published: list[Any]
+
+
 def _kept(run: Path) -> dict[str, Any] | None:
     """What an earlier call left; None where there is nothing, or nothing that this version wrote."""
     try:
-        found = json.loads((run / SCORES).read_text(encoding="utf-8"))
-        complete = {"digest", "evaluation", "epoch", "epochs", "select", "metrics", "published"} <= found.keys()
-    except (OSError, ValueError, AttributeError):
+        found = read_json(dict[str, Any], run / SCORES)
+        checked(_Kept, found)
+    except (DataError, NotOfType):
         return None
-    return found if complete and (run / CAPTIONS).exists() else None
+    return found if (run / CAPTIONS).exists() else None
 
 
 def _whole(document: Mapping[str, Any], videos: int) -> bool:

@@ -10,7 +10,6 @@ Notation: N frames, H x W pixels, D the width of the joint embedding, 512 for Vi
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.backbones.contract import Backbone, BackboneSpec, FrameInput, WeightsSource
 from evcap_cli.errors import WeightsError
+from evcap_cli.reading.typed import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -189,16 +189,15 @@ class Clip(Backbone):
         if not path.is_dir():
             return path
         address = f"clip:{self.arch}"
+        hint = "name the .safetensors file itself"
+        config = read_json(dict[str, Any], path / CONFIG_FILE, error=WeightsError, hint=hint)
         try:
-            config = json.loads((path / CONFIG_FILE).read_text("utf-8"))
             model, prepared = config["model_cfg"], config.get("preprocess_cfg") or {}
             same = _fingerprint(model) == _fingerprint(_config(self.arch))
             same_input = _input(model, {**_preprocessing({}), **prepared}, address) == self.spec.input
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:
             reason = " ".join(f"{type(problem).__name__}: {problem}".split())
-            raise WeightsError(
-                f"its {CONFIG_FILE} cannot be read ({reason})", path=path, hint="name the .safetensors file itself"
-            ) from problem
+            raise WeightsError(f"its {CONFIG_FILE} cannot be read ({reason})", path=path, hint=hint) from problem
         if not same or not same_input:
             what = "describes another picture tower" if not same else "prepares pictures in another way"
             raise WeightsError(

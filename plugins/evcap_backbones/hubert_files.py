@@ -6,7 +6,6 @@ Importing this module loads neither torch nor transformers.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from evcap_backbones.hubert_network import DEFAULT, NO_MASKING
 from evcap_cli.backbones.contract import WeightsSource
 from evcap_cli.errors import WeightsError
+from evcap_cli.reading.typed import read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -220,14 +220,4 @@ def _normalises(file: Path) -> bool:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except OSError as problem:
-        raise WeightsError(
-            f"cannot be read ({problem.strerror or problem})", path=file, hint="check its permissions"
-        ) from problem
-    except ValueError as problem:
-        raise WeightsError(f"is not JSON ({problem})", path=file, hint="copy or download it again") from problem
-    if not isinstance(content, dict):
-        raise WeightsError("is not a JSON object", path=file, hint="copy or download it again")
-    return content
+    return read_json(dict[str, Any], file, error=WeightsError, hint="copy or download it again")

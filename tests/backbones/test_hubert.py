@@ -246,7 +246,7 @@ def broken(base: Path, place: Path, how: str) -> Path:
         ("a pickle", "holds pytorch_model.bin, a pickle, .* evcap weights import NAME .*pytorch_model.bin -o "),
         ("no weights", "holds no model.safetensors"),
         ("no config", "has no config.json"),
-        ("no JSON", "config.json: is not JSON"),
+        ("no JSON", "config.json: line 1: is not JSON"),
         ("nonsense in the config", "config.json: does not describe a HuBERT"),
         ("nonsense in the preprocessor", "do_normalize is 'yes'"),
         ("another type", "config.json: describes a model of type 'wav2vec2', not 'hubert'"),

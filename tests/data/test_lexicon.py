@@ -87,7 +87,7 @@ def test_word_lists_that_are_empty_or_no_text_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"sentiment-words-E: the lexicon holds no word; copy"):
         Lexicon.from_folder(tmp_path)
     (folder / "joy.txt").write_bytes(b"jo\xff")
-    with pytest.raises(DataError, match=r"joy\.txt: cannot read this word list .* save it as UTF-8"):
+    with pytest.raises(DataError, match=r"joy\.txt: line 1 is not UTF-8 .* save the file as UTF-8"):
         Lexicon.from_folder(tmp_path)
 
 

@@ -55,7 +55,7 @@ def test_facts_and_splits_are_read_back(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no demo world here"):
         read_world(tmp_path / "elsewhere")
     (tmp_path / "facts.jsonl").write_text('{"id": 3}\n')
-    with pytest.raises(DataError, match="not the facts"):
+    with pytest.raises(DataError, match=r"facts\.jsonl: line 1: id: should be text, got 3"):
         read_world(tmp_path)
 
 

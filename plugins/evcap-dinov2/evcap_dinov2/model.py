@@ -84,7 +84,9 @@ def _check_config(folder: Path, width: int) -> None:
         raise WeightsError("is a file where a folder is expected", path=folder, hint=HINT)
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as problem:
+        if not isinstance(config, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError, RecursionError) as problem:
         raise WeightsError(f"holds no config.json that can be read ({problem})", path=folder, hint=HINT) from problem
     kind, found = config.get("model_type"), config.get("hidden_size")
     if kind != "dinov2":
