@@ -355,6 +355,9 @@ def media_fields(done: VideoDone) -> Media:
         rotation=info.rotation,
         has_audio=info.has_audio,
         skipped_packets=done.skipped_packets,
+        lost_frames_share=done.loss.frames_share,
+        lost_audio_seconds=done.loss.audio_seconds,
+        lost_audio_share=done.loss.audio_share,
     )
 
 
@@ -367,11 +370,14 @@ class Summary:
     failed: int = 0
     skipped: int = 0
     """Taken over from an earlier run of the same plan."""
+    damaged: int = 0
+    """Captioned, but more than a tenth of the picture or the sound was lost."""
 
     def count(self, record: Record) -> None:
         """One more video is finished."""
         if record.status == "ok":
             self.done += 1
+            self.damaged += record.lost_much
         else:
             self.failed += 1
 

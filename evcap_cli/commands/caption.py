@@ -171,8 +171,16 @@ def sentence(summary: Summary, outputs: Outputs, *, stopped: bool = False) -> st
         text += f", {summary.failed} failed"
         if stopped:
             return f"{text}: stopped by --fail-fast; run again without it to go on"
+    text += lost_much(summary.damaged)
     names = [str(path) for path, _ in outputs.files] + [f"{path}/" for path, _ in outputs.trees]
     return f"{text}: {', '.join(names + ['standard output'] * outputs.stdout)}"
+
+
+def lost_much(count: int) -> str:
+    """What a last line says of videos that damage took much of."""
+    return f", {videos(count)} lost more than a tenth of {'its' if count == 1 else 'their'} picture or sound" * (
+        count > 0
+    )
 
 
 def interrupted(summary: Summary, outputs: Outputs) -> str:

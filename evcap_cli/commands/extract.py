@@ -9,6 +9,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
+from evcap_cli.commands.caption import lost_much
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EvcapError, UsageError, WriteError
 from evcap_cli.inputs import gather, take_shard
 from evcap_cli.paths import same_file_groups
@@ -123,7 +124,7 @@ def extract(
         timeout=timeout,
         audio_track=audio_track,
     )
-    done = failed = known = 0
+    done = failed = known = damaged = 0
     with ExitStack() as stack:
         export = stack.enter_context(_export(plan, pipeline)) if plan else None
         bar = stack.enter_context(console.progress(len(chosen), "extracting"))
@@ -138,7 +139,7 @@ def extract(
                 for text in event.warnings:
                     console.warn(f"{given}: {text}")
                 if event.error is None:
-                    done, known = done + 1, known + event.from_cache
+                    done, known, damaged = done + 1, known + event.from_cache, damaged + event.loss.serious
                     if export is not None and features is not None:
                         export.add(number, features)
                 else:
@@ -161,7 +162,7 @@ def extract(
         )
     text = f"features of {done} of {len(chosen)} videos are in {cache.root}"
     text += f" ({known} were there before)" if known else ""
-    console.info(text + (f", {failed} failed" if failed else ""))
+    console.info(text + (f", {failed} failed" if failed else "") + lost_much(damaged))
     if failed:
         raise typer.Exit(EXIT_SOME_FAILED if done else EXIT_NOTHING_DONE)
 

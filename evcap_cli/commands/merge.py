@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evcap_cli import console, plugins
+from evcap_cli.commands.caption import lost_much
 from evcap_cli.errors import UsageError
 from evcap_cli.inputs import plan_outputs
 from evcap_cli.paths import name_key
@@ -66,4 +67,5 @@ def merge(
         write_whole(path, writer.render(ordered))
     if outputs.stdout:
         console.data("".join(record.to_line() + "\n" for record in ordered))
-    console.info(f"merged {len(ordered)} videos from {len(inputs)} files: {', '.join(output)}")
+    lost = lost_much(sum(record.lost_much for record in ordered))
+    console.info(f"merged {len(ordered)} videos from {len(inputs)} files{lost}: {', '.join(output)}")

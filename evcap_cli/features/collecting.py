@@ -18,6 +18,7 @@ from evcap_cli.features.sampling import spread
 from evcap_cli.features.sound import AudioBins, Chunk
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 from evcap_cli.features.tracks import objects_of_clip, tracks_of_snippet
+from evcap_cli.media.plan import Loss
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,6 +208,7 @@ class VideoState:
     """Those that have begun and are not behind us, by number."""
     warnings: list[str] = field(default_factory=list)
     skipped_packets: int = 0
+    loss: Loss = field(default_factory=Loss)
     from_cache: bool = False
     read: bool = False
     """Nothing more comes from its file."""

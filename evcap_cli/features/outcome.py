@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from fractions import Fraction
 from types import UnionType
 from typing import Any, Final, get_type_hints
 
+from evcap_cli.media.plan import Loss
 from evcap_cli.media.probe import MediaInfo
 from evcap_cli.media.segments import Segment
 
@@ -24,6 +25,7 @@ class Outcome:
     segments: tuple[Segment, ...]
     warnings: tuple[str, ...] = ()
     skipped_packets: int = 0
+    loss: Loss = field(default_factory=Loss)
 
     def to_plain(self) -> dict[str, Any]:
         """Values that JSON knows; fractions as "n/d"."""
@@ -32,6 +34,7 @@ class Outcome:
             "segments": segments_to_plain(self.segments),
             "warnings": list(self.warnings),
             "skipped_packets": self.skipped_packets,
+            "loss": asdict(self.loss),
         }
 
     @classmethod
@@ -42,7 +45,7 @@ class Outcome:
             segments = segments_from_plain(values["segments"])
             if segments is None or not isinstance(values["warnings"], list):
                 return None
-            found = cls(info, segments, tuple(values["warnings"]), values["skipped_packets"])
+            found = cls(info, segments, tuple(values["warnings"]), values["skipped_packets"], Loss(**values["loss"]))
         except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
             return None
         return found if found._plausible() else None
@@ -55,6 +58,7 @@ class Outcome:
             and all(isinstance(warning, str) for warning in self.warnings)
             and _is_a(self.skipped_packets, int)
             and self.skipped_packets >= 0
+            and all(type(value) is float and 0 <= value < float("inf") for value in asdict(self.loss).values())
         )
 
 

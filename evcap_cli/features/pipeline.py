@@ -39,6 +39,7 @@ from evcap_cli.features.runner import BackboneRunner, Outcome
 from evcap_cli.features.sampling import sampler
 from evcap_cli.features.streaming import ByteQueue, Stopped, Turn
 from evcap_cli.media.decoder import Decoder
+from evcap_cli.media.plan import Loss
 from evcap_cli.media.segments import parse_segmentation
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class VideoDone:
     warnings: list[str] = field(default_factory=list)
     error: EvcapError | None = None
     skipped_packets: int = 0
+    loss: Loss = field(default_factory=Loss)
     from_cache: bool = False
 
 
@@ -287,6 +289,7 @@ class _Run:
             state.warnings,
             state.error,
             state.skipped_packets,
+            state.loss,
             state.from_cache,
         )
         self.head += 1
@@ -313,7 +316,7 @@ class _Run:
             state.read, state.from_cache = True, message.from_cache
             if message.outcome is not None:
                 state.warnings[:0] = message.outcome.warnings
-                state.skipped_packets = message.outcome.skipped_packets
+                state.skipped_packets, state.loss = message.outcome.skipped_packets, message.outcome.loss
                 if self.cache is not None and not state.from_cache and state.error is None:
                     self.cache.write(self.plan.outcome_key(state.digest), message.outcome.to_plain(), {})
         elif state.error is not None:

@@ -171,7 +171,8 @@ class VideoReading:
             return known
         if report.missing and not report.seen:
             raise DecodeFailed("no frame of it can be decoded", path=self.path, hint="check that it plays")
-        return Outcome(timeline.info, tuple(segments), (*timeline.warnings, *report.warnings), report.skipped_packets)
+        warnings = (*timeline.warnings, *report.warnings)
+        return Outcome(timeline.info, tuple(segments), warnings, report.skipped_packets, report.loss)
 
     def _decode(self, timeline: Timeline, segments: list[Segment], sent: int, known: Outcome | None) -> DecodeReport:
         """Send the segments from number ``sent`` on; returns what the passes found out, those of earlier runs as well.

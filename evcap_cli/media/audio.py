@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CHUNK_SECONDS: Final = 1
 GAP_SECONDS: Final = 0.1
 """A jump in time stamps larger than this is a gap in the sound; smaller ones are rounding of the container."""
+DROPOUT_SECONDS: Final = 60
+"""In recordings that were joined, a longer jump of time stamps is taken for another clock."""
 SEEK_WORTH_SECONDS: Final = 5
 STRANGE_STARTS: Final = 8
 """Frames at the start that may claim to lie behind the end before they are believed."""
@@ -69,24 +71,55 @@ def _pieces(
     strange = 0
     zero = opened.origin
     preroll = zero + (start if start >= SEEK_WORTH_SECONDS else 0) - PREROLL_SECONDS
+    before = skipped.seconds
+    follows: int | None = None
+    """Where the next frame should begin by the track's own clock."""
     for frame in decoded(opened.source.sound_from(preroll), skipped, alive):
-        at = _position(frame, zero, rate)
+        at = None if frame.pts in opened.doubted else _position(frame, zero, rate)
+        bad, before = skipped.seconds - before, skipped.seconds
         if clock is None and at is not None and at > end * rate + rate and strange < STRANGE_STARTS:
             strange += 1  # MPEG-TS lets the priming before time 0 wrap around to a day later
             continue
         if clock is not None and (opened.stamps is None or (at is not None and at > end * rate + rate)):
-            at = None  # stamps that jump, or one that points past the end, are damage
+            # stamps that jump, or one that points past the end, are damage: what was lost is counted
+            lost = max(round(bad * rate), _step(at, follows, rate) if bad else 0)
+            at, follows = (clock + lost if bad else None), at
+        else:
+            follows = at
+        if clock is None:
+            skipped.lost += _overlap(start, end, (at or 0) / rate - bad, (at or 0) / rate)
+        elif bad or (opened.damaged and at is not None and at - clock > GAP_SECONDS * rate):
+            since = clock / rate
+            skipped.lost += _overlap(start, end, since, max(since + bad, since if at is None else at / rate))
         if clock is None or (at is not None and abs(at - clock) > GAP_SECONDS * rate):
             if clock is not None:
                 yield clock, resampler.rest()
             clock = 0 if at is None else at
+        follows = None if follows is None else follows + frame.samples * rate // (frame.sample_rate or rate)
         samples = resampler.resample(frame)
         yield clock, samples
         clock += len(samples)
         if clock > end * rate:
             return
+    if skipped.gave_up or skipped.seconds > before or clock is None:
+        since = float(start) if clock is None else clock / rate
+        until = since + skipped.seconds - before
+        if (skipped.gave_up or clock is None) and opened.sound_end is not None:
+            until = max(until, float(opened.sound_end - zero))
+        skipped.lost += _overlap(start, end, since, until)
     if clock is not None:
         yield clock, resampler.rest()
+
+
+def _step(at: int | None, follows: int | None, rate: int) -> int:
+    """Samples missing before a frame by the track's own clock, where that is a dropout and not another clock."""
+    ahead = 0 if at is None or follows is None else at - follows
+    return ahead if 0 < ahead <= DROPOUT_SECONDS * rate else 0
+
+
+def _overlap(start: Fraction, end: Fraction, first: float, last: float) -> Fraction:
+    """How much of [first, last) lies in the span, seconds."""
+    return Fraction(max(0.0, min(last, float(end)) - max(first, float(start))))
 
 
 def _position(frame: AudioFrame, zero: Fraction, rate: int) -> int | None:

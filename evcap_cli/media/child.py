@@ -204,7 +204,7 @@ class _Pass:
 
     def __init__(self, server: Server, opened: OpenVideo, plan: DecodePlan) -> None:
         self.server, self.opened, self.plan = server, opened, plan
-        self.seen, self.patched, self.heard = 0, False, False
+        self.seen, self.patched, self.heard = 0, False, 0.0
         self.missing: list[int] = []
         self.lost_pictures, self.lost_sound = Skipped(), Skipped()
         self._sound = self._chunks()
@@ -221,6 +221,8 @@ class _Pass:
             self.lost_sound.packets,
             self.patched,
             self.heard,
+            round(float(self.lost_pictures.lost), 3),
+            round(float(self.lost_sound.lost), 3),
         )
 
     def pictures(self) -> Iterator[float]:
@@ -264,7 +266,7 @@ class _Pass:
             opened = replace(opened, source=self.server.second_source())
         start, samples = float(wanted.start), np.zeros(0, np.float32)
         for following, more in sound(opened, wanted.rate, wanted.start, wanted.end, self.lost_sound, self.server.alive):
-            self.heard = True
+            self.heard += len(more) / wanted.rate
             if len(samples) or self.plan.in_step:
                 yield start, samples, following
             start, samples = following, more

@@ -46,6 +46,12 @@ def listen() -> None:
     _listening = True
 
 
+def heard() -> int:
+    """How many there were since the last ``take``."""
+    sip(0)
+    return _counted
+
+
 def take() -> Complaints:
     """Complaints since the last call."""
     global _counted

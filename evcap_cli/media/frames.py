@@ -153,35 +153,67 @@ def _counted(
 def _sought(
     opened: OpenVideo, stamps: Sequence[int], ordinals: Sequence[int], skipped: Skipped, alive: Callable[[], None]
 ) -> Iterator[tuple[int, VideoFrame]]:
+    from evcap_cli.media import complaints
     from evcap_cli.media.source import decoded
 
     numbers = {stamp: number for number, stamp in enumerate(stamps)}
-    here, place = -1, 0
+    ticks = opened.timeline.time_base
+    here, place, resuming = -1, 0, False
     while place < len(ordinals):
         first = ordinals[place]
         keys, begin = opened.keys_before(first)
-        seeking = opened.source.seeks and begin - here >= SEEK_WORTH_FRAMES
+        seeking = opened.source.seeks and bool(keys) and (resuming or begin - here >= SEEK_WORTH_FRAMES)
         packets = opened.source.from_key(keys) if seeking else opened.source.from_start()
-        fresh = True
+        fresh, bad = True, skipped.packets
+        due = max(begin, here + 1) if seeking else here + 1
+        held: VideoFrame | None = None
+        skipped.gave_up = False
         for frame in decoded(packets, skipped, alive):
             number = None if frame.pts is None else numbers.get(frame.pts)
             if number is None or number <= here:
                 continue
-            if fresh and number > first and seeking:
+            if fresh and number > first and seeking and skipped.packets == bad:
                 # the key frame did not begin a run that decodes: this file's index lies
                 opened.source.seeks = False
                 break
-            fresh = False
-            here = number
+            if skipped.packets > bad:
+                skipped.lost += (stamps[number] - stamps[due]) * ticks
+            fresh, due = False, number + 1
             while place < len(ordinals) and ordinals[place] < number:
-                place += 1  # did not decode
+                if held is not None and not (skipped.packets or complaints.heard()):
+                    # a packet of a sound stream that gives no frame of its own leaves the one before it on screen
+                    yield ordinals[place], held
+                place += 1  # else it did not decode
+            here, held = number, frame
             if place < len(ordinals) and ordinals[place] == number:
                 yield number, frame
                 place += 1
             if place == len(ordinals) or _worth_a_seek(opened, here, ordinals[place]):
                 break
         else:
-            return
+            if skipped.packets > bad and due < len(stamps):
+                until = stamps[-1] if skipped.reached is None else min(max(skipped.reached, stamps[due]), stamps[-1])
+                skipped.lost += (until - stamps[due]) * ticks
+            if held is not None and not (skipped.packets or skipped.gave_up or complaints.heard()):
+                for ordinal in ordinals[place:]:
+                    yield ordinal, held
+            if not (skipped.gave_up and opened.source.seeks and skipped.reached is not None):
+                return
+            # nothing decodes here: go on with what a later key frame serves
+            place = _behind(opened, ordinals, place, skipped.reached)
+            resuming = True
+            continue
+        resuming = False
+
+
+def _behind(opened: OpenVideo, ordinals: Sequence[int], place: int, reached: int) -> int:
+    """The first of ``ordinals`` from ``place`` on whose key frame lies behind what was tried."""
+    while place < len(ordinals):
+        keys, _ = opened.keys_before(ordinals[place])
+        if keys and keys[-1].pts > reached:
+            break
+        place += 1
+    return place
 
 
 def _worth_a_seek(opened: OpenVideo, here: int, target: int) -> bool:

@@ -54,6 +54,12 @@ class OpenVideo:
     """Presentation time stamps of the frames, rising; None where they cannot be trusted and frames are counted."""
     keys: list[Key]
     """Key frames by presentation time."""
+    sound_end: Fraction | None = None
+    """Where the sound ends, seconds on the container's clock."""
+    doubted: frozenset[int] = frozenset()
+    """Time stamps of the sound that are out of their place, ticks of its stream."""
+    damaged: bool = False
+    """Reading met damage: what is missing between two packets was lost."""
 
     def keys_before(self, ordinal: int) -> tuple[list[Key], int]:
         """The key frames at or before a frame, and the number of the first frame that the last of them serves."""
@@ -104,6 +110,8 @@ class _Walk:
     keys: list[Key] = field(default_factory=list)
     second_fields: int = 0
     """Packets that complete a frame."""
+    corrupt: bool = False
+    """The demuxer marked packets as incomplete."""
     tracks: dict[int, _Track] = field(default_factory=dict)
     encrypted: set[int] = field(default_factory=set)
     """Streams with packets that are."""
@@ -130,6 +138,14 @@ class _Walk:
         known = [when for when in self.decoding if when is not None]
         rise = all(before < after for before, after in pairwise(known))
         return known if rise and len(known) == len(self.decoding) else None
+
+    def sound(self, source: Source) -> tuple[Fraction | None, frozenset[int]]:
+        """Where the chosen sound ends, seconds on the container's clock, and its time stamps that are damaged."""
+        track = None if source.audio is None else self.tracks.get(source.audio.index)
+        if track is None:
+            return None, frozenset()
+        starts = np.asarray(track.starts, dtype=np.int64)
+        return track.reach(None, hidden=True), frozenset(starts[stamps.out_of_place(starts)].tolist())
 
     def reach(self, last: Fraction | None) -> tuple[Fraction | None, Fraction | None]:
         """Where the last picture or sound ends, and where anything ends, seconds on the container's clock."""
@@ -189,17 +205,18 @@ def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
     if len(walk.stamps) == 1:
         source.warnings.append("the picture is a single frame: nothing moves in it")
     start = _start(source)
+    sound_end, doubted = walk.sound(source)
+    damaged = bool(complained.damage) or walk.corrupt
     declared = _declared(source, start)
-    good = _good_stamps(source, walk, declared, time_base)
+    good = _good_stamps(source, walk, declared, sound_end, time_base)
     if good is None:
         info = MediaInfo(None, fps, *size, rotation, source.audio is not None, mirrored, aspect)
         ticks, step = _places(source, walk, fps, time_base)
         timeline = Timeline(info, ticks, time_base, tuple(source.warnings), (int(ticks[-1]) + step) * time_base)
-        return OpenVideo(source, timeline, start, None, [])
+        return OpenVideo(source, timeline, start, None, [], sound_end, doubted, damaged)
     known = np.unique(np.asarray(walk.stamps, dtype=np.int64)[good])
     if not good.all():
-        damaged = len(good) - int(good.sum())
-        source.warnings.append(f"{damaged} damaged time stamps: frames that have them are left out")
+        source.warnings.append(f"{int((~good).sum())} damaged time stamps: frames that have them are left out")
     origin = _origin(source, time_base)
     if known[0] > origin + HELD_SECONDS / time_base:
         # a damaged stamp passed for the start
@@ -219,8 +236,8 @@ def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
         length if declared is not None else None, fps, *size, rotation, source.audio is not None, mirrored, aspect
     )
     timeline = Timeline(info, ticks, time_base, tuple(source.warnings), length)
-    shown_keys = [key for key in walk.keys if known[0] <= key.pts <= known[-1]]
-    return OpenVideo(source, timeline, start, known.tolist(), sorted(shown_keys, key=lambda key: key.pts))
+    keys = sorted((key for key in walk.keys if known[0] <= key.pts <= known[-1]), key=lambda key: key.pts)
+    return OpenVideo(source, timeline, start, known.tolist(), keys, sound_end, doubted, damaged)
 
 
 def _rate(source: Source, walk: _Walk) -> Fraction | None:
@@ -234,7 +251,7 @@ def _rate(source: Source, walk: _Walk) -> Fraction | None:
 
 
 def _good_stamps(
-    source: Source, walk: _Walk, declared: Fraction | None, time_base: Fraction
+    source: Source, walk: _Walk, declared: Fraction | None, sound_end: Fraction | None, time_base: Fraction
 ) -> npt.NDArray[np.bool_] | None:
     """Which frames' time stamps can be used; None: frames are to be counted."""
     if None in walk.stamps or _guessed(source):
@@ -245,9 +262,8 @@ def _good_stamps(
     ends = [decoding[-1] * time_base] if decoding else []
     if declared is not None:
         ends.append(_start(source) + declared)
-    sound = None if source.audio is None else walk.tracks.get(source.audio.index)
-    if sound is not None and (end := sound.reach(None, hidden=True)) is not None:
-        ends.append(end)
+    if sound_end is not None:
+        ends.append(sound_end)
     latest = int((max(ends) + HELD_SECONDS) / time_base) if ends else None
     earliest = decoding[0] - int(HELD_SECONDS / time_base) if decoding else None
     return stamps.believable(shown, earliest, latest)
@@ -286,6 +302,7 @@ def _walk(source: Source, alive: Callable[[], None]) -> _Walk:
         if not packet.size:
             continue
         walk.add(packet)
+        walk.corrupt = walk.corrupt or bool(packet.is_corrupt)
         if packet.stream_index != source.video.index:
             continue
         source.note_first(packet)

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import av
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from av.format import Flags
 
 from evcap_cli.errors import DecodeFailed, EvcapError, NoVideoStream, OpenFailed, OutOfMemory
@@ -28,8 +28,17 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.stream import VideoStream
 
-BAD_PACKETS_IN_A_ROW: Final = 8
-"""Isolated bad packets are skipped; so many without a good one between end the stream."""
+GIVE_UP_SECONDS: Final = 120
+"""A stream that yields nothing for so long (of the film, not of waiting) is given up."""
+MOST_BAD_PACKETS: Final = 20_000
+"""The same where packets do not say how long they are."""
+BAD_PACKET_SECONDS: Final = (0.001, 1.0)
+"""The least and the most that a bad packet can claim to last."""
+UNKNOWN_PACKET_SECONDS: Final = 0.04
+MOST_DAMAGE_IN_A_ROW: Final = 4096
+"""Places where reading fails, without a packet between; a transport stream has one every 64 KiB of rubbish."""
+MOST_ERRORS_IN_A_ROW: Final = 8
+"""The same for errors of the disk, of which each may take long."""
 PLAYLISTS: Final = frozenset({"hls", "concat", "dash", "imf", "applehttp"})
 """Formats that name other files: a video must not make us read those."""
 
@@ -45,10 +54,17 @@ class Key:
 
 @dataclass
 class Skipped:
-    """What did not decode."""
+    """What did not decode of one stream."""
 
     packets: int = 0
+    seconds: float = 0.0
+    """How long those packets are, together."""
+    lost: Fraction = Fraction(0)
+    """Seconds of picture or sound that were wanted, or passed on the way, and are missing."""
     gave_up: bool = False
+    """The stream was left before its end."""
+    reached: int | None = None
+    """Presentation time of the last packet that was tried, ticks."""
 
 
 class Source:
@@ -192,50 +208,67 @@ def _marks(packet: Packet[Any]) -> tuple[int | None, ...]:
 
 
 def read_packets(container: InputContainer, *streams: Any) -> Iterator[Packet[Any]]:
-    """Packets of the streams (all, where none is named); reading goes on after errors, eight in a row end it.
+    """Packets of the streams (all, where none is named); reading goes on after errors, within bounds.
 
     The flushing packets of PyAV come last.
     """
-    row = 0
-    while True:
+    damage = errors = 0
+    while damage < MOST_DAMAGE_IN_A_ROW and errors < MOST_ERRORS_IN_A_ROW:
         try:
             for packet in container.demux(*streams):
                 if packet.size:
-                    row = 0
+                    damage = errors = 0
                 yield packet
             return
         except IndexError:
             # PyAV at the end of a file whose damage looks like streams that were not there at its start
             return
+        except (InvalidDataError, BlockingIOError):
+            # the second is what the demuxer of transport streams says of rubbish
+            damage += 1
         except (FFmpegError, OSError):
-            row += 1
-            if row == BAD_PACKETS_IN_A_ROW:
-                return
+            errors += 1
 
 
 def decoded(packets: Iterator[Packet[Any]], skipped: Skipped, alive: Callable[[], None]) -> Iterator[Any]:
-    """Frames of one stream's ``packets``; bad ones are counted, eight in a row without a frame between end it."""
-    row = 0
+    """Frames of one stream's ``packets``; bad ones are counted, and decoding goes on with the next that is good.
+
+    Only a stream without one frame in a long time is given up.
+    """
+    row, seconds = 0, 0.0
     last: Packet[Any] | None = None
     for packet in packets:
         alive()
         last = packet
+        if packet.pts is not None:
+            skipped.reached = packet.pts
         try:
             found = packet.decode()
         except (FFmpegError, ValueError):
-            skipped.packets += 1
             row += 1
-            if row == BAD_PACKETS_IN_A_ROW:
+            length = _seconds(packet)
+            seconds += length
+            skipped.packets += 1
+            skipped.seconds += length
+            if seconds > GIVE_UP_SECONDS or row > MOST_BAD_PACKETS:
                 skipped.gave_up = True
                 return
             continue
-        row = 0 if found else row
+        if found:
+            row, seconds = 0, 0.0
         yield from found
     if last is not None and last.size:
         # reading broke off before the packet that flushes the decoder
         skipped.gave_up = True
         with suppress(FFmpegError, ValueError):
             yield from last.stream.decode(None)
+
+
+def _seconds(packet: Packet[Any]) -> float:
+    if not packet.duration or not packet.time_base:
+        return UNKNOWN_PACKET_SECONDS
+    least, most = BAD_PACKET_SECONDS
+    return min(max(float(packet.duration * packet.time_base), least), most)
 
 
 def _open(path: str) -> InputContainer:

@@ -15,6 +15,7 @@ from annotated_types import Interval
 
 from evcap_cli import __version__
 from evcap_cli.errors import EvcapError
+from evcap_cli.media.plan import Loss
 
 SCHEMA = 1
 TOP_CATEGORIES = 5
@@ -76,6 +77,11 @@ class Media:
     rotation: int
     has_audio: bool
     skipped_packets: Count = 0
+    lost_frames_share: Share = 0.0
+    """Of the frames that were looked for."""
+    lost_audio_seconds: Seconds = 0.0
+    lost_audio_share: Share = 0.0
+    """Of the sound that the file should hold."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,14 @@ class Record:
         if self.media is not None and self.media.duration is not None:
             return self.media.duration
         return max((caption.end for caption in self.captions), default=0.0)
+
+    @property
+    def lost_much(self) -> bool:
+        """Whether damage took more than a tenth of the picture or of the sound."""
+        media = self.media
+        if media is None:
+            return False
+        return Loss(media.lost_frames_share, media.lost_audio_seconds, media.lost_audio_share).serious
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values in the published order."""

@@ -31,15 +31,15 @@ def held(before: int, still: float, after: int) -> list[float]:
     return first + [first[-1] + still + n / 25 for n in range(after)]
 
 
-def rewritten(source: Path, target: Path, change: Callable[[int, Any], None]) -> Path:
-    """A copy whose picture packets ``change`` was shown, with their number."""
+def rewritten(source: Path, target: Path, change: Callable[[int, Any], None], kind: str = "video") -> Path:
+    """A copy whose packets of one kind ``change`` was shown, with their number."""
     count = 0
     with av.open(str(source)) as plain, av.open(str(target), "w") as out:
         streams = {stream.index: out.add_stream_from_template(stream) for stream in plain.streams}
         for packet in plain.demux():
             if not packet.size:
                 continue
-            if packet.stream.type == "video":
+            if packet.stream.type == kind:
                 change(count, packet)
                 count += 1
             packet.stream = streams[packet.stream.index]
@@ -92,6 +92,20 @@ def test_a_frame_whose_stamp_is_damaged_is_left_out(suffix: str, number: int, tm
         assert float(timeline.end) == pytest.approx(3, abs=0.1)
     frames = run(decoder, [0, 20, 73]).frames
     assert {n: number_in(p) for n, p in frames.items()} == {0: 0, 20: 20, 73: 74}
+
+
+def test_sound_whose_stamp_is_damaged_costs_nothing(tmp_path: Path, decoder: Decoder) -> None:
+    whole = make_clip(tmp_path / "w.mkv", seconds=8, size=(96, 64))
+    path = rewritten(whole, tmp_path / "d.mkv", damage_of_sound, "audio")
+    timeline = decoder.open(path)
+    heard = run(decoder, [0], sound=(0, float(timeline.end)))
+    assert float(timeline.end) == pytest.approx(8, abs=0.1)
+    assert len(heard.samples) / 16_000 == pytest.approx(8, abs=0.15)
+
+
+def damage_of_sound(number: int, packet: Any) -> None:
+    if number in (40, 41):
+        packet.pts += round(4 / packet.time_base)
 
 
 def test_a_decoding_time_that_runs_back_alone_is_no_damage(tmp_path: Path) -> None:
