@@ -75,17 +75,17 @@ def _pieces(
     follows: int | None = None
     """Where the next frame should begin by the track's own clock."""
     for frame in decoded(opened.source.sound_from(preroll), skipped, alive):
-        at = None if frame.pts in opened.doubted else _position(frame, zero, rate)
+        told = _position(frame, zero, rate)
+        at = None if frame.pts in opened.doubted else told
         bad, before = skipped.seconds - before, skipped.seconds
         if clock is None and at is not None and at > end * rate + rate and strange < STRANGE_STARTS:
             strange += 1  # MPEG-TS lets the priming before time 0 wrap around to a day later
             continue
         if clock is not None and (opened.stamps is None or (at is not None and at > end * rate + rate)):
             # stamps that jump, or one that points past the end, are damage: what was lost is counted
-            lost = max(round(bad * rate), _step(at, follows, rate) if bad else 0)
-            at, follows = (clock + lost if bad else None), at
-        else:
-            follows = at
+            lost = max(round(bad * rate), _step(told, follows, rate)) if bad else 0
+            at = clock + lost if bad else None
+        follows = told
         if clock is None:
             skipped.lost += _overlap(start, end, (at or 0) / rate - bad, (at or 0) / rate)
         elif bad or (opened.damaged and at is not None and at - clock > GAP_SECONDS * rate):
