@@ -178,9 +178,8 @@ def sentence(summary: Summary, outputs: Outputs, *, stopped: bool = False) -> st
 
 def lost_much(count: int) -> str:
     """What a last line says of videos that damage took much of."""
-    return f", {videos(count)} lost more than a tenth of {'its' if count == 1 else 'their'} picture or sound" * (
-        count > 0
-    )
+    whose = "its" if count == 1 else "their"
+    return f", {videos(count)} lost more than a tenth of {whose} picture or sound" if count else ""
 
 
 def interrupted(summary: Summary, outputs: Outputs) -> str:

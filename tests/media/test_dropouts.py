@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -17,6 +16,7 @@ from evcap_cli.media.frames import wanted_frames
 from evcap_cli.media.scan import open_video
 from evcap_cli.media.source import Skipped
 from tests.media.clips import make_clip, number_in
+from tests.media.dropouts import impossible, rubbish
 from tests.media.reading import run
 
 SECONDS = 16
@@ -34,29 +34,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         suffix: make_clip(folder / f"w.{suffix}", seconds=SECONDS, size=(96, 64), gop=25) for suffix in ("mkv", "ts")
     }
-
-
-def rubbish(whole: Path, path: Path, kind: str, first: float, last: float, make: Callable[[int], bytes]) -> Path:
-    """A copy in which the packets of one stream between two times hold something else."""
-    with av.open(str(whole)) as plain, av.open(str(path), "w") as out:
-        streams = {stream.index: out.add_stream_from_template(stream) for stream in plain.streams}
-        zero = 0 if plain.start_time is None else plain.start_time / av.time_base
-        for packet in plain.demux():
-            if not packet.size:
-                continue
-            kept: Any = packet
-            if packet.stream.type == kind and first <= float(packet.pts * packet.time_base) - zero < last:
-                kept = av.Packet(make(packet.size))
-                kept.pts, kept.dts, kept.duration = packet.pts, packet.dts, packet.duration
-                kept.time_base, kept.is_keyframe = packet.time_base, packet.is_keyframe
-            kept.stream = streams[packet.stream.index]
-            out.mux(kept)
-    return path
-
-
-def impossible(size: int) -> bytes:
-    """No codec takes this for a packet of its own."""
-    return b"\xff" * size
 
 
 def dice(size: int) -> bytes:
