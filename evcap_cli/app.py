@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import wraps
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -106,12 +107,14 @@ def _keep_apart(command: Any) -> None:
     Commands of plugins run as they are: what they print is their data, and their exit codes are their own.
     """
     call = command.callback
+    if call is not None:
 
-    def apart(*values: Any, **named: Any) -> Any:
-        with standard_streams.data_only(process=True), plugin_calls.contained():
-            return call(*values, **named)
+        @wraps(call)  # --config reads the types of its options
+        def apart(*values: Any, **named: Any) -> Any:
+            with standard_streams.data_only(process=True), plugin_calls.contained():
+                return call(*values, **named)
 
-    command.callback = None if call is None else apart
+        command.callback = apart
     for below in getattr(command, "commands", {}).values():
         _keep_apart(below)
 

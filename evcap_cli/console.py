@@ -120,6 +120,16 @@ def answer_table(table: Table) -> None:
     data(text.getvalue())
 
 
+def noun(count: int, one: str, several: str | None = None) -> str:
+    """The noun that goes with a number of things: "video" or "videos"; ``several`` where no s makes it."""
+    return one if count == 1 else f"{one}s" if several is None else several
+
+
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """A number of things: "1 video", "2 videos", or "1 entry", "2 entries"."""
+    return f"{count} {noun(count, one, several)}"
+
+
 def info(text: str) -> None:
     """A line people want to see in a normal run."""
     if _verbosity >= NORMAL:
@@ -169,8 +179,8 @@ class _Silent:
 class _Plain:
     """A line at most every ten seconds, and one at the end if any was printed before."""
 
-    def __init__(self, total: int | None, label: str, unit: str) -> None:
-        self.total, self.label, self.unit = total, label, unit
+    def __init__(self, total: int | None, label: str, unit: str, units: str | None) -> None:
+        self.total, self.label, self.unit, self.units = total, label, unit, units
         self.done, self.note = 0, ""
         self.start = self.last = time.monotonic()
         self.printed = False
@@ -193,7 +203,8 @@ class _Plain:
         if self.total is not None and 0 < self.done < self.total:
             left = f", about {elapsed(seconds / self.done * (self.total - self.done))} left"
         _line(
-            f"{self.label}: {count} {self.unit} in {elapsed(seconds)}{left}" + (f"  {self.note}" if self.note else "")
+            f"{self.label}: {count} {noun(self.total or self.done, self.unit, self.units)} in {elapsed(seconds)}{left}"
+            + (f"  {self.note}" if self.note else "")
         )
 
 
@@ -210,13 +221,13 @@ class _Rich:
 
 
 @contextmanager
-def progress(total: int | None, label: str, unit: str = "videos") -> Iterator[Bar]:
+def progress(total: int | None, label: str, unit: str = "video", units: str | None = None) -> Iterator[Bar]:
     """Show how far long work has come: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
     if _verbosity == QUIET:
         yield _Silent()
         return
     if not sys.stderr.isatty():
-        plain = _Plain(total, label, unit)
+        plain = _Plain(total, label, unit, units)
         yield plain
         if plain.printed:
             plain.show()
@@ -227,7 +238,7 @@ def progress(total: int | None, label: str, unit: str = "videos") -> Iterator[Ba
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn(noun(2 if total is None else total, unit, units)),
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[note]}", style="dim"),
     )

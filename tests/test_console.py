@@ -69,3 +69,22 @@ def test_a_caller_with_a_handler_of_its_own_keeps_it() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert heard == [1]
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 videos"), (1, "1 video"), (2, "2 videos"), (1000, "1000 videos")])
+def test_one_is_counted_as_one(count: int, text: str) -> None:
+    assert console.counted(count, "video") == text
+
+
+def test_nouns_and_verbs_follow_their_number() -> None:
+    assert [console.counted(n, "entry", "entries") for n in (1, 2)] == ["1 entry", "2 entries"]
+    assert [console.noun(n, "is", "are") for n in (0, 1, 2)] == ["are", "is", "are"]
+
+
+@pytest.mark.parametrize(("total", "text"), [(1, "captioning: 1/1 video in "), (2, "captioning: 1/2 videos in ")])
+def test_progress_counts_one_as_one(total: int, text: str, capfd: pytest.CaptureFixture[str]) -> None:
+    console.set_verbosity()
+    with console.progress(total, "captioning") as bar:
+        bar.show()  # type: ignore[attr-defined]
+        bar.advance()
+    assert capfd.readouterr().err.splitlines()[-1].startswith(text)

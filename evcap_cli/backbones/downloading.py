@@ -111,7 +111,7 @@ def _receive(source: WeightsSource, target: Path, file: BinaryIO) -> str:
         answer = urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310
     except (URLError, http.client.HTTPException, OSError) as problem:
         raise unreachable(source, target.name, problem) from problem
-    with answer, console.progress(None, f"downloading {target.name}", "MiB") as bar:
+    with answer, console.progress(None, f"downloading {target.name}", "MiB", "MiB") as bar:
         length = answer.headers.get("Content-Length")
         received = shown = 0
         while True:

@@ -11,6 +11,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
+from evcap_cli.console import counted
 from evcap_cli.errors import UsageError
 
 UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -37,7 +38,7 @@ def info(
     if as_json:
         console.data(json.dumps({**asdict(found), "root": str(found.root)}, indent=1) + "\n")
         return
-    console.answer(f"{found.root}: {found.entries} entries, {size_text(found.bytes)}")
+    console.answer(f"{found.root}: {counted(found.entries, 'entry', 'entries')}, {size_text(found.bytes)}")
     for name, count in found.streams.items():
         console.answer(f"  {name}: {count}")
     if found.unreadable:
@@ -51,7 +52,8 @@ def verify(cache_dir: shared.CacheDir = None) -> None:
     from evcap_cli.features.cache import FeatureCache
 
     swept = FeatureCache(cache_dir).verify()
-    console.info(f"{swept.looked_at} entries, {swept.removed} damaged ones removed")
+    removed = counted(swept.removed, "damaged one", "damaged ones")
+    console.info(f"{counted(swept.looked_at, 'entry', 'entries')}, {removed} removed")
 
 
 def prune(
@@ -74,7 +76,10 @@ def prune(
         None if older_than is None else parse_span(older_than),
         0 if everything else None if max_size is None else parse_size(max_size),
     )
-    console.info(f"{swept.removed} of {swept.looked_at} entries removed, {size_text(swept.freed_bytes)} freed")
+    console.info(
+        f"{swept.removed} of {counted(swept.looked_at, 'entry', 'entries')} removed,"
+        f" {size_text(swept.freed_bytes)} freed"
+    )
 
 
 def parse_span(text: str) -> float:

@@ -8,6 +8,7 @@ import typer
 
 from evcap_cli import console, plugins
 from evcap_cli.commands import options as shared
+from evcap_cli.console import counted
 from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED, WriteError
 from evcap_cli.inputs import Plan, check_collisions, gather, plan_outputs, take_shard
 from evcap_cli.standard_streams import check_output
@@ -164,7 +165,7 @@ def tell(record: Record) -> None:
 
 def sentence(summary: Summary, outputs: Outputs, *, stopped: bool = False) -> str:
     """The last line of a run."""
-    text = f"captioned {summary.done} of {videos(summary.total)}"
+    text = f"captioned {summary.done} of {counted(summary.total, 'video')}"
     if summary.skipped:
         text += f" ({summary.skipped} from an earlier run)"
     if summary.failed:
@@ -179,7 +180,7 @@ def sentence(summary: Summary, outputs: Outputs, *, stopped: bool = False) -> st
 def lost_much(count: int) -> str:
     """What a last line says of videos that damage took much of."""
     whose = "its" if count == 1 else "their"
-    return f", {videos(count)} lost more than a tenth of {whose} picture or sound" if count else ""
+    return f", {counted(count, 'video')} lost more than a tenth of {whose} picture or sound" if count else ""
 
 
 def interrupted(summary: Summary, outputs: Outputs) -> str:
@@ -188,12 +189,7 @@ def interrupted(summary: Summary, outputs: Outputs) -> str:
     if outputs.journal is None or not finished:
         return "interrupted"
     where = f"{outputs.trees[0][0]}/" if outputs.trees and not outputs.files else outputs.journal
-    return f"interrupted: {videos(finished)} finished, kept in {where}; run the same command to go on"
-
-
-def videos(count: int) -> str:
-    """``count`` with its noun."""
-    return f"{count} video" + ("" if count == 1 else "s")
+    return f"interrupted: {counted(finished, 'video')} finished, kept in {where}; run the same command to go on"
 
 
 def _show(plan: Plan) -> None:
@@ -206,6 +202,6 @@ def _show(plan: Plan) -> None:
     if len(plan.sources) > DRY_RUN_LINES:
         lines.append(f"... and {len(plan.sources) - DRY_RUN_LINES} more")
     files = [str(path) for path, _ in outputs.files] + ["standard output"] * outputs.stdout
-    lines.append(videos(len(plan.sources)) + (f" -> {', '.join(files)}" if files else ""))
+    lines.append(counted(len(plan.sources), "video") + (f" -> {', '.join(files)}" if files else ""))
     for line in lines:
         console.answer(line)

@@ -10,6 +10,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
+from evcap_cli.console import counted
 from evcap_cli.errors import EXIT_NOTHING_DONE, UsageError
 
 
@@ -88,8 +89,8 @@ def surrogate(
         console.warn(warning)
     written = write_surrogates(opened, output, settings, overwrite=overwrite)
     videos = " and ".join(f"{count} {split}" for split, count in written.videos.items())
-    words = ", ".join(f"{count} {kind}s" for kind, count in written.words.items())
-    console.info(f"{output}: {len(written.files)} files of {videos} videos, {settings.width} wide ({words})")
+    words = ", ".join(counted(count, kind) for kind, count in written.words.items())
+    console.info(f"{output}: {counted(len(written.files), 'file')} of {videos} videos, {settings.width} wide ({words})")
     console.warn(SURROGATE_NOTE)
     streams = " ".join(f"--{kind} {SURROGATE}{kind}" for kind in KINDS)
     used = "" if subset == "L" else f" --subset {subset}"

@@ -9,6 +9,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
+from evcap_cli.console import counted
 
 if TYPE_CHECKING:
     from evcap_cli.demo.run import DemoResult
@@ -30,7 +31,7 @@ def demo(
     """
     from evcap_cli.demo.run import OUTPUTS, run_demo
 
-    console.info(f"rendering {videos} clips that the demo checkpoint has never seen, in {folder}/videos")
+    console.info(f"rendering {counted(videos, 'clip')} that the demo checkpoint has never seen, in {folder}/videos")
     result = run_demo(folder, clips=videos)
     for line in lines(result):
         console.answer(line)
@@ -48,4 +49,4 @@ def lines(result: DemoResult) -> list[str]:
             note += "" if felt is None or felt.probability is None else f" {felt.probability:.0%}"
             told.append(f"{record.id}  {note:<18}  {caption.text}")
     shown = "  ".join(f"{name} {value:.1f}" for name, value in result.scores.metrics.items() if value is not None)
-    return [*told, "", f"scores of {len(result.records)} clips: {shown}"]
+    return [*told, "", f"scores of {counted(len(result.records), 'clip')}: {shown}"]

@@ -9,6 +9,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
+from evcap_cli.console import counted
 
 
 def register(app: typer.Typer) -> None:
@@ -44,5 +45,5 @@ def demo_world(
 
     facts = make_facts(videos, seed, conflict=conflict)
     world = write_world(folder, facts, workers=workers, test_share=test_share, overwrite=overwrite)
-    console.info(f"{folder}: {len(world.of(TRAIN))} clips to train on, {len(world.of(TEST))} to test")
+    console.info(f"{folder}: {counted(len(world.of(TRAIN)), 'clip')} to train on, {len(world.of(TEST))} to test")
     console.info(f"train with: evcap train --backbone lite --data {folder}")

@@ -14,6 +14,7 @@ from pathlib import Path
 import typer
 
 from evcap_cli import __version__, console, plugins
+from evcap_cli.console import counted
 from evcap_cli.errors import EXIT_SOME_FAILED, EvcapError
 
 NEEDED = ("torch", "torchvision", "transformers", "open_clip_torch", "av", "safetensors", "pycocoevalcap", "accelerate")
@@ -81,7 +82,9 @@ def _device() -> Iterator[str]:
     from evcap_cli.devices import choose_device, choose_dtype
 
     device = choose_device("auto")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"{counted(torch.get_num_threads(), 'thread')}"
+    )
     yield f"{device} ({name}), {choose_dtype('auto', device)} by default"
 
 
@@ -90,7 +93,7 @@ def _plugins() -> Iterator[str]:
     broken = [plugin for plugin in registry.loaded if plugin.error is not None]
     if broken:
         raise EvcapError(f"{broken[0].distribution}: {broken[0].error}", hint="update or uninstall it")
-    yield f"{len(registry.loaded)} loaded, {len(registry.backbones)} backbones"
+    yield f"{len(registry.loaded)} loaded, {counted(len(registry.backbones), 'backbone')}"
 
 
 def _checkpoint() -> Iterator[str]:

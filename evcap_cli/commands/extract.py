@@ -10,6 +10,7 @@ import typer
 from evcap_cli import console
 from evcap_cli.commands import options as shared
 from evcap_cli.commands.caption import lost_much
+from evcap_cli.console import counted
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EvcapError, UsageError, WriteError
 from evcap_cli.inputs import gather, take_shard
 from evcap_cli.paths import same_file_groups
@@ -86,7 +87,9 @@ def extract(
             console.answer(source.given)
         if len(chosen) > DRY_RUN_LINES:
             console.answer(f"... and {len(chosen) - DRY_RUN_LINES} more")
-        console.answer(f"{len(chosen)} videos: {', '.join(f'{kind} {name}' for kind, name in addresses.items())}")
+        console.answer(
+            f"{counted(len(chosen), 'video')}: {', '.join(f'{kind} {name}' for kind, name in addresses.items())}"
+        )
         for path in plan.files.values() if plan else ():
             console.answer(f"-> {path}")
         if not chosen:
@@ -153,14 +156,14 @@ def extract(
         if export is not None and whole:
             export.commit()
     for kind, path in plan.files.items() if plan else ():
-        console.info(f"{path}: {kind} features of {done} videos" if whole else f"{path} was not written")
+        console.info(f"{path}: {kind} features of {counted(done, 'video')}" if whole else f"{path} was not written")
     if cache.failure is not None:
         raise WriteError(
             f"not all features could be kept ({cause_of(cache.failure)})",
             path=cache.root,
             hint="free space or choose another --cache-dir, then run the same command again: it goes on from there",
         )
-    text = f"features of {done} of {len(chosen)} videos are in {cache.root}"
+    text = f"features of {done} of {counted(len(chosen), 'video')} are in {cache.root}"
     text += f" ({known} were there before)" if known else ""
     console.info(text + (f", {failed} failed" if failed else "") + lost_much(damaged))
     if failed:

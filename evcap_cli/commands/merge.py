@@ -10,6 +10,7 @@ import typer
 
 from evcap_cli import console, plugins
 from evcap_cli.commands.caption import lost_much
+from evcap_cli.console import counted
 from evcap_cli.errors import UsageError
 from evcap_cli.inputs import plan_outputs
 from evcap_cli.paths import name_key
@@ -68,4 +69,5 @@ def merge(
     if outputs.stdout:
         console.data("".join(record.to_line() + "\n" for record in ordered))
     lost = lost_much(sum(record.lost_much for record in ordered))
-    console.info(f"merged {len(ordered)} videos from {len(inputs)} files{lost}: {', '.join(output)}")
+    videos, files = counted(len(ordered), "video"), counted(len(inputs), "file")
+    console.info(f"merged {videos} from {files}{lost}: {', '.join(output)}")

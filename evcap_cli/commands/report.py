@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from evcap_cli import console
+from evcap_cli.console import counted, noun
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +35,8 @@ def report(
     check_writable(output)
     gone = sum(not Path(record.path).is_file() for record in records)
     if thumbnails and gone:
-        console.warn(f"{gone} of {len(records)} videos are not where the records say; they are shown without a picture")
+        where = "not where the records say"
+        lost = noun(gone, f"is {where}; it is shown", f"are {where}; they are shown")
+        console.warn(f"{gone} of {counted(len(records), 'video')} {lost} without a picture")
     write_whole(output, render_report(records, thumbnails=thumbnails))
-    console.info(f"report of {len(records)} videos: {output}")
+    console.info(f"report of {counted(len(records), 'video')}: {output}")

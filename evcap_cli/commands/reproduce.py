@@ -13,6 +13,7 @@ import typer
 from evcap_cli import console
 from evcap_cli.clocks import roughly
 from evcap_cli.commands import options as shared
+from evcap_cli.console import counted
 from evcap_cli.errors import (
     EXIT_INTERRUPTED,
     EXIT_NOTHING_DONE,
@@ -215,7 +216,7 @@ class _Work:
 
     def _interrupted(self) -> str:
         done = sum(run.done for row in self.rows for run in row.runs)
-        return f"interrupted: {done} runs finished, kept in {self.folder}; run the same command to go on"
+        return f"interrupted: {counted(done, 'run')} finished, kept in {self.folder}; run the same command to go on"
 
     @property
     def exit_code(self) -> int:

@@ -10,6 +10,7 @@ import typer
 
 from evcap_cli import console, plugins
 from evcap_cli.commands import options as shared
+from evcap_cli.console import counted, noun
 from evcap_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _matched(given: Predictions, references: dict[str, list[str]], path: Path) -
     if not chosen:
         first = next(iter(given.captions))
         raise DataError(
-            f"none of its {len(given.captions)} videos has references: the first is {first} "
+            f"none of its {counted(len(given.captions), 'video')} has references: the first is {first} "
             f"({given.places[first]}), the references begin with {next(iter(references))}",
             path=path,
             hint="these are captions of another data set or split: check --data, --refs, --split and --subset",
@@ -212,9 +213,17 @@ def _matched(given: Predictions, references: dict[str, list[str]], path: Path) -
     lost = [video for video in given.captions if video not in chosen]
     silent = [name for name in references if name not in by_name]
     empty = [f"{video} ({given.places[video]})" for video in chosen if not tokens(given.captions[video])]
-    _tell(path, lost, "captions have no references and are left out")
-    _tell(path, silent, f"of {len(references)} videos with references have no caption and are left out")
-    _tell(path, empty, "captions have no word: they score as they are, caption these videos again")
+    _tell(
+        path,
+        lost,
+        noun(len(lost), "caption has no references and is left out", "captions have no references and are left out"),
+    )
+    missing = noun(len(silent), "has no caption and is left out", "have no caption and are left out")
+    _tell(path, silent, f"of {counted(len(references), 'video')} with references {missing}")
+    empty_ones = "captions have no word: they score as they are, caption these videos again"
+    _tell(
+        path, empty, noun(len(empty), "caption has no word: it scores as it is, caption this video again", empty_ones)
+    )
     return chosen
 
 

@@ -13,6 +13,7 @@ import typer
 from evcap_cli import console
 from evcap_cli.clocks import roughly
 from evcap_cli.commands import options as shared
+from evcap_cli.console import counted
 from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
@@ -114,7 +115,9 @@ def study(
     try:
         work.run()
     except KeyboardInterrupt:
-        console.notice(f"interrupted: {work.done} runs finished, kept in {output}; run the same command to go on")
+        console.notice(
+            f"interrupted: {counted(work.done, 'run')} finished, kept in {output}; run the same command to go on"
+        )
         raise typer.Exit(EXIT_INTERRUPTED) from None
     console.data(_summary(work.results))
     console.info(f"wrote {output / REPORT}")
@@ -155,7 +158,8 @@ def _show(planned: Sequence[PlannedSystem], root: DataRoot, sizes: Sizes) -> Non
 
     captions = sum(map(len, root.train.values()))
     console.answer(
-        f"clips: {sizes.train} to train on ({captions} captions), {sizes.test} unseen, {sizes.conflict} in conflict"
+        f"clips: {sizes.train} to train on ({counted(captions, 'caption')}),"
+        f" {sizes.test} unseen, {sizes.conflict} in conflict"
     )
     for one in planned:
         console.answer(f"{one.system.title}: {sum(run.done for run in one.runs)} of {len(one.runs)} done")

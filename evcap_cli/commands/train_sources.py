@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evcap_cli import console
+from evcap_cli.console import counted
 from evcap_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -97,13 +98,14 @@ def tell(root: DataRoot, there: Collection[str], features: Path | None) -> None:
     """
     captions = sum(len(several) for several in root.train.values())
     console.info(
-        f"{root.root}: {len(root.train)} videos with {captions} captions to train on, {len(root.test)} to test on"
+        f"{root.root}: {counted(len(root.train), 'video')} with {counted(captions, 'caption')} to train on,"
+        f" {len(root.test)} to test on"
     )
     if not any(video in there for video in root.train):
         if features is not None:
             first = next(iter(root.train))
             raise DataError(
-                f"none of the {len(root.train)} training videos has features here (the first is {first})",
+                f"none of the {counted(len(root.train), 'training video')} has features here (the first is {first})",
                 path=features,
                 hint="check --features, --data and --subset",
             )
@@ -113,8 +115,11 @@ def tell(root: DataRoot, there: Collection[str], features: Path | None) -> None:
     missing = [video for video in {**root.train, **root.test} if video not in there]
     if missing:
         names = ", ".join(missing[:NAMED]) + (", ..." if len(missing) > NAMED else "")
-        what = "were not found" if features is None else "have no features"
-        console.warn(f"{len(missing)} videos {what} and are left out: {names}")
+        if features is None:
+            lacks = counted(len(missing), "video was not found and is", "videos were not found and are")
+        else:
+            lacks = counted(len(missing), "video has no features and is", "videos have no features and are")
+        console.warn(f"{lacks} left out: {names}")
 
 
 def testable(root: DataRoot, there: Collection[str], *, needed: bool) -> bool:

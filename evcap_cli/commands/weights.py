@@ -11,6 +11,7 @@ import typer
 
 from evcap_cli import console, plugins
 from evcap_cli.commands import options as shared
+from evcap_cli.console import counted, noun
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EvcapError, UsageError, WeightsError
 from evcap_cli.plugin_calls import contained, one_line
 
@@ -93,7 +94,10 @@ def fetch(
         else:
             console.info(f"[{number}/{len(backbones)}] {_address(backbone)} {told}")
     done = len(backbones) - failed
-    console.info(f"{done} of {len(backbones)} backbones are ready" + (f", {failed} failed" if failed else ""))
+    console.info(
+        f"{done} of {counted(len(backbones), 'backbone')} {noun(done, 'is', 'are')} ready"
+        + (f", {failed} failed" if failed else "")
+    )
     if failed:
         raise typer.Exit(EXIT_SOME_FAILED if done else EXIT_NOTHING_DONE)
 
@@ -125,7 +129,7 @@ def import_(
     tensors = _fitting(backbone, read(file), file)
     write_whole(output, save(tensors, metadata={"format": "pt"}))
     address = _address(backbone)
-    console.info(f"{output}: {len(tensors)} tensors for {address}, digest {state_digest(tensors)}")
+    console.info(f"{output}: {counted(len(tensors), 'tensor')} for {address}, digest {state_digest(tensors)}")
     console.info(f"use it with --weights {address}={output}")
 
 

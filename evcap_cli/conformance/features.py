@@ -15,6 +15,7 @@ from evcap_cli.conformance.comparing import (
 )
 from evcap_cli.conformance.subject import ROWS, described, picture_size, rows_of, sample_sound
 from evcap_cli.conformance.verdicts import Broken, Check, NotApplicable
+from evcap_cli.console import counted
 from evcap_cli.features.sound import MIN_SOUND_SECONDS
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def _check_steps(count: int, seconds: float, wanted: AudioInput) -> str:
     expected = (seconds - window) / wanted.hop_seconds + 1
     if abs(count - expected) > STEPS_OFF:
         raise Broken(f"{seconds:g} s have {count} steps; with hop_seconds={wanted.hop_seconds:g} it is {expected:.0f}")
-    return f"{count} steps in {seconds:g} s"
+    return f"{counted(count, 'step')} in {seconds:g} s"
 
 
 CHECKS: Final = (

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from evcap_cli import console
+from evcap_cli.console import counted
 from evcap_cli.data.features_layout import (
     DAMAGED,
     SPLITS,
@@ -167,7 +168,10 @@ class FeatureFiles:
                 else:
                     yield video, clip
         if missing > NAMED:
-            console.warn(f"{missing} videos have no features, {NAMED} of them are named above; -v names all")
+            console.warn(
+                f"{counted(missing, 'video has', 'videos have')} no features,"
+                f" {NAMED} of them are named above; -v names all"
+            )
 
     def _clip(self, video: str, held: Mapping[Path, Any]) -> ClipFeatures:
         import torch

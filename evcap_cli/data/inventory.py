@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from evcap_cli import console
 from evcap_cli.data.emvidcap import Part, Split, Subset
 
 PUBLISHED: Final[dict[tuple[Part, Split], tuple[int, int]]] = {
@@ -132,7 +133,7 @@ class Inventory:
 
 def counted(count: int, what: str = "video") -> str:
     """A number of things: "1 video has", for sentences that go on, "2 videos have"."""
-    return f"1 {what} has" if count == 1 else f"{count:,} {what}s have"
+    return f"{count:,} {console.noun(count, f'{what} has', f'{what}s have')}"
 
 
 def named(names: Sequence[str], most: int | None = NAMED) -> str:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from evcap_cli.console import counted, noun
 from evcap_cli.data.caption_files import oddities
 from evcap_cli.data.inventory import NAMED, SPLIT_NAMES, Inventory, named
 
@@ -31,7 +32,8 @@ def _lines(found: Inventory, most: int | None) -> Iterator[str]:
     for file in found.captions:
         same = (file.captions, file.videos) == file.published
         yield (
-            f"  {file.part} {SPLIT_NAMES[file.split]:<8} {file.captions:>6,} captions of {file.videos:>5,} videos"
+            f"  {file.part} {SPLIT_NAMES[file.split]:<8} {file.captions:>6,} {noun(file.captions, 'caption'):<8} of"
+            f" {file.videos:>5,} {noun(file.videos, 'video'):<6}"
             f"  {'as published' if same else f'published: {file.published[0]:,} of {file.published[1]:,}'}"
             f"  ({file.file}, {file.separator})"
         )
@@ -40,7 +42,7 @@ def _lines(found: Inventory, most: int | None) -> Iterator[str]:
     if found.in_both_splits:
         yield f"  in both splits: {named(found.in_both_splits, most)} (stays in both, as in every published number)"
     if found.captions:
-        yield f"  {found.vocabulary:,} words in the training captions" + (
+        yield f"  {found.vocabulary:,} {noun(found.vocabulary, 'word')} in the training captions" + (
             "" if found.extended is None else f", {found.extended:,} with MSVD's (--extra-captions {found.root})"
         )
         yield "  no validation split exists: training holds out a tenth of the trainval videos"
@@ -49,8 +51,9 @@ def _lines(found: Inventory, most: int | None) -> Iterator[str]:
         called = "official" if lexicon["official"] else lexicon["name"].partition(" (")[0]
         yield from ("", "Lexicon")
         yield (
-            f"  {called}: {lexicon['categories']} categories, "
-            f"{lexicon['entries']} entries, {lexicon['words']} words, digest {lexicon['digest']}"
+            f"  {called}: {counted(lexicon['categories'], 'category', 'categories')}, "
+            f"{counted(lexicon['entries'], 'entry', 'entries')}, {counted(lexicon['words'], 'word')},"
+            f" digest {lexicon['digest']}"
             f"  ({lexicon['folder'] or 'comes with evcap'})"
         )
     yield from ("", "Videos")

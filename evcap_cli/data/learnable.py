@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from evcap_cli.console import counted
 from evcap_cli.data.emvidcap import hold_out
 from evcap_cli.data.text import MAX_WORDS, tokens
 from evcap_cli.errors import TrainingError
@@ -35,7 +36,7 @@ class Learnable:
         """
         if not any(video in there for video in self.train):
             raise TrainingError(
-                f"none of the {len(self.train)} training videos with a caption in words has features:"
+                f"none of the {counted(len(self.train), 'training video')} with a caption in words has features:"
                 " there is nothing to train on"
             )
 

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evcap_cli.console import counted
 from evcap_cli.errors import DataError
 from evcap_cli.reading.text import read_text
 
@@ -156,7 +157,9 @@ class Lexicon:
         if not any(line.strip() for lines in table.values() for line in lines):
             raise DataError("the lexicon holds no word", path=place, hint="copy sentiment-words-E again")
         found = cls(table, name=name or "")
-        found.name = name or ("emvidcap" if found.official else f"own ({len(found.categories)} categories)")
+        found.name = name or (
+            "emvidcap" if found.official else f"own ({counted(len(found.categories), 'category', 'categories')})"
+        )
         return found
 
     @classmethod

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
+from evcap_cli import console
 from evcap_cli.data.caption_files import SEPARATORS, CaptionFile, read_captions
 from evcap_cli.data.emvidcap import (
     HOW_TO_GET,
@@ -175,7 +176,8 @@ class _Look:
             if other:
                 self.tell(
                     "warning",
-                    f"{self._short(folder / name)} and the word lists differ in {len(other)} words: {named(other)}",
+                    f"{self._short(folder / name)} and the word lists differ in"
+                    f" {console.counted(len(other), 'word')}: {named(other)}",
                     "the word lists count; copy both again if this should be EmVidCap's lexicon",
                 )
 

@@ -85,7 +85,7 @@ def _captions(sources: Sequence[Source], checkpoint: str, *, mute: bool) -> dict
     engine = Captioning(CaptionOptions(checkpoint=checkpoint, mute=mute))
     label = "captioning without sound" if mute else "captioning"
     said: dict[str, str] = {}
-    with console.progress(len(sources), label, "clips") as bar:
+    with console.progress(len(sources), label, "clip") as bar:
         for record in engine.run(sources):
             said[record.id] = record.captions[0].text if record.captions else ""
             bar.advance()

@@ -165,7 +165,7 @@ def _render_missing(world: World, workers: int) -> None:
     missing = [clip for clip in world.facts if not world.video(clip).exists()]
     if not missing:
         return
-    with console.progress(len(world.facts), "drawing", "clips") as bar:
+    with console.progress(len(world.facts), "drawing", "clip") as bar:
         bar.advance(len(world.facts) - len(missing))
         jobs = [(clip, world.video(clip)) for clip in missing]
         if workers == 1 or len(jobs) == 1:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evcap_cli.console import counted
 from evcap_cli.errors import DecodeFailed, UsageError, VideoError
 from evcap_cli.explaining.inside import look_inside
 from evcap_cli.explaining.record import Inside
@@ -50,7 +51,7 @@ def one_video(given: str) -> Source:
         raise UsageError("is a folder, not a video", path=given, hint="explain takes one video: name a file in it")
     sources = gather([given])
     if len(sources) != 1:
-        raise UsageError(f"names {len(sources)} videos", path=given, hint="explain takes one video")
+        raise UsageError(f"names {counted(len(sources), 'video')}", path=given, hint="explain takes one video")
     return sources[0]
 
 

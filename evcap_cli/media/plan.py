@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
+from evcap_cli.console import counted
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -120,13 +122,15 @@ class DecodeReport:
         if self.missing:
             said.append(f"{len(self.missing)} of {len(self.missing) + self.seen} wanted frames do not decode")
         if self.skipped_pictures:
-            said.append(f"{self.skipped_pictures} damaged packets were skipped{_lost(self.lost_pictures)}")
+            packets = counted(self.skipped_pictures, "damaged packet was", "damaged packets were")
+            said.append(f"{packets} skipped{_lost(self.lost_pictures)}")
         elif self.patched:
             said.append("the picture is damaged: some frames are patched up")
         if self.skipped_sound and not self.heard:
             said.append("its sound does not decode: captioned without sound")
         elif self.skipped_sound:
-            said.append(f"{self.skipped_sound} damaged sound packets were skipped{_lost(self.lost_sound)}")
+            packets = counted(self.skipped_sound, "damaged sound packet was", "damaged sound packets were")
+            said.append(f"{packets} skipped{_lost(self.lost_sound)}")
         elif self.lost_sound > LOST_SECONDS:
             said.append(f"the sound has gaps where the file is damaged{_lost(self.lost_sound)}")
         return tuple(said)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import av
 import numpy as np
 
+from evcap_cli.console import counted
 from evcap_cli.errors import DecodeFailed, NoVideoStream
 from evcap_cli.media import complaints, kinds, stamps
 from evcap_cli.media.display import orientation, pixel_aspect, shown_size
@@ -216,7 +217,10 @@ def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
         return OpenVideo(source, timeline, start, None, [], sound_end, doubted, damaged)
     known = np.unique(np.asarray(walk.stamps, dtype=np.int64)[good])
     if not good.all():
-        source.warnings.append(f"{int((~good).sum())} damaged time stamps: frames that have them are left out")
+        bad = counted(
+            int((~good).sum()), "damaged time stamp: frames that have it", "damaged time stamps: frames that have them"
+        )
+        source.warnings.append(f"{bad} are left out")
     origin = _origin(source, time_base)
     if known[0] > origin + HELD_SECONDS / time_base:
         # a damaged stamp passed for the start

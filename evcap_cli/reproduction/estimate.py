@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from evcap_cli.backbones.contract import KINDS
+from evcap_cli.console import counted
 from evcap_cli.errors import DataError, UsageError
 from evcap_cli.reading.typed import read_json_lines
 
@@ -120,7 +121,8 @@ def estimate(rows: Sequence[Planned], root: DataRoot, dims: Mapping[str, int]) -
     taken = ", ".join(f"{seconds:.2f} s ({system})" for system, seconds in step.items())
     return Estimate(
         sum(_epochs(row) * steps * step[row.recipe.system] for row, _ in left if row.recipe is not None),
-        f"a training step on random tensors took {taken} here just now, {steps} steps an epoch by this data set; the"
+        f"a training step on random tensors took {taken} here just now,"
+        f" {counted(steps, 'step')} an epoch by this data set; the"
         " features of the videos, validation and the test come on top",
     )
 

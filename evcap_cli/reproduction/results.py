@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from evcap_cli.console import counted, noun
 from evcap_cli.errors import DataError
 from evcap_cli.reading.typed import read_json
 from evcap_cli.reproduction.plan import SCORES, values_of
@@ -233,7 +234,7 @@ def foreign(rows: Sequence[PlannedRow], root: DataRoot) -> list[str]:
     captions = sum(len(texts) for texts in root.test.values())
     if (len(root.test), captions) != (TEST_VIDEOS, TEST_CAPTIONS):
         found.append(
-            f"the test split here has {len(root.test)} videos with {captions} captions,"
+            f"the test split here has {counted(len(root.test), 'video')} with {counted(captions, 'caption')},"
             f" EmVidCap-L's {TEST_VIDEOS} with {TEST_CAPTIONS}"
         )
     if not root.lexicon.official:
@@ -260,7 +261,11 @@ def notes(results: Sequence[RowResult], root: DataRoot) -> list[str]:
         if result.reason:
             found.append(f"{name}: {'not trained here: ' if not result.row.runs else 'failed: '}{result.reason}")
         fewer = [run for run in result.scored if run.videos < len(root.test)]
-        found += [f"{name}, seed {run.seed}: {run.videos} of {len(root.test)} test videos were scored" for run in fewer]
+        wanted = counted(len(root.test), "test video")
+        found += [
+            f"{name}, seed {run.seed}: {run.videos} of {wanted} {noun(run.videos, 'was', 'were')} scored"
+            for run in fewer
+        ]
     found += [note for result in results for run in result.scored for note in run.notes]
     return list(dict.fromkeys(found))
 

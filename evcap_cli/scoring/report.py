@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from evcap_cli.console import counted
 from evcap_cli.scoring.parts import METRICS
 from evcap_cli.scoring.published import PUBLISHED, SOURCE, PublishedRow
 from evcap_cli.training.model_card import LABELS
@@ -24,7 +25,7 @@ def table(scores: Scores) -> str:
     """The eleven metrics, one a line, with their intervals; metrics of plugins below."""
     lexicon = scores.lexicon
     lines = [
-        f"{scores.videos} videos, {scores.protocol} protocol, "
+        f"{counted(scores.videos, 'video')}, {scores.protocol} protocol, "
         f"lexicon {lexicon['name']} ({lexicon['digest'][:_DIGEST_SHOWN]})"
     ]
     for name, value in {**scores.metrics, **scores.extra}.items():
@@ -39,7 +40,8 @@ def table(scores: Scores) -> str:
 def comparison_table(comparison: Comparison, this: str, other: str) -> str:
     """Both systems, their difference with its interval, and the p-value."""
     lines = [
-        f"{this} less {other} on {comparison.videos} videos, {comparison.resamplings} resamplings",
+        f"{this} less {other} on {counted(comparison.videos, 'video')},"
+        f" {counted(comparison.resamplings, 'resampling')}",
         f"{'':<8} {'this':>7} {'other':>7} {'diff':>7}   {'95 % interval':<18} p",
     ]
     for name, found in comparison.metrics.items():
@@ -67,7 +69,8 @@ def human_table(scores: Scores) -> str:
     row = scores.human
     if row is None:
         return ""
-    head = f"one reference of each of {row.videos} videos against its others, mean of {row.rounds} draws"
+    videos, draws = counted(row.videos, "video"), counted(row.rounds, "draw")
+    head = f"one reference of each of {videos} against its others, mean of {draws}"
     rows = [("people", row.person), ("this system, the same references", row.system)]
     return f"{head}\n{rows_table(rows)}"
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from evcap_cli.console import counted
 from evcap_cli.output.atomic import write_whole
 from evcap_cli.study.claims import Answer, answers
 from evcap_cli.study.conditions import CONDITIONS, METRICS, Condition, title_of_measure
@@ -72,7 +73,7 @@ def write_report(folder: Path, results: Results, about: About) -> list[Path]:
 def to_markdown(results: Results, found: Sequence[Answer], about: About, plots: Sequence[str]) -> str:
     """study.md."""
     train, test, conflict = about.clips
-    runs = f"{about.done} of {about.planned} runs"
+    runs = f"{about.done} of {counted(about.planned, 'run')}"
     lines = [
         "# A controlled study of what the paper claims",
         "",
@@ -98,7 +99,7 @@ def to_markdown(results: Results, found: Sequence[Answer], about: About, plots: 
         if not count:
             continue
         note = f"{where.note}; " if where.note else ""
-        lines += [f"## {where.title}", "", f"{note}{count} clips. Right captions in percent.", ""]
+        lines += [f"## {where.title}", "", f"{note}{counted(count, 'clip')}. Right captions in percent.", ""]
         lines += [*_table(results, where), ""]
         name = _file_name(where)
         lines += [f"![{where.title}]({PLOTS}/{name}.svg)", ""] if name in plots else []

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from evcap_cli.console import counted
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.layout import TEST, World, write_world
 from evcap_cli.demo.make_facts import make_facts
@@ -34,7 +35,10 @@ class Sizes:
     def __post_init__(self) -> None:
         for name, count in vars(self).items():
             if count < FEWEST_CLIPS:
-                raise UsageError(f"{count} {name} clips are too few", hint=f"at least {FEWEST_CLIPS}, one an emotion")
+                raise UsageError(
+                    f"{counted(count, f'{name} clip is', f'{name} clips are')} too few",
+                    hint=f"at least {FEWEST_CLIPS}, one an emotion",
+                )
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from evcap_cli import plugins
 from evcap_cli.backbones.published import published_backbone
+from evcap_cli.console import counted
 from evcap_cli.scoring.published import SOURCE, PublishedRow, published_rows
 from evcap_cli.scoring.score import METRICS
 from evcap_cli.training.config import ORACLE
@@ -47,7 +48,10 @@ def rows_beside(
     if surrogates:
         return [], f"surrogates made from captions, not features of videos: {', '.join(surrogates)}"
     if len(split) != TEST_VIDEOS or not all(_L_ID.fullmatch(video) for video in split):
-        return [], f"this is not EmVidCap-L's test split ({len(split)} videos here, {TEST_VIDEOS} there)"
+        return (
+            [],
+            f"this is not EmVidCap-L's test split ({counted(len(split), 'video')} here, {TEST_VIDEOS} there)",
+        )
     if not official:
         return [], "the lexicon is not EmVidCap's own"
     backbone = published_backbone(appearance)
@@ -85,7 +89,7 @@ def text_table(document: Mapping[str, Any]) -> list[str]:
     wide = max(len(title) for title, _ in rows)
     lexicon = document["lexicon"]["name"]
     lines = [
-        f"test split: {document['videos']} videos, {document['protocol']} protocol, lexicon {lexicon}",
+        f"test split: {counted(document['videos'], 'video')}, {document['protocol']} protocol, lexicon {lexicon}",
         " ".join([" " * wide, *(f"{head:>6}" for head in HEADS)]),
     ]
     lines += [

@@ -104,7 +104,7 @@ class Loop:
         self.wrapped.train()
         sums: dict[str, float] = {}
         norm = rate = 0.0
-        with console.progress(len(batches), f"epoch {number + 1}/{config.epochs}", "steps") as bar:
+        with console.progress(len(batches), f"epoch {number + 1}/{config.epochs}", "step") as bar:
             for step, batch in enumerate(batches):
                 rate = learning_rate(config, number, step, len(batches))
                 values, norm = self._step(batch, rate, number, step)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli import __version__, plugins
 from evcap_cli.captioner.config import CaptionerConfig
+from evcap_cli.console import counted
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
 from evcap_cli.training.config import ORACLE
 from evcap_cli.training.selection import ORACLE_NOTE, how_chosen
@@ -98,8 +99,9 @@ def _facts(checkpoint: Checkpoint) -> Iterator[str]:
         named = f"{data['name']}: " if data.get("name") else ""
         extra = data.get("extra_captions")
         yield (
-            f"data: {named}{data['videos']} videos with {data['captions']} captions to learn from, {data['held_out']}"
-            " videos held out" + (f"; words of {extra} extra captions in the vocabulary" if extra else "")
+            f"data: {named}{counted(data['videos'], 'video')} with {counted(data['captions'], 'caption')} to learn"
+            f" from, {counted(data['held_out'], 'video')} held out"
+            + (f"; words of {counted(extra, 'extra caption')} in the vocabulary" if extra else "")
         )
     chosen = how_chosen(str(training.get("select")))
     yield f"epoch {training.get('epoch')} of {training.get('epochs')}, {chosen}"
@@ -144,7 +146,7 @@ def _scores(training: Mapping[str, Any], test: Mapping[str, Any] | None, feature
         columns.append((f"held-out videos{features}", training["validation"], {}))
     if test is not None:
         mark = " (ORACLE)" if test["select"] == ORACLE else ""
-        title = f"test split ({test['videos']} videos){features}{mark}"
+        title = f"test split ({counted(test['videos'], 'video')}){features}{mark}"
         columns.append((title, test["metrics"], test.get("intervals", {})))
     if not columns:
         return []

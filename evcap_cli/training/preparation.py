@@ -17,6 +17,7 @@ import xxhash
 from evcap_cli import console, plugins
 from evcap_cli.captioner.config import SystemConfig
 from evcap_cli.captioner.tokens import SPECIALS
+from evcap_cli.console import counted, noun
 from evcap_cli.data.learnable import learnable
 from evcap_cli.data.text import tokens
 from evcap_cli.data.vocabulary import Vocabulary
@@ -129,7 +130,8 @@ def prepare(
     learn, held = ([video for video in videos if video in numbers] for videos in (learn, held))
     missing = len(order) - len(numbers)
     if missing:
-        console.warn(f"{missing} of {len(order)} videos have no features and are left out")
+        lacks = noun(missing, "has no features and is left out", "have no features and are left out")
+        console.warn(f"{missing} of {counted(len(order), 'video')} {lacks}")
     tables = [
         CaptionTable.build(
             {video: words[video] for video in videos},

@@ -121,7 +121,7 @@ class SelfCritical:
         self._rewards.clear()
         sums = np.zeros(3)  # loss, reward, squared advantage
         norm, steps = 0.0, 0
-        with console.progress(len(batches), f"epoch {number + 1} ({PHASE})", "steps") as bar:
+        with console.progress(len(batches), f"epoch {number + 1} ({PHASE})", "step") as bar:
             for step, clips in enumerate(batches):
                 mine, share = _share(clips, accelerator.num_processes, accelerator.process_index)
                 if mine is not None:

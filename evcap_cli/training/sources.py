@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from evcap_cli import console
 from evcap_cli.captioner.checkpoint import backbone_record
+from evcap_cli.console import counted
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
@@ -104,4 +105,4 @@ class PipelineSource:
                 waiting = None
                 bar.advance()
         if failed > NAMED:
-            console.warn(f"{failed} videos failed, {NAMED} of them are named above; -v names all")
+            console.warn(f"{counted(failed, 'video')} failed, {NAMED} of them are named above; -v names all")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.captioner.hub import CARD
+from evcap_cli.console import counted, noun
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
 from evcap_cli.errors import DataError
 from evcap_cli.output.atomic import write_whole
@@ -106,7 +107,8 @@ def _notes(trainer: Trainer, scored: int, wanted: int, before: Mapping[str, Any]
     if surrogate_kinds(trainer.source.backbones):
         notes.append(SURROGATE_NOTE)
     if scored < wanted:
-        notes.append(f"{wanted - scored} of {wanted} test videos have no features and are not scored")
+        lacks = noun(wanted - scored, "has no features and is not scored", "have no features and are not scored")
+        notes.append(f"{wanted - scored} of {counted(wanted, 'test video')} {lacks}")
     if before is not None and before["digest"] != key:
         notes.append(
             f"another checkpoint of this run was scored on the test split before, at epoch {before['epoch']}: "

@@ -102,7 +102,7 @@ def test_a_fetched_file_is_what_loading_uses(served: str, capsys: pytest.Capture
     told = capsys.readouterr().err
     assert f"{served}/net.pth" in told
     assert "licence: CC0-1.0" in told
-    assert "1 of 1 backbones are ready" in told
+    assert "1 of 1 backbone is ready" in told
     assert evcap("weights", "fetch", "--appearance", "net") == 0
     assert "here already" in capsys.readouterr().err
     loaded = load_backbones({"appearance": "net"})["appearance"]

@@ -86,7 +86,7 @@ def test_a_frame_whose_stamp_is_damaged_is_left_out(suffix: str, number: int, tm
     timeline = decoder.open(rewritten(whole, tmp_path / f"d.{suffix}", damage))
     assert len(timeline.times) == 74
     assert float(timeline.seconds(73)) == pytest.approx(2.96, abs=0.05)
-    assert timeline.warnings == ("1 damaged time stamps: frames that have them are left out",)
+    assert timeline.warnings == ("1 damaged time stamp: frames that have it are left out",)
     if suffix == "ts":
         # an mp4's declared length is made from all stamps, also by the writer of this test
         assert float(timeline.end) == pytest.approx(3, abs=0.1)

@@ -136,7 +136,7 @@ def test_surplus_and_missing_videos_are_named(call: Call, files: tuple[Path, Pat
     result = call(predictions, "--refs", references, "--no-meteor", "--json")
     assert json.loads(result.stdout)["videos"] == 2
     assert "4 captions have no references and are left out: c, d, e, ... (-v names all)\n" in result.stderr
-    assert "1 of 3 videos with references have no caption and are left out: z\n" in result.stderr
+    assert "1 of 3 videos with references has no caption and is left out: z\n" in result.stderr
     assert "all 4: c, d, e, f" not in result.stderr
     loud = call(predictions, "--refs", references, "--no-meteor", "-v")
     console.set_verbosity()
@@ -293,7 +293,7 @@ def test_two_systems_are_compared_on_the_videos_of_both(
     assert bleu["other"] == pytest.approx(100)
     assert bleu["interval"][0] <= bleu["difference"] <= bleu["interval"][1] <= 0
     assert 0 < bleu["p"] < 0.1
-    assert f"{other}: 1 captions have no references and are left out: zz" in result.stderr
+    assert f"{other}: 1 caption has no references and is left out: zz" in result.stderr
     shown = call(*arguments, "--bootstrap", 50).stdout
     assert f"{predictions} less {other} on 5 videos, 50 resamplings" in shown
     other.write_text("a,x\n")

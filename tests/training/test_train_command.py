@@ -80,7 +80,7 @@ def test_from_films_to_a_checkpoint_with_test_scores(
     result = call(*arguments(root, run))
     assert result.exit_code == 0
     said = result.stderr
-    assert "1 videos were not found and are left out: vid3" in said
+    assert "1 video was not found and is left out: vid3" in said
     assert said.index("test split: 2 videos") < said.index("this run, epoch")
     assert "the paper's rows are not shown: this is not EmVidCap-L's test split (2 videos here, 382 there)" in said
     assert "2.mp4" in said
