@@ -263,7 +263,7 @@ def notes(results: Sequence[RowResult], root: DataRoot) -> list[str]:
         fewer = [run for run in result.scored if run.videos < len(root.test)]
         wanted = counted(len(root.test), "test video")
         found += [
-            f"{name}, seed {run.seed}: {run.videos} of {wanted} {noun(run.videos, 'was', 'were')} scored"
+            f"{name}, seed {run.seed}: {run.videos} of {wanted} {noun(len(root.test), 'was', 'were')} scored"
             for run in fewer
         ]
     found += [note for result in results for run in result.scored for note in run.notes]

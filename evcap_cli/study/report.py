@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from evcap_cli.console import counted
+from evcap_cli.console import counted, noun
 from evcap_cli.output.atomic import write_whole
 from evcap_cli.study.claims import Answer, answers
 from evcap_cli.study.conditions import CONDITIONS, METRICS, Condition, title_of_measure
@@ -73,13 +73,14 @@ def write_report(folder: Path, results: Results, about: About) -> list[Path]:
 def to_markdown(results: Results, found: Sequence[Answer], about: About, plots: Sequence[str]) -> str:
     """study.md."""
     train, test, conflict = about.clips
-    runs = f"{about.done} of {counted(about.planned, 'run')}"
+    epochs = counted(about.epochs, "epoch")
+    runs = f"{about.done} of {counted(about.planned, 'run')} {noun(about.planned, 'is', 'are')} in"
     lines = [
         "# A controlled study of what the paper claims",
         "",
         f"Systems trained on the demo world ({train} clips) and asked about {test} clips they have never seen, and"
-        f" about {conflict} clips whose sound contradicts the picture. Recipe `{about.recipe}`, {about.epochs} epochs;"
-        f" {runs} are in. A is the audio-visual dual branch, B the fine-grained visual fusion.",
+        f" about {conflict} clips whose sound contradicts the picture. Recipe `{about.recipe}`, {epochs};"
+        f" {runs}. A is the audio-visual dual branch, B the fine-grained visual fusion.",
         "",
         "```console",
         about.command,

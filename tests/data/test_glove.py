@@ -176,7 +176,7 @@ def test_the_cache_commands_look_after_word_vectors_too(
     assert run(["cache", "info"]) == 0
     assert "word vectors glove.6B.300d.txt: 1" in capfd.readouterr().out
     assert run(["cache", "verify"]) == 0
-    assert "1 entries, 0 damaged" in capfd.readouterr().err
+    assert "1 entry, 0 damaged" in capfd.readouterr().err
     assert run(["cache", "prune", "--all"]) == 0
     assert kept_files() == []
 

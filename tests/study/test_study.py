@@ -108,7 +108,7 @@ def test_it_goes_on_where_it_stopped_and_reports_what_is_there(worlds: Worlds, r
     third.run()
     assert (work.trained, work.asked) == (["fusion-seed0", "a-off-seed0"], asked), "nothing was left to do"
     assert (tmp_path / "results.jsonl").read_text().count('"system": "a-off"') == 7, "what is there stays in the report"
-    assert (tmp_path / "study.md").read_text().replace("1 of 1 runs", "2 of 2 runs") == kept
+    assert (tmp_path / "study.md").read_text().replace("1 of 1 run is", "2 of 2 runs are") == kept
 
 
 def test_a_system_that_goes_on_from_another_s_epochs_ends_as_if_trained_alone(
