@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from evcap_cli.console import counted
 from evcap_cli.errors import DataError
-from evcap_cli.reading.text import read_text
+from evcap_cli.reading.text import as_utf8, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -193,4 +193,4 @@ def _holds_lists_only(folder: Path) -> bool:
 def _is_list(path: Path) -> bool:
     if path.suffix != ".txt" or not path.is_file() or path.stat().st_size > _LIST_BYTES:
         return False
-    return all(len(line.split()) <= 1 for line in path.read_bytes().split(b"\n"))
+    return all(len(line.split()) <= 1 for line in as_utf8(path.read_bytes()).split(b"\n"))
