@@ -29,11 +29,11 @@ def report(
     """
     from evcap_cli.output.atomic import check_writable, write_whole
     from evcap_cli.output.reading import read_records
-    from evcap_cli.output.report import render_report
+    from evcap_cli.output.report import is_there, render_report
 
     records = read_records(predictions)
     check_writable(output)
-    gone = sum(not Path(record.path).is_file() for record in records)
+    gone = sum(not is_there(record.path) for record in records)
     if thumbnails and gone:
         where = "not where the records say"
         lost = noun(gone, f"is {where}; it is shown", f"are {where}; they are shown")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from evcap_cli.clocks import clock
 from evcap_cli.errors import EvcapError
 from evcap_cli.output.records import Caption, Record
+from evcap_cli.reading.text import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +47,8 @@ HUES = {
 
 def hue(category: str) -> int:
     """The colour of a category, the same in every report."""
-    return HUES.get(category, int.from_bytes(hashlib.blake2b(category.encode(), digest_size=2).digest()) % 360)
+    digest = hashlib.blake2b(printable(category).encode(), digest_size=2).digest()
+    return HUES.get(category, int.from_bytes(digest) % 360)
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,18 @@ def mark_words(caption: Caption) -> Markup:
     )
 
 
+def is_there(path: str) -> bool:
+    """Whether the video of a record still lies where the record says, whatever it says."""
+    return os.path.isfile(path)  # noqa: PTH113  that of pathlib raises for names that no file can have
+
+
 def _pictures(records: Sequence[Record]) -> Iterator[tuple[tuple[int, int], Picture]]:
     """(record number, caption number) -> the frame in the middle of the caption."""
     from evcap_cli.media.decoder import Decoder
 
     with Decoder() as decoder:
         for number, record in enumerate(records):
-            if record.status == "ok" and Path(record.path).is_file():
+            if record.status == "ok" and is_there(record.path):
                 try:
                     yield from (((number, which), picture) for which, picture in _of_video(decoder, record))
                 except EvcapError:

@@ -280,6 +280,10 @@ def load_recipe(name: str, system: str | None = None) -> Recipe:
         return _recipe(tables, Path(name).stem, system or named or FUSION)
     except (ValueError, TypeError) as problem:
         raise UsageError(f"not a recipe: {problem}", path=name, hint=hint) from problem
+    except PluginError as problem:
+        if problem.path is None and system is None:  # the recipe named it
+            raise PluginError(problem.cause, path=name, hint=problem.hint) from problem
+        raise
 
 
 def _recipe(tables: Mapping[str, Any], name: str, system: str) -> Recipe:

@@ -66,6 +66,15 @@ def test_merge_and_report_read_or_refuse(tmp_path: Path, monkeypatch: pytest.Mon
         assert merged == refused_or_done(path, [FIRST, text], 2, lambda: report(path, page, thumbnails=False))
 
 
+def test_a_report_of_records_whose_names_no_file_can_have(tmp_path: Path) -> None:
+    path, page = tmp_path / "out.jsonl", tmp_path / "r.html"
+    values = json.loads(FIRST)
+    for name in ("x" * 100_000, "\udcff.mp4", "a\0b", ""):
+        values["path"] = values["id"] = values["captions"][0]["emotion"]["category"] = name
+        assert refused_or_done(path, [json.dumps(values)], 1, lambda: report(path, page))
+        assert "a dog runs" in page.read_text("utf-8")
+
+
 def test_predictions_and_references_are_read_or_refused(tmp_path: Path) -> None:
     rows = [
         VALID,
