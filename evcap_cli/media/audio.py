@@ -28,7 +28,7 @@ CHUNK_SECONDS: Final = 1
 GAP_SECONDS: Final = 0.1
 """A jump in time stamps larger than this is a gap in the sound; smaller ones are rounding of the container."""
 DROPOUT_SECONDS: Final = 60
-"""In recordings that were joined, a longer jump of time stamps is taken for another clock."""
+"""A longer jump of time stamps, with no bad packet before it, is a pause between joined recordings and no loss."""
 SEEK_WORTH_SECONDS: Final = 5
 STRANGE_STARTS: Final = 8
 """Frames at the start that may claim to lie behind the end before they are believed."""
@@ -88,7 +88,7 @@ def _pieces(
         follows = told
         if clock is None:
             skipped.lost += _overlap(start, end, (at or 0) / rate - bad, (at or 0) / rate)
-        elif bad or (opened.damaged and at is not None and at - clock > GAP_SECONDS * rate):
+        elif bad or (opened.damaged and at is not None and GAP_SECONDS * rate < at - clock <= DROPOUT_SECONDS * rate):
             since = clock / rate
             skipped.lost += _overlap(start, end, since, max(since + bad, since if at is None else at / rate))
         if clock is None or (at is not None and abs(at - clock) > GAP_SECONDS * rate):

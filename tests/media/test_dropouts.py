@@ -149,6 +149,31 @@ def test_rubbish_between_the_packets_of_a_transport_stream_is_passed(
     assert len(heard.samples) / 16_000 > SECONDS - 1
 
 
+def test_what_is_missing_between_packets_of_a_damaged_file_is_lost(
+    whole: dict[str, Path], tmp_path: Path, decoder: Decoder
+) -> None:
+    data = bytearray(whole["ts"].read_bytes())
+    first, last = (len(data) * share // 8 // 188 * 188 for share in (2, 4))
+    data[first:last] = bytes(last - first)
+    path = tmp_path / "d.ts"
+    path.write_bytes(bytes(data))
+    timeline = decoder.open(path)
+    heard = run(decoder, [0], sound=(0, float(timeline.end)))
+    assert heard.report is not None
+    assert heard.report.loss.audio_seconds == pytest.approx(SECONDS - len(heard.samples) / 16_000, abs=0.3)
+    assert heard.report.loss.serious
+
+
+def test_a_pause_between_joined_recordings_is_no_loss(tmp_path: Path, decoder: Decoder) -> None:
+    parts = [make_clip(tmp_path / f"{at}.ts", seconds=1, size=(96, 64), start_offset=at) for at in (0, 500)]
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    timeline = decoder.open(both)
+    heard = run(decoder, [0], sound=(0, float(timeline.end)))
+    assert heard.report is not None
+    assert heard.report.loss.audio_seconds == 0
+
+
 def test_sound_of_a_joined_recording_keeps_its_place_after_a_dropout(
     whole: dict[str, Path], tmp_path: Path, decoder: Decoder
 ) -> None:
