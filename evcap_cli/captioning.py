@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from evcap_cli import __version__, console
 from evcap_cli.errors import CheckpointError, EvcapError, PluginError, UsageError
 from evcap_cli.inputs import Plan, Source
+from evcap_cli.media.memory import DEFAULT_BYTES
 from evcap_cli.output.atomic import check_writable, write_whole
 from evcap_cli.output.journal import Journal
 from evcap_cli.output.reading import read_records
@@ -66,6 +67,8 @@ class CaptionOptions:
     cache: bool = True
     cache_dir: Path | None = None
     timeout: float = 120.0
+    decoder_memory: int = DEFAULT_BYTES
+    """Bytes that decoding one video may take."""
 
 
 class Captioning:
@@ -108,6 +111,7 @@ class Captioning:
             batch_size=options.batch_size,
             device=self.device,
             timeout=options.timeout,
+            decoder_memory=options.decoder_memory,
             audio_track=options.audio_track,
         )
 

@@ -14,7 +14,6 @@ from evcap_cli.commands import options as shared
 from evcap_cli.console import counted
 from evcap_cli.errors import UsageError
 
-UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 SPANS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -74,7 +73,7 @@ def prune(
         raise UsageError("nothing to prune by", hint="give --older-than 30d, --max-size 20G, or --all")
     swept = FeatureCache(cache_dir).prune(
         None if older_than is None else parse_span(older_than),
-        0 if everything else None if max_size is None else parse_size(max_size),
+        0 if everything else None if max_size is None else shared.parse_size(max_size, "--max-size"),
     )
     console.info(
         f"{swept.removed} of {counted(swept.looked_at, 'entry', 'entries')} removed,"
@@ -92,18 +91,6 @@ def parse_span(text: str) -> float:
     if match is None:
         raise UsageError(f"--older-than {text!r} is not a time", hint="for example 30d, 12h or 2w")
     return float(match[1]) * SPANS[match[2] or "d"]
-
-
-def parse_size(text: str) -> int:
-    """Bytes of "500M", "20G", "20GB", "1.5T"; a bare number counts bytes.
-
-    Raises:
-        UsageError: another form.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
-    if match is None:
-        raise UsageError(f"--max-size {text!r} is not a size", hint="for example 500M or 20G")
-    return int(float(match[1]) * UNITS[match[2]])
 
 
 def size_text(size: float) -> str:

@@ -63,6 +63,7 @@ def caption(
     batch_size: shared.BatchSize = "auto",
     workers: shared.Workers = 2,
     timeout: shared.Timeout = 120.0,
+    decoder_memory: shared.DecoderMemory = shared.DECODER_MEMORY,
     cache_dir: shared.CacheDir = None,
     no_cache: shared.NoCache = False,
     shard: shared.Shard = None,
@@ -120,6 +121,7 @@ def caption(
             cache=not no_cache,
             cache_dir=cache_dir,
             timeout=timeout,
+            decoder_memory=shared.decoder_memory(decoder_memory),
         )
     )
     shared.note_demo(checkpoint)

@@ -40,6 +40,7 @@ def explain(
     dtype: shared.Dtype = "auto",
     batch_size: shared.BatchSize = "auto",
     timeout: shared.Timeout = 120.0,
+    decoder_memory: shared.DecoderMemory = shared.DECODER_MEMORY,
     cache_dir: shared.CacheDir = None,
     no_cache: shared.NoCache = False,
     config: shared.Config = None,
@@ -84,6 +85,7 @@ def explain(
             cache=not no_cache,
             cache_dir=cache_dir,
             timeout=timeout,
+            decoder_memory=shared.decoder_memory(decoder_memory),
         )
     )
     shared.note_demo(checkpoint)

@@ -55,6 +55,7 @@ def extract(
     batch_size: shared.BatchSize = "auto",
     workers: shared.Workers = 2,
     timeout: shared.Timeout = 120.0,
+    decoder_memory: shared.DecoderMemory = shared.DECODER_MEMORY,
     cache_dir: shared.CacheDir = None,
     shard: shared.Shard = None,
     limit: shared.Limit = None,
@@ -125,6 +126,7 @@ def extract(
         batch_size=shared.batch_rows(batch_size),
         device=where,
         timeout=timeout,
+        decoder_memory=shared.decoder_memory(decoder_memory),
         audio_track=audio_track,
     )
     done = failed = known = damaged = 0

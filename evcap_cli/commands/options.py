@@ -5,10 +5,11 @@ Order of precedence: flag, environment, the file given by ``--config``, the chec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -106,6 +107,9 @@ def backbone_settings(
     )
 
 
+SIZES: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+LEAST_DECODER_MEMORY: Final = 64 << 20
+
 Inputs = Annotated[
     list[str], typer.Argument(metavar="INPUT...", help="Videos, folders (recursive), globs, @list.txt, or - for stdin.")
 ]
@@ -149,6 +153,13 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor writ
 Timeout = Annotated[
     float, typer.Option("--timeout", min=0.1, help="Seconds without progress before a video is given up.")
 ]
+DecoderMemory = Annotated[
+    str,
+    typer.Option(
+        "--decoder-memory", metavar="SIZE", help="What decoding one video may take before it is given up: 3G, 800M."
+    ),
+]
+DECODER_MEMORY: Final = "3G"
 Shard = Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Take the i-th of n parts, or slurm.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Take the first N videos only.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")]
@@ -183,6 +194,30 @@ def batch_rows(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--batch-size {text!r} is neither a positive number nor auto")
     return int(text)
+
+
+def parse_size(text: str, option: str) -> int:
+    """Bytes of "500M", "20G", "20GB", "1.5T"; a bare number counts bytes.
+
+    Raises:
+        UsageError: another form.
+    """
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
+    if match is None:
+        raise UsageError(f"{option} {text!r} is not a size", hint="for example 500M or 20G")
+    return int(float(match[1]) * SIZES[match[2]])
+
+
+def decoder_memory(text: str) -> int:
+    """``--decoder-memory`` in bytes.
+
+    Raises:
+        UsageError: not a size, or so little that nothing can be decoded.
+    """
+    size = parse_size(text, "--decoder-memory")
+    if size < LEAST_DECODER_MEMORY:
+        raise UsageError(f"--decoder-memory {text!r} is less than 64M", hint="for example 800M or 3G")
+    return size
 
 
 def rerank_choice(text: str | None) -> Rerank | None:

@@ -143,6 +143,7 @@ def _sources(worlds: Worlds, config: Path | None, *, device: str, workers: int, 
         audio_track=0,
         workers=workers,
         timeout=120.0,
+        decoder_memory=shared.decoder_memory(shared.DECODER_MEMORY),
         cache_dir=cache_dir,
         cache=True,
     )

@@ -117,6 +117,7 @@ def train(
     dtype: shared.Dtype = "auto",
     workers: shared.Workers = 2,
     timeout: shared.Timeout = 120.0,
+    decoder_memory: shared.DecoderMemory = shared.DECODER_MEMORY,
     cache_dir: shared.CacheDir = None,
     no_cache: shared.NoCache = False,
     test: Annotated[bool, typer.Option("--test/--no-test", help="Score the test split once, at the end.")] = True,
@@ -203,6 +204,7 @@ def train(
             audio_track=audio_track,
             workers=workers,
             timeout=timeout,
+            decoder_memory=shared.decoder_memory(decoder_memory),
             cache_dir=cache_dir,
             cache=not no_cache,
         )

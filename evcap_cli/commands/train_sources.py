@@ -58,6 +58,7 @@ def from_videos(
     audio_track: int,
     workers: int,
     timeout: float,
+    decoder_memory: int,
     cache_dir: Path | None,
     cache: bool,
 ) -> PipelineSource:
@@ -85,6 +86,7 @@ def from_videos(
         workers=workers,
         device=where,
         timeout=timeout,
+        decoder_memory=decoder_memory,
         audio_track=audio_track,
     )
     return PipelineSource(pipeline, videos)

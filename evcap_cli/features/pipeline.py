@@ -39,6 +39,7 @@ from evcap_cli.features.runner import BackboneRunner, Outcome
 from evcap_cli.features.sampling import sampler
 from evcap_cli.features.streaming import ByteQueue, Stopped, Turn
 from evcap_cli.media.decoder import Decoder
+from evcap_cli.media.memory import DEFAULT_BYTES
 from evcap_cli.media.plan import Loss
 from evcap_cli.media.segments import parse_segmentation
 
@@ -102,6 +103,7 @@ class FeaturePipeline:
         batch_size: rows of every backbone's batches; None: as each spec says.
         device: where batches go; the backbones are there already.
         timeout: seconds without progress before a file is given up.
+        decoder_memory: bytes that decoding a file may take.
         audio_track: which audio track, counted from 0.
 
     Raises:
@@ -119,6 +121,7 @@ class FeaturePipeline:
         batch_size: int | None = None,
         device: torch.device | str = "cpu",
         timeout: float = 120.0,
+        decoder_memory: int = DEFAULT_BYTES,
         audio_track: int = 0,
     ) -> None:
         import torch
@@ -127,6 +130,7 @@ class FeaturePipeline:
         sampler(sampling)
         self.backbones, self.cache = dict(backbones), cache
         self.workers, self.batch_size, self.timeout = max(workers, 1), batch_size, timeout
+        self.decoder_memory = decoder_memory
         self.device = torch.device(device)
         self.residents = Residents(self.backbones.values(), self.device)
         self.plan = ReadingPlan(
@@ -215,7 +219,7 @@ class _Run:
 
     def _start(self) -> None:
         for number in range(self.workers):
-            decoder = Decoder(timeout=self.pipeline.timeout)
+            decoder = Decoder(timeout=self.pipeline.timeout, memory=self.pipeline.decoder_memory)
             self.decoders.append(decoder)
             # a daemon: whatever a codec does, the interpreter can leave
             thread = threading.Thread(target=self._read, args=(decoder,), name=f"evcap-reader-{number}", daemon=True)

@@ -22,6 +22,8 @@ BINS: Final = 60
 """N_a: rows of the audio stream, at most."""
 MIN_SOUND_SECONDS: Final = 0.1
 """Shorter sound is silence to us: it says nothing and is less than the first window of most models."""
+LONGEST_SILENCE_SECONDS: Final = 60.0
+"""A longer gap is none to be filled: how long it is is only what the file claims, and what follows is cut afresh."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class SoundCutter:
         self.cut = 0
 
     def feed(self, start: float, samples: Samples) -> list[Chunk]:
-        """Take the next samples, from ``start`` seconds of the video on; gaps become silence, repeats are dropped.
+        """Take the next samples, from ``start`` seconds of the video on; gaps become silence (up to
+        ``LONGEST_SILENCE_SECONDS``), repeats are dropped.
 
         Returns:
             The chunks that are complete and certainly not the last.
@@ -77,9 +80,13 @@ class SoundCutter:
         held_until = self.begin + len(self.held)
         if at < held_until:
             samples, at = samples[held_until - at :], held_until
+        chunks = []
+        if at - held_until > LONGEST_SILENCE_SECONDS * self.rate:
+            chunks = self.finish()
+            self.begin = self.next = held_until = at
+            self.held, self.kept, self.cut = self.held[:0], -np.inf, 0
         gap = np.zeros(max(at - held_until, 0), dtype=np.float32)
         self.held = np.concatenate([self.held, gap, samples])
-        chunks = []
         # a chunk that ends with the sound so far may be the last one: it waits for one sample more
         while self.begin + len(self.held) > self.next + self.length:
             chunks.append(self._chunk(self.next - self.begin, self.begin, last=False))

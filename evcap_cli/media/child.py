@@ -1,4 +1,4 @@
-"""The decoding process, ``python -m evcap_cli.media.child FD PARENT``; answers ``Decoder`` over a socket.
+"""The decoding process, ``python -m evcap_cli.media.child FD PARENT BYTES``; answers ``Decoder`` over a socket.
 
 It imports PyAV and numpy only, and Pillow where pictures are resized as pretrained networks want them. Frames go into a
 ring in shared memory, slot numbers go over the socket. Ctrl-C and SIGTERM are for the parent, which starts this process
@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from evcap_cli.errors import DecodeFailed, EvcapError, OutOfMemory
+from evcap_cli.errors import DecodeFailed, EvcapError
 from evcap_cli.media import complaints
 from evcap_cli.media.audio import sound
 from evcap_cli.media.frames import Fitter, wanted_frames
+from evcap_cli.media.memory import Allowance, out_of_memory
 from evcap_cli.media.plan import DecodeReport
 from evcap_cli.media.scan import OpenVideo, open_video
 from evcap_cli.media.source import Skipped, Source
@@ -48,8 +49,8 @@ class Stop(Exception):
 class Server:
     """One file at a time: open, decode, close."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, connection: Connection, allowance: Allowance) -> None:
+        self.connection, self.allowance = connection, allowance
         self.opened: OpenVideo | None = None
         self.second: Source | None = None
         self.path, self.audio_track = "", 0
@@ -78,7 +79,7 @@ class Server:
         if isinstance(problem, EvcapError):
             return problem
         if isinstance(problem, MemoryError):
-            return OutOfMemory("out of memory while decoding", path=self.path, hint="try fewer --workers")
+            return out_of_memory(self.path, self.allowance.most)
         reason = " ".join(f"{type(problem).__name__}: {problem}".split())
         return DecodeFailed(f"cannot be decoded ({reason})", path=self.path, hint="check that it plays")
 
@@ -109,7 +110,7 @@ class Server:
             self.second = None
         self.path, self.audio_track = path, audio_track
         complaints.take()
-        self.opened = open_video(path, audio_track, self.alive)
+        self.opened = open_video(path, audio_track, self.alive, self.allowance)
         self.connection.send(("timeline", self.opened.timeline))
 
     def _known(self) -> OpenVideo:
@@ -293,7 +294,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watch_parent(int(sys.argv[2]))
     complaints.listen()
-    Server(Connection(int(sys.argv[1]))).serve()
+    Server(Connection(int(sys.argv[1])), Allowance(int(sys.argv[3]))).serve()
     # frame threads of a damaged stream may never end: leave without waiting for them
     os._exit(0)
 

@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -27,8 +26,10 @@ import numpy as np
 from evcap_cli.errors import DecoderCrashed, DecodeTimeout, EvcapError, OutOfMemory
 from evcap_cli.interrupts import SIGNALS
 from evcap_cli.media.frames import slot_bytes
+from evcap_cli.media.memory import DEFAULT_BYTES, out_of_memory
 from evcap_cli.media.plan import AudioChunk, AudioRequest, DecodedFrame, DecodePlan, DecodeReport, FrameRequest
 from evcap_cli.media.probe import Timeline
+from evcap_cli.media.ring import SHORT, patiently, reserve
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 SLOTS: Final = 16
+SIGNS_OF_NO_MEMORY: Final = ("MemoryError", "bad_alloc", "Cannot allocate memory", "memory allocation of")
+"""Last words of a process whose codec gave up at a failed allocation."""
 CLOSE_SECONDS: Final = 2.0
 """How long a child may take to notice that a pass is not wanted any more."""
 
@@ -55,10 +58,11 @@ class Decoder:
     Args:
         timeout: seconds without any progress before a file is given up.
         slots: frames that may lie between the child and the reader.
+        memory: bytes that decoding a file may take; see ``memory.py``.
     """
 
-    def __init__(self, timeout: float = 120.0, slots: int = SLOTS) -> None:
-        self.timeout, self.slots = timeout, slots
+    def __init__(self, timeout: float = 120.0, slots: int = SLOTS, memory: int = DEFAULT_BYTES) -> None:
+        self.timeout, self.slots, self.memory = timeout, slots, memory
         self.path = ""
         self.timeline: Timeline | None = None
         self.passes = 0
@@ -190,25 +194,32 @@ class Decoder:
         if size <= self._slot_bytes:
             return
         size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        with tempfile.TemporaryFile(dir=_memory_folder()) as file:
-            try:
-                # written, not only sized: a full /dev/shm must fail here and not as a bus error later
-                os.posix_fallocate(file.fileno(), 0, size * self.slots)
-                self._ring = mmap.mmap(file.fileno(), size * self.slots)
-            except OSError as problem:
-                raise OutOfMemory(
-                    f"no shared memory for its frames ({problem.strerror})", path=self.path, hint="try fewer --workers"
-                ) from problem
-            self._send("ring", self.slots, size)
-            connection = self._connection
-            if connection is None:
-                raise self._crashed()
-            with socket.socket(fileno=os.dup(connection.fileno())) as line:
-                try:
-                    socket.send_fds(line, [b"r"], [file.fileno()])
-                except OSError as problem:
-                    raise self._crashed() from problem
+        self._ring = None  # the smaller one makes room
+        closings = self._closings
+        try:
+            file, slots = reserve(size, self.slots, self.timeout, lambda: self._closings != closings)
+            with file:
+                self._share(file, slots, size)
+        except OSError as problem:
+            raise OutOfMemory(
+                f"no shared memory for its frames ({problem.strerror}), after a wait of {self.timeout:g} seconds",
+                path=self.path,
+                hint="try fewer --workers, or give /dev/shm and the temporary folder more room",
+            ) from problem
         self._slot_bytes = size
+
+    def _share(self, file: IO[bytes], slots: int, size: int) -> None:
+        """Map a ring here and in the child."""
+        self._ring = mmap.mmap(file.fileno(), size * slots)
+        self._send("ring", slots, size)
+        connection = self._connection
+        if connection is None:
+            raise self._crashed()
+        with socket.socket(fileno=os.dup(connection.fileno())) as line:
+            try:
+                socket.send_fds(line, [b"r"], [file.fileno()])
+            except OSError as problem:
+                raise self._crashed() from problem
 
     def _ask(self, answer: str, verb: str, *arguments: Any) -> Any:
         self._send(verb, *arguments)
@@ -219,24 +230,41 @@ class Decoder:
 
     def _start(self) -> None:
         self._forget()
+        closings = self._closings
+        try:
+            patiently(self._launch, self.timeout, lambda: self._closings != closings)
+        except OSError as problem:
+            if problem.errno not in SHORT:
+                raise
+            raise OutOfMemory(
+                f"no room for a decoding process ({problem.strerror}), after a wait of {self.timeout:g} seconds",
+                path=self.path,
+                hint="try fewer --workers",
+            ) from problem
+
+    def _launch(self) -> None:
+        # FFmpeg's complaints; without a name, so that no kill leaves it behind
+        self._log, _ = reserve(0, 1, 0.0)
+        fcntl.fcntl(self._log, fcntl.F_SETFL, fcntl.fcntl(self._log, fcntl.F_GETFL) | os.O_APPEND)
         ours, theirs = socket.socketpair()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)}
-        # FFmpeg's complaints; without a name, so that no kill leaves it behind
-        self._log = tempfile.TemporaryFile(dir=_memory_folder())  # noqa: SIM115 (lives as long as the child)
-        fcntl.fcntl(self._log, fcntl.F_SETFL, fcntl.fcntl(self._log, fcntl.F_GETFL) | os.O_APPEND)
         with theirs:
+            arguments = [str(number) for number in (theirs.fileno(), os.getpid(), self.memory)]
             # a signal for the whole process group must not look as if this file had crashed the child
             before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
             try:
                 # -P: a numpy.py that lies beside the videos must not be run
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "evcap_cli.media.child", str(theirs.fileno()), str(os.getpid())],
+                    [sys.executable, "-P", "-m", "evcap_cli.media.child", *arguments],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._log,
                     env=environment,
                 )
+            except BaseException:
+                ours.close()
+                raise
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._connection = Connection(ours.detach())
@@ -273,13 +301,16 @@ class Decoder:
             if verb != "alive":
                 return verb, content
 
-    def _crashed(self) -> DecoderCrashed:
+    def _crashed(self) -> DecoderCrashed | OutOfMemory:
         how = "is gone"
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 code = self._process.wait(CLOSE_SECONDS)
                 how = f"died ({_signal_name(-code)})" if code < 0 else f"ended with code {code}{self._last_words()}"
+        said = self._last_words()
         self._kill()
+        if any(words in said for words in SIGNS_OF_NO_MEMORY):
+            return out_of_memory(self.path, self.memory)
         return DecoderCrashed(
             f"the decoder {how} on this file", path=self.path, hint="check that it plays, or re-encode it"
         )
@@ -332,9 +363,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _memory_folder() -> str | None:
-    """Where a file without a name is memory: /dev/shm where there is one, else the temporary folder."""
-    shared = Path("/dev/shm")  # noqa: S108 (files there have no name)
-    return str(shared) if shared.is_dir() and os.access(shared, os.W_OK) else None

@@ -5,6 +5,7 @@ Runs inside the decoding process (``child.py``); only the first frame is decoded
 
 from __future__ import annotations
 
+import os
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
@@ -25,11 +26,11 @@ from evcap_cli.media.probe import FALLBACK_RATE, MediaInfo, Timeline
 from evcap_cli.media.source import Key, Skipped, Source, decoded, read_packets
 
 if TYPE_CHECKING:
-    import os
-
     import numpy.typing as npt
     from av.packet import Packet
     from av.video.frame import VideoFrame
+
+    from evcap_cli.media.memory import Allowance
 
 SAME_START_SECONDS: Final = Fraction(1, 500)
 """Containers round their start to their clock: so much apart is the same time."""
@@ -160,23 +161,31 @@ class _Walk:
 
 
 def open_video(
-    path: str | os.PathLike[str], audio_track: int = 0, alive: Callable[[], None] = lambda: None
+    path: str | os.PathLike[str],
+    audio_track: int = 0,
+    alive: Callable[[], None] = lambda: None,
+    allowance: Allowance | None = None,
 ) -> OpenVideo:
     """Open ``path``, choose its streams and walk over its packets; ``alive`` is called now and then on the way.
 
     Raises:
+        OutOfMemory: it needs more than ``allowance``.
         OpenFailed: not there, not readable, not a video container, cut before its index.
         NoVideoStream: no picture in it. DecodeFailed: not one frame decodes.
     """
+    if allowance is not None:
+        allowance.begin(os.fspath(path))
     source = Source(path, audio_track)
     try:
-        return _open(source, alive)
+        return _open(source, alive, allowance)
     except BaseException:
         source.close()
         raise
 
 
-def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
+def _open(source: Source, alive: Callable[[], None], allowance: Allowance | None) -> OpenVideo:
+    if allowance is not None:
+        allowance.opened(source.streams)
     walk = _walk(source, alive)
     if source.leave_cover({index: len(track.starts) for index, track in walk.tracks.items()}):
         walk = _walk(source, alive)
@@ -191,6 +200,8 @@ def _open(source: Source, alive: Callable[[], None]) -> OpenVideo:
     complained = complaints.take()
     if walk.encrypted:
         complained = complaints.Complaints()  # FFmpeg tries to decode encrypted sound while it opens the file
+    if allowance is not None:
+        allowance.decoding(source.video.codec_context.width, source.video.codec_context.height)
     first: VideoFrame | None = next(decoded(source.from_start(), Skipped(), alive), None)
     complaints.take()  # the pass that follows meets them again
     if first is None:

@@ -110,6 +110,11 @@ class Source:
         self._audio = None
         self.warnings.append(warning)
 
+    @property
+    def streams(self) -> list[Stream]:
+        """Those that were chosen."""
+        return [self.video] if self.audio is None else [self.video, self.audio]
+
     def close(self) -> None:
         """Let go of the file."""
         self.container.close()
@@ -223,6 +228,8 @@ def read_packets(container: InputContainer, *streams: Any) -> Iterator[Packet[An
         except IndexError:
             # PyAV at the end of a file whose damage looks like streams that were not there at its start
             return
+        except MemoryError:
+            raise
         except (InvalidDataError, BlockingIOError):
             # the second is what the demuxer of transport streams says of rubbish
             damage += 1
@@ -244,6 +251,8 @@ def decoded(packets: Iterator[Packet[Any]], skipped: Skipped, alive: Callable[[]
             skipped.reached = packet.pts
         try:
             found = packet.decode()
+        except MemoryError:  # an FFmpegError as well: not the packet's fault
+            raise
         except (FFmpegError, ValueError):
             row += 1
             length = _seconds(packet)
@@ -287,7 +296,7 @@ def _open(path: str) -> InputContainer:
 
 def _cannot_open(path: str, problem: Exception) -> EvcapError:
     if isinstance(problem, MemoryError):
-        return OutOfMemory("out of memory while opening", path=path, hint="try fewer --workers")
+        return OutOfMemory("out of memory while opening", path=path, hint="raise --decoder-memory, or re-encode it")
     if isinstance(problem, FileNotFoundError):
         return OpenFailed("no such file", path=path, hint="check the path")
     if isinstance(problem, PermissionError):

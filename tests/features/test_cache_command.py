@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from evcap_cli.commands import cache as command
+from evcap_cli.commands.options import parse_size
 from evcap_cli.errors import UsageError
 from evcap_cli.features.cache import FeatureCache
 from tests.features.test_cache import ABOUT, KEY, OTHER, stream
@@ -66,10 +67,11 @@ def test_times(text, seconds):
 
 @pytest.mark.parametrize(("text", "size"), [("10", 10), ("2K", 2048), ("1.5GB", 3 * 2**29), ("1 tib", 2**40)])
 def test_sizes(text, size):
-    assert command.parse_size(text) == size
+    assert parse_size(text, "--max-size") == size
 
 
-@pytest.mark.parametrize("parse", [command.parse_span, command.parse_size])
-def test_nonsense_is_named(parse):
+def test_nonsense_is_named():
     with pytest.raises(UsageError, match="soon"):
-        parse("soon")
+        command.parse_span("soon")
+    with pytest.raises(UsageError, match="--max-size 'soon'"):
+        parse_size("soon", "--max-size")

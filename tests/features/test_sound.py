@@ -94,6 +94,24 @@ def test_gaps_become_silence_and_repeats_are_dropped():
     assert chunk.samples.tolist() == [1.0] * 300 + [2.0] * 100 + [0.0] * 100 + [3.0] * 100
 
 
+def test_a_very_long_gap_is_no_silence_to_look_at():
+    wanted = AudioInput(rate=RATE, chunk_seconds=1.0, overlap_seconds=0.25)
+    cutter = SoundCutter(wanted, 0.0, 1e9)
+    chunks = cutter.feed(0.0, np.ones(1500, dtype=np.float32))
+    chunks += cutter.feed(1e8, np.full(1300, 2, dtype=np.float32))
+    chunks += cutter.finish()
+    assert [(chunk.start, set(chunk.samples.tolist())) for chunk in chunks] == [
+        (0.0, {1.0}),
+        (0.5, {1.0}),
+        (1e8, {2.0}),
+        (1e8 + 0.3, {2.0}),
+    ]
+    assert all(len(chunk.samples) == 1000 for chunk in chunks)
+    # the steps of both sounds are counted once each
+    assert [chunk.keep_until == np.inf for chunk in chunks] == [False, True, False, True]
+    assert chunks[2].keep_from == -np.inf
+
+
 def test_a_click_is_no_sound():
     assert cut(50, AudioInput(rate=RATE, chunk_seconds=1.0))[0] == []
     assert SoundCutter(AudioInput(), 0.0, 5.0).finish() == []

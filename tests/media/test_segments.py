@@ -63,6 +63,13 @@ def test_a_picture_that_begins_late_has_its_first_segment_from_zero(decoder: Dec
     assert spans(segments_of("fixed:2", timeline([5, 5.5, 6, 6.5], 7), decoder)) == [(0, 6), (6, 7)]
 
 
+def test_a_claimed_length_makes_no_segments(decoder: Decoder) -> None:
+    claims = timeline([0, 1, 2, 7.5], 1e12)
+    assert spans(segments_of("fixed:0.5", claims, decoder)) == [(0, 1), (1, 2), (2, 7.5), (7.5, 1e12)]
+    late = timeline([0, 1, 1e9], 1e9 + 1)
+    assert spans(segments_of("fixed:1", late, decoder)) == [(0, 1), (1, 1e9), (1e9, 1e9 + 1)]
+
+
 def test_one_frame_is_one_segment(decoder: Decoder) -> None:
     alone = timeline([0], 0.04)
     assert spans(segments_of("whole", alone, decoder)) == [(0, 0.04)]

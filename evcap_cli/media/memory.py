@@ -1,0 +1,98 @@
+"""How much memory the decoding process may take: what a file claims must not decide it.
+
+Linux limits the data of a process (heap, anonymous mappings and stacks; neither code nor the ring, which has a bound of
+its own). Elsewhere only claims that are known to be dear are refused.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from evcap_cli.errors import OutOfMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from av.stream import Stream
+
+DEFAULT_BYTES: Final = 3 << 30
+"""Enough for sixteen pictures of 8K in ten bits that codecs keep, and what turns them into RGB."""
+OPENING_SHARE: Final = 8
+OPENING_TIMES: Final = 4
+"""Opening a file may take an eighth of it all, and so many times its size: its index is made of what it holds."""
+PICTURE_BYTES: Final = 32
+"""A pixel's share of all that decoding keeps: references, the picture itself, RGB of it."""
+INDEX_BYTES: Final = 24
+"""FFmpeg's entry of a sample."""
+
+
+class Allowance:
+    """The limits of this process, on top of what it takes when it has loaded its packages.
+
+    Args:
+        most: bytes.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.base = _data_bytes()
+        self.path, self.opening = "", most
+
+    def begin(self, path: str) -> None:
+        """Limit what opening ``path`` may take."""
+        size = 0
+        with suppress(OSError):
+            size = Path(path).stat().st_size
+        self.path, self.opening = path, min(self.most, self.most // OPENING_SHARE + OPENING_TIMES * size)
+        self._limit(self.opening)
+
+    def opened(self, streams: Sequence[Stream]) -> None:
+        """See whether the index of a stream was left out for lack of memory, of which FFmpeg says nothing.
+
+        Raises:
+            OutOfMemory.
+        """
+        for stream in streams:
+            # only the MP4 family makes its index of what its head says
+            named = stream.frames if "mp4" in stream.container.format.name else 0
+            if named * INDEX_BYTES > self.opening // 4 and not len(stream.index_entries):
+                raise out_of_memory(self.path, self.most, f"its index names {named} samples")
+
+    def decoding(self, width: int, height: int) -> None:
+        """Limit what decoding pictures of this size may take.
+
+        Raises:
+            OutOfMemory: it would surely take more.
+        """
+        if width * height * PICTURE_BYTES > self.most:
+            raise out_of_memory(self.path, self.most, f"its pictures have {width} x {height} pixels")
+        self._limit(self.most)
+
+    def _limit(self, allowed: int) -> None:
+        if not self.base:
+            return
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = self.base + allowed
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def out_of_memory(path: str, most: int, why: str = "") -> OutOfMemory:
+    """What to say where a file needs more than ``most`` bytes."""
+    cause = f"needs more than {most / 2**30:.3g} GB to be decoded"
+    return OutOfMemory(f"{cause}: {why}" if why else cause, path=path, hint="raise --decoder-memory, or re-encode it")
+
+
+def _data_bytes() -> int:
+    """Private writable memory of this process; 0 where the system does not say."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    with suppress(OSError, ValueError, IndexError):
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmData:")[1].split()[0]) * 1024
+    return 0
