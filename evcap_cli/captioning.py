@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from evcap_cli import __version__, console
-from evcap_cli.errors import CheckpointError, EvcapError, PluginError, UsageError
+from evcap_cli.errors import CheckpointError, EvcapError, PluginError, UsageError, WriteError
 from evcap_cli.inputs import Plan, Source
 from evcap_cli.media.memory import DEFAULT_BYTES
-from evcap_cli.output.atomic import check_writable, write_whole
+from evcap_cli.output.atomic import check_writable
 from evcap_cli.output.journal import Journal
 from evcap_cli.output.reading import read_records
 from evcap_cli.output.records import TOP_CATEGORIES, Caption, Emotion, Media, Record, error_fields
+from evcap_cli.output.rendering import FormatError, rendered, write_files
 from evcap_cli.output.trees import Tree
 from evcap_cli.paths import name_key, same_file_groups
 
@@ -376,6 +377,8 @@ class Summary:
     """Taken over from an earlier run of the same plan."""
     damaged: int = 0
     """Captioned, but more than a tenth of the picture or the sound was lost."""
+    unwritten: list[WriteError] = field(default_factory=list)
+    """What went wrong with whole outputs; the others are written."""
 
     def count(self, record: Record) -> None:
         """One more video is finished."""
@@ -388,7 +391,7 @@ class Summary:
     @property
     def exit_code(self) -> int:
         """0 all done, 3 some failed, 1 nothing done."""
-        if self.failed == 0 and self.done == self.total > 0:
+        if self.failed == 0 and self.done == self.total > 0 and not self.unwritten:
             return 0
         return 3 if self.done else 1
 
@@ -419,7 +422,8 @@ def caption_plan(
 
     Raises:
         UsageError: outputs of another run are in the way, or ``retry_failed`` finds no old records.
-        WriteError: an output cannot be written; what was finished stays in the journal or the tree.
+        WriteError: the journal or a tree cannot be written; what was finished stays there. Whole outputs that cannot
+            be written are in the summary: the others are written, and the journal stays for the next run.
     """
     outputs = plan.outputs
     summary = Summary() if summary is None else summary
@@ -443,11 +447,11 @@ def caption_plan(
             records = run.records(plan.sources, kept, journal)
             if fail_fast and summary.failed:
                 return records, summary
-            for path, writer in outputs.files:
-                write_whole(path, writer.render(records))
+            summary.unwritten += write_files(outputs.files, records)
             for source, record in zip(plan.sources, records, strict=True):
-                trees.write(source, record)
-            journal.finish()
+                summary.unwritten += trees.write(source, record)
+            if not summary.unwritten:
+                journal.finish()
     return records, summary
 
 
@@ -483,9 +487,12 @@ class _Run:
         todo = [source for source in self.plan.sources if not trees.finished(source)]
         self.summary.skipped = self.summary.done = len(self.plan.sources) - len(todo)
         for source, record in self._made(todo):
-            trees.write(source, record)
-            records.append(record)
-            self._announce(record)
+            problems = trees.write(source, record)
+            made = (
+                replace(record, status="failed", captions=(), error=error_fields(problems[0])) if problems else record
+            )
+            records.append(made)
+            self._announce(made)
         return records
 
     def _made(self, todo: Sequence[Source]) -> Iterator[tuple[Source, Record]]:
@@ -524,10 +531,22 @@ class _Trees:
         """Whether every tree has the file of ``source``."""
         return all(tree.finished(source) for tree, _ in self.trees)
 
-    def write(self, source: Source, record: Record) -> None:
-        """The files of one video."""
+    def write(self, source: Source, record: Record) -> list[FormatError]:
+        """The files of one video; returns what writers failed with, after whose the other trees have theirs.
+
+        Raises:
+            WriteError: a file cannot be written.
+        """
+        problems: list[FormatError] = []
         for tree, writer in self.trees:
-            tree.write(source, writer.render([record]) if record.status == "ok" else None)
+            text = None
+            if record.status == "ok":
+                try:
+                    text = rendered(tree.place(source), writer, [record])
+                except FormatError as problem:
+                    problems.append(problem)
+            tree.write(source, text)
+        return problems
 
 
 def _old_records(plan: Plan, engine: Captioning) -> dict[str, Record]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evcap_cli.errors import EXIT_USAGE
+from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EXIT_USAGE
+from tests.features.films import make_film
 from tests.test_plugins import GOOD, ask, evcap, install
 
 HEAD = "import os, sys\nfrom evcap_cli import hookimpl\n"
@@ -112,8 +113,6 @@ def test_only_data_comes_out_of_standard_output_whatever_a_plugin_prints(site: P
     install(site, "evcap-grid", "evcap_grid", f"import os, sys\n{TALKS}\n{late}{source}    {TALKS}\n")
     program = [sys.executable, "-m", "evcap_cli"]
     code = f"import subprocess; r = subprocess.run({program!r} + ARGUMENTS); raise SystemExit(r.returncode)"
-    from tests.features.films import make_film
-
     film = make_film(tmp_path / "a.mp4", frames=4)
     for arguments in (["plugins", "--json"], ["extract", str(film), "--appearance", "grid", "--cache-dir", "cache"]):
         done = ask(site, code.replace("ARGUMENTS", repr(arguments)))
@@ -137,8 +136,6 @@ def test_a_plugin_cannot_move_evcap_elsewhere_or_take_its_streams(site: Path) ->
 
 @pytest.mark.parametrize("place", ["load", "extract", "spec_for", "weights_source"])
 def test_a_backbone_that_ends_the_program_is_an_error_of_its_own(site: Path, tmp_path: Path, place: str) -> None:
-    from tests.features.films import make_film
-
     film = make_film(tmp_path / "a.mp4", frames=4)
     source = GOOD.format(name="grid").replace("Grid(Backbone)", "Base(Backbone)").replace("(Grid)", "(Grid)")
     made = {
@@ -167,3 +164,49 @@ def test_a_real_interrupt_passes_through_plugins(site: Path) -> None:
     done = evcap(site, "--version")
     assert done.returncode == 130
     assert done.stderr == "interrupted\n"
+
+
+WRITER = """
+from evcap_cli import hookimpl
+class W:
+    suffix, description = ".lines", "captions"
+    def render(self, records): return BODY
+@hookimpl
+def register_writers(register): register(W())
+"""
+FAILS = {
+    "records[99].id": "IndexError",
+    "1": "it made a int",
+    "__import__('sys').exit(0)": "sys.exit(0)",
+    "self.render(records)": "RecursionError",
+}
+
+
+@pytest.mark.parametrize("body", FAILS)
+def test_a_writer_that_fails_loses_its_own_output_only(site: Path, tmp_path: Path, body: str) -> None:
+    film = make_film(tmp_path / "a.mp4", frames=4)
+    install(site, "evcap-writes", "evcap_writes", WRITER.replace("BODY", body))
+    out = tmp_path / "out"
+    given = ("-o", out / "a.lines", "-o", out / "a.srt", "-o", out / "a.jsonl", "-o", "-")
+    done = evcap(site, "caption", film, *given, "--cache-dir", tmp_path / "cache")
+    assert done.returncode == EXIT_SOME_FAILED
+    assert done.stdout == (out / "a.jsonl").read_text() != ""
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert (
+        f"{out / 'a.lines'}: is not written: the format .lines of evcap-writes failed ({FAILS[body]}"
+        in line.replace("TypeError: ", "").replace("RuntimeError: it called ", "")
+    )
+    assert {path.name for path in out.iterdir()} == {"a.srt", "a.jsonl", "a.lines.partial"}
+    merged = evcap(site, "merge", out / "a.jsonl", "-o", out / "b.lines", "-o", out / "b.srt")
+    assert merged.returncode == EXIT_SOME_FAILED
+    assert (out / "b.srt").read_text() == (out / "a.srt").read_text()
+    assert evcap(site, "merge", out / "a.jsonl", "-o", out / "b.lines").returncode == EXIT_NOTHING_DONE
+    tree = evcap(site, "caption", film, "-o", f"{out}/tree/", "--format", "lines", "--cache-dir", tmp_path / "cache")
+    assert tree.returncode == EXIT_NOTHING_DONE
+    assert "evcap-writes" in tree.stderr
+    # mended, the next run captions nothing again
+    (site / "evcap_writes.py").write_text(WRITER.replace("BODY", "'fine'"))
+    again = evcap(site, "caption", film, *given, "--cache-dir", tmp_path / "cache")
+    assert again.returncode == 0, again.stderr
+    assert "(1 from an earlier run)" in again.stderr
+    assert (out / "a.lines").read_text() == "fine"

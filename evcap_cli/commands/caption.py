@@ -153,6 +153,8 @@ def caption(
             raise typer.Exit(EXIT_INTERRUPTED) from None
     if outputs.stdout and not stream:
         console.data("".join(record.to_line() + "\n" for record in records))
+    for lost in summary.unwritten:
+        console.error(lost)
     console.info(sentence(summary, outputs, stopped=fail_fast))
     raise typer.Exit(summary.exit_code)
 
@@ -175,8 +177,13 @@ def sentence(summary: Summary, outputs: Outputs, *, stopped: bool = False) -> st
         if stopped:
             return f"{text}: stopped by --fail-fast; run again without it to go on"
     text += lost_much(summary.damaged)
-    names = [str(path) for path, _ in outputs.files] + [f"{path}/" for path, _ in outputs.trees]
-    return f"{text}: {', '.join(names + ['standard output'] * outputs.stdout)}"
+    lost = {problem.path for problem in summary.unwritten}
+    names = [str(path) for path, _ in outputs.files if str(path) not in lost] + [
+        f"{root}/" for root, _ in outputs.trees
+    ]
+    names += ["standard output"] * outputs.stdout
+    text += f": {', '.join(names)}" if names else ""
+    return f"{text}; not all is written, {outputs.journal} keeps the captions for the next run" if lost else text
 
 
 def lost_much(count: int) -> str:

@@ -35,6 +35,8 @@ def demo(
     result = run_demo(folder, clips=videos)
     for line in lines(result):
         console.answer(line)
+    for lost in result.summary.unwritten:
+        console.error(lost)
     console.info("wrote " + ", ".join(str(folder / name) for name in OUTPUTS))
     raise typer.Exit(result.summary.exit_code)
 

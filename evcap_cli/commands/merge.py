@@ -11,7 +11,7 @@ import typer
 from evcap_cli import console, plugins
 from evcap_cli.commands.caption import lost_much
 from evcap_cli.console import counted
-from evcap_cli.errors import UsageError
+from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, UsageError
 from evcap_cli.inputs import plan_outputs
 from evcap_cli.paths import name_key
 from evcap_cli.standard_streams import check_output
@@ -33,8 +33,8 @@ def merge(
 
     Example: evcap merge part1.jsonl part2.jsonl -o all.srt
     """
-    from evcap_cli.output.atomic import write_whole
     from evcap_cli.output.reading import read_records
+    from evcap_cli.output.rendering import write_files
 
     outputs = plan_outputs(output, "srt", plugins.writers())
     if outputs.stdout:
@@ -64,10 +64,15 @@ def merge(
                 continue
             records[name] = record
     ordered = [records[path] for path in sorted(records)]
-    for path, writer in outputs.files:
-        write_whole(path, writer.render(ordered))
+    problems = write_files(outputs.files, ordered)
     if outputs.stdout:
         console.data("".join(record.to_line() + "\n" for record in ordered))
+    if problems:
+        for problem in problems:
+            console.error(problem)
+        raise typer.Exit(
+            EXIT_SOME_FAILED if outputs.stdout or len(problems) < len(outputs.files) else EXIT_NOTHING_DONE
+        )
     lost = lost_much(sum(record.lost_much for record in ordered))
     videos, files = counted(len(ordered), "video"), counted(len(inputs), "file")
     console.info(f"merged {videos} from {files}{lost}: {', '.join(output)}")

@@ -117,6 +117,10 @@ class Tree:
             with contextlib.suppress(OSError):  # what is there is of another video or of other settings
                 (self.root / name).unlink()
 
+    def place(self, source: Source) -> Path:
+        """Where the file of ``source`` is."""
+        return self.root / self._name(source)
+
     def _name(self, source: Source) -> str:
         return f"{source.relative}{self.suffix}"
 

@@ -7,12 +7,21 @@ the last one ended, and a failed video with a known duration keeps its time.
 from __future__ import annotations
 
 import io
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from evcap_cli.clocks import timestamp
 from evcap_cli.output.records import Caption, Record
+
+_ARROW: Final = re.compile("-{2,}>")
+_ESCAPE: Final = re.compile(r"\\(?=[nNh])")
+_TURNING: Final = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
+"""Embeddings, overrides and isolates of the bidirectional algorithm."""
+_FORMULA_SIGNS: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a spreadsheet takes a formula to begin with."""
 
 
 class Writer(Protocol):
@@ -44,8 +53,30 @@ def on_one_clock(records: Sequence[Record]) -> Iterator[tuple[Record, Caption, i
 
 
 def one_line(text: str) -> str:
-    """White space folded: a cue or a cell must not break its line, nor hold an arrow that ends it early."""
-    return " ".join(text.split()).replace("-->", "->")
+    """A caption for a cue or a cell: nothing in it breaks the line, ends the cue early or reaches a terminal.
+
+    White space, line ends of any kind included, is folded to single blanks, other ``is_control`` become U+FFFD, and an
+    arrow loses its shaft.
+    """
+    plain = " ".join(text.split())
+    if not plain.isprintable():
+        plain = "".join("\ufffd" if is_control(sign) else sign for sign in plain)
+    return _ARROW.sub("->", plain)
+
+
+def is_control(sign: str) -> bool:
+    """Whether a character commands instead of being shown.
+
+    Those are the control characters, line and paragraph separators, and what turns the direction of all that follows;
+    the joiners and marks that scripts need between their letters are not.
+    """
+    return sign in _TURNING or unicodedata.category(sign) in ("Cc", "Zl", "Zp")
+
+
+def cell(text: str) -> str:
+    """A name for a cell of a table: ``is_control`` as their Python escapes, and no program takes it for a formula."""
+    shown = "".join(repr(sign)[1:-1] if is_control(sign) else sign for sign in text)
+    return f"'{shown}" if text.startswith(_FORMULA_SIGNS) else shown
 
 
 @dataclass(frozen=True)
@@ -72,8 +103,8 @@ class Subtitles:
 
         subtitles = pysubs2.SSAFile()
         for _, caption, start, end in on_one_clock(records):
-            # braces open style tags in pysubs2's own text form; a word joiner behind them makes them plain
-            text = one_line(caption.text).replace("{", "(").replace("}", ")")
+            # in pysubs2's own text form braces open style tags, and a backslash before n, N or h makes white space
+            text = _ESCAPE.sub("\\\\\u2060", one_line(caption.text)).replace("{", "(").replace("}", ")")
             if self.format == "vtt":
                 text = text.replace("&", "&amp;").replace("<", "&lt;")
             subtitles.append(pysubs2.SSAEvent(start=start, end=max(end, start + 1), text=text))
@@ -99,7 +130,7 @@ def _text(subtitles: Any, kind: str) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """Tab-separated: video, start, end, caption, category, probability."""
+    """Tab-separated, quoted as the csv module's excel-tab: video, start, end, caption, category, probability."""
 
     suffix: str = ".tsv"
     description: str = "a table with a caption a row"
@@ -108,20 +139,20 @@ class Table:
         import csv  # here: every call of evcap loads this module
 
         text = io.StringIO()
-        rows = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+        rows = csv.writer(text, "excel-tab", lineterminator="\n")
         rows.writerow(("id", "path", "start", "end", "caption", "category", "probability"))
         for record in records:
             for caption in record.captions:
                 emotion = caption.emotion
                 sure = None if emotion is None else emotion.probability
-                felt = ("" if emotion is None else emotion.category, "" if sure is None else f"{sure:.4f}")
+                felt = ("" if emotion is None else cell(emotion.category), "" if sure is None else f"{sure:.4f}")
                 rows.writerow(
                     (
-                        record.id,
-                        record.path,
+                        cell(record.id),
+                        cell(record.path),
                         f"{caption.start:.3f}",
                         f"{caption.end:.3f}",
-                        one_line(caption.text),
+                        cell(one_line(caption.text)),
                         *felt,
                     )
                 )

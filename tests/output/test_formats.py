@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -77,6 +79,61 @@ def test_text_cannot_break_a_cue(suffix: str) -> None:
     assert "man" in text
     assert "waves" in text
     assert "{" not in text
+
+
+HOSTILE = "a \x1b[31mred\x00 dog\r\n\n2\x85\u2028\u2029--->\u202e\u2066\x9bruns\\N\\N\\hof\x0b \t\x7f"
+
+
+@pytest.mark.parametrize("suffix", [".srt", ".vtt", ".tsv"])
+def test_nothing_in_a_caption_commands_a_terminal_a_player_or_the_lines(suffix: str) -> None:
+    plain, hostile = (
+        plugins.writers()[suffix].render([a_record(text=text), a_record("v/z.mp4")]) for text in ("a dog", HOSTILE)
+    )
+    assert len(hostile.splitlines()) == len(plain.splitlines())
+    assert hostile.count("-->") == plain.count("-->")
+    assert set("\x00\x0b\x1b\r\x7f\x85\x9b\u2028\u2029\u202e\u2066").isdisjoint(hostile)
+    shown = hostile.replace("\u2060", "")
+    assert "a \ufffd[31mred\ufffd dog 2 ->\ufffd\ufffd\ufffdruns\\N\\N\\hof \ufffd" in shown
+    assert json.loads(a_record(text=HOSTILE).to_line())["captions"][0]["text"] == HOSTILE
+
+
+def test_letters_that_need_joiners_and_marks_keep_them() -> None:
+    text = "\u0645\u06cc\u200c\u062e\u0646\u062f\u062f \U0001f468\u200d\U0001f466 na\u00efve \u200f\u05d0"
+    for suffix in (".srt", ".vtt", ".tsv"):
+        assert text in plugins.writers()[suffix].render([a_record(text=text)])
+
+
+NAMES = {
+    "=cmd|' C'!A0.mp4": "'=cmd|' C'!A0.mp4",
+    "+1.mp4": "'+1.mp4",
+    "-1.mp4": "'-1.mp4",
+    "@SUM(A1).mp4": "'@SUM(A1).mp4",
+    "\t=1.mp4": "'\\t=1.mp4",
+    "\r=1.mp4": "'\\r=1.mp4",
+    "a\rb\nc\x1b[2J\u2028.mp4": "a\\rb\\nc\\x1b[2J\\u2028.mp4",
+    'a "b" c.mp4': 'a "b" c.mp4',
+    "v/=a.mp4": "v/=a.mp4",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_keeps_its_rows_and_holds_no_formula_whatever_videos_are_called(name: str) -> None:
+    felt = Emotion("=joy", 0.5, (), {})
+    record = a_record(name, captions=(Caption(0.0, 1.0, "=1+1", -0.4, felt),))
+    text = plugins.writers()[".tsv"].render([record, a_record()])
+    head, row, last = csv.reader(io.StringIO(text, newline=""), "excel-tab")
+    assert dict(zip(head, row, strict=True)) == {
+        "id": NAMES[name].removesuffix(".mp4") if "/" not in name else "'=a",
+        "path": NAMES[name],
+        "start": "0.000",
+        "end": "1.000",
+        "caption": "'=1+1",
+        "category": "'=joy",
+        "probability": "0.5000",
+    }
+    assert last[1] == "v/a.mp4"
+    assert len(text.splitlines()) == 3
+    assert json.loads(record.to_line())["path"] == name
 
 
 def test_a_table_has_a_row_a_caption() -> None:
