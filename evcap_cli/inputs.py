@@ -122,7 +122,9 @@ def _lines(raw: bytes, where: str) -> list[str]:
     Raises:
         UsageError: it is no text.
     """
-    return decoded(raw, where, error=UsageError, names=True).split("\n")
+    text = decoded(raw, where, error=UsageError, names=True)
+    # as the system names files: in a locale that is not UTF-8, é is two bytes there
+    return os.fsdecode(text.encode("utf-8", "surrogateescape")).split("\n")
 
 
 def _is_list(path: Path) -> bool:

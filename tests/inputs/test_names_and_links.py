@@ -154,3 +154,16 @@ def test_names_that_are_not_utf8_are_listed_under_any_setting_of_the_streams(
     for out, err in (captioned, extracted):
         assert out.splitlines()[:2] == ["d/caf\\udce9.mp4", "d/ü.mp4"]
         assert err == ""
+
+
+@pytest.mark.parametrize("name", ["-", "@list.txt"])
+def test_a_list_is_read_where_the_locale_knows_ascii_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("d/ü.mp4")
+    Path("list.txt").write_text("d/ü.mp4\n", "utf-8")
+    for variable, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0")):
+        monkeypatch.setenv(variable, value)
+    with Path("list.txt").open() as lines:
+        run = start_evcap("caption", name, "-o", "out.srt", "--dry-run", stdin=lines)
+        out, err = run.communicate()
+    assert out.endswith("\n1 video -> out.srt\n")
+    assert err == ""
