@@ -173,6 +173,13 @@ def take_lock(descriptor: int, *, shared: bool = False) -> bool | None:
     return True
 
 
+def release_lock(descriptor: int) -> None:
+    """Give back what ``take_lock`` took; closing the file does so too."""
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
 def _is_at(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())

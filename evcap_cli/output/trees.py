@@ -1,11 +1,14 @@
 """Mirrored trees: one file a video below ``DIR/``, and which of them are finished.
 
-``DIR/.evcap-plan.jsonl`` says so. Its first line names the settings that all captions of the tree are made with. A
-line with the size and time of the video is added when a file stands, a line without them before a file is begun: a
-file that no line names is somebody else's. No clock is asked, the video's stamp is only compared with itself.
+``DIR/.evcap-plan.jsonl`` says so. Its first line names the settings that all captions of the tree are made with, each
+other line a file and the size and time of its video. No clock is asked, a video's stamp is only compared with itself.
+While a run writes, ``.evcap-plan.partial`` grows and counts for more: a line is added when a file stands, and one
+without a stamp before a file is begun, so that a file that no line names is somebody else's. At the end the plan is
+replaced whole.
 
 Runs of the same settings, such as the shards of a job array, may write into one tree at the same time: each appends its
-lines. The settings are changed by a run that has the tree for itself; each holds a lock on ``.evcap-plan.lock``.
+lines, the last one ends the plan. The settings are changed by a run that has the tree for itself; all hold a lock on
+``.evcap-plan.lock``.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from typing_extensions import TypedDict
 
 from evcap_cli.errors import UsageError, WriteError
-from evcap_cli.output.atomic import sweep, take_lock, write_error, write_whole
+from evcap_cli.output.atomic import release_lock, sweep, take_lock, write_error, write_whole
 from evcap_cli.output.journal import stamp
 from evcap_cli.reading.typed import NotOfType, json_line
 
@@ -30,12 +34,14 @@ if TYPE_CHECKING:
     from evcap_cli.inputs import Source
 
 PLAN: Final = ".evcap-plan.jsonl"
+PARTIAL: Final = ".evcap-plan.partial"
 LOCK: Final = ".evcap-plan.lock"
+RETRY_SECONDS: Final = 0.05
 OTHER_RUN: Final = "was written by another run (another checkpoint, other settings) or by hand"
 
 
 class Line(TypedDict):
-    """What the plan says of a file of the tree; ``video`` is None from when it is begun until it stands."""
+    """What is said of a file of the tree; ``video`` is None from when it is begun until it stands."""
 
     file: str
     video: list[int] | None
@@ -43,7 +49,7 @@ class Line(TypedDict):
 
 @dataclass
 class _Plan:
-    """What ``PLAN`` of one tree holds."""
+    """What is known of one tree."""
 
     settings: str = ""
     lines: dict[str, list[int] | None] = field(default_factory=dict)
@@ -60,6 +66,17 @@ class _Plan:
             with contextlib.suppress(NotOfType):
                 entry = json_line(Line, line)
                 plan.lines[entry["file"]] = entry["video"]
+        return plan
+
+    @classmethod
+    def of(cls, root: Path) -> _Plan:
+        """The plan with what the runs since then, or one that was stopped, have added."""
+        plan, more = cls.read(root / PLAN), cls.read(root / PARTIAL)
+        if not more.settings:
+            return plan
+        if more.settings != plan.settings:
+            plan = cls(more.settings, dict.fromkeys(plan.lines))
+        plan.lines.update(more.lines)
         return plan
 
     def text(self) -> str:
@@ -95,6 +112,7 @@ class Tree:
         self.stamps = {self._name(source): stamp(source.path) for source in sources}
         self._lock = self._file = -1
         self._lines: dict[str, list[int] | None] = {}
+        self._begun: dict[str, list[int] | None] = {}
 
     def finished(self, source: Source) -> bool:
         """Whether the file of ``source`` is there, and of the video as it is now; never with ``overwrite``."""
@@ -112,7 +130,7 @@ class Tree:
             try:
                 self._append({name: self.stamps[name]})
             except OSError as problem:
-                raise write_error(self.root / PLAN, problem) from problem
+                raise write_error(self.root / PARTIAL, problem) from problem
         elif self.stamps[name] and not self._stands(name):
             with contextlib.suppress(OSError):  # what is there is of another video or of other settings
                 (self.root / name).unlink()
@@ -134,13 +152,19 @@ class Tree:
             for folder in {(self.root / name).parent for name in self.stamps}:
                 sweep(folder)
             self._lock = os.open(self.root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-            alone = take_lock(self._lock) is not False
-            if not alone:
+            while (alone := take_lock(self._lock) is not False) is False:
                 take_lock(self._lock, shared=True)
+                if (self.root / PARTIAL).exists():
+                    break
+                release_lock(self._lock)  # the one that was there has just ended
+                time.sleep(RETRY_SECONDS)
             self._begin(alone=alone)
             if alone:  # others may join from here on
                 take_lock(self._lock, shared=True)
-                self._check_settings(_Plan.read(self.root / PLAN))
+            self._file = os.open(self.root / PARTIAL, os.O_RDWR | os.O_APPEND)
+            self._check_settings(_Plan.of(self.root))
+            if self._begun:
+                self._append(self._begun, flush=True)
         except OSError as problem:
             self._close()
             raise write_error(self.root, problem) from problem
@@ -151,9 +175,9 @@ class Tree:
 
     def _begin(self, *, alone: bool) -> None:
         """Take over what the plan says, and name in it every file that this run is going to write."""
-        plan = _Plan.read(self.root / PLAN)
+        plan = _Plan.of(self.root)
         same = plan.settings == self.settings
-        if not same and not alone:
+        if not alone:
             self._check_settings(plan)
         if not self.overwrite:
             self._check_way(plan if same else _Plan())
@@ -162,12 +186,11 @@ class Tree:
             plan = _Plan(self.settings, dict.fromkeys(plan.lines))
         self._lines = plan.lines
         begun = [name for name in self.stamps if self.overwrite or not self._stands(name)]
-        named: dict[str, list[int] | None] = {name: None for name in begun if plan.lines.get(name, [0])}
-        plan.lines.update(named)
-        if not same:
-            write_whole(self.root / PLAN, plan.text())
-        elif named:
-            self._append(named, flush=True)
+        self._begun = {name: None for name in begun if plan.lines.get(name, [0])}
+        if alone:
+            plan.lines.update(self._begun)
+            self._begun = {}
+            write_whole(self.root / PARTIAL, plan.text())
 
     def _check_settings(self, plan: _Plan) -> None:
         if plan.settings != self.settings:
@@ -185,13 +208,11 @@ class Tree:
                 raise UsageError(OTHER_RUN, path=path, hint="add --overwrite, or choose another -o")
 
     def _append(self, lines: Mapping[str, list[int] | None], *, flush: bool = False) -> None:
-        """Add lines to the plan; they need not outlive a power cut unless ``flush``: their files are made again then.
+        """Add lines; they need not outlive a power cut unless ``flush``: their files are made again then.
 
         Raises:
             OSError: a full disk.
         """
-        if self._file < 0:
-            self._file = os.open(self.root / PLAN, os.O_RDWR | os.O_APPEND)
         text = "".join(_line(name, video) for name, video in lines.items())
         size = os.fstat(self._file).st_size
         if size and os.pread(self._file, 1, size - 1) != b"\n":
@@ -214,10 +235,9 @@ class Tree:
     ) -> None:
         try:
             if kind is None and take_lock(self._lock):  # nobody else appends
-                plan = _Plan.read(self.root / PLAN)
-                if plan.text() != (self.root / PLAN).read_text("utf-8", "replace"):
-                    write_whole(self.root / PLAN, plan.text())
+                write_whole(self.root / PLAN, _Plan.of(self.root).text())
+                (self.root / PARTIAL).unlink()
         except (OSError, WriteError):
-            pass  # the longer plan says the same
+            pass  # what has grown says the same
         finally:
             self._close()

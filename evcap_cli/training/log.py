@@ -1,4 +1,9 @@
-"""The log of a run: log.jsonl (a line an epoch, always whole) and TensorBoard."""
+"""The log of a run: log.jsonl (a line an epoch, always whole) and TensorBoard.
+
+The state decides which epochs are finished (``state.py``). It is written before the log, so a run that is stopped
+between the two has one epoch more than its log; the next process writes the log again from the state. No epoch is
+missing then, none stands there twice, and all but the wall times is what a run never stopped would have.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +25,7 @@ class RunLog:
 
     Args:
         run: folder of the run.
-        history: entries of epochs finished before, by an earlier process; what was logged of later ones is void.
+        history: entries of epochs finished before, by an earlier process; what else was logged is void.
         tensorboard: False leaves TensorBoard out.
     """
 
@@ -30,16 +35,21 @@ class RunLog:
         if tensorboard:
             from torch.utils.tensorboard.writer import SummaryWriter
 
-            self.board = SummaryWriter(str(run / "tensorboard"), purge_step=len(history) + 1)
+            self.board = SummaryWriter(str(run / "tensorboard"), purge_step=max(len(history), 1))
         if history:
             self._replace(history)
+            self._show(history[-1])  # the last one may not have come that far
+        else:
+            self.path.unlink(missing_ok=True)
 
     def write(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Replace log.jsonl by ``history`` and show TensorBoard its last entry."""
         self._replace(history)
+        self._show(history[-1])
+
+    def _show(self, last: Mapping[str, Any]) -> None:
         if self.board is None:
             return
-        last = history[-1]
         epoch = int(last["epoch"])
         for group in ("loss", "validation", "test"):
             for name, value in last.get(group, {}).items():

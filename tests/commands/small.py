@@ -74,9 +74,9 @@ def evcap(*arguments: object) -> int:
     return app.run([str(argument) for argument in arguments])
 
 
-def start_evcap(*arguments: object, **options: object) -> subprocess.Popen[str]:
-    """Start evcap in a process and a process group of its own."""
-    path = os.pathsep.join((str(ROOT), str(ROOT / "plugins")))
+def start_evcap(*arguments: object, first: Sequence[Path] = (), **options: object) -> subprocess.Popen[str]:
+    """Start evcap in a process and a process group of its own, with folders that modules are looked for in first."""
+    path = os.pathsep.join(map(str, (*first, ROOT, ROOT / "plugins")))
     return subprocess.Popen(
         [sys.executable, "-c", "from evcap_cli.app import main; main()", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from evcap_cli.errors import UsageError
 from evcap_cli.inputs import Source
 from evcap_cli.output import trees
-from evcap_cli.output.trees import LOCK, PLAN, Tree
+from evcap_cli.output.trees import LOCK, PARTIAL, PLAN, Tree
 
 SETTINGS = {"beam": 5}
 
@@ -68,6 +68,7 @@ def test_other_settings_wait_and_the_same_settings_join(tmp_path: Path, sources:
             first.write(sources[1], "text")
     assert fill(root, sources) == []
     assert fill(tmp_path / "other", sources) == ["a", "b", "c"]
+    assert not (root / PARTIAL).exists()
     assert (root / PLAN).read_bytes() == (tmp_path / "other" / PLAN).read_bytes(), "however many runs it took"
 
 
@@ -120,16 +121,22 @@ def test_a_kill_between_any_two_writes_ends_as_a_run_never_disturbed(
     assert moment > 2 * len(sources)
 
 
-def test_a_plan_cut_anywhere_costs_work_only(tmp_path: Path, sources: list[Source]) -> None:
-    root = tmp_path / "tree"
-    fill(root, sources)
-    whole = (root / PLAN).read_bytes()
-    head = whole.index(b"\n") + 1
-    for cut in range(head, len(whole)):
-        (root / PLAN).write_bytes(whole[:cut] + b"\n[[[\n" * (cut % 2))
-        named = whole[:cut].count(b"\n") - 1
-        assert fill(root, sources, overwrite=True) == ["a", "b", "c"], named
-        assert (root / PLAN).read_bytes() == whole
+def test_what_has_grown_cut_anywhere_costs_work_only(tmp_path: Path, sources: list[Source]) -> None:
+    root, whole = tmp_path / "tree", b""
+    with suppress(KeyboardInterrupt), tree(root, sources) as one:
+        for source in sources:
+            one.write(source, "text")
+        whole = (root / PARTIAL).read_bytes()
+        raise KeyboardInterrupt
+    assert not (root / PLAN).exists(), "an output exists only whole"
+    begun = whole.index(b"\n", whole.rindex(b"null")) + 1
+    for cut in range(begun, len(whole)):
+        (root / PARTIAL).write_bytes(whole[:cut] + b"\n[[[\n" * (cut % 2))
+        (root / PLAN).unlink(missing_ok=True)
+        left = 3 - whole[begun:cut].count(b"\n") - (cut % 2 and whole[cut : cut + 1] == b"\n")
+        assert len(fill(root, sources)) == left
+        assert fill(root, sources) == []
+        assert not (root / PARTIAL).exists()
 
 
 def test_a_disk_without_locks_has_trees_too(
@@ -138,6 +145,8 @@ def test_a_disk_without_locks_has_trees_too(
     monkeypatch.setattr(trees, "take_lock", lambda *_, **__: None)
     assert fill(tmp_path / "tree", sources) == ["a", "b", "c"]
     assert fill(tmp_path / "tree", sources) == []
+    with pytest.raises(UsageError, match="was written by another run"):
+        fill(tmp_path / "tree", sources, beam=1)
 
 
 def test_nothing_stays_open(tmp_path: Path, sources: list[Source]) -> None:

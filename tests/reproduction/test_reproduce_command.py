@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
@@ -10,14 +11,29 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 from evcap_cli.reproduction import running
 from evcap_cli.reproduction.plan import PlannedRow, plan
+from evcap_cli.training.state import FILE as STATE
 from tests.commands.small import evcap, start_evcap
 from tests.reproduction.roots import finish, opened, parse, write_root
 
-EPOCHS = 80
-"""Tiny ones, less than a tenth of a second each: some must be left when the interrupt arrives, however late that is."""
+EPOCHS = 4
+HELD = """
+import os, sys, time
+from pathlib import Path
+flush, left = os.fsync, [{writes}]
+def held(descriptor):
+    if "train" in sys.argv:
+        left[0] -= 1
+        if left[0] < 0:
+            Path({place!r}, "held").touch()
+            time.sleep(600)
+    flush(descriptor)
+os.fsync = held
+"""
+"""A module that Python imports at its start: training stands still before it has written the next file."""
 
 
 @pytest.fixture(scope="module")
@@ -46,34 +62,48 @@ def planned(root: Path, table: str, folder: Path, *more: str) -> list[PlannedRow
     return plan(table, opened(root), folder, train, parse, backbone="lite", seeds=(1,))  # type: ignore[arg-type]
 
 
+def finished_epochs(run: Path) -> int:
+    with safe_open(run / STATE, framework="pt") as file:
+        return json.loads(file.metadata()["progress"])["epochs"]
+
+
+@pytest.mark.parametrize("writes", [4, 5], ids=["between state and log", "after the log"])
 def test_interrupted_it_goes_on_to_the_scores_of_a_run_never_stopped(
-    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], writes: int
 ) -> None:
-    """Real training in real child processes: of the first row, the others are finished."""
-    out = tmp_path / "out"
-    log = out / "canet-lite-seed1" / "log.jsonl"
+    """Real training in real child processes: of the first row, the others are finished.
+
+    Written are the recipe, then a state and a log an epoch.
+    """
+    out, place = tmp_path / "out", tmp_path / "held"
+    run = out / "canet-lite-seed1"
     given = arguments(root, "table1", out, "--epochs", EPOCHS)
     for row in planned(root, "table1", out, "--epochs", str(EPOCHS))[1:]:
         finish(row.runs[0], 40.0)
-    process = start_evcap(*given)
-    while not log.exists() and process.poll() is None:
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(HELD.format(writes=writes, place=str(place)))
+    process = start_evcap(*given, first=[place])
+    while not (place / "held").exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate()
     assert process.returncode == 130
     assert told.splitlines()[-1] == f"interrupted: 3 runs finished, kept in {out}; run the same command to go on"
-    reached = len(log.read_text().splitlines())
-    assert 0 < reached < EPOCHS
-    time.sleep(0.2)
-    assert len(log.read_text().splitlines()) == reached, "the child has ended"
+    while group_lives(process.pid):  # decoding processes notice that they are alone, the training process is gone
+        time.sleep(0.01)
+    assert finished_epochs(run) == 2
+    assert len((run / "log.jsonl").read_text().splitlines()) == writes - 3
     table = json.loads((out / "table1.json").read_text())
     assert [row["state"] for row in table["rows"]] == ["to do"] + ["done"] * 3
 
     assert evcap(*given) == 0
     shown = capfd.readouterr()
-    assert f"going on after epoch {reached} of {EPOCHS}" in shown.err
+    assert f"going on after epoch 2 of {EPOCHS}" in shown.err
+    log = [json.loads(line)["epoch"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert log == list(range(1, EPOCHS + 1)), "none is missing, none is there twice"
     assert re.search(r"CANet \(reconstruction\)\n  printed +41\.9", shown.out)
     assert (out / "table1.html").exists()
+    assert not list(out.rglob("*.tmp"))
     plain = ["train", "--model", "canet", "--data", root, *given[4:-4], "--epochs", EPOCHS, "-o", tmp_path / "plain"]
     assert evcap(*plain) == 0
     assert json.loads((tmp_path / "plain" / "test.json").read_text()) == scores(out)
@@ -81,6 +111,15 @@ def test_interrupted_it_goes_on_to_the_scores_of_a_run_never_stopped(
     capfd.readouterr()
     assert evcap(*given) == 0
     assert "[1/4] CANet, seed 1: done" in capfd.readouterr().err
+
+
+def group_lives(group: int) -> bool:
+    """Whether a process of this group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_a_failing_row_is_one_line_and_the_next_one_goes_on(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -18,9 +17,11 @@ import pytest
 from evcap_cli.captioner.checkpoint import Checkpoint
 from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.features.streams import ClipFeatures
+from evcap_cli.output.atomic import WholeFile
 from evcap_cli.scoring.score import METRICS
 from evcap_cli.training import evaluation
 from evcap_cli.training.comparison import markdown_table, quoted, rows_beside, text_table
+from evcap_cli.training.log import RunLog
 from evcap_cli.training.selection import ORACLE_NOTE, best_of_each, epoch_score
 from evcap_cli.training.sources import MappingSource
 from evcap_cli.training.testing import score_test
@@ -241,24 +242,88 @@ def test_printed_rows_are_quoted_as_printed() -> None:
     )
 
 
-def test_a_run_killed_at_a_random_moment_ends_with_the_same_scores_and_weights(tmp_path: Path) -> None:
+def logged(run: Path) -> list[dict[str, Any]]:
+    """The log without wall times."""
+    times = ("seconds", "captions_per_second", "loading_share")
+    entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in entry.items() if name not in times} for entry in entries]
+
+
+RESULTS = ("test.json", "test.jsonl", "model.safetensors", "vocabulary.json")
+
+
+def test_stopped_between_any_two_writes_a_run_ends_with_the_same_log_scores_and_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the state of an epoch and its line in the log, too: no epoch is missing, none is there twice."""
+
+    class Killed(BaseException):
+        pass
+
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    run_toy.main(str(whole), "5")
+    written: list[str] = []
+    commit, moment = WholeFile.commit, -1
+
+    def counted(self: WholeFile, **given: Any) -> None:
+        if len(written) == moment:
+            raise Killed
+        commit(self, **given)
+        written.append(self.path.name)
+
+    monkeypatch.setattr(WholeFile, "commit", counted)
+    run_toy.main(str(whole), "2")
+    expected, every = logged(whole), len(written)
+    assert written.count("epoch.safetensors") == written.count("log.jsonl") == 2
+    assert [entry["epoch"] for entry in expected] == [1, 2]
+    named = ("recipe.toml", "epoch.safetensors", "log.jsonl", "config.json", "test.json")
+    for moment in [number for number, name in enumerate(written) if name in named]:
+        written.clear()
+        shutil.rmtree(cut, ignore_errors=True)
+        with pytest.raises(Killed):
+            run_toy.main(str(cut), "2")
+        where = f"before {moment}: after {written[-1:]}"
+        finished = written.count("epoch.safetensors")
+        written[:] = [""] * every * 2  # to the end now
+        run_toy.main(str(cut), "2")
+        assert logged(cut) == expected, where
+        assert written[every * 2 :].count("epoch.safetensors") == 2 - finished, where
+        for name in RESULTS:
+            assert (cut / name).read_bytes() == (whole / name).read_bytes(), f"{name}, {where}"
+
+
+def test_a_log_without_a_state_is_of_another_run(tmp_path: Path) -> None:
+    """As after --overwrite that was cut short."""
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    RunLog(tmp_path, [], tensorboard=False)
+    assert not log.exists()
+
+
+def test_tensorboard_shows_each_epoch_once_after_an_interruption(tmp_path: Path) -> None:
+    history = [{"epoch": number, "loss": {"total": number}} for number in (1, 2, 3)]
+    for known, more in ((0, 1), (2, 1)):  # the second epoch's state was the last thing that was written
+        log = RunLog(tmp_path, history[:known], tensorboard=True)
+        log.write(history[: known + more])
+        log.close()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    shown = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in shown.Scalars("loss/total")] == [1, 2, 3]
+
+
+def test_a_killed_process_ends_with_the_same_scores_and_weights(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run_toy.main(str(whole), "3")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
-    command = [sys.executable, "-m", "tests.training.run_toy", str(cut), "5"]
+    command = [sys.executable, "-m", "tests.training.run_toy", str(cut), "3"]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-    epochs, delay = random.randint(1, 4), random.uniform(0, 0.3)
-    log, deadline = cut / "log.jsonl", time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if (len(log.read_text().splitlines()) if log.exists() else 0) >= epochs:
-            break
+    while process.poll() is None and not (cut / "log.jsonl").exists():
         time.sleep(0.002)
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
-    run_toy.main(str(cut), "5")
+    run_toy.main(str(cut), "3")
     assert json.loads((whole / "test.json").read_text())["metrics"]["cfs"] > 1
-    moment = f"killed {delay:.3f} s after epoch {epochs}"
-    assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3, 4, 5], moment
-    for name in ("test.json", "test.jsonl", "model.safetensors", "vocabulary.json"):
-        assert (cut / name).read_bytes() == (whole / name).read_bytes(), f"{name}, {moment}"
+    assert logged(cut) == logged(whole)
+    for name in RESULTS:
+        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+    assert not list(cut.rglob("*.tmp"))
