@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from evcap_cli.captioner.config import Rerank
+from evcap_cli.captioner.ranges import Beams, CaptionWords, Number, Penalty, check_fields
 from evcap_cli.captioner.tokens import END, PAD, START, UNK
 from evcap_cli.errors import CheckpointError
 
@@ -81,19 +82,15 @@ class BeamConfig:
         rerank: how ``reranking.best_captions`` chooses among what the search found; the search does not look at it.
     """
 
-    size: int = 5
-    max_words: int = 15
-    length_penalty: float = 1.6
-    n_best: int = 1
+    size: Beams = 5
+    max_words: CaptionWords = 15
+    length_penalty: Penalty = 1.6
+    n_best: Number = 1
     forbidden: tuple[int, ...] = (PAD, START, UNK)
     rerank: Rerank = field(default_factory=Rerank)
 
     def __post_init__(self) -> None:
-        for name in ("size", "max_words", "n_best"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
-        if self.length_penalty < 0:
-            raise ValueError(f"length_penalty {self.length_penalty} must not be negative: early stopping relies on it")
+        check_fields(self)  # a penalty is never negative: stopping early relies on it
         if END in self.forbidden:
             raise ValueError("the end mark cannot be forbidden")
 

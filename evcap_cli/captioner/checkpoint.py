@@ -7,44 +7,59 @@ backbones is kept as plain values; loading and comparing backbones is ``backbone
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from evcap_cli import __version__, plugins
-from evcap_cli.backbones.contract import KINDS, BackboneAddress
+from evcap_cli.backbones.contract import KINDS, BackboneAddress, Kind
+from evcap_cli.backbones.records import BackboneRecord
 from evcap_cli.backbones.weights import RANDOM
 from evcap_cli.captioner.beam_search import BeamConfig
+from evcap_cli.captioner.building import Held, check_fits, load_values, read_header
 from evcap_cli.captioner.config import Rerank
-from evcap_cli.captioner.hub import CARD, FOLDER_IN_CARD, HUB_PREFIX, download, upload
+from evcap_cli.captioner.hub import CARD, CONFIG, FOLDER_IN_CARD, HUB_PREFIX, download, upload
+from evcap_cli.captioner.ranges import Beams, CaptionWords, Name, Penalty, check_fields
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import CheckpointError, DataError, PluginError
+from evcap_cli.features.sampling import SAMPLINGS
 from evcap_cli.output.atomic import temporary_folder, write_whole
+from evcap_cli.reading.regular import read_regular
+from evcap_cli.reading.typed import NotOfType, checked, from_json
 
 if TYPE_CHECKING:
-    from evcap_cli.backbones.contract import Backbone, Kind
+    from evcap_cli.backbones.contract import Backbone
     from evcap_cli.systems.contract import CaptionModel
 
 FORMAT: Final = 1
 DEMO: Final = "demo"
 """The name of the checkpoint that comes with the package."""
-FILES: Final = ("config.json", "model.safetensors", "vocabulary.json", "lexicon.json")
+WEIGHTS: Final = "model.safetensors"
+VOCABULARY: Final = "vocabulary.json"
+LEXICON: Final = "lexicon.json"
+FILES: Final = (CONFIG, WEIGHTS, VOCABULARY, LEXICON)
 """What a checkpoint cannot do without; README.md is for people."""
+COPY_AGAIN: Final = "copy the whole folder that `evcap train` wrote again"
+_MOST_BYTES: Final[Mapping[str, int]] = {CONFIG: 1 << 22, VOCABULARY: 1 << 26, LEXICON: 1 << 24}
+"""The weights are as large as config.json implies."""
 
 
 @dataclass(frozen=True)
 class BeamDefaults:
     """How captions of this checkpoint are searched for unless the user says otherwise."""
 
-    size: int = 5
-    max_words: int = 15
-    length_penalty: float = 1.6
+    size: Beams = 5
+    max_words: CaptionWords = 15
+    length_penalty: Penalty = 1.6
     rerank: Rerank = field(default_factory=Rerank)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def search(self) -> BeamConfig:
         """The search itself."""
@@ -204,36 +219,42 @@ class Checkpoint:
             CheckpointError: nothing there, a file missing or broken, tensors that do not fit.
         """
         folder, called = resolve(source)
-        contents = _read(folder)
+        there = folder
+        contents = _read(there, (name for name in FILES if name != WEIGHTS))
         if called.startswith(HUB_PREFIX):
             folder = Path(called)  # what errors name: nobody knows the folders of the hub's cache
-        config = _config(contents["config.json"], folder)
+        config = _config(contents[CONFIG], folder / CONFIG)
         try:
-            vocabulary = Vocabulary.from_json(contents["vocabulary.json"].decode(), path=folder / "vocabulary.json")
-            lexicon = Lexicon.from_json(contents["lexicon.json"].decode(), path=folder / "lexicon.json")
-        except (DataError, UnicodeDecodeError) as problem:
-            cause = problem.cause if isinstance(problem, DataError) else "vocabulary.json or lexicon.json is not UTF-8"
-            raise CheckpointError(cause, path=folder) from problem
-        model = _model(config, lexicon, vocabulary, contents["model.safetensors"], folder)
+            vocabulary = Vocabulary.from_json(contents[VOCABULARY], path=folder / VOCABULARY)
+            lexicon = Lexicon.from_json(contents[LEXICON], path=folder / LEXICON)
+        except DataError as problem:
+            raise CheckpointError(problem.cause, path=problem.path or folder, hint=COPY_AGAIN) from problem
         try:
-            beam = BeamDefaults.from_dict(config["beam"])
-            backbones = {cast("Kind", kind): dict(config["backbones"][kind]) for kind in config["backbones"]}
+            beam = BeamDefaults.from_dict(config.beam)
         except (TypeError, ValueError, AttributeError) as problem:
-            raise CheckpointError(f"config.json does not say how to search ({problem})", path=folder) from problem
-        unknown = set(backbones) - set(KINDS)
-        if unknown:
-            raise CheckpointError(f"config.json names a backbone kind {min(unknown)!r} that evcap lacks", path=folder)
+            cause = f"config.json does not say how to search (beam: {_one_line(problem)})"
+            raise CheckpointError(cause, path=folder, hint=COPY_AGAIN) from problem
+        try:
+            held = read_header(there / WEIGHTS)
+            model = _model(config, lexicon, vocabulary, folder, held)
+            contents |= _read(there, (WEIGHTS,))
+            load_values(model, contents[WEIGHTS], folder / WEIGHTS)
+        except FileNotFoundError:
+            _read(there, (WEIGHTS,))
+            raise
+        except OSError as problem:
+            raise CheckpointError(f"cannot read {WEIGHTS} ({problem.strerror})", path=folder) from problem
         return cls(
-            model=model,
+            model=model.eval(),
             vocabulary=vocabulary,
             lexicon=lexicon,
-            backbones=backbones,
+            backbones={kind: dict(record) for kind, record in config.backbones.items()},
             beam=beam,
-            sampling=config["sampling"],
-            training=config["training"],
-            name=name or called or config["name"],
+            sampling=config.sampling,
+            training=config.training,
+            name=name or called or config.name,
             digest=_digest(contents),
-            system=config["model"],
+            system=config.model,
         )
 
     def push_to_hub(self, repository: str, *, folder: Path | None = None, private: bool = False) -> str:
@@ -253,6 +274,7 @@ class Checkpoint:
                 self.save_pretrained(place)
                 return self.push_to_hub(repository, folder=place, private=private)
         contents = _read(folder)
+        _config(contents[CONFIG], folder / CONFIG)
         card = folder / CARD
         return upload({**({CARD: card.read_bytes()} if card.exists() else {}), **contents}, repository, private=private)
 
@@ -269,23 +291,23 @@ def resolve(source: str | Path) -> tuple[Path, str]:
     if text.startswith(HUB_PREFIX):
         return download(text, FILES, optional=(CARD,)), text
     folder = Path(source)
-    if not folder.is_dir():
-        hint = f"give a checkpoint folder, {DEMO}, or {HUB_PREFIX}org/name"
-        raise CheckpointError(
-            "no such checkpoint folder" if not folder.exists() else "not a folder", path=folder, hint=hint
-        )
+    hint = f"give a checkpoint folder, {DEMO}, or {HUB_PREFIX}org/name"
+    try:
+        if not folder.is_dir():
+            cause = "not a folder" if folder.exists() else "no such checkpoint folder"
+            raise CheckpointError(cause, path=folder, hint=hint)
+    except OSError as problem:
+        raise CheckpointError(f"cannot be looked into ({problem.strerror})", path=folder, hint=hint) from problem
     return folder, folder.resolve().name
 
 
-def _read(folder: Path) -> dict[str, bytes]:
+def _read(folder: Path, names: Iterable[str] = FILES) -> dict[str, bytes]:
     contents: dict[str, bytes] = {}
-    for name in FILES:
+    for name in names:
         try:
-            contents[name] = (folder / name).read_bytes()
+            contents[name] = read_regular(folder / name, _MOST_BYTES.get(name), error=CheckpointError, hint=COPY_AGAIN)
         except FileNotFoundError as problem:
-            raise CheckpointError(
-                f"the checkpoint lacks {name}", path=folder, hint="copy the whole folder that `evcap train` wrote"
-            ) from problem
+            raise CheckpointError(f"the checkpoint lacks {name}", path=folder, hint=COPY_AGAIN) from problem
         except OSError as problem:
             raise CheckpointError(f"cannot read {name} ({problem.strerror})", path=folder) from problem
     return contents
@@ -301,58 +323,81 @@ def _digest(contents: Mapping[str, bytes]) -> str:
     return state.hexdigest()
 
 
-def _config(content: bytes, folder: Path) -> dict[str, Any]:
-    needed = ("model", "architecture", "backbones", "beam", "sampling", "training", "name")
-    try:
-        config = json.loads(content)
-        made = config["format"]
-    except (ValueError, KeyError, TypeError) as problem:
-        raise CheckpointError("config.json is not a checkpoint's", path=folder) from problem
+@dataclass(frozen=True)
+class _ConfigFile:
+    """config.json, as far as its types go."""
+
+    model: Name
+    architecture: dict[str, Any]
+    backbones: dict[Kind, BackboneRecord]
+    beam: dict[str, Any]
+    sampling: Name
+    training: dict[str, Any]
+    name: Name
+    distribution: Name | None = None
+
+
+def _config(content: bytes, path: Path) -> _ConfigFile:
+    values = from_json(dict[str, Any], content, path=path, error=CheckpointError, hint=COPY_AGAIN)
+    made = values.get("format")
+    if type(made) is not int:
+        raise CheckpointError("is not a checkpoint's (format)", path=path, hint=COPY_AGAIN)
     if made != FORMAT:
         raise CheckpointError(
-            f"format {made} was written by another version of evcap ({config.get('evcap', 'unknown')})",
-            path=folder,
+            f"format {made} was written by another version of evcap ({str(values.get('evcap', 'unknown'))[:20]})",
+            path=path,
             hint=f"this is evcap {__version__}, which reads format {FORMAT}",
         )
-    missing = [key for key in needed if key not in config]
-    if missing:
-        raise CheckpointError(f"config.json lacks {missing[0]!r}", path=folder)
-    return cast("dict[str, Any]", config)
+    try:
+        config = checked(_ConfigFile, values)
+    except NotOfType as problem:
+        raise CheckpointError(str(problem), path=path, hint=COPY_AGAIN) from problem
+    if config.sampling not in SAMPLINGS:
+        raise CheckpointError(
+            f"sampling: should be one of {', '.join(SAMPLINGS)}, got {config.sampling!r}", path=path, hint=COPY_AGAIN
+        )
+    return config
 
 
 def _model(
-    config: dict[str, Any], lexicon: Lexicon, vocabulary: Vocabulary, weights: bytes, folder: Path
+    config: _ConfigFile, lexicon: Lexicon, vocabulary: Vocabulary, folder: Path, held: Mapping[str, Held]
 ) -> CaptionModel:
-    import safetensors.torch
-    from safetensors import SafetensorError
+    """The model that config.json describes, with random weights; its tensors are those of the file.
 
+    Raises:
+        CheckpointError: they are not; found out before memory is taken for them.
+    """
+    path = folder / CONFIG
     try:
-        kind = plugins.system(str(config["model"]), str(config.get("distribution", ""))).load()
+        kind = plugins.system(config.model, config.distribution or "").load()
     except PluginError as problem:
-        cause = f"holds a {config['model']!r} model, which is not usable here: {problem.cause}"
+        cause = f"holds a {config.model!r} model, which is not usable here: {problem.cause}"
         raise CheckpointError(cause, path=folder, hint=problem.hint) from problem
     try:
-        architecture = kind.Config.from_dict(config["architecture"])
-    except (ValueError, TypeError) as problem:
-        raise CheckpointError(f"config.json: {problem}", path=folder) from problem
+        architecture = kind.Config.from_dict(config.architecture)
+    except Exception as problem:  # a system of others may raise anything
+        raise CheckpointError(f"architecture: {_one_line(problem)}", path=path, hint=COPY_AGAIN) from problem
     sizes = (architecture.vocabulary, architecture.categories, architecture.words)
     found = (len(vocabulary), len(lexicon.categories), len(lexicon.words))
     if sizes != found:
         raise CheckpointError(
             f"config.json speaks of {sizes} words, categories and emotion words, the files hold {found}", path=folder
         )
-    model = kind(architecture, torch.from_numpy(lexicon.mask()))
+    for stream, dim in architecture.streams.items():
+        if stream not in config.backbones:
+            raise CheckpointError(f"backbones.{stream}: is missing", path=path, hint=COPY_AGAIN)
+        given = config.backbones[stream]["dim"]
+        if given != dim:
+            cause = f"backbones.{stream}.dim is {given}, the architecture reads {dim}"
+            raise CheckpointError(cause, path=path, hint=COPY_AGAIN)
     try:
-        tensors = safetensors.torch.load(weights)
-    except SafetensorError as problem:
-        raise CheckpointError(f"model.safetensors is damaged ({problem})", path=folder) from problem
-    expected = model.state_dict()
-    for name in sorted(expected.keys() | tensors.keys()):
-        if name not in tensors or name not in expected:
-            state = "lacks" if name not in tensors else "holds an unknown"
-            raise CheckpointError(f"model.safetensors {state} tensor {name}", path=folder)
-        if tensors[name].shape != expected[name].shape:
-            shapes = f"{tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
-            raise CheckpointError(f"tensor {name} has shape {shapes}", path=folder)
-    model.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}, strict=True)
-    return model.eval()
+        check_fits(lambda mask: kind(architecture, mask), (found[1], found[2]), held, folder / WEIGHTS)
+        return kind(architecture, torch.from_numpy(lexicon.mask()))
+    except CheckpointError:
+        raise
+    except Exception as problem:
+        raise CheckpointError(f"architecture: {_one_line(problem)}", path=path, hint=COPY_AGAIN) from problem
+
+
+def _one_line(problem: BaseException) -> str:
+    return " ".join(str(problem).split())[:300] or type(problem).__name__

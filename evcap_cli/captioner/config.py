@@ -1,4 +1,6 @@
-"""Every number of the captioner, with the paper section that it belongs to. ``docs/fidelity.md`` gives the reasons.
+"""Every number of the captioner, with its range and the paper section that it belongs to.
+
+``docs/fidelity.md`` gives the reasons.
 
 A field marked *Decision* fills a gap of the paper. The defaults are the paper's; the demo recipe overrides widths only.
 What several captioning systems have in common stands in base classes: ``SystemConfig`` (what data decide),
@@ -9,6 +11,22 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
+
+from evcap_cli.captioner.ranges import (
+    CaptionWords,
+    Categories,
+    EmotionWords,
+    FeatureWidth,
+    Heads,
+    Layers,
+    Positive,
+    Rows,
+    Share,
+    Tokens,
+    Weight,
+    Width,
+    check_fields,
+)
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
@@ -22,14 +40,14 @@ MOST_CANDIDATES: Final = 100
 class LossConfig:
     """Section 1.6. The weights are a *Decision*: the print names one twice and gives three values for four."""
 
-    emotion_word_weight: float = 0.2
+    emotion_word_weight: Weight = 0.2
     """beta: an emotion word weighs 1 + beta in L_ce (Eq. 10)."""
-    cross_entropy: float = 1.0
-    classification: float = 0.3
-    contrast: float = 0.6
-    alignment: float = 1.0
+    cross_entropy: Weight = 1.0
+    classification: Weight = 0.3
+    contrast: Weight = 0.6
+    alignment: Weight = 1.0
     """l_cos (Eq. 13)."""
-    temperature: float = 0.07
+    temperature: Positive = 0.07
     """T of L_nce (Eq. 12)."""
     nce_denominator: Literal["all", "negatives"] = "all"
     """*Decision*: InfoNCE; ``negatives`` is the print, which is unbounded below."""
@@ -45,15 +63,13 @@ class Rerank:
         candidates: hypotheses of each clip that are compared.
     """
 
-    consensus: float = 0.0
-    emotion: float = 0.0
+    consensus: Weight = 0.0
+    emotion: Weight = 0.0
     candidates: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("consensus", "emotion"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"the {name} weight of re-ranking must be 0 or more, got {getattr(self, name)}")
-        if not isinstance(self.candidates, int) or not 2 <= self.candidates <= MOST_CANDIDATES:
+        check_fields(self, "rerank.")
+        if not 2 <= self.candidates <= MOST_CANDIDATES:
             raise ValueError(f"re-ranking takes 2 to {MOST_CANDIDATES} candidates, got {self.candidates}")
 
     @property
@@ -97,33 +113,32 @@ class SystemConfig:
         categories: N_c of the lexicon (34 in EmVidCap). words: N_w of the lexicon (179).
     """
 
-    appearance_dim: int
-    motion_dim: int | None
-    object_dim: int | None
-    audio_dim: int | None
-    vocabulary: int
-    categories: int = 34
-    words: int = 179
+    appearance_dim: FeatureWidth
+    motion_dim: FeatureWidth | None
+    object_dim: FeatureWidth | None
+    audio_dim: FeatureWidth | None
+    vocabulary: Tokens
+    categories: Categories = 34
+    words: EmotionWords = 179
 
-    word_width: int = 300
+    word_width: Width = 300
     """Width of word and emotion embeddings (GloVe 300); projected to ``width`` where it differs (*Decision*)."""
-    moments: int = 30
+    moments: Rows = 30
     """N_v."""
-    objects: int = 16
+    objects: Rows = 16
     """N_o, at most (*Decision*)."""
-    audio_steps: int = 60
+    audio_steps: Rows = 60
     """N_a, at most (*Decision*)."""
     normalise_streams: bool = True
     """Standardise each feature dimension by training statistics before the projection (*Decision*; kept as buffers)."""
-    feature_noise: float = 0.0
+    feature_noise: Weight = 0.0
     """Standard deviation of noise on the standardised features, in training only (*Decision*; 0: none). Wide features
     of few videos can otherwise be learned by heart."""
-    dropout: float = 0.3
-    max_words: int = 15
+    dropout: Share = 0.3
+    max_words: CaptionWords = 15
 
     def __post_init__(self) -> None:
-        if self.feature_noise < 0:
-            raise ValueError(f"feature_noise must not be negative, got {self.feature_noise}")
+        check_fields(self)
 
     @property
     def streams(self) -> dict[Kind, int]:
@@ -148,6 +163,8 @@ class SystemConfig:
         if "loss" in known:
             # The field's default is made by its class: that is how a system says which losses it has.
             kind, nested["loss"] = cast("type[Any]", known["loss"].default_factory), values.pop("loss", {})
+            if not isinstance(nested["loss"], dict):
+                raise ValueError(f"loss: should be an object, got {nested['loss']!r}")
             _refuse_unknown(nested["loss"], {each.name for each in fields(kind)})
             nested["loss"] = kind(**nested["loss"])
         _refuse_unknown(values, set(known))
@@ -164,31 +181,31 @@ def _refuse_unknown(values: dict[str, Any], known: set[str]) -> None:
 class AlignedConfig(SystemConfig):
     """A visual encoder (1.1), words so far aligned with moments, and an LSTM (1.5): EPAN and what descends from it."""
 
-    width: int = 300
+    width: Width = 300
     """d: model width; every stream is projected to it first (*Decision*)."""
     # 1.1
-    encoder_layers: int = 1
-    encoder_heads: int = 2
-    feed_forward: int = 512
+    encoder_layers: Layers = 1
+    encoder_heads: Heads = 2
+    feed_forward: Width = 512
     pre_norm: bool = False
     visual_positions: bool = True
     """Add sinusoid positions to appearance and motion before their encoders (*Decision*; the paper says neither)."""
     # 1.5
-    lstm_width: int = 512
-    attention_width: int = 512
+    lstm_width: Width = 512
+    attention_width: Width = 512
     """Bottleneck of the additive attention that gives Z_t."""
-    alignment_width: int = 512
+    alignment_width: Width = 512
     """Bottleneck of the word-frame alignment energies e_ij."""
-    phrase_heads: int = 1
+    phrase_heads: Heads = 1
 
 
 @dataclass(frozen=True)
 class EmotionConfig(AlignedConfig):
     """Emotion perception (section 1.4) beside it."""
 
-    emotion_layers: int = 2
-    emotion_heads: int = 2
-    emotion_top_k: int = 1
+    emotion_layers: Layers = 2
+    emotion_heads: Heads = 2
+    emotion_top_k: Categories = 1
     """K: categories whose words the mask keeps; more than one ORs the masks."""
 
     def __post_init__(self) -> None:
@@ -206,16 +223,16 @@ class CaptionerConfig(EmotionConfig):
     """LayerNorm on the projected objects (*Decision*): appearance and motion leave an encoder that ends with one."""
     # 1.2, module B
     fine_grained: bool = True
-    fusion_heads: int = 2
+    fusion_heads: Heads = 2
     # 1.3, module A
     audio_visual: bool = True
-    dual_layers: int = 2
+    dual_layers: Layers = 2
     """k of Eq. 5 and 6."""
-    dual_heads: int = 2
+    dual_heads: Heads = 2
     # 1.5
     decoder_audio: bool = False
     """*Decision*: join the interpolated audio to C_t as well."""
-    sound_dropout: float = 0.0
+    sound_dropout: Share = 0.0
     """Not the paper's: share of the clips whose sound is taken away in a training step, so that the picture is learned
     from, too."""
     decoder_objects: bool = False

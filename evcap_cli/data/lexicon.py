@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from evcap_cli.console import counted
 from evcap_cli.errors import DataError
 from evcap_cli.reading.text import as_utf8, read_text
+from evcap_cli.reading.typed import from_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +37,14 @@ _OFFICIAL_TWICE = {
     "hopeful": ("anticipation", "optimistic"),
     "timid": ("fear", "shy"),
 }
+
+
+@dataclass(frozen=True)
+class _File:
+    """lexicon.json."""
+
+    name: str
+    categories: dict[str, list[str]]
 
 
 class Lexicon:
@@ -125,17 +135,17 @@ class Lexicon:
         return json.dumps({"name": self.name, "categories": self.table}, ensure_ascii=False, indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, path: Path | None = None) -> Lexicon:
+    def from_json(cls, text: str | bytes, *, path: Path | None = None) -> Lexicon:
         """The inverse of ``to_json``.
 
         Raises:
             DataError: when the text is not a lexicon.
         """
+        found = from_json(_File, text, path=path)
         try:
-            values = json.loads(text)
-            return cls({str(name): list(words) for name, words in values["categories"].items()}, name=values["name"])
-        except (ValueError, KeyError, TypeError, AttributeError) as problem:
-            raise DataError(f"not a lexicon ({problem})", path=path) from problem
+            return cls(found.categories, name=found.name)
+        except DataError as problem:
+            raise DataError(problem.cause, path=path) from problem
 
     @classmethod
     def from_folder(cls, folder: Path, *, name: str | None = None) -> Lexicon:

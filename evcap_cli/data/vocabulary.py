@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from evcap_cli.captioner.tokens import END, SPECIALS, UNK
 from evcap_cli.errors import DataError
+from evcap_cli.reading.typed import from_json
+
+
+@dataclass(frozen=True)
+class _File:
+    """vocabulary.json."""
+
+    words: list[str]
 
 
 class Vocabulary:
@@ -65,16 +74,16 @@ class Vocabulary:
         return json.dumps({"words": self.words}, ensure_ascii=False, indent=0) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, *, path: Path | None = None) -> Vocabulary:
+    def from_json(cls, text: str | bytes, *, path: Path | None = None) -> Vocabulary:
         """The inverse of ``to_json``.
 
         Raises:
             DataError: when the text is not a vocabulary, or its special tokens are not this version's.
         """
         try:
-            words = json.loads(text)["words"]
+            words = from_json(_File, text, path=path).words
             if tuple(words[: len(SPECIALS)]) != SPECIALS:
                 raise DataError(f"the vocabulary must begin with {', '.join(SPECIALS)}", path=path)
-            return cls([str(word) for word in words[len(SPECIALS) :]])
-        except (ValueError, KeyError, TypeError) as problem:
+            return cls(words[len(SPECIALS) :])
+        except ValueError as problem:
             raise DataError(f"not a vocabulary ({problem})", path=path) from problem

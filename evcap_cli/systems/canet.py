@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from evcap_cli.captioner.batch import ClipBatch
 from evcap_cli.captioner.config import AlignedConfig, SystemConfig
+from evcap_cli.captioner.ranges import Heads, Share, Weight, Width
 from evcap_cli.captioner.tanh_energies import attention_energies
 from evcap_cli.captioner.visual_encoder import VisualStream
 from evcap_cli.systems.aligned import AlignedDecoder
@@ -32,21 +33,21 @@ from evcap_cli.systems.narration import AlignedMemory, SeenClips, Told
 class CanetLoss:
     """Weights of the two losses."""
 
-    emotion_word_weight: float = 0.0
+    emotion_word_weight: Weight = 0.0
     """An emotion word weighs 1 + this in the cross entropy."""
-    contrast: float = 0.2
+    contrast: Weight = 0.2
 
 
 @dataclass(frozen=True)
 class CanetConfig(AlignedConfig):
     """Every number of the reconstruction: EPAN's, without an emotion branch."""
 
-    dropout: float = 0.1
-    encoder_heads: int = 1
+    dropout: Share = 0.1
+    encoder_heads: Heads = 1
     visual_positions: bool = False
-    head_width: int = 32
+    head_width: Width = 32
     """d_k of every attention with heads."""
-    decoder_dropout: float = 0.0
+    decoder_dropout: Share = 0.0
     """On words and on the LSTM's output."""
     loss: CanetLoss = field(default_factory=CanetLoss)
 

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from evcap_cli.captioner.config import SystemConfig
 from evcap_cli.captioner.layers import dense, masked_mean
+from evcap_cli.captioner.ranges import Rows
 from evcap_cli.captioner.tanh_energies import attention_energies
 from evcap_cli.systems.aligned import AlignedDecoder
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
@@ -42,7 +43,7 @@ SUBSPACES: Final = (2, 3, 5, 6, 10)
 class DcgnConfig(EpanConfig):
     """Every number of DCGN: EPAN's and one more."""
 
-    slots: int = 100
+    slots: Rows = 100
     """S: rows to which words and moments are aggregated."""
 
     def __post_init__(self) -> None:

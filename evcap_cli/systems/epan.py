@@ -23,6 +23,7 @@ from evcap_cli.captioner.config import EmotionConfig, SystemConfig
 from evcap_cli.captioner.emotion import EmotionPerception, EmotionWords, Perceived, count_words
 from evcap_cli.captioner.layers import dense
 from evcap_cli.captioner.losses import Targets
+from evcap_cli.captioner.ranges import Heads, Layers, Share, Weight, Width
 from evcap_cli.captioner.tanh_energies import attention_energies
 from evcap_cli.captioner.visual_encoder import Rows, VisualStream
 from evcap_cli.systems.aligned import AlignedDecoder
@@ -39,28 +40,28 @@ LABELS = 3
 class EpanLoss:
     """Weights of the three losses."""
 
-    emotion_word_weight: float = 0.1
+    emotion_word_weight: Weight = 0.1
     """An emotion word weighs 1 + this in the cross entropy."""
-    contrast: float = 0.2
-    classification: float = 0.2
+    contrast: Weight = 0.2
+    classification: Weight = 0.2
 
 
 @dataclass(frozen=True)
 class EpanConfig(EmotionConfig):
     """Every number of EPAN."""
 
-    dropout: float = 0.1
-    encoder_heads: int = 1
+    dropout: Share = 0.1
+    encoder_heads: Heads = 1
     visual_positions: bool = False
-    emotion_layers: int = 4
-    emotion_heads: int = 4
-    head_width: int = 32
+    emotion_layers: Layers = 4
+    emotion_heads: Heads = 4
+    head_width: Width = 32
     """d_k of every attention with heads."""
-    emotion_feed_forward: int = 300
-    category_hidden: int = 512
-    word_hidden: int = 300
+    emotion_feed_forward: Width = 300
+    category_hidden: Width = 512
+    word_hidden: Width = 300
     """The two heads are two linear maps each, of this inner width; E is the rows behind the first map of the second."""
-    decoder_dropout: float = 0.0
+    decoder_dropout: Share = 0.0
     """On words and on the LSTM's output."""
     reencode: bool = False
     """Encode the words so far anew at every step, each looking at all of them, as published."""

@@ -22,6 +22,7 @@ from evcap_cli.captioner.config import SystemConfig
 from evcap_cli.captioner.decoder import EMBEDDING_SPREAD
 from evcap_cli.captioner.layers import dense, lstm_cell
 from evcap_cli.captioner.losses import Targets, emotional_cross_entropy
+from evcap_cli.captioner.ranges import Share, Weight, Width
 from evcap_cli.captioner.tokens import PAD
 from evcap_cli.captioner.visual_encoder import StandardisedStream
 from evcap_cli.features.streams import ClipFeatures
@@ -34,7 +35,7 @@ from evcap_cli.systems.moments import moment_features, standardise_moments
 class SaLstmLoss:
     """Cross entropy alone."""
 
-    emotion_word_weight: float = 0.0
+    emotion_word_weight: Weight = 0.0
     """An emotion word weighs 1 + this."""
 
 
@@ -42,11 +43,11 @@ class SaLstmLoss:
 class SaLstmConfig(SystemConfig):
     """Every number of SA-LSTM."""
 
-    word_width: int = 468
-    dropout: float = 0.5
+    word_width: Width = 468
+    dropout: Share = 0.5
     """On the LSTM's output, in training."""
-    lstm_width: int = 512
-    attention_width: int = 256
+    lstm_width: Width = 512
+    attention_width: Width = 256
     loss: SaLstmLoss = field(default_factory=SaLstmLoss)
 
 

@@ -225,5 +225,5 @@ def test_sound_dropout_makes_its_share_of_clips_silent_in_training_only():
 
 
 def test_negative_noise_is_refused():
-    with pytest.raises(ValueError, match="feature_noise must not be negative"):
+    with pytest.raises(ValueError, match="feature_noise: should be greater than or equal to 0"):
         config(feature_noise=-0.1)

@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from evcap_cli.backbones.contract import Kind
 from evcap_cli.captioner.checkpoint import FILES, BeamDefaults, Checkpoint
 from evcap_cli.captioner.model import Captioner
 from evcap_cli.data.vocabulary import Vocabulary
@@ -25,9 +26,12 @@ def made() -> Checkpoint:
     )
     model = Captioner(config, torch.from_numpy(toy.LEXICON.mask())).eval()
     model.fit_normalisation(toy.features(n) for n in range(4))
-    record = {"name": "grid", "options": {}, "version": "1", "dim": 8, "weights_digest": ""}
+    records: dict[Kind, dict[str, Any]] = {
+        kind: {"name": "grid", "options": {}, "version": "1", "dim": dim, "weights_digest": ""}
+        for kind, dim in config.streams.items()
+    }
     beam = BeamDefaults(size=3)
-    return Checkpoint(model, VOCABULARY, toy.LEXICON, {"appearance": record}, beam, training={"seed": 1}, name="toy")
+    return Checkpoint(model, VOCABULARY, toy.LEXICON, records, beam, training={"seed": 1}, name="toy")
 
 
 @pytest.fixture
@@ -89,7 +93,7 @@ def edit(folder: Path, change: Any) -> None:
     [
         (lambda v: v.update(format=9), "format 9"),
         (lambda v: v.pop("format"), "not a checkpoint's"),
-        (lambda v: v.pop("beam"), "lacks 'beam'"),
+        (lambda v: v.pop("beam"), "beam: is missing"),
         (lambda v: v["architecture"].update(wings=2), "unknown field 'wings'"),
         (lambda v: v["architecture"].update(vocabulary=99), "speaks of"),
         (lambda v: v["architecture"].update(width=32), "shape"),

@@ -68,7 +68,7 @@ def test_defaults_of_a_search_come_back_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("train", "why"),
     [
-        ({"rerank_emotion": -0.1}, "emotion weight"),
+        ({"rerank_emotion": -0.1}, "rerank_emotion: should be greater than or equal to 0"),
         ({"rerank_candidates": 1}, "candidates"),
         ({"rerank_consensus": "a"}, "rerank_consensus"),
     ],

@@ -1,0 +1,168 @@
+"""From a configuration and a file of weights to a captioner, without trusting either.
+
+The file's header says which tensors it holds. What the configuration implies is drawn up on torch's meta device, where
+nothing has a size, and compared with the header first; only then is memory taken.
+
+Notation: N_c categories, N_w emotion words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from evcap_cli.errors import CheckpointError
+from evcap_cli.reading.regular import open_regular
+
+if TYPE_CHECKING:
+    from evcap_cli.systems.contract import CaptionModel
+
+MOST_HEADER_BYTES: Final = 1 << 24
+_LENGTH_BYTES: Final = 8
+_SPARE: Final = 1000
+"""Parts of a model that have no tensor of their own: dropout, lists, groups of layers."""
+_FLOATS: Final = frozenset(("F16", "BF16", "F32", "F64"))
+_OTHERS: Final[Mapping[torch.dtype, str]] = {
+    torch.bool: "BOOL",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+}
+
+
+@dataclass(frozen=True)
+class Held:
+    """A tensor of a file, by its header."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def read_header(path: Path) -> dict[str, Held]:
+    """The tensors of a safetensors file that is whole; no value is read.
+
+    Raises:
+        CheckpointError: it cannot be read, is damaged, or its header is too long.
+        OSError: it is not there.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with open_regular(path, error=CheckpointError) as file:
+        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+    if length > MOST_HEADER_BYTES:
+        raise CheckpointError("is damaged, or no safetensors file (its header is too long)", path=path)
+    try:
+        with safe_open(path, framework="pt") as opened:
+            slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
+            return {name: Held(tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
+    except SafetensorError as problem:
+        raise CheckpointError(f"is damaged ({problem})", path=path) from problem
+
+
+def check_fits(
+    build: Callable[[torch.Tensor], CaptionModel], mask_shape: tuple[int, int], held: Mapping[str, Held], path: Path
+) -> None:
+    """See that a file holds exactly the tensors of a model, before any memory is taken for it.
+
+    Args:
+        build: makes the model of a lexicon's mask.
+        mask_shape: (N_c, N_w).
+        held: the file's tensors.
+        path: what errors name.
+
+    Raises:
+        CheckpointError: naming the first tensor that is missing, unknown, or of another shape or kind.
+        ValueError, TypeError, ...: whatever ``build`` finds wrong with its configuration.
+    """
+    try:
+        with _bounded(2 * len(held) + _SPARE), torch.device("meta"):
+            expected = build(torch.zeros(mask_shape, dtype=torch.bool)).state_dict()
+    except _TooMany:
+        raise CheckpointError(f"holds {len(held)} tensors, config.json describes many more", path=path) from None
+    except RuntimeError:  # a system that looks into its tensors while it is built
+        return
+    check_tensors(expected, held, path)
+
+
+def check_tensors(expected: Mapping[str, torch.Tensor], held: Mapping[str, Held], path: Path) -> None:
+    """Compare a model's tensors with those of a file.
+
+    Raises:
+        CheckpointError: see ``check_fits``.
+    """
+    for name in sorted(expected.keys() | held.keys()):
+        if name not in held or name not in expected:
+            raise CheckpointError(f"{'lacks' if name not in held else 'holds an unknown'} tensor {name}", path=path)
+        needed, found = expected[name], held[name]
+        if found.shape != tuple(needed.shape):
+            raise CheckpointError(f"tensor {name} has shape {found.shape}, expected {tuple(needed.shape)}", path=path)
+        if found.dtype not in (_FLOATS if needed.is_floating_point() else {_OTHERS.get(needed.dtype, "")}):
+            raise CheckpointError(f"tensor {name} holds {found.dtype}, expected {needed.dtype}", path=path)
+
+
+def load_values(model: CaptionModel, weights: bytes, path: Path) -> None:
+    """Copy the values of a file into a model.
+
+    Raises:
+        CheckpointError: the file is damaged, does not fit, or holds a number that is not finite.
+    """
+    import safetensors.torch
+    from safetensors import SafetensorError
+
+    try:
+        tensors = safetensors.torch.load(weights)
+    except SafetensorError as problem:
+        raise CheckpointError(f"is damaged ({problem})", path=path) from problem
+    expected = model.state_dict()
+    held = {name: Held(tuple(tensor.shape), _dtype_name(tensor)) for name, tensor in tensors.items()}
+    check_tensors(expected, held, path)
+    values = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
+    for name in sorted(values):
+        if not bool(torch.isfinite(values[name]).all()):
+            raise CheckpointError(
+                f"tensor {name} holds a value that is not a finite number", path=path, hint="copy or train it again"
+            )
+    model.load_state_dict(values, strict=True)
+
+
+def _dtype_name(tensor: torch.Tensor) -> str:
+    if tensor.is_floating_point():
+        return {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64"}.get(
+            tensor.dtype, str(tensor.dtype)
+        )
+    return _OTHERS.get(tensor.dtype, str(tensor.dtype))
+
+
+class _TooMany(BaseException):
+    """More parts than a file can have; no Exception, since a system may catch those."""
+
+
+@contextmanager
+def _bounded(most: int) -> Iterator[None]:
+    """Stop a model from registering more than ``most`` parameters and modules: a million layers take hours."""
+    from torch.nn.modules import module
+
+    count = 0
+
+    def note(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > most:
+            raise _TooMany
+
+    hooks = [
+        module.register_module_parameter_registration_hook(note),
+        module.register_module_module_registration_hook(note),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
