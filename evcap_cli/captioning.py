@@ -97,12 +97,17 @@ class Captioning:
             kind: str(record["name"]) for kind, record in self.checkpoint.backbones.items()
         }
         beam = self.checkpoint.beam
-        self.beam = BeamConfig(
-            size=options.beam_size or beam.size,
-            max_words=options.max_words or beam.max_words,
-            length_penalty=beam.length_penalty if options.length_penalty is None else options.length_penalty,
-            rerank=options.rerank or beam.rerank,
-        )
+        try:
+            self.beam = BeamConfig(
+                size=options.beam_size or beam.size,
+                max_words=options.max_words or beam.max_words,
+                length_penalty=beam.length_penalty if options.length_penalty is None else options.length_penalty,
+                rerank=options.rerank or beam.rerank,
+            )
+        except ValueError as problem:
+            raise UsageError(
+                f"cannot search like that: {problem}", hint="see --beam-size and its neighbours"
+            ) from problem
         self.pipeline = FeaturePipeline(
             backbones,
             cache=FeatureCache(options.cache_dir) if options.cache else None,

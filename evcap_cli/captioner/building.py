@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from evcap_cli.systems.contract import CaptionModel
 
 MOST_HEADER_BYTES: Final = 1 << 24
+MOST_PARAMETERS: Final = 1 << 30
+"""Of a model that is trained: a hundred times the paper's."""
 _LENGTH_BYTES: Final = 8
+_LONGEST_NAME: Final = 200
 _SPARE: Final = 1000
 """Parts of a model that have no tensor of their own: dropout, lists, groups of layers."""
 _FLOATS: Final = frozenset(("F16", "BF16", "F32", "F64"))
@@ -91,6 +94,22 @@ def check_fits(
     check_tensors(expected, held, path)
 
 
+def check_size(build: Callable[[torch.Tensor], CaptionModel], mask_shape: tuple[int, int]) -> None:
+    """See that a model is no larger than a machine may hold, before memory is taken for it; see ``check_fits``.
+
+    Raises:
+        ValueError: it is; or whatever ``build`` finds wrong with its configuration.
+    """
+    try:
+        with torch.device("meta"):
+            model = build(torch.zeros(mask_shape, dtype=torch.bool))
+    except RuntimeError:
+        return
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    if numbers > MOST_PARAMETERS:
+        raise ValueError(f"it would have {numbers:,} parameters, {MOST_PARAMETERS:,} at most: take smaller widths")
+
+
 def check_tensors(expected: Mapping[str, torch.Tensor], held: Mapping[str, Held], path: Path) -> None:
     """Compare a model's tensors with those of a file.
 
@@ -99,7 +118,9 @@ def check_tensors(expected: Mapping[str, torch.Tensor], held: Mapping[str, Held]
     """
     for name in sorted(expected.keys() | held.keys()):
         if name not in held or name not in expected:
-            raise CheckpointError(f"{'lacks' if name not in held else 'holds an unknown'} tensor {name}", path=path)
+            raise CheckpointError(
+                f"{'lacks' if name not in held else 'holds an unknown'} tensor {_shown(name)}", path=path
+            )
         needed, found = expected[name], held[name]
         if found.shape != tuple(needed.shape):
             raise CheckpointError(f"tensor {name} has shape {found.shape}, expected {tuple(needed.shape)}", path=path)
@@ -130,6 +151,10 @@ def load_values(model: CaptionModel, weights: bytes, path: Path) -> None:
                 f"tensor {name} holds a value that is not a finite number", path=path, hint="copy or train it again"
             )
     model.load_state_dict(values, strict=True)
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() and len(name) < _LONGEST_NAME else f"{name!r:.{_LONGEST_NAME}}"
 
 
 def _dtype_name(tensor: torch.Tensor) -> str:

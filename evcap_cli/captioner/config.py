@@ -9,6 +9,7 @@ What several captioning systems have in common stands in base classes: ``SystemC
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
@@ -164,7 +165,7 @@ class SystemConfig:
             # The field's default is made by its class: that is how a system says which losses it has.
             kind, nested["loss"] = cast("type[Any]", known["loss"].default_factory), values.pop("loss", {})
             if not isinstance(nested["loss"], dict):
-                raise ValueError(f"loss: should be an object, got {nested['loss']!r}")
+                raise ValueError(f"loss: should be an object, got {reprlib.repr(nested['loss'])}")
             _refuse_unknown(nested["loss"], {each.name for each in fields(kind)})
             nested["loss"] = kind(**nested["loss"])
         _refuse_unknown(values, set(known))
@@ -174,7 +175,7 @@ class SystemConfig:
 def _refuse_unknown(values: dict[str, Any], known: set[str]) -> None:
     unknown = set(values) - known
     if unknown:
-        raise ValueError(f"unknown field {sorted(unknown)[0]!r} in the model's configuration")
+        raise ValueError(f"unknown field {reprlib.repr(min(unknown))} in the model's configuration")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ a machine from working.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
@@ -75,7 +76,7 @@ def check_value(name: str, value: Any, kind: Any) -> None:
     """
     if get_origin(kind) is Literal:
         if not isinstance(value, str | int) or value not in get_args(kind):
-            raise ValueError(f"{name} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}")
+            raise ValueError(f"{name} must be one of {', '.join(map(str, get_args(kind)))}, got {reprlib.repr(value)}")
         return
     if get_origin(kind) in (Union, UnionType):
         if value is None and NoneType in get_args(kind):

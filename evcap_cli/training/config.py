@@ -6,20 +6,35 @@ configuration). It may say which ``system`` it is for; what it leaves open is as
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from evcap_cli.captioner.config import Rerank
+from evcap_cli.captioner.ranges import (
+    Beams,
+    CaptionWords,
+    Count,
+    Name,
+    Number,
+    Penalty,
+    Positive,
+    Rows,
+    Seed,
+    Share,
+    Weight,
+    check_fields,
+    check_value,
+)
 from evcap_cli.data.learnable import VALIDATION_SHARE
 from evcap_cli.errors import PluginError, UsageError
 from evcap_cli.reading.typed import read_toml
 from evcap_cli.training.recipe_tables import (
     FUSION,
     check_tables,
-    check_type,
     config_kind,
     family,
     for_system,
@@ -67,66 +82,55 @@ _ANY_SIZES: Final = {"vocabulary": 1 << 10, "categories": 1 << 10, "words": 1 <<
 class TrainConfig:
     """How to train. What the paper leaves open is marked *Decision*."""
 
-    epochs: int = 30
-    batch_size: int = 128
+    epochs: Count = 30
+    batch_size: Rows = 128
     """Captions a step."""
-    captions_per_clip: int = 4
+    captions_per_clip: Rows = 4
     """*Decision*: captions of one video that share a step, so that a video is encoded once for them."""
-    learning_rate: float = 7e-4
+    learning_rate: Positive = 7e-4
     schedule: Literal["constant", "cosine"] = "constant"
     """``cosine`` falls to a hundredth of the rate at the last epoch, once an epoch."""
-    warmup_epochs: int = 0
+    warmup_epochs: Count = 0
     """Epochs over which the rate rises linearly, step by step."""
     optimiser: Literal["adam", "adamax"] = "adam"
     amsgrad: bool = False
     """Adam by the largest second moment so far."""
-    weight_decay: float = 0.0
-    clip_norm: float = 5.0
+    weight_decay: Weight = 0.0
+    clip_norm: Positive = 5.0
     """EPAN's gradient clip."""
-    seed: int = 0
-    val_share: float = VALIDATION_SHARE
+    seed: Seed = 0
+    val_share: Share = VALIDATION_SHARE
     """*Decision*: share of the training videos held out to choose the epoch; EmVidCap has no validation split."""
     select: Select = "cfs"
     """*Decision*: the epoch is chosen by CFS on the held-out videos (``loss``: by their cross entropy; ``oracle``: by
     CFS on the test split)."""
-    early_stop: int = 0
+    early_stop: Count = 0
     """Stop after so many epochs without a better one; 0: never."""
-    self_critical_epochs: int = 0
+    self_critical_epochs: Count = 0
     """Further epochs behind ``epochs``, from the best one so far on, that reward sampled captions by their CFS
     (``self_critical.py``); 0: none."""
-    self_critical_rate: float = 1e-4
+    self_critical_rate: Positive = 1e-4
     """Constant learning rate of those."""
-    self_critical_samples: int = 5
+    self_critical_samples: Rows = 5
     """Captions sampled of a clip in a step of those, which takes ``batch_size`` captions in all."""
-    min_count: int = 1
+    min_count: Number = 1
     """Rarer words become unknown."""
     labels: Literal["caption", "video"] = "caption"
     """Emotion labels of a caption: of its own words, or of all training captions of its video."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """``auto``: bf16 on CUDA, fp32 elsewhere."""
-    beam_size: int = 5
-    max_words: int = 15
-    length_penalty: float = 1.6
-    rerank_consensus: float = 0.0
+    beam_size: Beams = 5
+    max_words: CaptionWords = 15
+    length_penalty: Penalty = 1.6
+    rerank_consensus: Weight = 0.0
     """Ours, off: the beam's best are put in a new order (``captioner/reranking.py``), in training's scores as well."""
-    rerank_emotion: float = 0.0
+    rerank_emotion: Weight = 0.0
     rerank_candidates: int = 10
     store: Literal["float32", "float16"] = "float32"
     """Number format of the weights in the checkpoint."""
 
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
-            check_type(name, getattr(self, name), kind)
-        for name in ("batch_size", "captions_per_clip", "min_count", "beam_size", "max_words"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("epochs", "warmup_epochs", "weight_decay", "early_stop", "self_critical_epochs", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise ValueError(f"learning_rate {self.learning_rate} and clip_norm {self.clip_norm} must be positive")
-        if self.self_critical_rate <= 0:
-            raise ValueError(f"self_critical_rate must be positive, got {self.self_critical_rate}")
+        check_fields(self)
         if self.self_critical_samples < 2:
             raise ValueError(
                 f"self_critical_samples must be at least 2, got {self.self_critical_samples}: a caption is compared"
@@ -259,7 +263,7 @@ def load_recipe(name: str, system: str | None = None) -> Recipe:
     path = Path(name)
     if name in builtin_recipes():
         path = Path(str(files("evcap_cli.training").joinpath(f"recipes/{name}.toml")))
-    elif not path.exists():
+    elif not os.path.exists(path):  # noqa: PTH110  a name too long for a file is not there
         raise UsageError(
             "cannot read this recipe (no such file)",
             path=name,
@@ -270,7 +274,7 @@ def load_recipe(name: str, system: str | None = None) -> Recipe:
     try:
         named = tables.pop("system", None)
         if named is not None:
-            check_type("system", named, str)
+            check_value("system", named, Name)
         if system is not None and named not in (None, system):
             raise UsageError(
                 f"is a recipe of {named}, not of {system}",

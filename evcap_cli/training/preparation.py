@@ -15,6 +15,7 @@ import torch
 import xxhash
 
 from evcap_cli import console, plugins
+from evcap_cli.captioner.building import check_size
 from evcap_cli.captioner.config import SystemConfig
 from evcap_cli.captioner.tokens import SPECIALS
 from evcap_cli.console import counted, noun
@@ -167,8 +168,13 @@ def _model(
     learn: Sequence[int],
     glove: WordVectors | None,
 ) -> CaptionModel:
+    kind = plugins.system(recipe.system).load()
+    try:
+        check_size(lambda mask: kind(config, mask), (config.categories, config.words))
+    except ValueError as problem:
+        raise UsageError(f"the recipe's model cannot be built: {problem}", path=recipe.name) from problem
     seed_torch(recipe.train.seed, _MODEL_STREAM)
-    model = plugins.system(recipe.system).load()(config, torch.from_numpy(lexicon.mask()))
+    model = kind(config, torch.from_numpy(lexicon.mask()))
     model.fit_normalisation(features.clips(learn))
     if glove is not None and _takes(model, recipe.system, glove):
         lists = {"vocabulary": vocabulary.words, "categories": lexicon.categories, "words": lexicon.words}

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final
 
 from evcap_cli import plugins
 from evcap_cli.captioner.config import CaptionerConfig, SystemConfig
+from evcap_cli.captioner.ranges import check_value, field_types
 from evcap_cli.systems.spec import TABLES
 
 FUSION: Final = "fusion"
@@ -65,19 +66,21 @@ def for_system(tables: Mapping[str, Any], system: str) -> dict[str, dict[str, An
     chosen: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
     for table, values in tables.items():
         if table not in chosen or not isinstance(values, Mapping):
-            raise ValueError(f"unknown table [{table}]; known: {', '.join(TABLES)}")
+            raise ValueError(f"unknown table [{table:.100}]; known: {', '.join(TABLES)}")
         parts = {name: part for name, part in values.items() if isinstance(part, Mapping)}
         unknown = sorted(parts.keys() - {FUSION} - plugins.systems().keys())
         if unknown:
             known = ", ".join(sorted(plugins.systems()))
-            raise ValueError(f"[{table}.{unknown[0]}]: no system {unknown[0]!r} is installed (installed: {known})")
+            raise ValueError(
+                f"[{table}.{unknown[0]:.100}]: no system {unknown[0]!r:.100} is installed (installed: {known})"
+            )
         shared = {key: value for key, value in values.items() if key not in parts}
         chosen[table] = shared | dict(parts.get(family(system), {})) | dict(parts.get(system, {}))
     return chosen
 
 
 def check_tables(tables: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, Any]) -> None:
-    """See that all fields exist and have the right type.
+    """See that all fields exist and have the right type and range: better now than an hour later.
 
     Args:
         tables: by name.
@@ -89,34 +92,11 @@ def check_tables(tables: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, An
     for table, values in tables.items():
         kind = kinds[table]
         known = set() if kind is None else {each.name for each in fields(kind)} - FROM_DATA
-        types = hints(kind) if values else {}
+        types = field_types(kind) if values else {}
         for key, value in values.items():
             if key not in known:
-                raise ValueError(f"[{table}] has no field {key!r}")
-            check_type(key, value, types.get(key))
-
-
-def hints(kind: Any) -> dict[str, Any]:
-    """Types of the fields of ``kind``; of none where an annotation means something to type checkers only."""
-    try:
-        return get_type_hints(kind)
-    except (NameError, TypeError):
-        return {}
-
-
-def check_type(name: str, value: Any, kind: Any) -> None:
-    """Recipes are written by people: a wrong type must be named here, not fail an hour later.
-
-    Raises:
-        ValueError: ``value`` is not of ``kind``, where that is a plain type or a choice.
-    """
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ValueError(f"{name} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}")
-    elif kind in (bool, int, float, str) and (
-        isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind)
-    ):
-        raise ValueError(f"{name} must be a {kind.__name__}, got {value!r}")
+                raise ValueError(f"[{table}] has no field {key!r:.100}")
+            check_value(key, value, types.get(key))
 
 
 def whole_tables(

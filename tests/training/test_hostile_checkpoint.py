@@ -145,6 +145,7 @@ def test_hostile_headers_of_weights(folder: Path) -> None:
         return {**header, first: {**header[first], **changes}}
 
     hostile: list[Any] = [
+        {**header, "\n\x1b" * 100_000: header[first]},
         *(b"[" * 100_000, b"{}", b"[]", b"null", b"\xff", {}, {"__metadata__": 3}, {**header, "extra": header[first]}),
         *(tensor(dtype=name) for name in ("BOOL", "I64", "F8_E4M3", "F64", "X", 7, None)),
         *(tensor(shape=shape) for shape in ([], [1 << 40], [-1], [1 << 62, 4], "x", [0], [1.5], [True])),
