@@ -66,7 +66,7 @@ def read_header(path: Path) -> dict[str, Held]:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
             return {name: Held(tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except SafetensorError as problem:
-        raise CheckpointError(f"is damaged ({problem})", path=path) from problem
+        raise CheckpointError(f"is damaged ({_shown(str(problem))})", path=path) from problem
 
 
 def check_fits(
@@ -123,9 +123,11 @@ def check_tensors(expected: Mapping[str, torch.Tensor], held: Mapping[str, Held]
             )
         needed, found = expected[name], held[name]
         if found.shape != tuple(needed.shape):
-            raise CheckpointError(f"tensor {name} has shape {found.shape}, expected {tuple(needed.shape)}", path=path)
+            raise CheckpointError(
+                f"tensor {_shown(name)} has shape {found.shape}, expected {tuple(needed.shape)}", path=path
+            )
         if found.dtype not in (_FLOATS if needed.is_floating_point() else {_OTHERS.get(needed.dtype, "")}):
-            raise CheckpointError(f"tensor {name} holds {found.dtype}, expected {needed.dtype}", path=path)
+            raise CheckpointError(f"tensor {_shown(name)} holds {found.dtype}, expected {needed.dtype}", path=path)
 
 
 def load_values(model: CaptionModel, weights: bytes, path: Path) -> None:
@@ -140,7 +142,7 @@ def load_values(model: CaptionModel, weights: bytes, path: Path) -> None:
     try:
         tensors = safetensors.torch.load(weights)
     except SafetensorError as problem:
-        raise CheckpointError(f"is damaged ({problem})", path=path) from problem
+        raise CheckpointError(f"is damaged ({_shown(str(problem))})", path=path) from problem
     expected = model.state_dict()
     held = {name: Held(tuple(tensor.shape), _dtype_name(tensor)) for name, tensor in tensors.items()}
     check_tensors(expected, held, path)
