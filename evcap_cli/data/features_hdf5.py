@@ -9,19 +9,23 @@ Notation: n rows of a video, D width of a stream.
 
 from __future__ import annotations
 
-import json
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NotRequired
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from evcap_cli import console
+from evcap_cli.backbones.contract import Kind
+from evcap_cli.captioner.ranges import Name
 from evcap_cli.console import counted
 from evcap_cli.data.features_layout import (
     DAMAGED,
+    GET_AGAIN,
     SPLITS,
     SUFFIXES,
     entries,
@@ -32,11 +36,9 @@ from evcap_cli.data.features_layout import (
 )
 from evcap_cli.data.video_files import bare
 from evcap_cli.errors import DataError
-from evcap_cli.features.sampling import MOMENTS, spread
+from evcap_cli.features.sampling import MOMENTS, SAMPLINGS, spread
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
-
-if TYPE_CHECKING:
-    from evcap_cli.backbones.contract import Kind
+from evcap_cli.reading.typed import from_json
 
 __all__ = ["ABOUT", "DURATION", "SPLITS", "SUFFIXES", "TIMES", "FeatureFiles", "feature_files", "key_of"]
 
@@ -50,6 +52,8 @@ FOREIGN_VERSION: Final = "hdf5"
 """Version of a backbone of which nothing is known but the name of its file."""
 NOMINAL_SECONDS: Final = 1.0
 """Length of a video whose rows have no times: only their order counts then."""
+_MOST_SECONDS: Final = 1e7
+"""Of a video."""
 NAMED: Final = 5
 """Videos without features that are named one by one."""
 _PICTURES: Final = ("appearance", "motion")
@@ -123,7 +127,7 @@ class FeatureFiles:
         """Note where each video of a file is; the record of its backbone."""
         found = self.places[kind]
         with opened(path) as file:
-            about = _about(file)
+            about = _about(file, path)
             if about and about["kind"] != kind:
                 raise DataError(f"holds {about['kind']} features, not {kind}", path=path, hint="check the call")
             if about and kind != "audio":
@@ -222,24 +226,50 @@ def origin(path: Path) -> tuple[str, str] | None:
     """Kind and backbone of a file that ``evcap extract`` wrote; None for any other, and for one that cannot be read."""
     try:
         with opened(path) as file:
-            about = _about(file)
+            about = _about(file, path)
     except DataError:
         return None
     return (about["kind"], about["backbone"]["name"]) if about else None
 
 
-def _about(file: Any) -> dict[str, Any]:
-    """What our own files say about themselves; nothing where others wrote them."""
+class _Backbone(TypedDict):
+    """Of a backbone's record, which may lack what older versions did not write."""
+
+    name: Name
+    options: NotRequired[dict[Name, Name]]
+    version: NotRequired[Name]
+    dim: NotRequired[int]
+    weights_digest: NotRequired[Name]
+    distribution: NotRequired[Name | None]
+
+
+class _About(TypedDict):
+    kind: Kind
+    backbone: _Backbone
+    sampling: NotRequired[Name]
+
+
+def _about(file: Any, path: Path) -> dict[str, Any]:
+    """What our own files say about themselves; nothing where others wrote them.
+
+    Raises:
+        DataError: it says something else.
+    """
+    place = f"attribute {ABOUT!r}"
     try:
-        read = json.loads(file.attrs[ABOUT])
-        backbone = dict(read["backbone"])
-        return {
-            "kind": str(read["kind"]),
-            "backbone": {"name": str(backbone["name"]), "version": "", **backbone},
-            "sampling": str(read.get("sampling", _OWN_SAMPLING)),
-        }
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError):
-        return {}
+        if ABOUT not in file.attrs:
+            return {}
+        text = file.attrs[ABOUT]
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as problem:
+        raise DataError(f"{place} {DAMAGED} ({_one_line(problem)})", path=path, hint=GET_AGAIN) from problem
+    if not isinstance(text, str | bytes):
+        raise DataError(f"{place}: should be text, got {_shown(text)}", path=path, hint=GET_AGAIN)
+    read = from_json(_About, text, path=path, place=place, hint=GET_AGAIN)
+    sampling = read.get("sampling", _OWN_SAMPLING)
+    if sampling not in SAMPLINGS:
+        cause = f"{place}: sampling: should be one of {', '.join(SAMPLINGS)}, got {_shown(sampling)}"
+        raise DataError(cause, path=path, hint=GET_AGAIN)
+    return {"kind": read["kind"], "backbone": {"version": "", **read["backbone"]}, "sampling": sampling}
 
 
 def _rows(file: Any, place: _Place) -> tuple[Any, Any, float | None]:
@@ -248,10 +278,39 @@ def _rows(file: Any, place: _Place) -> tuple[Any, Any, float | None]:
         item = file[place.key]
         values = np.ascontiguousarray(item[()], dtype=np.float32)
         times, seconds = item.attrs.get(TIMES), item.attrs.get(DURATION)
-    except (OSError, RuntimeError, KeyError, ValueError) as problem:
-        raise DataError(f"{place.key!r} {DAMAGED} ({problem})", path=place.path) from problem
-    whole = times is not None and np.shape(times) == (len(values),)
-    return values, np.array(times, dtype=np.float32) if whole else None, None if seconds is None else float(seconds)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as problem:
+        raise DataError(f"{place.key!r} {DAMAGED} ({_one_line(problem)})", path=place.path) from problem
+    if values.ndim != 2:
+        raise DataError(f"{place.key!r} is not a table of numbers", path=place.path)
+    times, seconds = _numbers(times, TIMES, place), _numbers(seconds, DURATION, place)
+    if seconds is not None and (seconds.size != 1 or seconds.item() > _MOST_SECONDS):
+        cause = f"{place.key!r}: attribute {DURATION!r}: should be a time, got {_shown(seconds)}"
+        raise DataError(cause, path=place.path, hint=GET_AGAIN)
+    whole = times is not None and times.shape == (len(values),)
+    return values, times.astype(np.float32) if whole else None, None if seconds is None else float(seconds.item())
+
+
+def _numbers(value: Any, name: str, place: _Place) -> Any:
+    """An attribute of seconds as float64; None where there is none.
+
+    Raises:
+        DataError: it is of another type, negative or not finite.
+    """
+    if value is None:
+        return None
+    found = np.asarray(value)
+    if found.dtype.kind not in "fiu" or not np.isfinite(found).all() or (found < 0).any():
+        cause = f"{place.key!r}: attribute {name!r}: should be seconds, got {_shown(value)}"
+        raise DataError(cause, path=place.path, hint=GET_AGAIN)
+    return found.astype(np.float64)
+
+
+def _shown(value: Any) -> str:
+    return _one_line(reprlib.repr(value))
+
+
+def _one_line(problem: object) -> str:
+    return " ".join(str(problem).split())[:200]
 
 
 def _spread_times(count: int, duration: float) -> Any:

@@ -7,6 +7,8 @@ torch; the rows are ``features_hdf5.py``'s business.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,11 +17,19 @@ from typing import Any, Final
 
 from evcap_cli.data.video_files import bare
 from evcap_cli.errors import DataError
+from evcap_cli.reading.regular import check_regular
 
 SUFFIXES: Final = (".hdf5", ".h5")
 SPLITS: Final = ("train", "trainval", "val", "valid", "test")
 DAMAGED: Final = "is damaged"
 GET_AGAIN: Final = "copy or download it again"
+NO_LOCK: Final = "unable to lock file"
+"""HDF5's words."""
+WITHOUT_LOCKS: Final = "set HDF5_USE_FILE_LOCKING=FALSE, and let nothing else write to the file meanwhile"
+MOST_NUMBERS: Final = 1 << 28
+"""Of one video: what a file claims is read into memory."""
+_HELD: Final = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK))
+"""What a lock that another process has gives; anything else says that there are no locks."""
 SURROGATE: Final = "surrogate-"
 """Names of backbones begin so whose features no video gave (``data/surrogate.py``)."""
 SURROGATE_NOTE: Final = (
@@ -100,18 +110,40 @@ def opened(path: Path) -> Any:
     """A feature file, open for reading.
 
     Raises:
-        DataError: it is missing, truncated, or no HDF5 file.
+        DataError: it is missing, truncated, no HDF5 file, or locked.
     """
     import h5py
 
-    if not path.is_file():
-        raise DataError("no such feature file", path=path, hint="check the name")
     try:
+        check_regular(path, hint="name an HDF5 file")
         return h5py.File(path, "r")
+    except FileNotFoundError as problem:
+        raise DataError("no such feature file", path=path, hint="check the name") from problem
     except OSError as problem:
-        said = str(problem)
-        cause = "is truncated" if "truncated" in said else "is not an HDF5 file" if "signature" in said else said
-        raise DataError(cause, path=path, hint=GET_AGAIN) from problem
+        raise _not_opened(path, problem) from problem
+
+
+def _not_opened(path: Path, problem: OSError) -> DataError:
+    said = " ".join(str(problem).split())
+    if NO_LOCK in said:
+        found = re.search(r"errno = (\d+)", said)
+        number = problem.errno or (int(found[1]) if found else 0)
+        if number in _HELD:
+            hint = "close it there; if nothing writes to it any more, set HDF5_USE_FILE_LOCKING=FALSE"
+            return DataError("is open in another program", path=path, hint=hint)
+        cause = f"cannot be locked ({_reason(number, said)}): its file system has no locks"
+        return DataError(cause, path=path, hint=WITHOUT_LOCKS)
+    if "already open for write" in said:
+        hint = "close it there; if that program is gone: h5clear -s FILE, or extract or copy it again"
+        return DataError("is open for writing, or was not closed by what wrote it", path=path, hint=hint)
+    if problem.errno in (errno.EACCES, errno.EPERM):
+        return DataError(f"cannot be read ({os.strerror(problem.errno)})", path=path, hint="check its permissions")
+    cause = "is truncated" if "truncated" in said else "is not an HDF5 file" if "signature" in said else said
+    return DataError(cause, path=path, hint=GET_AGAIN)
+
+
+def _reason(number: int, said: str) -> str:
+    return os.strerror(number) if number else said
 
 
 def entries(file: Any, path: Path, width: int | None = None) -> Iterator[Entry]:
@@ -130,6 +162,9 @@ def entries(file: Any, path: Path, width: int | None = None) -> Iterator[Entry]:
             item = file[key]
             if getattr(item, "ndim", None) != 2 or item.dtype.kind not in "fiu":
                 raise DataError(f"{key!r} is not a table of numbers", path=path, hint="one 2-D data set a video")
+            if item.size > MOST_NUMBERS:
+                shape = " x ".join(map(str, item.shape))
+                raise DataError(f"{key!r} claims {shape} numbers", path=path, hint="one video's rows are far fewer")
             width = width or item.shape[1]
             if item.shape[1] != width:
                 raise DataError(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from evcap_cli.data.features_hdf5 import ABOUT, DURATION, SUFFIXES, TIMES, key_of
+from evcap_cli.data.features_layout import NO_LOCK, WITHOUT_LOCKS
 from evcap_cli.errors import UsageError, WriteError
 from evcap_cli.inputs import Source, check_output_name
 from evcap_cli.output.atomic import NEXT_STEP, WholeFile, check_writable, write_error
@@ -185,6 +186,9 @@ def _telling(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as problem:
+        if NO_LOCK in str(problem):
+            cause = "cannot be locked: its file system has no locks"
+            raise WriteError(cause, path=path, hint=WITHOUT_LOCKS) from problem
         if isinstance(problem, OSError) and problem.strerror:
             raise write_error(path, problem) from problem
         raise WriteError(f"cannot write ({problem})", path=path, hint=NEXT_STEP) from problem

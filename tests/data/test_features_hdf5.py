@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import json
+import os
+import shutil
 from pathlib import Path
 
 import h5py
@@ -9,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from evcap_cli.data.features_hdf5 import FeatureFiles, feature_files, key_of
+from evcap_cli.data.features_hdf5 import FeatureFiles, feature_files, key_of, origin
 from evcap_cli.data.features_layout import all_feature_files
-from evcap_cli.errors import DataError
+from evcap_cli.errors import DataError, WriteError
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 from evcap_cli.inputs import Source
 from evcap_cli.output.features_hdf5 import FeatureExport, plan_export
@@ -138,6 +143,107 @@ def test_files_that_cannot_be_used_are_named_with_the_reason(tmp_path):
         FeatureFiles({"appearance": [whole]}, dims={"appearance": 512})
     with pytest.raises(DataError, match="7 wide, 6"):
         FeatureFiles({"appearance": [whole, write(tmp_path / "other.hdf5", {"x": table(3, 7)})]})
+
+
+def test_a_file_that_another_program_writes_is_not_called_damaged(tmp_path):
+    path = write(tmp_path / "clip.hdf5", {"1": table(3)})
+    with path.open("r+b") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match=r"clip.hdf5: is open in another program; .*HDF5_USE_FILE_LOCKING=FALSE"):
+            FeatureFiles({"appearance": [path]})
+    FeatureFiles({"appearance": [path]})
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_named_with_the_setting(tmp_path, monkeypatch, number):
+    path = write(tmp_path / "clip.hdf5", {"1": table(3)})
+
+    def refuse(*_, **__):
+        raise OSError(number, f"Unable to open file (unable to lock file, errno = {number}, error message = 'x')")
+
+    monkeypatch.setattr(h5py, "File", refuse)
+    with pytest.raises(DataError, match=r"no locks; set HDF5_USE_FILE_LOCKING=FALSE") as caught:
+        FeatureFiles({"appearance": [path]})
+    assert "download" not in str(caught.value)
+    with pytest.raises(WriteError, match=r"no locks; set HDF5_USE_FILE_LOCKING=FALSE"):
+        export(tmp_path / "out.hdf5", {"1": ClipFeatures({"appearance": stream(3, 6, 1.0)}, 1.0)})
+
+
+def test_a_file_that_was_never_closed_says_how_to_clear_it(tmp_path):
+    path = tmp_path / "open.hdf5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file.create_dataset("1", data=table(3))
+        file.flush()
+        shutil.copy(path, tmp_path / "copy.hdf5")
+    with pytest.raises(DataError, match=r"was not closed by what wrote it; .*h5clear"):
+        FeatureFiles({"appearance": [tmp_path / "copy.hdf5"]})
+
+
+def test_pipes_devices_and_folders_are_no_feature_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe.hdf5")
+    (tmp_path / "device.hdf5").symlink_to("/dev/zero")
+    (tmp_path / "folder.hdf5").mkdir()
+    for kind in ("pipe", "device", "folder"):
+        with pytest.raises(DataError, match=f"{kind}.hdf5: is a {kind}, not a file"):
+            FeatureFiles({"appearance": [tmp_path / f"{kind}.hdf5"]})
+
+
+def test_rows_that_no_memory_holds_are_refused_by_their_claim(tmp_path):
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file.create_dataset("1", shape=(1 << 40, 6), chunks=(1, 6), dtype="f4")
+    with pytest.raises(DataError, match="claims 1099511627776 x 6 numbers"):
+        FeatureFiles({"appearance": [tmp_path / "a.hdf5"]})
+
+
+ABOUT = {"kind": "appearance", "backbone": {"name": "clip"}, "sampling": "moments"}
+WRONG_ABOUT = {
+    "not JSON": "{",
+    "deep": "[" * 100_000,
+    "a list": "[]",
+    "a number": 3.5,
+    "numbers": np.zeros(1000),
+    "no Unicode": np.bytes_(b"\xff"),
+    **{
+        f"{name} {str(value)[:9]}": json.dumps({**ABOUT, name: value})
+        for name in ABOUT
+        for value in (7, None, [], "smell", {"name": 7}, {"name": "x", "options": 3}, {"name": "x", "version": 1e999})
+        if (name, value) != ("backbone", {"name": "x"})
+    },
+}
+
+
+@pytest.mark.parametrize("value", WRONG_ABOUT.values(), ids=WRONG_ABOUT.keys())
+def test_an_attribute_of_another_type_is_named(tmp_path, value):
+    path = write(tmp_path / "clip.hdf5", {"1": table(3)})
+    with h5py.File(path, "r+") as file:
+        file.attrs["evcap"] = value
+    with pytest.raises(DataError, match=r"clip.hdf5: .*(attribute 'evcap'|line 1)") as caught:
+        FeatureFiles({"appearance": [path]})
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+    assert origin(path) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["text", b"x", np.nan, np.inf, -1.0, 1e300, [1.0, np.inf, 2.0], [[1.0], [2.0]], ["a", "b", "c"], 1j, True],
+    ids=repr,
+)
+@pytest.mark.parametrize("name", ["times", "duration"])
+def test_times_that_are_none_cost_one_video_and_are_named(tmp_path, capsys, name, value):
+    path = write(tmp_path / "clip.hdf5", {"1": table(3), "2": table(3)})
+    with h5py.File(path, "r+") as file:
+        file["1"].attrs["times"], file["1"].attrs["duration"] = np.arange(3.0), 3.0
+        file["1"].attrs[name] = value
+    found = read(FeatureFiles({"appearance": [path]}), "1", "2")
+    said = capsys.readouterr().err
+    if "1" in found:  # times of another number than the rows are none: the rows are spread
+        assert name == "times"
+        assert np.isfinite(value).all()
+        assert found["1"].streams["appearance"].times.isfinite().all()
+    else:
+        assert f"clip.hdf5: '1': attribute '{name}'" in said
+    assert "2" in found
 
 
 def test_damage_inside_a_file_costs_one_video(tmp_path, capsys):
