@@ -10,6 +10,7 @@ import typer
 from evcap_cli import console
 from evcap_cli.commands import options as shared
 from evcap_cli.console import counted
+from evcap_cli.errors import EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
     from evcap_cli.demo.run import DemoResult
@@ -38,7 +39,9 @@ def demo(
     for lost in result.summary.unwritten:
         console.error(lost)
     console.info("wrote " + ", ".join(str(folder / name) for name in OUTPUTS))
-    raise typer.Exit(result.summary.exit_code)
+    for reason in result.scores.missing.values():
+        console.error(reason)
+    raise typer.Exit(result.summary.exit_code or (EXIT_SOME_FAILED if result.scores.missing else 0))
 
 
 def lines(result: DemoResult) -> list[str]:

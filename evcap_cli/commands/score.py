@@ -11,7 +11,7 @@ import typer
 from evcap_cli import console, plugins
 from evcap_cli.commands import options as shared
 from evcap_cli.console import counted, noun
-from evcap_cli.errors import DataError, UsageError
+from evcap_cli.errors import EXIT_SOME_FAILED, DataError, UsageError
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
@@ -128,7 +128,10 @@ def score(
 
         scores.notes.append(SURROGATE_NOTE)
     for note in scores.notes:
-        console.warn(note)
+        if note not in scores.missing.values():
+            console.warn(note)
+    for reason in scores.missing.values():
+        console.error(reason)
     if rows and surrogate:
         rows = None
         console.warn("the paper's rows are not shown: captions told from surrogate features do not compare with them")
@@ -137,6 +140,8 @@ def score(
     if per_video is not None:
         write_whole(per_video, per_video_lines(scores))
     console.data(_shown(scores, str(predictions), str(compare), published=rows is not None, as_json=as_json))
+    if scores.missing:
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def _shown(scores: Scores, this: str, other: str, *, published: bool, as_json: bool) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
-from evcap_cli.errors import DataError, UsageError
+from evcap_cli.errors import EXIT_SOME_FAILED, DataError, UsageError
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
@@ -232,10 +232,12 @@ def train(
     )
     result = trainer.fit()
     if trainer.accelerator.is_main_process:
-        _finish(trainer, result, root, scored)
+        missing = _finish(trainer, result, root, scored)
         if push_to_hub is not None:
             address = result.checkpoint.push_to_hub(push_to_hub, folder=run)
             console.info(f"pushed to {address}: {_use(trainer, address)}")
+        if missing:
+            raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def _check_system(name: str | None) -> None:
@@ -279,13 +281,15 @@ def _start_anew(run: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _finish(trainer: Trainer, result: TrainResult, root: DataRoot, scored: bool) -> None:
-    """Score the chosen epoch on the test split, once, and say what is there now."""
+def _finish(trainer: Trainer, result: TrainResult, root: DataRoot, scored: bool) -> list[str]:
+    """Score the chosen epoch on the test split, once, and say what is there now; returns metrics that are not."""
     from evcap_cli.training.comparison import text_table
     from evcap_cli.training.testing import score_test
 
+    missing: list[str] = []
     if scored:
         document = score_test(trainer, result, root.test)
+        missing = document.get("missing", [])
         for note in document["notes"]:
             console.warn(note)
         for line in text_table(document):
@@ -293,6 +297,9 @@ def _finish(trainer: Trainer, result: TrainResult, root: DataRoot, scored: bool)
     run, epochs = trainer.run, len(result.history)
     chosen = f"epoch {result.best_epoch} of {epochs}" if epochs else "untrained"
     console.info(f"{run}: checkpoint written ({chosen}); {_use(trainer, run)}")
+    if missing:
+        console.error(f"{run}: the test scores lack {', '.join(missing)}; the same command scores again")
+    return missing
 
 
 def _use(trainer: Trainer, checkpoint: Path | str) -> str:

@@ -66,8 +66,14 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether its test scores are there."""
-        return (self.folder / SCORES).is_file()
+        """Whether its test scores are there, and none is missing that a second try may bring."""
+        try:
+            document = json.loads((self.folder / SCORES).read_bytes())
+        except OSError:
+            return False
+        except ValueError:  # whoever reads the scores says so
+            return True
+        return not (isinstance(document, dict) and document.get("missing"))
 
     def begin(self) -> None:
         """Note the settings in the folder, before anything else is written there.

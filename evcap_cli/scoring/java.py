@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from evcap_cli.errors import DataError
-
+TOKENIZER_SECONDS, TOKENIZED_A_SECOND = 120, 100
+"""When it is given up: it starts in a second and tokenises thousands of captions in one."""
 JAVA_HINT = "install a Java runtime or `pip install evcap[meteor]`"
 _PUNCTUATION = frozenset(["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", *".?!,:;", "-", "--", "..."])
 """Tokens that the COCO evaluation drops."""
@@ -22,6 +22,10 @@ _PUNCTUATION = frozenset(["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB
 
 class JavaError(RuntimeError):
     """There is no Java here, or it failed; the message is one line for people."""
+
+
+class JavaFailed(JavaError):
+    """There is a Java, but a program in it died, did not answer in time, or answered nonsense."""
 
 
 def find_java() -> str:
@@ -44,16 +48,36 @@ def ptb_tokens(texts: Sequence[str]) -> list[str]:
     """Texts as the COCO evaluation tokenises them (Stanford's PTB tokenizer, lower case, punctuation dropped).
 
     Raises:
-        JavaError: no Java.
-        DataError: the tokenizer answered for another number of lines.
+        JavaFailed: the tokenizer failed twice. JavaError: there is no Java.
     """
     if not texts:
         return []
     jar = Path(str(files("pycocoevalcap.tokenizer").joinpath("stanford-corenlp-3.4.1.jar")))
     command = [find_java(), "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
     asked = "".join(" ".join(text.split()) + "\n" for text in texts)
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, encoding="utf-8", check=False)
-    lines = done.stdout.split("\n")[: len(texts)]
-    if done.returncode != 0 or len(lines) != len(texts):
-        raise DataError(f"the PTB tokenizer answered {len(lines)} lines for {len(texts)} captions")
+    try:
+        lines = _tokenised(command, asked, len(texts))
+    except JavaFailed:  # a kill, or memory that was short for a moment, need not happen twice
+        lines = _tokenised(command, asked, len(texts))
     return [" ".join(word for word in line.split(" ") if word and word not in _PUNCTUATION) for line in lines]
+
+
+def _tokenised(command: Sequence[str], asked: str, count: int) -> list[str]:
+    """One try.
+
+    Raises:
+        JavaFailed: the tokenizer died, did not end, or answered for another number of lines.
+    """
+    limit = TOKENIZER_SECONDS + count / TOKENIZED_A_SECOND
+    try:
+        done = subprocess.run(
+            command, input=asked, capture_output=True, text=True, encoding="utf-8", check=False, timeout=limit
+        )
+    except subprocess.TimeoutExpired as problem:
+        raise JavaFailed(f"the PTB tokenizer did not end in {limit:.0f} seconds") from problem
+    except (OSError, UnicodeDecodeError) as problem:
+        raise JavaFailed(f"the PTB tokenizer stopped ({problem})") from problem
+    lines = done.stdout.split("\n")[:count]
+    if done.returncode != 0 or len(lines) != count:
+        raise JavaFailed(f"the PTB tokenizer answered {len(lines)} lines for {count} captions")
+    return lines

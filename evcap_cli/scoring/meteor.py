@@ -16,8 +16,10 @@ import os
 import subprocess
 import tempfile
 import threading
+import time
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -39,6 +41,9 @@ reference, function words the same; chunks; words matched in test and reference.
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 MODULE_WEIGHTS: Final = (1.0, 0.6, 0.8, 0.6)
 """Exact, stem, synonym, paraphrase."""
+SILENCE_SECONDS = 120.0
+"""Until a METEOR that answers nothing is stopped: it answers hundreds of captions a second once it has its tables."""
+POLL_SECONDS = 1.0
 _CHUNKS, _TEST_MATCHES, _REFERENCE_MATCHES = 20, 21, 22
 _PIPES: Final = Path("/dev/fd")
 _FLAGS: Final = (
@@ -58,7 +63,7 @@ def meteor_statistics(segments: Sequence[Segment], *, whole_table: bool = False)
         whole_table: do not cut the paraphrase table: the same counts, more slowly.
 
     Raises:
-        JavaError: no Java, or the process died.
+        JavaFailed: METEOR failed twice. JavaError: there is no Java.
     """
     if not segments:
         return np.zeros((0, STATISTICS))
@@ -73,75 +78,133 @@ def meteor_statistics(segments: Sequence[Segment], *, whole_table: bool = False)
         " ||| ".join(["SCORE", *(_field(text) for text in (*texts, caption))]) + "\n" for caption, texts in segments
     )
     command = [program, *_FLAGS, "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+    try:
+        return _statistics(command, asked, table, len(segments))
+    except java.JavaFailed:  # a kill, or memory that was short for a moment, need not happen twice
+        return _statistics(command, asked, table, len(segments))
+
+
+def _statistics(
+    command: Sequence[str], asked: str, table: Callable[[], bytes] | None, count: int
+) -> npt.NDArray[np.float64]:
+    """One try.
+
+    Raises:
+        JavaFailed: METEOR died, was silent for too long, or gave other answers than a row of counts a caption.
+    """
     answered, said = _ask(command, asked, table)
     try:
         found = np.array([line.split() for line in answered.splitlines()], dtype=np.float64)
     except ValueError as problem:
-        raise java.JavaError("METEOR gave an answer that is no row of counts") from problem
-    if found.shape != (len(segments), STATISTICS):
+        raise java.JavaFailed("METEOR gave an answer that is no row of counts") from problem
+    if found.shape != (count, STATISTICS):
         why = said.strip().splitlines()[-1:] or ["no message"]
-        raise java.JavaError(f"METEOR answered {len(found)} of {len(segments)} captions ({why[0]})")
+        raise java.JavaFailed(f"METEOR answered {len(found)} of {count} captions ({why[0]})")
     return found
 
 
 def _ask(command: Sequence[str], asked: str, table: Callable[[], bytes] | None) -> tuple[str, str]:
-    """What METEOR says to ``asked`` on its two outputs, with the paraphrases that ``table`` makes.
+    """What METEOR answers to ``asked``, and what it says besides, with the paraphrases that ``table`` makes.
 
     Where the system has /dev/fd the table goes through a pipe, so that Java starts while the table is being made.
 
     Raises:
-        JavaError: METEOR died before it was asked, or its own table is damaged.
+        JavaFailed: METEOR cannot be started, is silent for too long, or its own table is damaged.
     """
-    options: dict[str, Any] = {
-        "stdin": subprocess.PIPE,
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.PIPE,
-        "text": True,
-        "encoding": "utf-8",
-        "errors": "replace",
-    }
     try:
         if table is None:
-            with subprocess.Popen(command, **options) as process:
-                return process.communicate(asked)
-        if not _PIPES.is_dir():
-            with tempfile.TemporaryDirectory(prefix="evcap-meteor-", ignore_cleanup_errors=True) as folder:
-                place = Path(folder) / "paraphrases.gz"
-                place.write_bytes(table())
-                with subprocess.Popen([*command, "-a", str(place)], **options) as process:
-                    return process.communicate(asked)
-        reading, writing = os.pipe()
-        failures: list[Exception] = []
-        with (
-            os.fdopen(reading, "rb") as theirs,
-            os.fdopen(writing, "wb") as ours,
-            subprocess.Popen([*command, "-a", str(_PIPES / str(reading))], pass_fds=(reading,), **options) as process,
-        ):
-            theirs.close()
-            feeding = threading.Thread(target=_feed, args=(ours, table, process, failures), daemon=True)
-            feeding.start()
+            return _talk(command, asked)
+        if _PIPES.is_dir():
+            reading, writing = os.pipe()
+            with os.fdopen(reading, "rb") as theirs:
+                return _talk([*command, "-a", str(_PIPES / str(reading))], asked, _Feed(theirs, writing, table))
+        with tempfile.TemporaryDirectory(prefix="evcap-meteor-", ignore_cleanup_errors=True) as folder:
+            place = Path(folder) / "paraphrases.gz"
+            place.write_bytes(table())
+            return _talk([*command, "-a", str(place)], asked)
+    except (OSError, zlib.error) as problem:
+        raise java.JavaFailed(f"METEOR stopped ({problem})") from problem
+
+
+@dataclass
+class _Feed:
+    """A table on its way to METEOR through a pipe, by a thread that METEOR may keep waiting for ever.
+
+    Args:
+        theirs: the end to read, closed here once METEOR has it. ours: the other one's number, closed by the thread.
+        table: makes the table; METEOR must not go on with half of it.
+    """
+
+    theirs: IO[bytes]
+    ours: int
+    table: Callable[[], bytes]
+    made: threading.Event = field(default_factory=threading.Event)
+    failures: list[Exception] = field(default_factory=list)
+
+    def start(self, process: subprocess.Popen[bytes]) -> None:
+        self.theirs.close()
+        threading.Thread(target=self._run, args=(process,), name="evcap-meteor", daemon=True).start()
+
+    def _run(self, process: subprocess.Popen[bytes]) -> None:
+        try:
+            with contextlib.suppress(BrokenPipeError), os.fdopen(self.ours, "wb") as pipe:
+                rows = self.table()
+                self.made.set()
+                pipe.write(rows)
+        except (OSError, zlib.error) as problem:
+            self.failures.append(problem)
+            process.kill()
+        finally:
+            self.made.set()
+
+
+def _talk(command: Sequence[str], asked: str, feed: _Feed | None = None) -> tuple[str, str]:
+    """Run METEOR once."""
+    # files, not pipes: a program that METEOR started may keep a pipe open after it has died
+    with (
+        tempfile.TemporaryFile() as questions,
+        tempfile.TemporaryFile() as answers,
+        tempfile.TemporaryFile() as complaints,
+    ):
+        questions.write(asked.encode(errors="replace"))
+        questions.seek(0)
+        handed = () if feed is None else (feed.theirs.fileno(),)
+        try:
+            process = subprocess.Popen(command, stdin=questions, stdout=answers, stderr=complaints, pass_fds=handed)
+        except OSError:
+            if feed is not None:
+                os.close(feed.ours)
+            raise
+        with process:
             try:
-                answer = process.communicate(asked)
+                if feed is not None:
+                    feed.start(process)
+                _wait(process, answers, feed)
             finally:
                 process.kill()
-                feeding.join()
-        if failures:
-            raise failures[0]
-        return answer
-    except (OSError, zlib.error) as problem:
-        raise java.JavaError(f"METEOR stopped ({problem})") from problem
+        if feed is not None and feed.failures:
+            raise feed.failures[0]
+        answers.seek(0)
+        complaints.seek(0)
+        return answers.read().decode(errors="replace"), complaints.read().decode(errors="replace")
 
 
-def _feed(
-    pipe: IO[bytes], table: Callable[[], bytes], process: subprocess.Popen[str], failures: list[Exception]
-) -> None:
-    """Make the table and hand it over; METEOR must not go on with half a table, and may die without reading it."""
-    try:
-        with contextlib.suppress(BrokenPipeError), pipe:
-            pipe.write(table())
-    except (OSError, zlib.error) as problem:
-        failures.append(problem)
-        process.kill()
+def _wait(process: subprocess.Popen[bytes], answers: IO[bytes], feed: _Feed | None) -> None:
+    """Wait for METEOR's end, as long as it answers.
+
+    Raises:
+        JavaFailed: it does not.
+    """
+    since, size = time.monotonic(), 0
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_SECONDS)
+            return
+        now = os.fstat(answers.fileno()).st_size
+        if now > size or (feed is not None and not feed.made.is_set()):
+            since, size = time.monotonic(), now
+        elif time.monotonic() - since > SILENCE_SECONDS:
+            raise java.JavaFailed(f"METEOR gave no answer for {SILENCE_SECONDS:g} seconds and was stopped")
 
 
 def _field(text: str) -> str:

@@ -34,7 +34,7 @@ def table(scores: Scores) -> str:
             low, high = scores.intervals[name]
             line += f"   {low:.2f} to {high:.2f}"
         lines.append(line)
-    return "\n".join(lines)
+    return "\n".join([*lines, *scores.missing.values()])
 
 
 def comparison_table(comparison: Comparison, this: str, other: str) -> str:

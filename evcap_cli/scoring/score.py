@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from evcap_cli.data.text import MAX_WORDS, normalise
-from evcap_cli.errors import DataError
+from evcap_cli.errors import DataError, EvcapError
 from evcap_cli.plugin_calls import contained, one_line
 from evcap_cli.scoring import resampling
 from evcap_cli.scoring.human import HumanRow, leave_one_out, mean_row
@@ -81,6 +81,7 @@ class Scores:
         extra: metrics of plugins, as they gave them; None where one failed.
         lexicon: name, digest and whether it is EmVidCap's own.
         videos: N.
+        missing: metrics that were requested, could be computed here and were not, with the reason.
         per_video: in the order of the captions.
     """
 
@@ -91,6 +92,7 @@ class Scores:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     extra: dict[str, float | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
     per_video: list[VideoScore] = field(default_factory=list)
     comparison: Comparison | None = None
     human: HumanRow | None = None
@@ -111,6 +113,8 @@ class Scores:
             out["human"] = self.human.to_dict()
         if self.notes:
             out["notes"] = self.notes
+        if self.missing:
+            out["missing"] = sorted(self.missing)
         return out
 
     @property
@@ -165,7 +169,7 @@ def score_captions(
     if human and not rounds:
         notes.append("no video has two references: there is no human row")
 
-    measured, note = _measured(todo, lexicon, meteor=meteor)
+    measured, note, failed = _measured(todo, lexicon, meteor=meteor)
     notes += [note] if note else []
     whole, pair, people = measured[0], measured[1:3] if others else [], measured[3 if others else 1 :]
     if not lexicon.official:
@@ -194,6 +198,7 @@ def score_captions(
         intervals={name: resampling.interval(values) for name, values in resampled.items()},
         extra=added,
         notes=notes,
+        missing={"meteor": note} if failed and note else {},
         per_video=_per_video(hypotheses, whole, lexicon),
         comparison=comparison,
         human=row,
@@ -202,8 +207,12 @@ def score_captions(
 
 def _measured(
     todo: Sequence[tuple[Mapping[str, str], Mapping[str, Sequence[str]]]], lexicon: Lexicon, *, meteor: bool
-) -> tuple[list[Parts], str | None]:
-    """Parts of each pair of captions and references, METEOR's by one process beside the rest; or why there is none."""
+) -> tuple[list[Parts], str | None, bool]:
+    """Parts of each pair of captions and references, METEOR's by one process next to the rest.
+
+    Returns:
+        The parts, why there is no METEOR, and whether that is because it failed.
+    """
     segments: dict[Segment, int] = {}
     places = [
         [segments.setdefault((text, tuple(truth[video])), len(segments)) for video, text in words.items()]
@@ -212,20 +221,21 @@ def _measured(
     with ThreadPoolExecutor(1) as beside:
         pending = beside.submit(_meteor, list(segments)) if meteor else None
         measured = [measure(words, truth, lexicon) for words, truth in todo]
-        found, note = (None, None) if pending is None else pending.result()
+        found, note, failed = (None, None, False) if pending is None else pending.result()
     if found is not None:
         measured = [parts.with_meteor(found[rows]) for parts, rows in zip(measured, places, strict=True)]
-    return measured, note
+    return measured, note, failed
 
 
-def _meteor(segments: Sequence[Segment]) -> tuple[npt.NDArray[Any] | None, str | None]:
-    from evcap_cli.scoring.java import JavaError
+def _meteor(segments: Sequence[Segment]) -> tuple[npt.NDArray[Any] | None, str | None, bool]:
+    from evcap_cli.scoring.java import JavaError, JavaFailed
     from evcap_cli.scoring.meteor import meteor_statistics
 
     try:
-        return meteor_statistics(segments), None
+        return meteor_statistics(segments), None, False
     except (JavaError, OSError) as problem:
-        return None, f"METEOR was not computed: {problem}"
+        failed = isinstance(problem, JavaFailed | OSError)
+        return None, f"METEOR was not computed: {problem}", failed
 
 
 def _per_video(captions: Mapping[str, str], parts: Parts, lexicon: Lexicon) -> list[VideoScore]:
@@ -279,10 +289,12 @@ def _normalised(
 
 
 def _coco(texts: Sequence[str]) -> dict[str, str]:
-    from evcap_cli.scoring.java import JAVA_HINT, JavaError, ptb_tokens
+    from evcap_cli.scoring.java import JAVA_HINT, JavaError, JavaFailed, ptb_tokens
 
     try:
         return dict(zip(texts, ptb_tokens(texts), strict=True))
+    except JavaFailed as problem:
+        raise EvcapError(f"the coco protocol cannot be used: {problem}", hint="try again") from problem
     except JavaError as problem:
         raise DataError(
             "the coco protocol tokenises with a Java program and there is no Java", hint=JAVA_HINT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 from evcap_cli.data.text import normalise
+from evcap_cli.errors import EvcapError
 from evcap_cli.scoring import meteor as module
-from evcap_cli.scoring.java import JavaError
+from evcap_cli.scoring.java import JavaError, find_java, ptb_tokens
 from evcap_cli.scoring.meteor import STATISTICS, Segment, additive, meteor_scores, meteor_statistics
 from evcap_cli.scoring.parts import measure
 from evcap_cli.scoring.resampling import replicates, weightings
@@ -181,6 +183,82 @@ def test_a_java_that_fails_is_one_line_and_the_other_metrics_stand(
     notes = [note for note in scores.notes if "METEOR" in note]
     assert len(notes) == 1
     assert said in notes[0]
+
+
+DIES_ONCE = """
+if [ -e tried ]; then exec {java} "$@"; fi
+touch tried; {how}
+"""
+WAYS = {
+    "at once": "exit 1",
+    "killed": "kill -9 $$",
+    "late": "head -c 5 >/dev/null; kill -9 $$",
+    "after an answer": "echo 1 2 3; kill -9 $$",
+    "silent": "sleep 60",
+}
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_java_that_dies_once_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_table: None, how: str
+) -> None:
+    expected = meteor_statistics(SEGMENTS)
+    fake = program(tmp_path, DIES_ONCE.format(java=find_java(), how=WAYS[how]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("evcap_cli.scoring.java.find_java", lambda: fake)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    if how == "silent":
+        monkeypatch.setattr(module, "_wait", silent_first(module._wait))
+    scores = score_captions({"a": "a man"}, {"a": ["a man"]}, LEXICON)
+    assert scores.metrics["meteor"] is not None
+    assert scores.missing == {}
+    assert meteor_statistics(SEGMENTS).tolist() == expected.tolist()
+
+
+def silent_first(wait: Callable[..., None]) -> Callable[..., None]:
+    """No patience with the first process, much with the next."""
+    seconds = iter([0.1])
+
+    def waiting(*arguments: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "SILENCE_SECONDS", next(seconds, 100.0))
+            wait(*arguments)
+
+    return waiting
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("pipes", [True, False])
+def test_a_java_that_dies_twice_is_missing_and_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, pipes: bool
+) -> None:
+    fake = program(tmp_path, f"echo x >> {tmp_path}/tries; {WAYS[how]}")
+    monkeypatch.setattr("evcap_cli.scoring.java.find_java", lambda: fake)
+    monkeypatch.setattr(module, "cut_table", lambda *_: b"x" * 300_000)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(module, "SILENCE_SECONDS", 0.1 if how == "silent" else 100.0)
+    if not pipes:
+        monkeypatch.setattr(module, "_PIPES", tmp_path / "none")
+    scores = score_captions({"a": "a man"}, {"a": ["a man"]}, LEXICON)
+    assert scores.metrics["meteor"] is None
+    assert scores.metrics["bleu_1"] == pytest.approx(100)
+    assert scores.to_dict()["missing"] == ["meteor"]
+    assert scores.missing["meteor"] in scores.notes
+    assert scores.missing["meteor"].startswith("METEOR was not computed: METEOR ")
+    assert len((tmp_path / "tries").read_text().split()) == 2
+
+
+def test_the_tokenizer_is_tried_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = find_java()
+    monkeypatch.chdir(tmp_path)
+    fake = program(tmp_path, DIES_ONCE.format(java=real, how="kill -9 $$"))
+    monkeypatch.setattr("evcap_cli.scoring.java.find_java", lambda: fake)
+    assert ptb_tokens(["A man, really."]) == ["a man really"]
+    always = program(tmp_path, "kill -9 $$")
+    monkeypatch.setattr("evcap_cli.scoring.java.find_java", lambda: always)
+    with pytest.raises(EvcapError, match="the PTB tokenizer answered") as caught:
+        score_captions({"a": "a man"}, {"a": ["a man"]}, LEXICON, protocol="coco")
+    assert caught.value.exit_code == 1
 
 
 def test_without_dev_fd_the_table_goes_through_a_file(

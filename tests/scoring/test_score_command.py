@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from evcap_cli import console
 from evcap_cli.commands import score as command
-from evcap_cli.errors import DataError, UsageError, WriteError
+from evcap_cli.errors import EXIT_SOME_FAILED, DataError, UsageError, WriteError
 from evcap_cli.scoring.java import JavaError
 from evcap_cli.scoring.parts import METRICS
 from evcap_cli.scoring.published import PUBLISHED
@@ -405,6 +405,26 @@ def test_without_java_one_line_says_that_meteor_is_missing(
     assert [line for line in result.stderr.splitlines() if "METEOR" in line] == [
         "warning: METEOR was not computed: no Java found; install one"
     ]
+
+
+def test_a_java_that_dies_leaves_a_number_missing_that_was_requested(
+    call: Call, files: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = tmp_path / "java"
+    fake.write_text("#!/bin/sh\necho 'no memory' >&2\nkill -9 $$\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr("evcap_cli.scoring.java.find_java", lambda: str(fake))
+    result = call(files[0], "--refs", files[1], "--json", "--quiet")
+    printed = json.loads(result.stdout)
+    assert result.exit_code == EXIT_SOME_FAILED
+    assert printed["metrics"]["meteor"] is None
+    assert printed["missing"] == ["meteor"]
+    assert printed["metrics"]["cider"] is not None
+    assert "error: METEOR was not computed: METEOR answered 0 of 6 captions (no memory)" in result.stderr
+    plain = call(files[0], "--refs", files[1])
+    assert plain.exit_code == EXIT_SOME_FAILED
+    assert plain.stdout.endswith("METEOR was not computed: METEOR answered 0 of 6 captions (no memory)\n")
+    assert call(files[0], "--refs", files[1], "--no-meteor").exit_code == 0
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "scoring.md"
