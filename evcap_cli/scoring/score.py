@@ -213,6 +213,8 @@ def _measured(
     Returns:
         The parts, why there is no METEOR, and whether that is because it failed.
     """
+    from evcap_cli.scoring.java import JavaFailed
+
     segments: dict[Segment, int] = {}
     places = [
         [segments.setdefault((text, tuple(truth[video])), len(segments)) for video, text in words.items()]
@@ -221,21 +223,35 @@ def _measured(
     with ThreadPoolExecutor(1) as beside:
         pending = beside.submit(_meteor, list(segments)) if meteor else None
         measured = [measure(words, truth, lexicon) for words, truth in todo]
-        found, note, failed = (None, None, False) if pending is None else pending.result()
+        failed = False
+        try:
+            found, note = (None, None) if pending is None else pending.result()
+        except (JavaFailed, OSError) as problem:
+            found, note, failed = None, _not_computed(problem), True
     if found is not None:
         measured = [parts.with_meteor(found[rows]) for parts, rows in zip(measured, places, strict=True)]
     return measured, note, failed
 
 
-def _meteor(segments: Sequence[Segment]) -> tuple[npt.NDArray[Any] | None, str | None, bool]:
+def _meteor(segments: Sequence[Segment]) -> tuple[npt.NDArray[Any] | None, str | None]:
+    """METEOR's counts, or why there are none here.
+
+    Raises:
+        JavaFailed, OSError: there is a Java, and it failed.
+    """
     from evcap_cli.scoring.java import JavaError, JavaFailed
     from evcap_cli.scoring.meteor import meteor_statistics
 
     try:
-        return meteor_statistics(segments), None, False
-    except (JavaError, OSError) as problem:
-        failed = isinstance(problem, JavaFailed | OSError)
-        return None, f"METEOR was not computed: {problem}", failed
+        return meteor_statistics(segments), None
+    except JavaFailed:
+        raise
+    except JavaError as problem:
+        return None, _not_computed(problem)
+
+
+def _not_computed(problem: Exception) -> str:
+    return f"METEOR was not computed: {problem}"
 
 
 def _per_video(captions: Mapping[str, str], parts: Parts, lexicon: Lexicon) -> list[VideoScore]:
