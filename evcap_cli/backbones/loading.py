@@ -15,6 +15,7 @@ from evcap_cli.backbones.weights import RANDOM, random_seed
 from evcap_cli.devices import out_of_memory
 from evcap_cli.errors import EvcapError, PluginError, UsageError, WeightsError
 from evcap_cli.plugin_calls import contained, one_line
+from evcap_cli.reading.regular import check_regular
 
 if TYPE_CHECKING:
     import torch
@@ -127,6 +128,9 @@ def load_one(
     local = given is not None and seed is None and Path(given).exists()
     if given is not None and seed is None and not local and _looks_like_path(given):
         raise WeightsError("these weights do not exist", path=given, hint=f"check --weights {address}=PATH")
+    if local and not Path(str(given)).is_dir():
+        # whatever the plugin opens it with
+        check_regular(str(given), error=WeightsError, hint=f"--weights {address}=PATH names a file or a folder")
     backbone.dtype = dtype  # before load: a backbone that computes in another format says so there
     try:
         with within_reach(_default_source(backbone) if given is None else None), contained():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import xxhash
 
 from evcap_cli.errors import WeightsError
+from evcap_cli.reading.regular import open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -141,12 +142,31 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], *, source: st
         source: the file or address they come from, named in the error.
 
     Raises:
-        WeightsError: naming the first tensor that is missing, unknown or of another shape, and how many more are.
+        WeightsError: naming the first tensor that is missing, unknown or of another shape, and how many more are; or
+            the first with a value that is not a finite number.
+    """
+    check_strictly(model, tensors, source=source)
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and name in tensors and not bool(tensors[name].isfinite().all()):
+            raise WeightsError(
+                f"tensor {name} holds a value that is not a finite number", path=source, hint="download it again"
+            )
+    # a plain dict carries no version, so that torch itself fills in counters that are missing
+    model.load_state_dict(dict(tensors), strict=True)
+
+
+def check_strictly(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """See that ``load_strictly`` finds every tensor; the model may be on the meta device.
+
+    Raises:
+        WeightsError: see ``load_strictly``.
     """
     expected = model.state_dict()
     missing = sorted(name for name in expected.keys() - tensors.keys() if not name.endswith(_COUNTER))
     unknown = sorted(tensors.keys() - expected.keys())
-    wrong = sorted(name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape)
+    both = sorted(expected.keys() & tensors.keys())
+    wrong = [name for name in both if expected[name].shape != tensors[name].shape]
+    kinds = [name for name in both if expected[name].is_floating_point() != tensors[name].is_floating_point()]
     problems = []
     if missing:
         problems.append(f"lacks {missing[0]}{_more(missing)}")
@@ -155,14 +175,15 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], *, source: st
     if wrong:
         found, needed = tuple(tensors[wrong[0]].shape), tuple(expected[wrong[0]].shape)
         problems.append(f"{wrong[0]} has shape {found}, not {needed}{_more(wrong)}")
+    if kinds:
+        found, needed = tensors[kinds[0]].dtype, expected[kinds[0]].dtype
+        problems.append(f"{kinds[0]} holds {found}, not {needed}{_more(kinds)}")
     if problems:
         raise WeightsError(
             f"weights of another architecture: {', '.join(problems)}",
             path=source,
             hint="check --weights NAME=PATH and the variant in NAME:VARIANT",
         )
-    # a plain dict carries no version, so that torch itself fills in counters that are missing
-    model.load_state_dict(dict(tensors), strict=True)
 
 
 def state_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -188,7 +209,7 @@ def _first_bytes(file: Path) -> bytes:
         WeightsError: it is not.
     """
     try:
-        with file.open("rb") as opened:
+        with open_regular(file, error=WeightsError, hint="name a file of weights") as opened:
             start = opened.read(64)
     except OSError as problem:
         raise _unreadable(file, problem) from problem

@@ -253,6 +253,7 @@ def _tell(path: Path, names: list[str], what: str) -> None:
 
 def _lexicon(path: Path | None, root: DataRoot | None) -> Lexicon:
     from evcap_cli.data.lexicon import Lexicon
+    from evcap_cli.reading.regular import check_regular
     from evcap_cli.reading.text import read_text
 
     if path is None:
@@ -260,4 +261,6 @@ def _lexicon(path: Path | None, root: DataRoot | None) -> Lexicon:
     file = path / "lexicon.json" if path.is_dir() else path
     if not file.exists():
         return Lexicon.from_folder(path)
+    if file.exists():
+        check_regular(file, hint="--lexicon names a folder of word lists, lexicon.json or a checkpoint")
     return Lexicon.from_json(read_text(file), path=file)

@@ -31,10 +31,11 @@ import xxhash
 
 from evcap_cli import console
 from evcap_cli.data.glove_rows import Row, first_row, glove_rows, parsed
-from evcap_cli.errors import WriteError
+from evcap_cli.errors import DataError, WriteError
 from evcap_cli.features.cache import TOUCH_SECONDS, FeatureCache
 from evcap_cli.features.entries import ABOUT, CHECKSUM, HEADER_LENGTH_BYTES, BadEntry, checksum, read_about
 from evcap_cli.output.atomic import WholeFile, write_error
+from evcap_cli.reading.regular import open_regular
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -75,9 +76,11 @@ def read(path: Path, words: Collection[str], cache_dir: Path | None = None) -> V
     entry = cache.path_of(key)
     try:
         found = _take(entry, key, words)
+        if found and len(next(iter(found.values()))) != first_row(path).width:
+            raise BadEntry("its vectors have another width than the file's")
     except FileNotFoundError:
         pass
-    except (BadEntry, OSError) as problem:
+    except (BadEntry, OSError, DataError) as problem:
         console.detail(f"cache entry {entry.name} is damaged and will be made again ({problem})")
     else:
         with contextlib.suppress(OSError):
@@ -106,7 +109,7 @@ def key_of(path: Path) -> str:
         OSError: the file cannot be read.
     """
     digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         status = os.fstat(file.fileno())
         digest.update(f"glove {FORMAT} {status.st_size} {status.st_mtime_ns} {path.suffix.lower()}".encode())
         for number in range(_SAMPLES):
@@ -122,7 +125,7 @@ def _take(entry: Path, key: str, words: Collection[str]) -> Vectors:
         BadEntry: it is not whole, was changed, or is another file's.
         OSError: it cannot be read.
     """
-    with entry.open("rb") as file:
+    with open_regular(entry, error=DataError) as file:
         head = file.read(HEADER_LENGTH_BYTES)
         start = HEADER_LENGTH_BYTES + int.from_bytes(head, "little")
         if start != _HEADER_BYTES:
@@ -133,21 +136,30 @@ def _take(entry: Path, key: str, words: Collection[str]) -> Vectors:
     try:
         with safetensors.safe_open(entry, framework="numpy") as opened:
             listed, sums = opened.get_tensor("words"), opened.get_tensor("sums")
-            count, width = opened.get_slice("vectors").get_shape()
+            vectors = opened.get_slice("vectors")
+            count, width = vectors.get_shape()
+            kinds = (listed.dtype, listed.ndim, sums.dtype, sums.ndim, vectors.get_dtype())
     except (safetensors.SafetensorError, ValueError, TypeError) as problem:
         raise BadEntry(f"not a whole safetensors file ({problem})") from problem
-    if _index_digest(listed.tobytes(), sums, width) != about.get("index") or len(sums) != count:
+    if kinds != (np.uint8, 1, np.uint64, 1, "F32"):
+        raise BadEntry("its arrays are of another kind")
+    found_words = listed.tobytes().split(b"\n")
+    if _index_digest(listed.tobytes(), sums, width) != about.get("index") or not len(sums) == count == len(found_words):
         raise BadEntry("the digest of its words does not match")
     asked = {word.encode(): word for word in words}
-    rows = {word: row for row, word in enumerate(listed.tobytes().split(b"\n")) if word in asked}
+    rows = {word: row for row, word in enumerate(found_words) if word in asked}
     if not rows:
         return {}
+    if start + 4 * count * width > entry.stat().st_size:
+        raise BadEntry("its vectors are not where they belong")
     vectors = np.memmap(entry, dtype=np.float32, mode="r", offset=start, shape=(count, width))
     found: Vectors = {}
     for word, row in rows.items():
         vector = np.array(vectors[row])
         if xxhash.xxh3_64_intdigest(vector.data) != sums[row]:
             raise BadEntry(f"vector {row} was changed")
+        if not np.isfinite(vector).all():
+            raise BadEntry(f"vector {row} is not finite")
         found[asked[word]] = vector
     return found
 

@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli.errors import DataError
+from evcap_cli.reading.regular import open_regular
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 _CHUNK_BYTES = 1 << 24
+_MOST_ROW_BYTES: Final = 1 << 20
+"""Of a word and its numbers: a hundred times what is usual."""
 _JSON_ROW: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*\[([^\]]*)\]')
 _JSON_END: Final = re.compile(rb"[\s,}]*")
 _COUNTS: Final = re.compile(rb"\d+ \d+")
@@ -123,8 +126,10 @@ def _mended(path: Path, row: Row, width: int) -> Row:
 
 
 def _text_rows(path: Path) -> Iterator[Row]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+    with open_regular(path, hint=_FORMS) as file:
+        for number, line in enumerate(iter(lambda: file.readline(_MOST_ROW_BYTES), b""), 1):
+            if len(line) == _MOST_ROW_BYTES:
+                raise DataError(f"not a file of word vectors (line {number} is too long)", path=path, hint=_FORMS)
             row = line.strip()
             if b"\t" in row:
                 row = row.replace(b"\t", b" ")
@@ -137,9 +142,11 @@ def _text_rows(path: Path) -> Iterator[Row]:
 def _json_rows(path: Path) -> Iterator[Row]:
     """Rows of a flat ``{word: [numbers]}``, found in the byte stream: parsing it whole would take gigabytes."""
     rest, number = b"", 0
-    with path.open("rb") as file:
+    with open_regular(path, hint=_FORMS) as file:
         while chunk := file.read(_CHUNK_BYTES):
             rest += chunk
+            if len(rest) > _CHUNK_BYTES + _MOST_ROW_BYTES:
+                raise DataError(f"not a file of word vectors (entry {number + 1} is too long)", path=path, hint=_FORMS)
             end = 0
             for match in _JSON_ROW.finditer(rest):
                 end, number = match.end(), number + 1

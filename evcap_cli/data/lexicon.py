@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from evcap_cli.console import counted
 from evcap_cli.errors import DataError
+from evcap_cli.reading.regular import check_regular
 from evcap_cli.reading.text import as_utf8, read_text
 from evcap_cli.reading.typed import from_json
 
@@ -163,6 +164,7 @@ class Lexicon:
             )
         table: dict[str, list[str]] = {}
         for file in sorted(path for path in place.glob("*.txt") if not path.name.startswith(".")):
+            check_regular(file, hint="a word list is a file, a word a line")
             table[file.stem] = read_text(file, hint="save it as UTF-8, a word a line").split("\n")
         if not any(line.strip() for lines in table.values() for line in lines):
             raise DataError("the lexicon holds no word", path=place, hint="copy sentiment-words-E again")

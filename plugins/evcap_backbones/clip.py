@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.backbones.contract import Backbone, BackboneSpec, FrameInput, WeightsSource
 from evcap_cli.errors import WeightsError
+from evcap_cli.reading.regular import check_regular
 from evcap_cli.reading.typed import read_json
 
 if TYPE_CHECKING:
@@ -190,6 +191,8 @@ class Clip(Backbone):
             return path
         address = f"clip:{self.arch}"
         hint = "name the .safetensors file itself"
+        if (path / CONFIG_FILE).exists():
+            check_regular(path / CONFIG_FILE, error=WeightsError, hint=hint)
         config = read_json(dict[str, Any], path / CONFIG_FILE, error=WeightsError, hint=hint)
         try:
             model, prepared = config["model_cfg"], config.get("preprocess_cfg") or {}

@@ -145,7 +145,15 @@ class Hubert(Backbone):
             checkpoint = self._read(weights)
             config, self.normalise, source = checkpoint.config, checkpoint.normalise, str(checkpoint.source)
             self._check(config, source)
-            network, tensors = networks.empty(config), checkpoint.tensors
+            tensors = checkpoint.tensors
+            if not 1 <= config.num_hidden_layers <= len(tensors):
+                raise WeightsError(
+                    f"its config.json claims {config.num_hidden_layers} layers, it holds {len(tensors)} tensors",
+                    path=source,
+                    hint="download both again",
+                )
+            room.check_strictly(networks.outline(config), tensors, source=source)  # before memory is taken
+            network = networks.empty(config)
             room.load_strictly(network, tensors, source=source)
         layers = config.num_hidden_layers
         if self.layer is not None and self.layer > layers:

@@ -75,11 +75,15 @@ def drawn(config: Any) -> Any:
 
 def empty(config: Any) -> Any:
     """The network without values, to be loaded into: drawing them would take longer than reading them."""
+    return outline(config).to_empty(device="cpu")
+
+
+def outline(config: Any) -> Any:
+    """The network on the meta device, where it takes no memory."""
     import torch
 
     with torch.device("meta"):
-        network = drawn(config)
-    return network.to_empty(device="cpu")
+        return drawn(config)
 
 
 def baked(network: Any) -> Any:

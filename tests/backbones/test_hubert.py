@@ -210,7 +210,12 @@ def broken(base: Path, place: Path, how: str) -> Path:
     copied(
         base,
         place,
-        **{"another type": {"model_type": "wav2vec2"}, "other steps": {"conv_stride": [4] + [2] * 6}}.get(how, {}),
+        **{
+            "another type": {"model_type": "wav2vec2"},
+            "other steps": {"conv_stride": [4] + [2] * 6},
+            "a million layers": {"num_hidden_layers": 10**6},
+            "no end of width": {"intermediate_size": 10**12},
+        }.get(how, {}),
     )
     weights = place / "model.safetensors"
     if how == "truncated":
@@ -251,6 +256,8 @@ def broken(base: Path, place: Path, how: str) -> Path:
         ("nonsense in the preprocessor", "do_normalize is 'yes'"),
         ("another type", "config.json: describes a model of type 'wav2vec2', not 'hubert'"),
         ("other steps", "makes steps of .* samples every 256, not of 400 every 320"),
+        ("a million layers", "config.json claims 1000000 layers, it holds"),
+        ("no end of width", "weights of another architecture: .*intermediate_dense"),
         ("one tensor less", "lacks encoder.layers.2.final_layer_norm.bias"),
         ("another network", "these are not HuBERT's weights"),
         ("a file of its own", "has no config.json"),

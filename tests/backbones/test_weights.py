@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import shutil
 import tarfile
@@ -203,6 +204,33 @@ def test_files_older_than_the_counters_of_batches_load(tensors: dict[str, torch.
     assert len(old) == len(tensors) - 1
     load_strictly(model, old, source="w")
     assert torch.equal(model.state_dict()["0.weight"], tensors["0.weight"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(tensors: dict[str, torch.Tensor], value: float) -> None:
+    changed = {name: tensor.clone() for name, tensor in tensors.items()}
+    changed["2.weight"][1, 2] = value
+    with pytest.raises(WeightsError) as caught:
+        load_strictly(net(), changed, source="net.safetensors")
+    line(caught, "net.safetensors", "2.weight", "not a finite number")
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_whole_numbers_are_no_weights(tensors: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
+    changed = {**tensors, "2.bias": tensors["2.bias"].to(dtype)}
+    with pytest.raises(WeightsError) as caught:
+        load_strictly(net(), changed, source="net.safetensors")
+    line(caught, "2.bias", dtype, torch.float32)
+
+
+@pytest.mark.parametrize("read", [read_tensors, read_legacy])
+def test_a_pipe_or_device_in_place_of_weights_is_refused_without_waiting(tmp_path: Path, read: object) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "device.safetensors").symlink_to("/dev/zero")
+    for kind in ("pipe", "device"):
+        with pytest.raises(WeightsError) as caught:
+            read(tmp_path / f"{kind}.safetensors")  # type: ignore[operator]
+        line(caught, f"{kind}.safetensors", f"is a {kind}, not a file")
 
 
 def test_weights_of_another_architecture_are_named_with_numbers(tensors: dict[str, torch.Tensor]) -> None:

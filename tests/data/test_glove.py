@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 
 from evcap_cli.app import run
 from evcap_cli.data import glove, glove_cache, glove_rows
@@ -167,6 +168,74 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path, keep_all: None, where: st
     entry.write_bytes(data)
     same(glove.read_glove(path, ["happy"], 3), {"happy": VECTORS["happy"]})
     assert entry.read_bytes() == whole
+
+
+def forge(entry: Path, key: str, words: list[str], vectors: np.ndarray, sums: np.ndarray | None = None) -> None:
+    """An entry with valid digests, whatever its arrays are."""
+    listed = "\n".join(words).encode()
+    sums = np.array([xxhash.xxh3_64_intdigest(v.tobytes()) for v in vectors], np.uint64) if sums is None else sums
+    about = {"key": key, "index": glove_cache._index_digest(listed, sums, vectors.shape[-1])}
+    header, end = {"__metadata__": {"about": json.dumps(about), "checksum": "x"}}, 0
+    arrays = {"vectors": vectors, "sums": sums, "words": np.frombuffer(listed, np.uint8)}
+    names = {"<f4": "F32", "<f2": "F16", "<f8": "F64", "<u8": "U64", "<i8": "I64", "|u1": "U8"}
+    for name, array in arrays.items():
+        header[name] = {
+            "dtype": names[array.dtype.str],
+            "shape": array.shape,
+            "data_offsets": [end, end + array.nbytes],
+        }
+        end += array.nbytes
+    text = json.dumps(header).encode().ljust(4088)
+    entry.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(array.tobytes() for array in arrays.values()))
+
+
+ROWS = np.ones((1, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("words", "vectors", "sums"),
+    [
+        (["happy"], np.full((1, 3), np.inf, np.float32), None),
+        (["happy"], np.full((1, 3), np.nan, np.float32), None),
+        (["happy"], ROWS.astype(np.float64), None),
+        (["happy"], ROWS.astype(np.float16), None),
+        (["happy"], np.ones((1, 4), np.float32), None),
+        (["happy"], np.ones((1, 0), np.float32), None),
+        (["a", "b", "happy"], ROWS, None),
+        (["happy"], ROWS, np.zeros(1, np.int64)),
+        (["happy"], ROWS[0], np.zeros(3, np.uint64)),
+    ],
+)
+def test_an_entry_with_valid_digests_and_other_values_is_made_again(
+    tmp_path: Path, keep_all: None, words: list[str], vectors: np.ndarray, sums: np.ndarray | None
+) -> None:
+    path = written(tmp_path, "text")
+    glove.read_glove(path, ["happy"], 3)
+    (entry,) = kept_files()
+    whole = entry.read_bytes()
+    forge(entry, glove_cache.key_of(path), words, vectors, sums)
+    same(glove.read_glove(path, ["happy"], 3), {"happy": VECTORS["happy"]})
+    assert entry.read_bytes() == whole
+
+
+def test_a_pipe_or_device_in_place_of_word_vectors_is_refused_without_waiting(tmp_path: Path) -> None:
+    for suffix in (".txt", ".json"):
+        os.mkfifo(tmp_path / f"pipe{suffix}")
+        (tmp_path / f"device{suffix}").symlink_to("/dev/zero")
+        for kind in ("pipe", "device"):
+            with pytest.raises(DataError, match=f"{kind}{suffix}: is a {kind}, not a file"):
+                glove.read_glove(tmp_path / f"{kind}{suffix}", ["happy"], 3)
+
+
+def test_a_row_without_an_end_is_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glove_rows, "_CHUNK_BYTES", 1 << 16)
+    for suffix in (".txt", ".json"):
+        path = tmp_path / f"endless{suffix}"
+        with path.open("wb") as file:
+            file.write(b'{"happy": [1, ' if suffix == ".json" else b"happy 1 ")
+            file.truncate(20 << 30)
+        with pytest.raises(DataError, match="is too long"):
+            glove.read_glove(path, ["happy"], 3, cache=False)
 
 
 def test_the_cache_commands_look_after_word_vectors_too(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,12 @@ def test_the_official_place_comes_before_another_copy(tmp_path: Path, lexicon: L
             (tmp_path / place / "sentiment-words-E").mkdir(parents=True, exist_ok=True)
             (tmp_path / place / "sentiment-words-E" / f"{category}.txt").write_text("\n".join(words))
     assert Lexicon.from_folder(tmp_path) == lexicon
+
+
+def test_a_pipe_among_word_lists_is_refused_without_waiting(tmp_path: Path) -> None:
+    folder = tmp_path / "sentiment-words-E"
+    folder.mkdir()
+    (folder / "joy.txt").write_text("happy\n")
+    os.mkfifo(folder / "sadness.txt")
+    with pytest.raises(DataError, match=r"sadness.txt: is a pipe, not a file"):
+        Lexicon.from_folder(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -185,6 +186,12 @@ def test_what_cannot_be_loaded_is_one_clear_line(addresses, given, error, messag
         load_backbones(addresses, **given)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_in_place_of_weights_is_refused_whatever_the_plugin_does(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(WeightsError, match=r"pipe.safetensors: is a pipe, not a file; --weights family=PATH names"):
+        load_backbones({"appearance": "family"}, weights={"family": str(tmp_path / "pipe.safetensors")})
 
 
 def test_everything_that_features_depend_on_is_in_the_identity_and_nothing_else():

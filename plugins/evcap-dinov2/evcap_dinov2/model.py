@@ -28,6 +28,8 @@ SIZES = {
 }
 TRAINED_SIDE = 518
 """Pixels of the pictures that the last steps of DINOv2's training saw; its positions are interpolated to 224."""
+MOST_LAYERS = 100
+"""The largest DINOv2 has 40."""
 HINT = "pass a folder with config.json and model.safetensors: --weights dinov2=FOLDER"
 
 
@@ -82,12 +84,17 @@ def drawn(name: str, seed: int) -> Any:
 def _check_config(folder: Path, width: int) -> None:
     if folder.is_file():
         raise WeightsError("is a file where a folder is expected", path=folder, hint=HINT)
+    if (folder / "config.json").exists() and not (folder / "config.json").is_file():
+        raise WeightsError("its config.json is no file", path=folder, hint=HINT)
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
         if not isinstance(config, dict):
             raise ValueError("it is no object")
     except (OSError, ValueError, RecursionError) as problem:
         raise WeightsError(f"holds no config.json that can be read ({problem})", path=folder, hint=HINT) from problem
+    layers = config.get("num_hidden_layers", 12)
+    if type(layers) is not int or not 1 <= layers <= MOST_LAYERS:
+        raise WeightsError(f"claims {str(layers)[:40]} layers", path=folder / "config.json", hint=HINT)
     kind, found = config.get("model_type"), config.get("hidden_size")
     if kind != "dinov2":
         raise WeightsError(f"holds a model of type {kind!r}, not 'dinov2'", path=folder, hint=HINT)

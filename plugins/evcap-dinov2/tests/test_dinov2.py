@@ -168,6 +168,12 @@ def of_another_shape(folder: Path) -> Path:
     return folder
 
 
+def of_a_million_layers(folder: Path) -> Path:
+    config = json.loads((save(folder) / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**6}))
+    return folder
+
+
 def nested_deeply(folder: Path) -> Path:
     (save(folder) / "config.json").write_text("[" * 100_000)
     return folder
@@ -193,6 +199,7 @@ def of_another_kind(folder: Path) -> Path:
         (lacking, r"no encoder\.layer\.1\.\S+ and 17 more"),
         (of_another_shape, "cannot be read|no encoder"),
         (of_another_kind, "'vit'"),
+        (of_a_million_layers, "claims 1000000 layers"),
         (nested_deeply, "can be read"),
         (without_an_object, "can be read"),
         (lambda folder: save(folder, hidden_size=96), "96 wide, not 384"),
