@@ -176,8 +176,8 @@ def check_strictly(model: nn.Module, tensors: Mapping[str, Tensor], *, source: s
         found, needed = tuple(tensors[wrong[0]].shape), tuple(expected[wrong[0]].shape)
         problems.append(f"{wrong[0]} has shape {found}, not {needed}{_more(wrong)}")
     if kinds:
-        found, needed = tensors[kinds[0]].dtype, expected[kinds[0]].dtype
-        problems.append(f"{kinds[0]} holds {found}, not {needed}{_more(kinds)}")
+        held, wanted = tensors[kinds[0]].dtype, expected[kinds[0]].dtype
+        problems.append(f"{kinds[0]} holds {held}, not {wanted}{_more(kinds)}")
     if problems:
         raise WeightsError(
             f"weights of another architecture: {', '.join(problems)}",
