@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,13 +124,15 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 
 def test_a_command_leaves_no_thread_and_no_handler() -> None:
-    import threading
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
 
-    before = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     handlers = [signal.getsignal(number) for number in interrupts.SIGNALS]
     assert console.run(lambda: None) == 0
     assert [signal.getsignal(number) for number in interrupts.SIGNALS] == handlers
-    assert (threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))) == before
+    assert "evcap-signals" not in [thread.name for thread in threading.enumerate()]
+    assert descriptors() <= before
 
 
 def test_an_error_without_a_signal_is_told(capfd: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ LARGEST, MEAN = 2.0, 0.5
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    with Decoder(timeout=30) as one:
+    with Decoder(timeout=120) as one:
         yield one
 
 

@@ -264,7 +264,7 @@ def test_two_processes_share_a_folder(tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     cache = FeatureCache(tmp_path)
     assert cache.verify().removed == 0

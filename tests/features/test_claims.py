@@ -72,14 +72,14 @@ def test_three_bombs_take_little_memory(tmp_path):
 def test_a_picture_too_large_for_the_limit_fails_its_file_only(tmp_path):
     clip = make_clip(tmp_path / "c.mp4", seconds=0.4)
     large = bombs.huge_picture(tmp_path / "large.gif", side=3000)
-    with Decoder(timeout=60, memory=200 << 20) as decoder:
+    with Decoder(timeout=120, memory=200 << 20) as decoder:
         with pytest.raises(OutOfMemory, match="3000 x 3000 pixels") as caught:
             decoder.open(large)
         assert caught.value.code == "memory"
         assert caught.value.path == str(large)
         assert "--decoder-memory" in str(caught.value)
         assert len(decoder.open(clip).times) == 10
-    with Decoder(timeout=60, memory=1 << 30) as decoder:
+    with Decoder(timeout=120, memory=1 << 30) as decoder:
         decoder.open(large)
         assert len(run(decoder).frames) == 1
 
@@ -87,7 +87,7 @@ def test_a_picture_too_large_for_the_limit_fails_its_file_only(tmp_path):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not limit data")
 def test_an_allocation_over_the_limit_is_lack_of_memory(tmp_path):
     clip = make_clip(tmp_path / "c.mp4", seconds=2, size=(1280, 720), audio=False)
-    with Decoder(timeout=60, memory=8 << 20) as decoder, pytest.raises(OutOfMemory, match="needs more than"):
+    with Decoder(timeout=120, memory=8 << 20) as decoder, pytest.raises(OutOfMemory, match="needs more than"):
         decoder.open(clip)
 
 
@@ -101,7 +101,7 @@ def test_an_allocation_over_the_limit_is_lack_of_memory(tmp_path):
 )
 def test_a_codec_that_gives_up_for_want_of_memory_is_told_from_a_crash(tmp_path, words, expected):
     clip = make_clip(tmp_path / "c.mp4", seconds=0.4, audio=False)
-    with Decoder(timeout=60) as decoder:
+    with Decoder(timeout=120) as decoder:
         decoder.open(clip)
         os.write(decoder._log.fileno(), f"{words}\n".encode())
         os.kill(decoder.pid, 6)

@@ -75,7 +75,7 @@ def assert_same(one, other):
 def test_picture_and_sound_come_in_step_and_are_the_same_as_one_after_the_other(film):
     def read(*, in_step):
         frames, sound, order = {}, [], []
-        with Decoder(timeout=60) as decoder:
+        with Decoder(timeout=120) as decoder:
             timeline = decoder.open(film)
             request = FrameRequest(Geometry(size=(48, 64)), range(0, 240, 3))
             plan = DecodePlan({"g": request}, AudioRequest(16000, Fraction(0), timeline.end), in_step=in_step)

@@ -16,7 +16,7 @@ from tests.media.reading import run
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    with Decoder(timeout=30) as one:
+    with Decoder(timeout=120) as one:
         yield one
 
 
@@ -61,7 +61,7 @@ def test_a_damaged_file_reads_the_same_twice_and_from_a_fresh_decoder(tmp_path: 
     whole = make_clip(tmp_path / "w.mkv", seconds=4, size=(96, 64))
     path = flip_bits(whole, tmp_path / "d.mkv", every=800, seed=5)
     results = []
-    with Decoder(timeout=30) as fresh:
+    with Decoder(timeout=120) as fresh:
         for one in (decoder, decoder, fresh):
             timeline = one.open(path)
             heard = run(one, range(0, len(timeline.times), 4), sound=(0, 4))

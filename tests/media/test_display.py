@@ -37,7 +37,7 @@ KEPT = {"keep": Geometry(short_side=96, fit="keep"), "area": Geometry(short_side
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    with Decoder(timeout=30) as one:
+    with Decoder(timeout=120) as one:
         yield one
 
 

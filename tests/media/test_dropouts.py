@@ -24,7 +24,7 @@ SECONDS = 16
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    with Decoder(timeout=30) as one:
+    with Decoder(timeout=120) as one:
         yield one
 
 

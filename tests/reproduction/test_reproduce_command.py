@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import sys
@@ -17,6 +16,7 @@ from evcap_cli.reproduction import running
 from evcap_cli.reproduction.plan import PlannedRow, plan
 from evcap_cli.training.state import FILE as STATE
 from tests.commands.small import evcap, start_evcap
+from tests.media.processes import members
 from tests.reproduction.roots import finish, opened, parse, write_root
 
 EPOCHS = 4
@@ -89,7 +89,7 @@ def test_interrupted_it_goes_on_to_the_scores_of_a_run_never_stopped(
     _, told = process.communicate()
     assert process.returncode == 130
     assert told.splitlines()[-1] == f"interrupted: 3 runs finished, kept in {out}; run the same command to go on"
-    while group_lives(process.pid):  # decoding processes notice that they are alone, the training process is gone
+    while members(process.pid):  # decoding processes notice that they are alone, the training process is gone
         time.sleep(0.01)
     assert finished_epochs(run) == 2
     assert len((run / "log.jsonl").read_text().splitlines()) == writes - 3
@@ -111,15 +111,6 @@ def test_interrupted_it_goes_on_to_the_scores_of_a_run_never_stopped(
     capfd.readouterr()
     assert evcap(*given) == 0
     assert "[1/4] CANet, seed 1: done" in capfd.readouterr().err
-
-
-def group_lives(group: int) -> bool:
-    """Whether a process of this group is left."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_a_failing_row_is_one_line_and_the_next_one_goes_on(

@@ -16,6 +16,7 @@ from evcap_cli.errors import TrainingError
 from evcap_cli.reproduction import running
 from evcap_cli.reproduction.plan import Run
 from tests.commands.small import ROOT
+from tests.media.processes import DEADLINE_SECONDS, gone, wait_until_gone
 
 
 @pytest.fixture
@@ -68,25 +69,18 @@ SLEEPING = "import sys, time, os; open(sys.argv[1] + '/pid', 'w').write(str(os.g
 
 
 def wait_for(path: Path) -> int:
-    while not path.exists() or not path.read_text():
+    end = time.monotonic() + DEADLINE_SECONDS
+    while (not path.exists() or not path.read_text()) and time.monotonic() < end:
         time.sleep(0.01)
     return int(path.read_text())
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")")[-1].split()[0] != "Z"
 
 
 @pytest.mark.parametrize("deaf", [False, True], ids=["it listens", "it does not"])
 def test_ctrl_c_ends_the_child_before_it_ends_us(monkeypatch: pytest.MonkeyPatch, run: Run, deaf: bool) -> None:
     monkeypatch.setattr(running, "OWN_END_SECONDS", 0.1)
     monkeypatch.setattr(running, "STOP_SECONDS", 0.5)
-    ears = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); " if deaf else ""
-    instead(monkeypatch, f"{ears}{SLEEPING}; time.sleep(60)")
+    ears = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " if deaf else ""
+    instead(monkeypatch, f"{ears}{SLEEPING}; time.sleep(600)")
 
     def interrupt() -> None:
         wait_for(run.folder / "pid")
@@ -95,7 +89,7 @@ def test_ctrl_c_ends_the_child_before_it_ends_us(monkeypatch: pytest.MonkeyPatch
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         running.train(run, lambda line: None)
-    assert not alive(int((run.folder / "pid").read_text()))
+    assert gone(int((run.folder / "pid").read_text()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
@@ -105,7 +99,7 @@ def test_the_child_ends_when_we_are_killed(run: Run) -> None:
         from pathlib import Path
         from evcap_cli.reproduction import running
         from evcap_cli.reproduction.plan import Run
-        running.command = lambda run: [sys.executable, "-c", {SLEEPING!r} + "; time.sleep(60)", str(run.folder)]
+        running.command = lambda run: [sys.executable, "-c", {SLEEPING!r} + "; time.sleep(600)", str(run.folder)]
         running.train(Run(Path(sys.argv[1]), 0, (), {{}}), print)
     """
     path = os.pathsep.join((str(ROOT), str(ROOT / "plugins")))
@@ -118,8 +112,4 @@ def test_the_child_ends_when_we_are_killed(run: Run) -> None:
     child = wait_for(run.folder / "pid")
     parent.kill()
     parent.wait()
-    for _ in range(500):
-        if not alive(child):
-            break
-        time.sleep(0.01)
-    assert not alive(child)
+    assert wait_until_gone(child)
