@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evcap_cli.console import counted
-from evcap_cli.errors import DecodeFailed, UsageError, VideoError
+from evcap_cli.errors import DecodeFailed, UsageError
 from evcap_cli.explaining.inside import look_inside
 from evcap_cli.explaining.record import Inside
 from evcap_cli.inputs import Source, gather
-from evcap_cli.output.report import Picture, pictures_at
+from evcap_cli.output.report import Picture, all_pictures_at, missing_pictures
 
 if TYPE_CHECKING:
     from evcap_cli.captioning import Captioning
@@ -82,6 +82,9 @@ def explain(source: Source, engine: Captioning) -> Explained:
         raise DecodeFailed("no moment of this video decodes", path=source.given)
     inside = look_inside(engine.checkpoint, ready.features, engine.beam)
     moments, objects = _pictures(source.path, ready, inside)
+    lost = missing_pictures(len(moments) + len(objects), len(inside.moments) + len(inside.objects or ()))
+    if lost:
+        warnings = (*warnings, f"the page lacks {lost}")
     return Explained(source.given, ready.features.duration, inside, moments, objects, warnings)
 
 
@@ -91,9 +94,8 @@ def _pictures(path: Path, ready: SegmentReady, inside: Inside) -> tuple[dict[int
 
     start, count = float(ready.segment.start), len(inside.moments)
     wanted = [start + seconds for seconds in (*inside.moments, *(seen.seconds for seen in inside.objects or ()))]
-    found: dict[int, Picture] = {}
-    with Decoder() as decoder, suppress(VideoError):  # the numbers stand without their pictures
-        found.update(pictures_at(decoder, path, wanted, THUMBNAIL_SIDE))
+    with Decoder() as decoder:  # the numbers stand without their pictures
+        found = all_pictures_at(decoder, path, wanted, THUMBNAIL_SIDE)
     return (
         {place: picture for place, picture in found.items() if place < count},
         {place - count: picture for place, picture in found.items() if place >= count},

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evcap_cli import console
 from evcap_cli.clocks import clock
-from evcap_cli.errors import EvcapError
+from evcap_cli.errors import DecoderCrashed, DecodeTimeout, EvcapError, OutOfMemory
 from evcap_cli.output.records import Caption, Record
 from evcap_cli.reading.text import printable
 
@@ -74,12 +75,15 @@ def render_report(records: Sequence[Record], *, thumbnails: bool = True) -> str:
     environment.filters["clock"] = clock
     environment.filters["hue"] = hue
     environment.filters["felt"] = mark_words
-    pictures = dict(_pictures(records)) if thumbnails else {}
+    pictures, lost = _pictures(records) if thumbnails else ({}, "")
+    if lost:
+        console.warn(f"the report lacks {lost}")
     counts = Counter(c.emotion.category for r in records for c in r.captions if c.emotion is not None)
     return (
         environment.get_template("report.html").render(
             records=records,
             pictures=pictures,
+            lost=lost,
             counts=sorted(counts.items(), key=lambda item: (-item[1], item[0])),
             captions=sum(len(record.captions) for record in records),
             failed=sum(record.status == "failed" for record in records),
@@ -107,26 +111,49 @@ def is_there(path: str) -> bool:
     return os.path.isfile(path)  # noqa: PTH113  that of pathlib raises for names that no file can have
 
 
-def _pictures(records: Sequence[Record]) -> Iterator[tuple[tuple[int, int], Picture]]:
-    """(record number, caption number) -> the frame in the middle of the caption."""
+def _pictures(records: Sequence[Record]) -> tuple[dict[tuple[int, int], Picture], str]:
+    """(record number, caption number) -> the frame in the middle of the caption; and how many there are not."""
     from evcap_cli.media.decoder import Decoder
 
+    found: dict[tuple[int, int], Picture] = {}
+    wanted = 0
     with Decoder() as decoder:
         for number, record in enumerate(records):
             if record.status == "ok" and is_there(record.path):
-                try:
-                    yield from (((number, which), picture) for which, picture in _of_video(decoder, record))
-                except EvcapError:
-                    continue  # the caption stands without its picture
+                chosen = range(len(record.captions))
+                if len(chosen) > THUMBNAILS_A_VIDEO:
+                    chosen = range(0, len(record.captions), -(-len(record.captions) // THUMBNAILS_A_VIDEO))
+                middles = [(record.captions[which].start + record.captions[which].end) / 2 for which in chosen]
+                wanted += len(middles)
+                for place, picture in all_pictures_at(decoder, record.path, middles).items():
+                    found[number, chosen[place]] = picture
+    return found, missing_pictures(len(found), wanted)
 
 
-def _of_video(decoder: Decoder, record: Record) -> Iterator[tuple[int, Picture]]:
-    chosen = range(len(record.captions))
-    if len(chosen) > THUMBNAILS_A_VIDEO:
-        chosen = range(0, len(record.captions), -(-len(record.captions) // THUMBNAILS_A_VIDEO))
-    middles = [(record.captions[which].start + record.captions[which].end) / 2 for which in chosen]
-    for place, picture in pictures_at(decoder, record.path, middles):
-        yield chosen[place], picture
+def missing_pictures(found: int, wanted: int) -> str:
+    """What to say where not all pictures are there; empty where they are."""
+    if found == wanted:
+        return ""
+    return f"{wanted - found} of {console.counted(wanted, 'picture')}, whose frames did not decode again"
+
+
+def all_pictures_at(
+    decoder: Decoder, path: str | Path, wanted_seconds: Sequence[float], side: int = THUMBNAIL_SIDE
+) -> dict[int, Picture]:
+    """``pictures_at``, tried once more where the decoder died; what cannot be decoded is left out, never an error."""
+    found: dict[int, Picture] = {}
+    for _ in range(2):
+        left = [place for place in range(len(wanted_seconds)) if place not in found]
+        try:
+            if left:
+                for place, picture in pictures_at(decoder, path, [wanted_seconds[n] for n in left], side):
+                    found[left[place]] = picture
+        except (DecoderCrashed, DecodeTimeout, OutOfMemory):
+            continue
+        except EvcapError:
+            pass
+        break
+    return found
 
 
 def pictures_at(
