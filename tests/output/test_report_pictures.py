@@ -49,8 +49,7 @@ def test_pictures_that_are_missing_are_counted_on_the_page_and_in_a_warning(
     record: Record, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def dead(decoder: Decoder, path: str, wanted: list[float], side: int) -> Iterator[Any]:
-        for item in list(plain(decoder, path, wanted, side))[:1]:
-            yield item
+        yield from list(plain(decoder, path, wanted, side))[:1]
         raise report.DecoderCrashed("the decoder died")
 
     plain = report.pictures_at
