@@ -10,6 +10,7 @@ mirrors are exact (``display.py``), HDR is mapped afterwards (``hdr.py``).
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -156,7 +157,6 @@ def _sought(
     from evcap_cli.media import complaints
     from evcap_cli.media.source import decoded
 
-    numbers = {stamp: number for number, stamp in enumerate(stamps)}
     ticks = opened.timeline.time_base
     here, place, resuming = -1, 0, False
     while place < len(ordinals):
@@ -169,7 +169,7 @@ def _sought(
         held: VideoFrame | None = None
         skipped.gave_up = False
         for frame in decoded(packets, skipped, alive):
-            number = None if frame.pts is None else numbers.get(frame.pts)
+            number = None if frame.pts is None else _number(stamps, frame.pts)
             if number is None or number <= here:
                 continue
             if fresh and number > first and seeking and skipped.packets == bad:
@@ -204,6 +204,12 @@ def _sought(
             resuming = True
             continue
         resuming = False
+
+
+def _number(stamps: Sequence[int], stamp: int) -> int | None:
+    """The number of the frame that has this time stamp."""
+    number = bisect_left(stamps, stamp)
+    return number if number < len(stamps) and stamps[number] == stamp else None
 
 
 def _behind(opened: OpenVideo, ordinals: Sequence[int], place: int, reached: int) -> int:

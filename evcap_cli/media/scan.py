@@ -11,7 +11,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import av
@@ -41,6 +40,8 @@ HELD_SECONDS: Final = Fraction(3600)
 """A first or last picture is not held still longer; a stamp that says so and is alone with it is damaged."""
 FIELDS_COUNTED: Final = Fraction(3, 2)
 """A rate so much above that of the frames counts fields."""
+NO_TIME: Final = -(1 << 63)
+"""In place of a time stamp that a packet does not have."""
 PACKETS_BETWEEN_SIGNS_OF_LIFE: Final = 256
 
 
@@ -52,7 +53,7 @@ class OpenVideo:
     timeline: Timeline
     origin: Fraction
     """The container's start on its own clock, seconds."""
-    stamps: list[int] | None
+    stamps: array[int] | None
     """Presentation time stamps of the frames, rising; None where they cannot be trusted and frames are counted."""
     keys: list[Key]
     """Key frames by presentation time."""
@@ -105,10 +106,10 @@ class _Track:
 class _Walk:
     """What the packets of a file say."""
 
-    stamps: list[int | None] = field(default_factory=list)
-    """Presentation times of the frames that are shown, in decoding order."""
-    decoding: list[int | None] = field(default_factory=list)
-    """Their decoding times."""
+    stamps: array[int] = field(default_factory=lambda: array("q"))
+    """Presentation times of the frames that are shown, in decoding order; ``NO_TIME`` where there is none."""
+    decoding: array[int] = field(default_factory=lambda: array("q"))
+    """Their decoding times, the same way."""
     keys: list[Key] = field(default_factory=list)
     second_fields: int = 0
     """Packets that complete a frame."""
@@ -122,8 +123,8 @@ class _Walk:
         if packet.is_keyframe and packet.pts is not None:
             self.keys.append(Key(packet.pts, packet.dts, packet.size))
         if not packet.is_discard:
-            self.stamps.append(packet.pts)
-            self.decoding.append(packet.dts)
+            self.stamps.append(NO_TIME if packet.pts is None else packet.pts)
+            self.decoding.append(NO_TIME if packet.dts is None else packet.dts)
 
     def add(self, packet: Packet[Any]) -> None:
         track = self.tracks.get(packet.stream_index)
@@ -135,11 +136,15 @@ class _Walk:
         if packet.has_sidedata("encryption_info"):
             self.encrypted.add(packet.stream_index)
 
-    def in_order(self) -> list[int] | None:
+    @property
+    def untimed(self) -> bool:
+        """Whether a frame has no presentation time."""
+        return NO_TIME in self.stamps
+
+    def in_order(self) -> npt.NDArray[np.int64] | None:
         """Decoding times of all frames, where they are there and rise."""
-        known = [when for when in self.decoding if when is not None]
-        rise = all(before < after for before, after in pairwise(known))
-        return known if rise and len(known) == len(self.decoding) else None
+        times = np.asarray(self.decoding, dtype=np.int64)
+        return times if (times != NO_TIME).all() and (times[1:] > times[:-1]).all() else None
 
     def sound(self, source: Source) -> tuple[Fraction | None, frozenset[int]]:
         """Where the chosen sound ends, seconds on the container's clock, and its time stamps that are damaged."""
@@ -252,16 +257,22 @@ def _open(source: Source, alive: Callable[[], None], allowance: Allowance | None
     )
     timeline = Timeline(info, ticks, time_base, tuple(source.warnings), length)
     keys = sorted((key for key in walk.keys if known[0] <= key.pts <= known[-1]), key=lambda key: key.pts)
-    return OpenVideo(source, timeline, start, known.tolist(), keys, sound_end, doubted, damaged)
+    return OpenVideo(source, timeline, start, array("q", known.tobytes()), keys, sound_end, doubted, damaged)
+
+
+def _timed(times: array[int]) -> npt.NDArray[np.int64]:
+    """Those of ``times`` that are known, sorted."""
+    known: npt.NDArray[np.int64] = np.asarray(times, dtype=np.int64)
+    return np.sort(known[known != NO_TIME])
 
 
 def _rate(source: Source, walk: _Walk) -> Fraction | None:
     """Frames a second; where the container counts fields, half of what it says."""
     said = source.video.average_rate or source.video.guessed_rate or None
-    known = sorted({stamp for stamp in walk.stamps if stamp is not None})
+    known = np.unique(_timed(walk.stamps))
     if said is None or not walk.second_fields or len(known) < 2 or not source.video.time_base:
         return said
-    real = Fraction(len(known) - 1, known[-1] - known[0]) / source.video.time_base
+    real = Fraction(len(known) - 1, int(known[-1]) - int(known[0])) / source.video.time_base
     return said / 2 if said > FIELDS_COUNTED * real else said
 
 
@@ -269,18 +280,18 @@ def _good_stamps(
     source: Source, walk: _Walk, declared: Fraction | None, sound_end: Fraction | None, time_base: Fraction
 ) -> npt.NDArray[np.bool_] | None:
     """Which frames' time stamps can be used; None: frames are to be counted."""
-    if None in walk.stamps or _guessed(source):
+    if walk.untimed or _guessed(source):
         return None
     shown = np.asarray(walk.stamps, dtype=np.int64)
     # one witness may be damaged itself: the last but one is asked
-    decoding = sorted(when for when in walk.decoding if when is not None)[1:-1]
-    ends = [decoding[-1] * time_base] if decoding else []
+    decoding = _timed(walk.decoding)[1:-1]
+    ends = [int(decoding[-1]) * time_base] if len(decoding) else []
     if declared is not None:
         ends.append(_start(source) + declared)
     if sound_end is not None:
         ends.append(sound_end)
     latest = int((max(ends) + HELD_SECONDS) / time_base) if ends else None
-    earliest = decoding[0] - int(HELD_SECONDS / time_base) if decoding else None
+    earliest = int(decoding[0]) - int(HELD_SECONDS / time_base) if len(decoding) else None
     return stamps.believable(shown, earliest, latest)
 
 
@@ -295,12 +306,9 @@ def _places(
     """Times of frames whose own stamps cannot be used, and a frame's length: all in ticks."""
     step = max(1, round(1 / (fps or FALLBACK_RATE) / time_base))
     decoding = walk.in_order()
-    if decoding is not None:
-        # the times at which frames are decoded are those at which frames are shown, but for a constant delay
-        ticks = np.asarray(decoding, dtype=np.int64) - decoding[0]
-    else:
-        ticks = np.arange(len(walk.stamps), dtype=np.int64) * step
-    if None not in walk.stamps and not _guessed(source):
+    # the times at which frames are decoded are those at which frames are shown, but for a constant delay
+    ticks = np.arange(len(walk.stamps), dtype=np.int64) * step if decoding is None else decoding - decoding[0]
+    if not walk.untimed and not _guessed(source):
         spaced = "as evenly spaced" if decoding is None else "as they are decoded"
         source.warnings.append(f"its time stamps jump: frames are taken {spaced}")
     return ticks, step

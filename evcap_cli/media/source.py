@@ -43,7 +43,7 @@ PLAYLISTS: Final = frozenset({"hls", "concat", "dash", "imf", "applehttp"})
 """Formats that name other files: a video must not make us read those."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Key:
     """A key frame's packet: its time stamps in ticks of its stream, its bytes."""
 

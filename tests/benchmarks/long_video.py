@@ -1,7 +1,7 @@
 """Peak memory by length: ``python -m tests.benchmarks.long_video [--segment fixed:10] [--minutes 10 120] [--caption]``.
 
 The same minute of picture and sound, repeated without encoding it again, goes through the feature stage. Its backbones
-are as wide as ResNet, 3D-ResNeXt, Faster R-CNN and HuBERT and compute next to nothing; segments are dropped as they come.
+are as wide as ResNet, 3D-ResNeXt, Faster R-CNN and HuBERT but compute little; segments are dropped as they come.
 With ``--caption`` the demo checkpoint captions the files instead. Prints the peak of each process.
 """
 
