@@ -6,6 +6,7 @@ safe: the journal, skipping what is finished, whole outputs. Commands parse and 
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from evcap_cli.features.pipeline import SegmentReady, VideoDone
     from evcap_cli.features.streams import ClipFeatures
 
+UNFINISHED = "unfinished"
+"""In the journal's folder: features of the videos under way."""
 CLIPS_A_BATCH = 16
 """Clips that the captioner decodes at once; the shape is constant, a short batch is filled up."""
 FLUSH_SECONDS = 15.0
@@ -262,6 +265,19 @@ class Captioning:
                 yield from flush()
         yield from flush()
 
+    def keep_unfinished(self, folder: Path) -> None:
+        """Keep features of videos that are not finished in ``folder``: without a cache, a long one would start anew.
+
+        Not where a video is one segment: a part of it would be worth nothing.
+        """
+        if self.pipeline.cache is None and self.options.segment != "whole":
+            self.pipeline.unfinished = folder
+
+    def drop_unfinished(self, record: Record) -> None:
+        """The video of ``record`` is finished."""
+        if self.pipeline.unfinished is not None and record.digest:
+            shutil.rmtree(self.pipeline.unfinished / record.digest, ignore_errors=True)
+
     def _caption(self, events: Sequence[SegmentReady]) -> list[Caption]:
         """Captions of up to ``CLIPS_A_BATCH`` segments in one batch of constant shape."""
         import torch
@@ -443,6 +459,7 @@ def caption_plan(
         if not outputs.files and not outputs.stdout:
             return run.into_trees(trees), summary
         with Journal(outputs.journal, engine.settings) as journal:
+            engine.keep_unfinished(outputs.journal / UNFINISHED)
             for source in plan.sources:
                 finished = journal.get(source.given, source.path)
                 record = kept.get(source.given) or (None if overwrite else finished)
@@ -482,6 +499,7 @@ class _Run:
         for source, record in self._made(todo):
             if journal is not None:
                 journal.add(source.given, source.path, record)
+                self.engine.drop_unfinished(record)
             everything[source.given] = record
             self._announce(record)
         return [everything[source.given] for source in sources if source.given in everything]

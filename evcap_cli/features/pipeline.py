@@ -140,6 +140,8 @@ class FeaturePipeline:
             sampling=sampling,
             audio_track=audio_track,
         )
+        self.unfinished: Path | None = None
+        """Where, without a cache, features of videos lie that are not finished: a folder each, named by digest."""
         self.passes: Counter[Path] = Counter()
         """Decoding passes of each file, over all runs."""
 
@@ -147,6 +149,12 @@ class FeaturePipeline:
     def identities(self) -> Mapping[Kind, BackboneIdentity]:
         """What the cache takes each backbone for."""
         return self.plan.identities
+
+    def cache_of(self, digest: str) -> FeatureCache | None:
+        """Where the features of a file are kept; None: nowhere."""
+        if self.cache is not None or self.unfinished is None:
+            return self.cache
+        return FeatureCache(self.unfinished / digest)
 
     def run(self, paths: Sequence[Path]) -> Iterator[Event]:
         """Segments and ends of ``paths`` in their order.
@@ -167,7 +175,7 @@ class _Run:
     """One call of ``run``: its threads, and the state of the videos under way."""
 
     def __init__(self, pipeline: FeaturePipeline, paths: list[Path]) -> None:
-        self.pipeline, self.paths, self.plan, self.cache = pipeline, paths, pipeline.plan, pipeline.cache
+        self.pipeline, self.paths, self.plan = pipeline, paths, pipeline.plan
         self.queue: ByteQueue[Message] = ByteQueue()
         self.tasks: SimpleQueue[int | None] = SimpleQueue()
         self.turn = Turn()
@@ -228,7 +236,7 @@ class _Run:
 
     def _read(self, decoder: Decoder) -> None:
         """A thread: read the videos of the task queue with one decoder."""
-        reader = VideoReader(self.plan, decoder, self.cache, self.queue, self.turn, self._count_pass)
+        reader = VideoReader(self.plan, decoder, self.pipeline.cache_of, self.queue, self.turn, self._count_pass)
         try:
             with decoder:
                 while (video := self.tasks.get()) is not None:
@@ -321,8 +329,9 @@ class _Run:
             if message.outcome is not None:
                 state.warnings[:0] = message.outcome.warnings
                 state.skipped_packets, state.loss = message.outcome.skipped_packets, message.outcome.loss
-                if self.cache is not None and not state.from_cache and state.error is None:
-                    self.cache.write(self.plan.outcome_key(state.digest), message.outcome.to_plain(), {})
+                cache = self.pipeline.cache_of(state.digest)
+                if cache is not None and not state.from_cache and state.error is None:
+                    cache.write(self.plan.outcome_key(state.digest), message.outcome.to_plain(), {})
         elif state.error is not None:
             return
         elif isinstance(message, SegmentOpened):
@@ -365,14 +374,15 @@ class _Run:
     def _complete(self, state: VideoState, segment: SegmentState, kind: Kind) -> None:
         """Keep a stream that is whole now."""
         stream = segment.settle(kind)
-        if stream is not None and self.cache is not None:
+        cache = None if stream is None else self.pipeline.cache_of(state.digest)
+        if stream is not None and cache is not None:
             about = {
                 "kind": kind,
                 "backbone": self.plan.identities[kind].address,
                 "version": self.plan.specs[kind].version,
                 "video": state.digest,
             }
-            self.cache.write_stream(self.plan.stream_key(state.digest, segment.segment, kind), about, stream)
+            cache.write_stream(self.plan.stream_key(state.digest, segment.segment, kind), about, stream)
 
     def _fail(self, video: int, error: EvcapError) -> None:
         """Give a video up; its first error stands."""

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from evcap_cli.features.streams import StreamFeatures
     from evcap_cli.media.probe import MediaInfo
 
+NOTES: Final = "notes"
+"""In place of a digest."""
 WAITING_SEGMENTS: Final = 64
 """A video that is not next in line waits after so many segments: their features would pile up."""
 
@@ -105,12 +107,12 @@ class VideoReader:
         self,
         plan: ReadingPlan,
         decoder: Decoder,
-        cache: FeatureCache | None,
+        cache_of: Callable[[str], FeatureCache | None],
         queue: ByteQueue[Message],
         turn: Turn,
         count_pass: Callable[[Path], None],
     ) -> None:
-        self.plan, self.decoder, self.cache, self.queue, self.turn = plan, decoder, cache, queue, turn
+        self.plan, self.decoder, self.cache_of, self.queue, self.turn = plan, decoder, cache_of, queue, turn
         self.count_pass = count_pass
 
     def read(self, video: int, path: Path) -> None:
@@ -145,6 +147,8 @@ class VideoReading:
         self.reader, self.plan, self.queue = reader, reader.plan, reader.queue
         self.video, self.path = video, path
         self.digest = ""
+        self.cache = reader.cache_of(NOTES)
+        """Where the features of this file lie; before its digest is known, notes about files."""
         self.info: MediaInfo | None = None
         self.from_cache = self.decoded = False
 
@@ -153,6 +157,7 @@ class VideoReading:
         # a large file that is no video must not be read whole to find that out
         timeline = None if self._digest_first() else self._open()
         self.digest = file_digest(self.path)
+        self.cache = self.reader.cache_of(self.digest)
         known = self._known_outcome()
         sent = 0
         if known is not None:
@@ -195,15 +200,15 @@ class VideoReading:
                 self.reader.count_pass(self.path)
             found = StretchReading(self, timeline, inside, max(sent, stretch.start), partial=len(stretches) > 1).run()
             sent, report = stretch.stop, report.joined(found)
-            if key is not None and self.reader.cache is not None:
-                self.reader.cache.write(key, found.to_plain(), {})
+            if key is not None and self.cache is not None:
+                self.cache.write(key, found.to_plain(), {})
         return report
 
     def _open(self) -> Timeline:
         timeline = self.reader.decoder.open(self.path, self.plan.audio_track)
         self.info = timeline.info
-        if self.reader.cache is not None and self.path.stat().st_size > DIGEST_FIRST_BYTES:
-            self.reader.cache.write(self._opened_key(), {"backbone": "large videos"}, {})
+        if self.cache is not None and self.path.stat().st_size > DIGEST_FIRST_BYTES:
+            self.cache.write(self._opened_key(), {"backbone": "large videos"}, {})
         return timeline
 
     def _digest_first(self) -> bool:
@@ -211,23 +216,23 @@ class VideoReading:
         if not self.path.exists() or self.path.stat().st_size <= DIGEST_FIRST_BYTES:
             return True
         check_regular(self.path, error=OpenFailed)
-        return self.reader.cache is not None and self.reader.cache.read(self._opened_key()) is not None
+        return self.cache is not None and self.cache.read(self._opened_key()) is not None
 
     def _opened_key(self) -> str:
         status = self.path.stat()
         return digest_of([FORMAT, "opened", os.path.realpath(self.path), status.st_size, status.st_mtime_ns])
 
     def _known_outcome(self) -> Outcome | None:
-        entry = None if self.reader.cache is None else self.reader.cache.read(self.plan.outcome_key(self.digest))
+        entry = None if self.cache is None else self.cache.read(self.plan.outcome_key(self.digest))
         return None if entry is None else Outcome.from_plain(entry[0])
 
     def _kept_report(self, key: str | None) -> DecodeReport | None:
-        entry = None if self.reader.cache is None or key is None else self.reader.cache.read(key)
+        entry = None if self.cache is None or key is None else self.cache.read(key)
         return None if entry is None else DecodeReport.from_plain(entry[0])
 
     def _segments(self, timeline: Timeline) -> list[Segment]:
         """The segments; where finding them takes a pass over the file, they are kept for a run that goes on."""
-        cache, key = self.reader.cache, self.plan.segments_key(self.digest)
+        cache, key = self.cache, self.plan.segments_key(self.digest)
         if cache is None or self.plan.segmentation != "scenes":
             return segments_of(self.plan.segmentation, timeline, self.reader.decoder)
         entry = cache.read(key)
@@ -239,10 +244,10 @@ class VideoReading:
 
     def cached(self, segment: Segment) -> dict[Kind, StreamFeatures]:
         """The streams of a segment that are in the cache."""
-        if self.reader.cache is None:
+        if self.cache is None:
             return {}
         found = {
-            kind: self.reader.cache.read_stream(self.plan.stream_key(self.digest, segment, kind), spec.dim)
+            kind: self.cache.read_stream(self.plan.stream_key(self.digest, segment, kind), spec.dim)
             for kind, spec in self.plan.specs.items()
         }
         return {kind: stream for kind, stream in found.items() if stream is not None}
