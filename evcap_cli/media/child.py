@@ -179,7 +179,8 @@ class Server:
         """The open file once more, for its sound: a place of its own to read from."""
         opened = self._known()
         if self.second is None:
-            self.second = Source(opened.source.path, self.audio_track)
+            with self.allowance.second_opening():
+                self.second = Source(opened.source.path, self.audio_track)
         return self.second
 
     def hand_over(self, key: str, ordinal: int, pixels: np.ndarray[Any, Any]) -> None:

@@ -6,16 +6,17 @@ its own). Elsewhere only claims that are known to be dear are refused.
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli.errors import OutOfMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from av.stream import Stream
 
@@ -26,6 +27,11 @@ OPENING_TIMES: Final = 4
 """Opening a file may take an eighth of it all, and so many times its size: its index is made of what it holds."""
 PICTURE_BYTES: Final = 32
 """A pixel's share of all that decoding keeps: references, the picture itself, RGB of it."""
+M_TRIM_THRESHOLD: Final = -1
+M_MMAP_THRESHOLD: Final = -3
+"""Of glibc's ``mallopt``; other C libraries have no such function."""
+LARGE_BYTES: Final = 1 << 20
+MOST_KEPT_BYTES: Final = 32 << 20
 INDEX_BYTES: Final = 24
 """FFmpeg's entry of a sample."""
 
@@ -44,6 +50,7 @@ class Allowance:
 
     def begin(self, path: str) -> None:
         """Limit what opening ``path`` may take."""
+        _keep_blocks_apart(True)
         size = 0
         with suppress(OSError):
             size = Path(path).stat().st_size
@@ -71,6 +78,16 @@ class Allowance:
         if width * height * PICTURE_BYTES > self.most:
             raise out_of_memory(self.path, self.most, f"its pictures have {width} x {height} pixels")
         self._limit(self.most)
+        _keep_blocks_apart(False)
+
+    @contextmanager
+    def second_opening(self) -> Iterator[None]:
+        """While the same file is opened once more."""
+        _keep_blocks_apart(True)
+        try:
+            yield
+        finally:
+            _keep_blocks_apart(False)
 
     def _limit(self, allowed: int) -> None:
         if not self.base:
@@ -86,6 +103,17 @@ def out_of_memory(path: str, most: int, why: str = "") -> OutOfMemory:
     """What to say where a file needs more than ``most`` bytes."""
     cause = f"needs more than {most / 2**30:.3g} GB to be decoded"
     return OutOfMemory(f"{cause}: {why}" if why else cause, path=path, hint="raise --decoder-memory, or re-encode it")
+
+
+def _keep_blocks_apart(apart: bool) -> None:
+    """Whether the C library gives every large block back to the system at once.
+
+    An index grows by being copied, and what it left would stay with us: a third of all memory for a film of two hours.
+    Pictures come and go by the thousand: they are better kept.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            ctypes.CDLL(None).mallopt(parameter, LARGE_BYTES if apart else MOST_KEPT_BYTES)
 
 
 def _data_bytes() -> int:

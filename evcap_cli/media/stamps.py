@@ -28,6 +28,8 @@ FEW_SHARE: Final = 0.01
 def out_of_place(stamps: Stamps) -> Mask:
     """True for each stamp, in decoding order, that cannot be the result of reordering, (n,)."""
     count = len(stamps)
+    if (stamps[1:] >= stamps[:-1]).all():
+        return np.zeros(count, dtype=np.bool_)  # as in sound; hours of it have half a million packets
     places = np.arange(count)
     ranks = np.empty(count, dtype=np.int64)
     ranks[np.argsort(stamps, kind="stable")] = places
