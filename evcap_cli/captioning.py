@@ -107,10 +107,9 @@ class Captioning:
                 length_penalty=beam.length_penalty if options.length_penalty is None else options.length_penalty,
                 rerank=options.rerank or beam.rerank,
             )
+            self.checkpoint.model.config.check_search(self.beam.max_words)
         except ValueError as problem:
-            raise UsageError(
-                f"cannot search like that: {problem}", hint="see --beam-size and its neighbours"
-            ) from problem
+            raise UsageError(f"cannot search like that: {problem}", hint="see --beam-size and --max-words") from problem
         self.pipeline = FeaturePipeline(
             backbones,
             cache=FeatureCache(options.cache_dir) if options.cache else None,

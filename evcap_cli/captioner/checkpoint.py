@@ -239,6 +239,9 @@ class Checkpoint:
             model = _model(config, lexicon, vocabulary, folder, held)
             contents |= _read(there, (WEIGHTS,))
             load_values(model, contents[WEIGHTS], folder / WEIGHTS)
+            model.config.check_search(beam.max_words)
+        except ValueError as problem:
+            raise CheckpointError(f"config.json does not say how to search ({problem})", path=folder) from problem
         except FileNotFoundError:
             _read(there, (WEIGHTS,))
             raise

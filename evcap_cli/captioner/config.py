@@ -147,6 +147,21 @@ class SystemConfig:
         given: dict[Kind, int | None] = {"appearance": self.appearance_dim, "motion": self.motion_dim}
         return {kind: dim for kind, dim in given.items() if dim is not None}
 
+    @property
+    def longest_caption(self) -> int | None:
+        """Words that no search may exceed; None: any number."""
+        return None
+
+    def check_search(self, max_words: int) -> None:
+        """See that captions of ``max_words`` words can be searched for.
+
+        Raises:
+            ValueError: they cannot.
+        """
+        longest = self.longest_caption
+        if longest is not None and max_words > longest:
+            raise ValueError(f"max_words {max_words} is more than the {longest} that the model was built for")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for config.json."""
         return asdict(self)
@@ -198,6 +213,11 @@ class AlignedConfig(SystemConfig):
     alignment_width: Width = 512
     """Bottleneck of the word-frame alignment energies e_ij."""
     phrase_heads: Heads = 1
+
+    @property
+    def longest_caption(self) -> int | None:
+        """See ``SystemConfig``: words are attended to at their positions, which end there."""
+        return self.max_words
 
 
 @dataclass(frozen=True)

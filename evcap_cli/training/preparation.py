@@ -112,6 +112,10 @@ def prepare(
         categories=len(lexicon.categories),
         words=len(lexicon.words),
     )
+    try:
+        config.check_search(train.max_words)
+    except ValueError as problem:
+        raise UsageError(f"[train] and [model] do not go together: {problem}", path=recipe.name) from problem
     _, off = recipe.reading(dims)
     if off:
         needed = next(kind for kind in MODULE_STREAMS[off[0]] if kind not in dims)

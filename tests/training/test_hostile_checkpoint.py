@@ -26,7 +26,7 @@ from tests.training.test_checkpoint import made
 
 NAMES = ("config.json", "vocabulary.json", "lexicon.json")
 VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, 2, -1, 7, 10**6, 10**9, 10**18, 10**30, -(10**9), 0.5, 2.0, -0.5, 1e300),
+    *(None, True, False, 0, 1, 2, -1, 7, 20, 300, 10**6, 10**9, 10**18, 10**30, -(10**9), 0.5, 2.0, -0.5, 1e300),
     *(float("nan"), float("inf"), float("-inf"), "", "5", "x" * 100_000, "a\0b\n\x1b[31m", "../../etc/passwd"),
     *([], {}, [1], [[]], {"a": 1}, {"size": 1}, ["a", "a"], [None] * 1000),
 )
@@ -245,3 +245,11 @@ def test_backbones_of_other_widths_than_the_architecture_reads_are_refused(folde
 def test_a_name_too_long_for_a_folder_is_one_line() -> None:
     with pytest.raises(CheckpointError, match="cannot be looked into"):
         Checkpoint.from_pretrained("x" * 5000)
+
+
+def test_a_search_for_longer_captions_than_the_model_can_hold_is_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["beam"]["max_words"] = config["architecture"]["max_words"] + 1
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"max_words 16 is more than the 15 that the model was built for"):
+        Checkpoint.from_pretrained(folder)

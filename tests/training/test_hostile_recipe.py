@@ -88,6 +88,12 @@ def test_a_recipe_may_come_from_a_pipe_and_in_any_usual_encoding(tmp_path: Path)
         load_recipe(str(tmp_path / "recipe.toml"))
 
 
+def test_longer_captions_than_the_model_holds_are_refused_before_training() -> None:
+    recipe = Recipe(TrainConfig(epochs=1, max_words=16), dict(toy.MODEL), name="long")
+    with pytest.raises(UsageError, match=r"long: .* max_words 16 is more than the 15"):
+        prepare(recipe, toy.captions(), toy.LEXICON, toy.source())
+
+
 def test_a_model_too_large_for_any_machine_is_refused_before_it_is_built() -> None:
     recipe = Recipe(TrainConfig(epochs=1), {**toy.MODEL, "encoder_layers": 64, "width": 1 << 14}, name="large")
     with pytest.raises(
