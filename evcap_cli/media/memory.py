@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 DEFAULT_BYTES: Final = 3 << 30
 """Enough for sixteen pictures of 8K in ten bits that codecs keep, and what turns them into RGB."""
+NEAR_SHARE: Final = 3
+"""A file that took a third of the limit and then failed had an allocation refused, most likely."""
 OPENING_SHARE: Final = 8
 OPENING_TIMES: Final = 4
 """Opening a file may take an eighth of it all, and so many times its size: its index is made of what it holds."""
-PICTURE_BYTES: Final = 32
-"""A pixel's share of all that decoding keeps: references, the picture itself, RGB of it."""
+PICTURE_BYTES: Final = 80
+"""A pixel's share of all that decoding may keep: sixteen references in ten bits, the picture itself, RGB of it."""
 M_TRIM_THRESHOLD: Final = -1
 M_MMAP_THRESHOLD: Final = -3
 """Of glibc's ``mallopt``; other C libraries have no such function."""
@@ -45,17 +47,24 @@ class Allowance:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.base = _data_bytes()
-        self.path, self.opening = "", most
+        self.base = _bytes_of("VmData")
+        self.path, self.opening, self.allowed, self.before = "", most, most, 0
 
     def begin(self, path: str) -> None:
         """Limit what opening ``path`` may take."""
         _keep_blocks_apart(True)
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # the peak is measured from here on
+        self.before = _bytes_of("VmHWM")
         size = 0
         with suppress(OSError):
             size = Path(path).stat().st_size
         self.path, self.opening = path, min(self.most, self.most // OPENING_SHARE + OPENING_TIMES * size)
         self._limit(self.opening)
+
+    def exhausted(self) -> bool:
+        """Whether the file came near the limit: FFmpeg calls what it had no memory for damaged or empty."""
+        return _bytes_of("VmHWM") - self.before > self.allowed // NEAR_SHARE
 
     def opened(self, streams: Sequence[Stream]) -> None:
         """See whether the index of a stream was left out for lack of memory, of which FFmpeg says nothing.
@@ -90,6 +99,7 @@ class Allowance:
             _keep_blocks_apart(False)
 
     def _limit(self, allowed: int) -> None:
+        self.allowed = allowed
         if not self.base:
             return
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -116,11 +126,10 @@ def _keep_blocks_apart(apart: bool) -> None:
             ctypes.CDLL(None).mallopt(parameter, LARGE_BYTES if apart else MOST_KEPT_BYTES)
 
 
-def _data_bytes() -> int:
-    """Private writable memory of this process; 0 where the system does not say."""
+def _bytes_of(name: str) -> int:
+    """A line of what Linux says of this process; 0 where the system does not say."""
     if not sys.platform.startswith("linux"):
         return 0
     with suppress(OSError, ValueError, IndexError):
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmData:")[1].split()[0]) * 1024
+        return int(Path("/proc/self/status").read_text().split(f"{name}:")[1].split()[0]) * 1024
     return 0

@@ -17,10 +17,11 @@ import av
 import numpy as np
 
 from evcap_cli.console import counted
-from evcap_cli.errors import DecodeFailed, NoVideoStream
+from evcap_cli.errors import DecodeFailed, NoVideoStream, OpenFailed
 from evcap_cli.media import complaints, kinds, stamps
 from evcap_cli.media.display import orientation, pixel_aspect, shown_size
 from evcap_cli.media.fields import FieldPairs
+from evcap_cli.media.memory import out_of_memory
 from evcap_cli.media.probe import FALLBACK_RATE, MediaInfo, Timeline
 from evcap_cli.media.source import Key, Skipped, Source, decoded, read_packets
 
@@ -178,8 +179,20 @@ def open_video(
         OpenFailed: not there, not readable, not a video container, cut before its index.
         NoVideoStream: no picture in it. DecodeFailed: not one frame decodes.
     """
-    if allowance is not None:
-        allowance.begin(os.fspath(path))
+    if allowance is None:
+        return _opened(path, audio_track, alive, None)
+    allowance.begin(os.fspath(path))
+    try:
+        return _opened(path, audio_track, alive, allowance)
+    except (OpenFailed, NoVideoStream, DecodeFailed) as problem:
+        if not allowance.exhausted():
+            raise
+        raise out_of_memory(os.fspath(path), allowance.most) from problem
+
+
+def _opened(
+    path: str | os.PathLike[str], audio_track: int, alive: Callable[[], None], allowance: Allowance | None
+) -> OpenVideo:
     source = Source(path, audio_track)
     try:
         return _open(source, alive, allowance)

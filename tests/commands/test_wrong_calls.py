@@ -58,6 +58,8 @@ def one_line(capfd: pytest.CaptureFixture[str]) -> str:
         (["videos", "-o", "out.srt", "--rerank", "consensus=-1"], "consensus: should be greater than or equal to 0"),
         (["videos", "-o", "out.srt", "--batch-size", "many"], "--batch-size 'many'"),
         (["videos", "-o", "out.srt", "--segment", "fixed:0"], "--segment 'fixed:0'"),
+        (["videos", "-o", "out.srt", "--decoder-memory", "lots"], "--decoder-memory 'lots' is not a size"),
+        (["videos", "-o", "out.srt", "--decoder-memory", "1M"], "--decoder-memory '1M' is less than 64M"),
         (["videos", "-o", "out.srt", "--sampling", "often"], "often"),
         (["videos", "-o", "out.srt", "--device", "toaster"], "--device toaster"),
         (["videos", "-o", "out.srt", "--dtype", "fp3"], "unknown --dtype 'fp3'"),
