@@ -29,6 +29,7 @@ from evcap_cli.paths import name_key, same_file_groups
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, Kind
     from evcap_cli.captioner.beam_search import Hypothesis
+    from evcap_cli.captioner.checkpoint import Checkpoint
     from evcap_cli.captioner.config import Rerank
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.features.pipeline import SegmentReady, VideoDone
@@ -126,43 +127,16 @@ class Captioning:
     def _load_backbones(self) -> dict[Kind, Backbone]:
         """The backbones of the checkpoint; naming others is an error, naming the same ones is not."""
         from evcap_cli.backbones.loading import load_backbones
-        from evcap_cli.backbones.presets import backbone_addresses
-        from evcap_cli.backbones.published import check_stand_in, stand_ins
+        from evcap_cli.backbones.published import check_stand_in
         from evcap_cli.captioner.checkpoint import backbone_record
 
         trained = self.checkpoint.backbones
-        asked = {
-            kind: name
-            for kind, name in backbone_addresses(
-                self.options.preset, self.options.backbones, self.options.presets
-            ).items()
-            # a preset names all four kinds, whatever the checkpoint reads
-            if kind in trained or kind in self.options.backbones
-        }
-        self.stand_ins = stand_ins(trained, asked, self.checkpoint.name)
-        for kind, name in self.stand_ins.items():
-            trained[kind] = {**trained[kind], "name": name}
-        addresses = {kind: str(record["name"]) for kind, record in trained.items()}
-        for kind, name in asked.items():
-            if name != addresses.get(kind):
-                used = f"{kind} backbone {addresses[kind]}" if kind in addresses else f"no {kind} backbone"
-                raise CheckpointError(
-                    f"was trained with {used}, not with {name}",
-                    path=self.checkpoint.name,
-                    hint="leave the option out, or train a checkpoint with that backbone",
-                )
-        self._check_installed()
-        # drawn weights are drawn again, unless the user names others, by the backbone's name or its full address
-        drawn = {
-            name: source
-            for name, source in self.checkpoint.random_weights.items()
-            if not {name, name.partition(":")[0]} & set(self.options.weights)
-        }
-        options = {str(record["name"]).partition(":")[0]: record["options"] for record in trained.values()}
+        chosen = _choose_backbones(self.checkpoint, self.options)
+        self.stand_ins = chosen.stand_ins
         loaded = load_backbones(
-            addresses,
-            weights={**drawn, **self.options.weights},
-            options={**options, **self.options.backbone_options},
+            chosen.addresses,
+            weights=chosen.weights,
+            options=chosen.options,
             spare=self.options.spare,
             device=self.device,
             dtype=self.dtype,
@@ -179,22 +153,6 @@ class Captioning:
         if self.options.mute:
             loaded.pop("audio", None)
         return loaded
-
-    def _check_installed(self) -> None:
-        """See that the plugins of the checkpoint's backbones are there.
-
-        Raises:
-            PluginError: naming the first that is not, and the distribution to install.
-        """
-        from evcap_cli import plugins
-
-        for kind, record in self.checkpoint.backbones.items():
-            name = str(record["name"]).partition(":")[0]
-            try:
-                plugins.backbone_class(name, str(record.get("distribution", "")))
-            except PluginError as problem:
-                cause = f"needs the {kind} backbone {name}: {problem.cause}"
-                raise PluginError(cause, path=self.checkpoint.name, hint=problem.hint) from problem
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -337,6 +295,90 @@ class Captioning:
             warnings=tuple(done.warnings),
             error=None if error is None else error_fields(error),
         )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Which backbones a run loads, with what; and which of them the user names for feature files."""
+
+    addresses: dict[Kind, str]
+    weights: dict[str, str]
+    options: dict[str, Mapping[str, str]]
+    stand_ins: dict[Kind, str]
+
+
+def _choose_backbones(checkpoint: Checkpoint, options: CaptionOptions) -> _Chosen:
+    """The backbones of ``checkpoint``, with what the user says about them.
+
+    Raises:
+        CheckpointError: the user names others. PluginError: one is not installed.
+    """
+    from evcap_cli.backbones.presets import backbone_addresses
+    from evcap_cli.backbones.published import stand_ins
+
+    trained = checkpoint.backbones
+    asked = {
+        kind: name
+        for kind, name in backbone_addresses(options.preset, options.backbones, options.presets).items()
+        # a preset names all four kinds, whatever the checkpoint reads
+        if kind in trained or kind in options.backbones
+    }
+    found = stand_ins(trained, asked, checkpoint.name)
+    for kind, name in found.items():
+        trained[kind] = {**trained[kind], "name": name}
+    addresses = {kind: str(record["name"]) for kind, record in trained.items()}
+    for kind, name in asked.items():
+        if name != addresses.get(kind):
+            used = f"{kind} backbone {addresses[kind]}" if kind in addresses else f"no {kind} backbone"
+            raise CheckpointError(
+                f"was trained with {used}, not with {name}",
+                path=checkpoint.name,
+                hint="leave the option out, or train a checkpoint with that backbone",
+            )
+    _check_installed(checkpoint)
+    # drawn weights are drawn again, unless the user names others, by the backbone's name or its full address
+    drawn = {
+        name: source
+        for name, source in checkpoint.random_weights.items()
+        if not {name, name.partition(":")[0]} & set(options.weights)
+    }
+    trained_options = {str(record["name"]).partition(":")[0]: record["options"] for record in trained.values()}
+    return _Chosen(
+        addresses,
+        weights={**drawn, **options.weights},
+        options={**trained_options, **options.backbone_options},
+        stand_ins=found,
+    )
+
+
+def _check_installed(checkpoint: Checkpoint) -> None:
+    """See that the plugins of the checkpoint's backbones are there.
+
+    Raises:
+        PluginError: naming the first that is not, and the distribution to install.
+    """
+    from evcap_cli import plugins
+
+    for kind, record in checkpoint.backbones.items():
+        name = str(record["name"]).partition(":")[0]
+        try:
+            plugins.backbone_class(name, str(record.get("distribution", "")))
+        except PluginError as problem:
+            cause = f"needs the {kind} backbone {name}: {problem.cause}"
+            raise PluginError(cause, path=checkpoint.name, hint=problem.hint) from problem
+
+
+def check_backbones(options: CaptionOptions) -> None:
+    """See what ``Captioning`` would refuse of backbones, before any weights are read.
+
+    Raises:
+        CheckpointError, PluginError, UsageError: as ``Captioning`` does.
+    """
+    from evcap_cli.backbones.loading import make_backbones
+    from evcap_cli.captioner.checkpoint import Checkpoint
+
+    chosen = _choose_backbones(Checkpoint.from_pretrained(options.checkpoint), options)
+    make_backbones(chosen.addresses, chosen.weights, chosen.options, options.spare)
 
 
 def emotion_of(words: Sequence[str], probabilities: Sequence[float] | None, lexicon: Lexicon) -> Emotion | None:

@@ -50,14 +50,7 @@ def load_backbones(
     """
     import torch
 
-    made = {kind: make_backbone(kind, addresses[kind], options or {}) for kind in KINDS if kind in addresses}
-    for given, flag in ((weights or {}, "--weights"), (options or {}, "--option")):
-        used = {name for backbone in made.values() for name in _names(backbone)}
-        unused = sorted(set(given) - used - set(spare))
-        if unused:
-            raise UsageError(
-                f"{flag} names {unused[0]!r}, which is not in use", hint=f"in use: {', '.join(sorted(used))}"
-            )
+    made = make_backbones(addresses, weights or {}, options or {}, spare)
     where, number = torch.device(device), dtype or torch.float32
     loaded: list[Backbone] = []
     crowded = False
@@ -79,6 +72,28 @@ def load_backbones(
             torch.cuda.empty_cache()  # only here: the exception held on to what was loaded half
         load_one(backbone, chosen, where, number)
         loaded.append(backbone)
+    return made
+
+
+def make_backbones(
+    addresses: Mapping[Kind, str],
+    weights: Mapping[str, str],
+    options: Mapping[str, Mapping[str, str]],
+    spare: Collection[str],
+) -> dict[Kind, Backbone]:
+    """The backbone of each kind, not loaded yet; the arguments are those of ``load_backbones``.
+
+    Raises:
+        PluginError, UsageError: see ``load_backbones``.
+    """
+    made = {kind: make_backbone(kind, addresses[kind], options) for kind in KINDS if kind in addresses}
+    used = {name for backbone in made.values() for name in _names(backbone)}
+    for given, flag in ((weights, "--weights"), (options, "--option")):
+        unused = sorted(set(given) - used - set(spare))
+        if unused:
+            raise UsageError(
+                f"{flag} names {unused[0]!r}, which is not in use", hint=f"in use: {', '.join(sorted(used))}"
+            )
     return made
 
 

@@ -84,7 +84,14 @@ def caption(
 
     Example: evcap caption videos/ -o out.srt -o out.jsonl
     """
-    from evcap_cli.captioning import Captioning, CaptionOptions, Summary, caption_plan, nothing_found
+    from evcap_cli.captioning import (
+        Captioning,
+        CaptionOptions,
+        Summary,
+        caption_plan,
+        check_backbones,
+        nothing_found,
+    )
 
     outputs = plan_outputs(output, format_, plugins.writers())
     if outputs.stdout:
@@ -93,37 +100,38 @@ def caption(
     check_collisions(plan)
     if not plan.sources:
         raise nothing_found(inputs, shard)
-    if dry_run:
-        _show(plan)
-        return
     settings = shared.backbone_settings(config, weights, option)
     choice = shared.rerank_choice(rerank)
-    engine = Captioning(
-        CaptionOptions(
-            checkpoint=checkpoint,
-            preset=backbone,
-            backbones=shared.overrides(appearance, motion, object_, audio),
-            presets=settings.presets,
-            weights=settings.weights,
-            backbone_options=settings.options,
-            spare=settings.spare,
-            device=device,
-            dtype=dtype,
-            batch_size=shared.batch_rows(batch_size),
-            workers=workers,
-            beam_size=beam_size,
-            max_words=max_words,
-            length_penalty=length_penalty,
-            rerank=choice,
-            segment=segment,
-            sampling=sampling,
-            audio_track=audio_track,
-            cache=not no_cache,
-            cache_dir=cache_dir,
-            timeout=timeout,
-            decoder_memory=shared.decoder_memory(decoder_memory),
-        )
+    options = CaptionOptions(
+        checkpoint=checkpoint,
+        preset=backbone,
+        backbones=shared.overrides(appearance, motion, object_, audio),
+        presets=settings.presets,
+        weights=settings.weights,
+        backbone_options=settings.options,
+        spare=settings.spare,
+        device=device,
+        dtype=dtype,
+        batch_size=shared.batch_rows(batch_size),
+        workers=workers,
+        beam_size=beam_size,
+        max_words=max_words,
+        length_penalty=length_penalty,
+        rerank=choice,
+        segment=segment,
+        sampling=sampling,
+        audio_track=audio_track,
+        cache=not no_cache,
+        cache_dir=cache_dir,
+        timeout=timeout,
+        decoder_memory=shared.decoder_memory(decoder_memory),
     )
+    if dry_run:
+        if backbone or options.backbones or weights or option:  # reading the checkpoint takes its time
+            check_backbones(options)
+        _show(plan)
+        return
+    engine = Captioning(options)
     shared.note_demo(checkpoint)
     summary = Summary()
     stream = outputs.stdout and outputs.journal is None

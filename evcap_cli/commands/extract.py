@@ -73,7 +73,7 @@ def extract(
 
     Example: evcap extract videos/ --appearance clip --sampling epan -o features/clip_train.hdf5
     """
-    from evcap_cli.backbones.loading import load_backbones
+    from evcap_cli.backbones.loading import load_backbones, make_backbones
     from evcap_cli.backbones.presets import backbone_addresses
     from evcap_cli.output.atomic import cause_of
     from evcap_cli.output.features_hdf5 import plan_export
@@ -84,6 +84,7 @@ def extract(
     addresses = backbone_addresses(backbone or (None if overrides else "lite"), overrides, settings.presets)
     plan = None if output is None else plan_export(output, addresses, chosen, segment)
     if dry_run:
+        make_backbones(addresses, settings.weights, settings.options, settings.spare)
         for source in chosen[:DRY_RUN_LINES]:
             console.answer(source.given)
         if len(chosen) > DRY_RUN_LINES:

@@ -123,7 +123,11 @@ Object = Annotated[str | None, typer.Option("--object", metavar="NAME", help="Ob
 Audio = Annotated[str | None, typer.Option("--audio", metavar="NAME", help="Audio backbone.")]
 Weights = Annotated[
     list[str] | None,
-    typer.Option("--weights", metavar="NAME=PATH", help="Weights of a backbone from a file or folder."),
+    typer.Option(
+        "--weights",
+        metavar="NAME=PATH",
+        help="Weights of a backbone from a file or folder; NAME=random:SEED draws some, for tests and benchmarks.",
+    ),
 ]
 Option = Annotated[
     list[str] | None, typer.Option("--option", metavar="NAME.KEY=VALUE", help="An option of a backbone.")
