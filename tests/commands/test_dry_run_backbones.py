@@ -29,7 +29,13 @@ def film(tmp_path: Path) -> Path:
 def test_a_dry_run_refuses_what_the_run_refuses(
     film: Path, capfd: pytest.CaptureFixture[str], command: str, wrong: str
 ) -> None:
-    call = [command, str(film), *wrong.split(), "-o", str(film.with_name("out.srt" if command == "caption" else "f/"))]
+    call = [
+        command,
+        str(film),
+        *wrong.split(),
+        "-o",
+        str(film.with_name("out.srt" if command == "caption" else "f.hdf5")),
+    ]
     said = []
     for arguments in (call, [*call, "--dry-run"]):
         assert run(arguments) == EXIT_USAGE
