@@ -14,7 +14,7 @@ from evcap_cli.inputs import Plan, check_collisions, gather, plan_outputs, take_
 from evcap_cli.standard_streams import check_output
 
 if TYPE_CHECKING:
-    from evcap_cli.captioning import Summary
+    from evcap_cli.captioning.run import Summary
     from evcap_cli.inputs import Outputs
     from evcap_cli.output.records import Record
 
@@ -84,14 +84,10 @@ def caption(
 
     Example: evcap caption videos/ -o out.srt -o out.jsonl
     """
-    from evcap_cli.captioning import (
-        Captioning,
-        CaptionOptions,
-        Summary,
-        caption_plan,
-        check_backbones,
-        nothing_found,
-    )
+    from evcap_cli.captioning.backbones import check_backbones
+    from evcap_cli.captioning.engine import Captioning
+    from evcap_cli.captioning.options import CaptionOptions
+    from evcap_cli.captioning.run import Summary, caption_plan, nothing_found
 
     outputs = plan_outputs(output, format_, plugins.writers())
     if outputs.stdout:

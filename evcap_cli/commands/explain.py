@@ -51,7 +51,8 @@ def explain(
 
     Example: evcap explain videos/a.mp4 -c runs/mine -o page.html
     """
-    from evcap_cli.captioning import Captioning, CaptionOptions
+    from evcap_cli.captioning.engine import Captioning
+    from evcap_cli.captioning.options import CaptionOptions
     from evcap_cli.explaining.page import render
     from evcap_cli.explaining.video import explain as look_inside
     from evcap_cli.explaining.video import one_video

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evcap_cli import console
-from evcap_cli.captioning import Captioning, CaptionOptions
+from evcap_cli.captioning.engine import Captioning
+from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.demo.baselines import Rate, constant, evaluate, shuffled
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.grammar import write_captions

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli import plugins
-from evcap_cli.captioning import Captioning, CaptionOptions, Summary, caption_plan
+from evcap_cli.captioning.engine import Captioning
+from evcap_cli.captioning.options import CaptionOptions
+from evcap_cli.captioning.run import Summary, caption_plan
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts

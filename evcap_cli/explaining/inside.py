@@ -23,7 +23,7 @@ from evcap_cli.captioner.fine_grained import FineGrainedFusion
 from evcap_cli.captioner.model import Captioner
 from evcap_cli.captioner.reranking import best_captions
 from evcap_cli.captioner.tokens import END, START
-from evcap_cli.captioning import CLIPS_A_BATCH
+from evcap_cli.captioning.engine import CLIPS_A_BATCH
 from evcap_cli.explaining.record import END_MARK, Branch, Inside, Row, SeenObject, ToldWord
 from evcap_cli.systems.aligned_system import AlignedSystem
 

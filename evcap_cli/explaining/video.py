@@ -16,7 +16,7 @@ from evcap_cli.inputs import Source, gather
 from evcap_cli.output.report import Picture, all_pictures_at, missing_pictures
 
 if TYPE_CHECKING:
-    from evcap_cli.captioning import Captioning
+    from evcap_cli.captioning.engine import Captioning
     from evcap_cli.features.pipeline import SegmentReady
 
 THUMBNAIL_SIDE = 96

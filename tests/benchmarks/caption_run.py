@@ -18,7 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from evcap_cli.captioning import CLIPS_A_BATCH, Captioning, CaptionOptions
+from evcap_cli.captioning.engine import CLIPS_A_BATCH, Captioning
+from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.features.pipeline import FeaturePipeline, SegmentReady
@@ -29,7 +30,7 @@ SEED = 5
 CODE = """
 import sys, time
 import av, torch, safetensors.torch
-import evcap_cli.captioning, evcap_cli.features.pipeline
+import evcap_cli.captioning.run, evcap_cli.captioning.engine, evcap_cli.features.pipeline
 import evcap_cli.captioner.checkpoint, evcap_cli.captioner.beam_search
 import evcap_backbones.lite.appearance, evcap_backbones.lite.motion, evcap_backbones.lite.objects
 import evcap_backbones.lite.audio

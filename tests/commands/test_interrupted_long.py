@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from evcap_cli.captioning import Captioning
+from evcap_cli.captioning.engine import Captioning
 from evcap_cli.features import pipeline
 from evcap_cli.media import stretches
 from evcap_cli.media.decoder import AudioChunk, DecodedFrame, DecodePlan, Decoder, DecodeReport

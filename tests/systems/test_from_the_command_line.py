@@ -12,7 +12,7 @@ import torch
 
 from evcap_cli import plugins
 from evcap_cli.captioner.checkpoint import Checkpoint
-from evcap_cli.captioning import emotion_of
+from evcap_cli.captioning.record_fields import emotion_of
 from evcap_cli.data.glove import WordVectors
 from evcap_cli.errors import CheckpointError, DataError, UsageError
 from evcap_cli.training.config import Recipe, load_recipe

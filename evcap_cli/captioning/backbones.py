@@ -1,0 +1,98 @@
+"""Which backbones a caption run loads: those of its checkpoint, with what the user says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from evcap_cli.errors import CheckpointError, PluginError
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Kind
+    from evcap_cli.captioner.checkpoint import Checkpoint
+    from evcap_cli.captioning.options import CaptionOptions
+
+
+@dataclass(frozen=True)
+class ChosenBackbones:
+    """Which backbones a run loads, with what; and which of them the user names for feature files."""
+
+    addresses: dict[Kind, str]
+    weights: dict[str, str]
+    options: dict[str, Mapping[str, str]]
+    stand_ins: dict[Kind, str]
+
+
+def choose_backbones(checkpoint: Checkpoint, options: CaptionOptions) -> ChosenBackbones:
+    """The backbones of ``checkpoint``, with what the user says about them.
+
+    Raises:
+        CheckpointError: the user names others. PluginError: one is not installed.
+    """
+    from evcap_cli.backbones.presets import backbone_addresses
+    from evcap_cli.backbones.published import stand_ins
+
+    trained = checkpoint.backbones
+    asked = {
+        kind: name
+        for kind, name in backbone_addresses(options.preset, options.backbones, options.presets).items()
+        # a preset names all four kinds, whatever the checkpoint reads
+        if kind in trained or kind in options.backbones
+    }
+    found = stand_ins(trained, asked, checkpoint.name)
+    for kind, name in found.items():
+        trained[kind] = {**trained[kind], "name": name}
+    addresses = {kind: str(record["name"]) for kind, record in trained.items()}
+    for kind, name in asked.items():
+        if name != addresses.get(kind):
+            used = f"{kind} backbone {addresses[kind]}" if kind in addresses else f"no {kind} backbone"
+            raise CheckpointError(
+                f"was trained with {used}, not with {name}",
+                path=checkpoint.name,
+                hint="leave the option out, or train a checkpoint with that backbone",
+            )
+    _check_installed(checkpoint)
+    # drawn weights are drawn again, unless the user names others, by the backbone's name or its full address
+    drawn = {
+        name: source
+        for name, source in checkpoint.random_weights.items()
+        if not {name, name.partition(":")[0]} & set(options.weights)
+    }
+    trained_options = {str(record["name"]).partition(":")[0]: record["options"] for record in trained.values()}
+    return ChosenBackbones(
+        addresses,
+        weights={**drawn, **options.weights},
+        options={**trained_options, **options.backbone_options},
+        stand_ins=found,
+    )
+
+
+def _check_installed(checkpoint: Checkpoint) -> None:
+    """See that the plugins of the checkpoint's backbones are there.
+
+    Raises:
+        PluginError: naming the first that is not, and the distribution to install.
+    """
+    from evcap_cli import plugins
+
+    for kind, record in checkpoint.backbones.items():
+        name = str(record["name"]).partition(":")[0]
+        try:
+            plugins.backbone_class(name, str(record.get("distribution", "")))
+        except PluginError as problem:
+            cause = f"needs the {kind} backbone {name}: {problem.cause}"
+            raise PluginError(cause, path=checkpoint.name, hint=problem.hint) from problem
+
+
+def check_backbones(options: CaptionOptions) -> None:
+    """See what ``Captioning`` would refuse of backbones, before any weights are read.
+
+    Raises:
+        CheckpointError, PluginError, UsageError: as ``Captioning`` does.
+    """
+    from evcap_cli.backbones.loading import make_backbones
+    from evcap_cli.captioner.checkpoint import Checkpoint
+
+    chosen = choose_backbones(Checkpoint.from_pretrained(options.checkpoint), options)
+    make_backbones(chosen.addresses, chosen.weights, chosen.options, options.spare)

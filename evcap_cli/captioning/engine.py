@@ -1,0 +1,258 @@
+"""Videos to records: what is heavy (checkpoint, backbones, feature pipeline), loaded once for a run."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evcap_cli import __version__, console
+from evcap_cli.captioning.backbones import choose_backbones
+from evcap_cli.captioning.record_fields import emotion_of, media_fields, whole_milliseconds
+from evcap_cli.errors import UsageError
+from evcap_cli.inputs import Source
+from evcap_cli.output.records import Caption, Record, error_fields
+from evcap_cli.paths import same_file_groups
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Backbone, Kind
+    from evcap_cli.captioner.beam_search import Hypothesis
+    from evcap_cli.captioning.options import CaptionOptions
+    from evcap_cli.features.pipeline import SegmentReady, VideoDone
+    from evcap_cli.features.streams import ClipFeatures
+
+CLIPS_A_BATCH = 16
+"""Clips that the captioner decodes at once; the shape is constant, a short batch is filled up."""
+FLUSH_SECONDS = 15.0
+"""So long a clip may wait for others to share its batch: people watch, and a kill must not cost much."""
+
+
+class Captioning:
+    """A checkpoint with its backbones, ready to caption.
+
+    Raises:
+        CheckpointError, PluginError, UsageError: before any video is touched.
+    """
+
+    def __init__(self, options: CaptionOptions) -> None:
+        from evcap_cli.captioner.beam_search import BeamConfig
+        from evcap_cli.captioner.checkpoint import Checkpoint
+        from evcap_cli.devices import choose_device, choose_dtype
+        from evcap_cli.features.cache import FeatureCache
+        from evcap_cli.features.pipeline import FeaturePipeline
+
+        self.options = options
+        self.device = choose_device(options.device)
+        self.checkpoint = Checkpoint.from_pretrained(options.checkpoint)
+        self.checkpoint.model.to(self.device).eval()
+        self.sampling = options.sampling or self.checkpoint.sampling
+        self.dtype = choose_dtype(options.dtype, self.device)
+        backbones = self._load_backbones()
+        self.backbones: dict[str, str] = {
+            kind: str(record["name"]) for kind, record in self.checkpoint.backbones.items()
+        }
+        beam = self.checkpoint.beam
+        try:
+            self.beam = BeamConfig(
+                size=options.beam_size or beam.size,
+                max_words=options.max_words or beam.max_words,
+                length_penalty=beam.length_penalty if options.length_penalty is None else options.length_penalty,
+                rerank=options.rerank or beam.rerank,
+            )
+            self.checkpoint.model.config.check_search(self.beam.max_words)
+        except ValueError as problem:
+            raise UsageError(f"cannot search like that: {problem}", hint="see --beam-size and --max-words") from problem
+        self.pipeline = FeaturePipeline(
+            backbones,
+            cache=FeatureCache(options.cache_dir) if options.cache else None,
+            segmentation=options.segment,
+            sampling=self.sampling,
+            workers=options.workers,
+            batch_size=options.batch_size,
+            device=self.device,
+            timeout=options.timeout,
+            decoder_memory=options.decoder_memory,
+            audio_track=options.audio_track,
+        )
+
+    def _load_backbones(self) -> dict[Kind, Backbone]:
+        """The backbones of the checkpoint; naming others is an error, naming the same ones is not."""
+        from evcap_cli.backbones.loading import load_backbones
+        from evcap_cli.backbones.published import check_stand_in
+        from evcap_cli.captioner.checkpoint import backbone_record
+
+        trained = self.checkpoint.backbones
+        chosen = choose_backbones(self.checkpoint, self.options)
+        self.stand_ins = chosen.stand_ins
+        loaded = load_backbones(
+            chosen.addresses,
+            weights=chosen.weights,
+            options=chosen.options,
+            spare=self.options.spare,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        for kind in self.stand_ins:
+            check_stand_in(trained[kind], loaded[kind], self.checkpoint.name)
+            trained[kind] = backbone_record(loaded[kind])
+        if self.stand_ins:
+            names = " and ".join(f"{kind} {name}" for kind, name in self.stand_ins.items())
+            console.warn(
+                f"{self.checkpoint.name} was trained on feature files: that {names} gives the same is your word"
+            )
+        self.checkpoint.check_backbones(loaded)
+        if self.options.mute:
+            loaded.pop("audio", None)
+        return loaded
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What records depend on beside the videos: the key of a journal and of a mirrored tree."""
+        return {
+            "evcap": __version__,
+            # names the backbones' versions and weights as well: ``check_backbones`` saw that they are the same
+            "checkpoint": [self.checkpoint.name, self.checkpoint.digest],
+            **(
+                {"stand_ins": {kind: self.checkpoint.backbones[kind] for kind in self.stand_ins}}
+                if self.stand_ins
+                else {}
+            ),
+            "dtype": str(self.dtype),
+            "beam": [self.beam.size, self.beam.max_words, self.beam.length_penalty],
+            **({"rerank": asdict(self.beam.rerank)} if self.beam.rerank.on else {}),
+            "segment": self.options.segment,
+            "sampling": self.sampling,
+            "audio_track": self.options.audio_track,
+            "mute": self.options.mute,
+            "device": str(self.device),
+        }
+
+    def run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
+        """Records of ``sources`` in their order; a bad video gives a failed record, never an exception.
+
+        Several names of one file (links) get a record each; it is decoded and captioned once.
+        """
+        groups = same_file_groups((number, source.path) for number, source in enumerate(sources))
+        first_of = {number: group[0] for group in groups for number in group}
+        last_of = {group[0]: group[-1] for group in groups}
+        kept: dict[int, Record] = {}
+        with closing(self._run([sources[group[0]] for group in groups])) as made:
+            for number, source in enumerate(sources):
+                first = first_of[number]
+                if first == number:
+                    kept[number] = next(made)
+                yield replace(kept[first], path=source.given, id=source.id)
+                if last_of[first] == number:
+                    del kept[first]
+
+    def _run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
+        """Records of different files, in their order."""
+        from evcap_cli.features.pipeline import SegmentReady
+
+        since = time.monotonic()
+        waiting: list[SegmentReady] = []
+        captions: dict[int, list[Caption]] = {}
+        finished: list[VideoDone] = []
+
+        def flush() -> Iterator[Record]:
+            for event, caption in zip(waiting, self._caption(waiting), strict=True):
+                captions.setdefault(event.video, []).append(caption)
+            waiting.clear()
+            for done in finished:
+                yield self._record(sources[done.video], done, captions.pop(done.video, []))
+            finished.clear()
+
+        for event in self.pipeline.run([source.path for source in sources]):
+            if isinstance(event, SegmentReady):
+                since = since if waiting else time.monotonic()
+                waiting.append(event)
+            else:
+                finished.append(event)
+            late = finished and time.monotonic() - since > FLUSH_SECONDS
+            if len(waiting) == CLIPS_A_BATCH or (not waiting and finished) or late:
+                yield from flush()
+        yield from flush()
+
+    def keep_unfinished(self, folder: Path) -> None:
+        """Keep features of videos that are not finished in ``folder``: without a cache, a long one would start anew.
+
+        Not where a video is one segment: a part of it would be worth nothing.
+        """
+        if self.pipeline.cache is None and self.options.segment != "whole":
+            self.pipeline.unfinished = folder
+
+    def drop_unfinished(self, record: Record) -> None:
+        """The video of ``record`` is finished."""
+        if self.pipeline.unfinished is not None and record.digest:
+            shutil.rmtree(self.pipeline.unfinished / record.digest, ignore_errors=True)
+
+    def _caption(self, events: Sequence[SegmentReady]) -> list[Caption]:
+        """Captions of up to ``CLIPS_A_BATCH`` segments in one batch of constant shape."""
+        import torch
+
+        from evcap_cli.captioner.collate import collate
+        from evcap_cli.captioner.reranking import best_captions
+
+        if not events:
+            return []
+        model = self.checkpoint.model
+        clips = [self._heard(event.features) for event in events]
+        clips += [clips[-1]] * (CLIPS_A_BATCH - len(clips))
+        with torch.inference_mode():
+            prepared = model.prepare(collate(clips, model.config).to(self.device))
+            found = best_captions(model, prepared, self.beam, self.checkpoint.vocabulary, self.checkpoint.lexicon)
+        told = prepared.categories
+        felt = [None] * len(clips) if told is None else told.float().cpu().tolist()
+        return [
+            self._sentence(event, hypotheses[0], probabilities)
+            for event, hypotheses, probabilities in zip(events, found, felt, strict=False)
+        ]
+
+    def _heard(self, features: ClipFeatures) -> ClipFeatures:
+        """``features``, without their sound where the run is mute."""
+        import torch
+
+        from evcap_cli.features.streams import StreamFeatures
+
+        wide = self.checkpoint.model.config.streams.get("audio")
+        if not self.options.mute or wide is None:
+            return features
+        silence = StreamFeatures(torch.zeros(0, wide), torch.zeros(0))
+        return replace(features, streams={**features.streams, "audio": silence})
+
+    def _sentence(self, event: SegmentReady, hypothesis: Hypothesis, probabilities: Sequence[float] | None) -> Caption:
+        words = self.checkpoint.vocabulary.decode(hypothesis.tokens)
+        emotion = emotion_of(words, probabilities, self.checkpoint.lexicon)
+        segment = event.segment
+        return Caption(
+            whole_milliseconds(segment.start),
+            whole_milliseconds(segment.end),
+            " ".join(words),
+            hypothesis.score,
+            emotion,
+        )
+
+    def _record(self, source: Source, done: VideoDone, captions: Sequence[Caption]) -> Record:
+        error = done.error
+        return Record(
+            path=source.given,
+            id=source.id,
+            digest=done.digest or None,
+            status="ok" if error is None else "failed",
+            captions=tuple(captions) if error is None else (),
+            media=None if done.info is None else media_fields(done),
+            backbones=self.backbones,
+            checkpoint={
+                "name": self.checkpoint.name,
+                "digest": self.checkpoint.digest,
+                **({"untrained": True} if self.checkpoint.untrained else {}),
+                **({"stand_ins": self.stand_ins} if self.stand_ins else {}),
+                **({"weights": self.checkpoint.weights} if self.checkpoint.weights else {}),
+            },
+            warnings=tuple(done.warnings),
+            error=None if error is None else error_fields(error),
+        )

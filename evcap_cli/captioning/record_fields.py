@@ -1,0 +1,59 @@
+"""What a record says of a caption's emotion and of the video's container."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from evcap_cli.output.records import TOP_CATEGORIES, Emotion, Media
+
+if TYPE_CHECKING:
+    from evcap_cli.data.lexicon import Lexicon
+    from evcap_cli.features.pipeline import VideoDone
+
+
+def emotion_of(words: Sequence[str], probabilities: Sequence[float] | None, lexicon: Lexicon) -> Emotion | None:
+    """What a record says of a caption's emotion.
+
+    Args:
+        words: of the caption.
+        probabilities: of the lexicon's categories; None where the captioning system perceives no emotion. The category
+            is then that of the first emotion word of the caption, and there is no emotion without one.
+        lexicon: of the checkpoint.
+    """
+    told = tuple(dict.fromkeys(word for word in words if word in lexicon.word_ids))
+    if probabilities is None:
+        if not told:
+            return None
+        return Emotion(lexicon.categories[lexicon.category_ids[told[0]][0]], None, told)
+    order = sorted(range(len(probabilities)), key=lambda number: (-probabilities[number], number))
+    return Emotion(
+        category=lexicon.categories[order[0]],
+        probability=probabilities[order[0]],
+        words=told,
+        top={lexicon.categories[number]: probabilities[number] for number in order[:TOP_CATEGORIES]},
+    )
+
+
+def whole_milliseconds(seconds: Any) -> float:
+    """Whole milliseconds, rounded down so that no cue leaves its video."""
+    return int(seconds * 1000) / 1000
+
+
+def media_fields(done: VideoDone) -> Media:
+    """What a record says of the container."""
+    info = done.info
+    if info is None:
+        raise ValueError("this video was never opened")
+    return Media(
+        duration=None if info.duration is None else round(float(info.duration), 6),
+        fps=None if info.fps is None else f"{info.fps.numerator}/{info.fps.denominator}",
+        width=info.width,
+        height=info.height,
+        rotation=info.rotation,
+        has_audio=info.has_audio,
+        skipped_packets=done.skipped_packets,
+        lost_frames_share=done.loss.frames_share,
+        lost_audio_seconds=done.loss.audio_seconds,
+        lost_audio_share=done.loss.audio_share,
+    )

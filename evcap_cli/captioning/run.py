@@ -1,0 +1,238 @@
+"""What makes a caption run safe: the journal, taking over what is finished, whole outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from evcap_cli.errors import EvcapError, UsageError, WriteError
+from evcap_cli.output.atomic import check_writable
+from evcap_cli.output.journal import Journal
+from evcap_cli.output.reading import read_records
+from evcap_cli.output.records import Record, error_fields
+from evcap_cli.output.rendering import FormatError, rendered, write_files
+from evcap_cli.output.trees import Tree
+from evcap_cli.paths import name_key
+
+if TYPE_CHECKING:
+    from evcap_cli.captioning.engine import Captioning
+    from evcap_cli.inputs import Plan, Source
+
+UNFINISHED = "unfinished"
+"""In the journal's folder: features of the videos under way."""
+
+
+@dataclass
+class Summary:
+    """How a run ended."""
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    """Taken over from an earlier run of the same plan."""
+    damaged: int = 0
+    """Captioned, but more than a tenth of the picture or the sound was lost."""
+    unwritten: list[WriteError] = field(default_factory=list)
+    """What went wrong with whole outputs; the others are written."""
+
+    def count(self, record: Record) -> None:
+        """One more video is finished."""
+        if record.status == "ok":
+            self.done += 1
+            self.damaged += record.lost_much
+        else:
+            self.failed += 1
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 3 some failed, 1 nothing done."""
+        if self.failed == 0 and self.done == self.total > 0 and not self.unwritten:
+            return 0
+        return 3 if self.done else 1
+
+
+def caption_plan(
+    plan: Plan,
+    engine: Captioning,
+    *,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    fail_fast: bool = False,
+    on_record: Callable[[Record], None] = lambda _: None,
+    summary: Summary | None = None,
+) -> tuple[list[Record], Summary]:
+    """Caption ``plan`` into its outputs; what an interrupted run finished is taken over.
+
+    Args:
+        plan: what to caption, and where to.
+        engine: the checkpoint with its backbones.
+        retry_failed: take over what went well in the JSONL that is there.
+        overwrite: take nothing over, and replace mirrored files of other settings.
+        fail_fast: stop at the first video that fails; whole outputs are not written then.
+        on_record: called with each record made now, in the plan's order.
+        summary: counted up on the way, so that a caller knows how far a run came that ended with an error.
+
+    Returns:
+        All records in the plan's order (fewer after ``fail_fast``; for trees, those made now), and the summary.
+
+    Raises:
+        UsageError: outputs of another run are in the way, or ``retry_failed`` finds no old records.
+        WriteError: the journal or a tree cannot be written; what was finished stays there. Whole outputs that cannot
+            be written are in the summary: the others are written, and the journal stays for the next run.
+    """
+    outputs = plan.outputs
+    summary = Summary() if summary is None else summary
+    summary.total = len(plan.sources)
+    run = _Run(plan, engine, summary, fail_fast, on_record)
+    kept = _old_records(plan, engine) if retry_failed else {}
+    for path, _ in outputs.files:
+        check_writable(path)
+    if outputs.journal is None:
+        return run.records(plan.sources, {}), summary
+    with _Trees(plan, engine.settings, overwrite=overwrite) as trees:
+        if not outputs.files and not outputs.stdout:
+            return run.into_trees(trees), summary
+        with Journal(outputs.journal, engine.settings) as journal:
+            engine.keep_unfinished(outputs.journal / UNFINISHED)
+            for source in plan.sources:
+                finished = journal.get(source.given, source.path)
+                record = kept.get(source.given) or (None if overwrite else finished)
+                if record is not None and (record.status == "ok" or not (retry_failed or fail_fast)):
+                    # the id depends on the other videos of the plan, which may have changed since
+                    kept[source.given] = replace(record, id=source.id)
+            records = run.records(plan.sources, kept, journal)
+            if fail_fast and summary.failed:
+                return records, summary
+            summary.unwritten += write_files(outputs.files, records)
+            for source, record in zip(plan.sources, records, strict=True):
+                summary.unwritten += trees.write(source, record)
+            if not summary.unwritten:
+                journal.finish()
+    return records, summary
+
+
+@dataclass
+class _Run:
+    """One run over a plan: counts and announces what comes out."""
+
+    plan: Plan
+    engine: Captioning
+    summary: Summary
+    fail_fast: bool
+    on_record: Callable[[Record], None]
+
+    def records(
+        self, sources: Sequence[Source], kept: Mapping[str, Record], journal: Journal | None = None
+    ) -> list[Record]:
+        """All records in the order of ``sources``: those ``kept``, and new ones, each in the journal at once."""
+        todo = [source for source in sources if source.given not in kept]
+        everything = dict(kept)
+        self.summary.skipped = len(kept)
+        for record in kept.values():
+            self.summary.count(record)
+        for source, record in self._made(todo):
+            if journal is not None:
+                journal.add(source.given, source.path, record)
+                self.engine.drop_unfinished(record)
+            everything[source.given] = record
+            self._announce(record)
+        return [everything[source.given] for source in sources if source.given in everything]
+
+    def into_trees(self, trees: _Trees) -> list[Record]:
+        """Write each video's files as soon as its record is there: the tree itself is the journal."""
+        records: list[Record] = []
+        todo = [source for source in self.plan.sources if not trees.finished(source)]
+        self.summary.skipped = self.summary.done = len(self.plan.sources) - len(todo)
+        for source, record in self._made(todo):
+            problems = trees.write(source, record)
+            made = (
+                replace(record, status="failed", captions=(), error=error_fields(problems[0])) if problems else record
+            )
+            records.append(made)
+            self._announce(made)
+        return records
+
+    def _made(self, todo: Sequence[Source]) -> Iterator[tuple[Source, Record]]:
+        with closing(self.engine.run(todo)) as made:
+            for source, record in zip(todo, made, strict=True):
+                yield source, record
+                if self.fail_fast and record.status == "failed":
+                    return
+
+    def _announce(self, record: Record) -> None:
+        self.summary.count(record)
+        self.on_record(record)
+
+
+class _Trees:
+    """The mirrored trees of a plan, open for one run; a video that failed has no file in any."""
+
+    def __init__(self, plan: Plan, settings: Mapping[str, Any], *, overwrite: bool) -> None:
+        self.trees = [
+            (Tree(root, writer.suffix, settings, plan.sources, overwrite=overwrite), writer)
+            for root, writer in plan.outputs.trees
+        ]
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with self._stack as stack:
+            for tree, _ in self.trees:
+                stack.enter_context(tree)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *problem: Any) -> None:
+        self._stack.__exit__(*problem)
+
+    def finished(self, source: Source) -> bool:
+        """Whether every tree has the file of ``source``."""
+        return all(tree.finished(source) for tree, _ in self.trees)
+
+    def write(self, source: Source, record: Record) -> list[FormatError]:
+        """The files of one video; returns what writers failed with, after whose the other trees have theirs.
+
+        Raises:
+            WriteError: a file cannot be written.
+        """
+        problems: list[FormatError] = []
+        for tree, writer in self.trees:
+            text = None
+            if record.status == "ok":
+                try:
+                    text = rendered(tree.place(source), writer, [record])
+                except FormatError as problem:
+                    problems.append(problem)
+            tree.write(source, text)
+        return problems
+
+
+def _old_records(plan: Plan, engine: Captioning) -> dict[str, Record]:
+    """Records of the videos that went well in the run before, from the JSONL output."""
+    path = next((path for path, writer in plan.outputs.files if writer.suffix == ".jsonl"), None)
+    if path is None:
+        raise UsageError("--retry-failed reads the old JSONL", hint="name it with -o, for example -o out.jsonl")
+    if not path.exists():
+        raise UsageError("is not there, so nothing can be retried", path=path, hint="run without --retry-failed")
+    old = {record.path: record for record in read_records(path) if record.status == "ok"}
+    for record in old.values():
+        used = None if record.checkpoint is None else record.checkpoint["digest"]
+        if used != engine.checkpoint.digest:
+            raise UsageError(
+                "was written with another checkpoint", path=path, hint="use the same -c, or run without --retry-failed"
+            )
+    alike = {name_key(name): name for name in old}
+    found = {
+        source.given: source.given if source.given in old else alike.get(name_key(source.given))
+        for source in plan.sources
+    }
+    return {given: replace(old[name], path=given) for given, name in found.items() if name is not None}
+
+
+def nothing_found(inputs: Sequence[str], shard: str | None = None) -> EvcapError:
+    """The error of a plan without a single video; exit code 1."""
+    if shard is not None:
+        return EvcapError(f"no video falls to --shard {shard}", path=", ".join(inputs), hint="use fewer shards")
+    return EvcapError("no video found", path=", ".join(inputs), hint="check the folder, or name the files themselves")
