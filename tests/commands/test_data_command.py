@@ -159,7 +159,7 @@ def lexicon_of_bytes(root: Path) -> None:
         (features_without_rows, "no training video has clip features"),
         (wrong_header, f"{TRAIN_CAPTIONS}: line 1: the header must be VideoID and EmCaptions"),
         (no_training_captions, "no training captions here"),
-        (lexicon_of_bytes, "joy.txt: cannot read this word list"),
+        (lexicon_of_bytes, "joy.txt: line 1 is not UTF-8"),
     ],
 )
 def test_what_stops_training_is_told_with_its_file_and_exit_code_1(

@@ -203,7 +203,7 @@ def test_the_leaked_video_is_told_whatever_form_its_id_has(tmp_path: Path, test_
     write(tmp_path / "EmVideo_trainval_captions.csv", [("vid80703", "a nurse"), ("vid10001", "a man")])
     write(tmp_path / "EmVideo_test_captions.csv", [(test_id, "a child"), ("vid30003", "a test")])
     opened = DataRoot.open(tmp_path)
-    assert f"1 test video(s) also in the training split: {test_id}" in opened.warnings
+    assert f"1 test video also in the training split: {test_id}" in opened.warnings
     assert opened.train["vid80703"] == ["a nurse"]
     assert "a child" not in str(opened.train)
 

@@ -152,7 +152,7 @@ def test_scores_that_cannot_be_read_are_named(table: Table) -> None:
     run = runs(rows)[0]
     finish(run, 40.0)
     (run.folder / "test.json").write_text('{"metrics": {}}')
-    with pytest.raises(DataError, match=r"test\.json: are not test scores"):
+    with pytest.raises(DataError, match=r"test\.json: videos: is missing"):
         read()
 
 
