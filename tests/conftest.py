@@ -13,9 +13,11 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
-# a shell makes what it starts with & deaf to Ctrl-C, and children inherit that: tests of Ctrl-C want to be heard
+# a shell lets what it starts with & ignore Ctrl-C, and nohup SIGHUP; children inherit that, and tests send both
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _source_tree_on_path() -> None:
