@@ -212,7 +212,6 @@ def train(
         _start_anew(run)
 
     from evcap_cli.captioner.hub import without_places
-    from evcap_cli.data.glove import WordVectors
     from evcap_cli.devices import choose_device
     from evcap_cli.training.trainer import Trainer
 
@@ -223,7 +222,7 @@ def train(
         source,
         run,
         device=choose_device(device).type,
-        glove=None if glove is None else WordVectors(glove, cache_dir, not no_cache),
+        glove=glove,
         sampling=sampling,
         command=without_places(shlex.join(["evcap", *sys.argv[1:]])),
         test=root.test,

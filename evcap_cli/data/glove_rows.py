@@ -1,6 +1,7 @@
 """The rows of a file of word vectors as they stand in it: text a line, or entries of one JSON object.
 
-Files are streamed; the numbers stay text until somebody wants them (``parsed``).
+Files are streamed. A row is split into its word and the bytes of its numbers only; ``parsed`` reads the numbers of the
+rows that are requested.
 
 Notation: D the width of the vectors.
 """
@@ -8,12 +9,14 @@ Notation: D the width of the vectors.
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Iterator
+from functools import partial
+from io import BufferedReader
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from evcap_cli.errors import DataError
 from evcap_cli.reading.regular import open_regular
@@ -22,41 +25,45 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_CHUNK_BYTES = 1 << 24
+_BUFFER_BYTES: Final = 1 << 18
 _MOST_ROW_BYTES: Final = 1 << 20
 """Of a word and its numbers: a hundred times what is usual."""
-_JSON_ROW: Final = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:\s*\[([^\]]*)\]')
+_JSON_HEAD: Final = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"\s*:\s*\[')
 _JSON_END: Final = re.compile(rb"[\s,}]*")
-_COUNTS: Final = re.compile(rb"\d+ \d+")
+_COUNTS: Final = re.compile(rb"\d+\s+\d+\s*")
 """The first line of some files: how many rows and columns follow (word2vec's habit)."""
 _PACKED: Final = (".zip", ".gz", ".bz2", ".xz", ".7z")
 _GET_AGAIN: Final = "copy or download the file again"
 _FORMS: Final = "evcap reads glove.6B.300d.txt and GloVe_300.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row.
 
     Args:
-        place: "line 7", or "entry 7" in JSON.
-        word: UTF-8.
-        numbers: D decimal numbers, one space between two.
+        number: counted from 1, lines that hold none included.
+        word: in text up to the first space. numbers: what stands after it.
+        json: whether the file is JSON.
     """
 
-    place: str
+    number: int
     word: bytes
     numbers: bytes
+    json: bool = False
 
     @property
-    def text(self) -> str:
-        """The word."""
-        return self.word.decode("utf-8", "replace")
+    def place(self) -> str:
+        """Where it stands, for messages."""
+        return f"{'entry' if self.json else 'line'} {self.number}"
 
     @property
     def width(self) -> int:
-        """D."""
-        return self.numbers.count(b" ") + 1 if self.numbers else 0
+        """How many numbers."""
+        return len(self.fields())
+
+    def fields(self) -> list[str]:
+        """The numbers as text, after the rest of the word where there are spaces in it."""
+        return self.numbers.decode("utf-8", "replace").split("," if self.json else None)
 
 
 def first_row(path: Path) -> Row:
@@ -69,91 +76,72 @@ def first_row(path: Path) -> Row:
     if path.suffix.lower() in _PACKED:
         raise DataError("is packed", path=path, hint=f"unpack it first: {_FORMS}")
     row = next(glove_rows(path), None)
-    if row is None:
+    if row is None or not row.width:
         raise DataError("not a file of word vectors (no row of a word and its numbers)", path=path, hint=_FORMS)
-    parsed(path, [row], row.width)
+    parsed(path, row, row.width)
     return row
 
 
 def glove_rows(path: Path) -> Iterator[Row]:
-    """All rows of a file, every one as wide as the first.
+    """All rows of a file.
 
     Raises:
-        DataError: a row of another width; a file that ends in the middle of one.
+        DataError: a JSON file that ends in the middle of one.
         OSError: the file cannot be read.
     """
-    rows = _json_rows(path) if path.suffix.lower() == ".json" else _text_rows(path)
-    first = next(rows, None)
-    if first is None:
-        return
-    width = first.width
-    for row in chain([first], rows):
-        if row.width == width:
-            yield row
-        else:
-            yield _mended(path, row, width)
+    return _json_rows(path) if path.suffix.lower() == ".json" else _text_rows(path)
 
 
-def parsed(path: Path, rows: Sequence[Row], width: int) -> npt.NDArray[np.float32]:
-    """The numbers of ``rows``, (len(rows), D).
+def parsed(path: Path, row: Row, width: int) -> tuple[str, npt.NDArray[np.float32]]:
+    """A row's word, with the spaces in it that some words of glove.840B have, and its vector, (D,).
 
     Raises:
-        DataError: one is not a number; the row is named.
+        DataError: fewer numbers than ``width``, or something that is no finite number; the row is named.
     """
-    from evcap_cli.data.decimals import parse_rows
+    import numpy as np
 
+    fields = row.fields()
+    if len(fields) < width:
+        cause = f"{row.place}: {len(fields)} numbers, the rows before have {width}"
+        raise DataError(cause, path=path, hint=_GET_AGAIN)
+    cut = len(fields) - width
     try:
-        return parse_rows([row.numbers for row in rows], width)
-    except ValueError:
-        for row in rows:
-            try:
-                parse_rows([row.numbers], width)
-            except ValueError as problem:
-                raise DataError(
-                    f"not a file of word vectors ({row.place}: {problem})", path=path, hint=_FORMS
-                ) from problem
-        raise
-
-
-def _mended(path: Path, row: Row, width: int) -> Row:
-    """A row with doubled spaces, or with spaces in its word, as glove.840B has them."""
-    parts = b" ".join((row.word, row.numbers)).split()
-    if len(parts) <= width:
-        raise DataError(
-            f"{row.place}: {len(parts) - 1} numbers, the rows before have {width}", path=path, hint=_GET_AGAIN
-        )
-    return Row(row.place, b" ".join(parts[:-width]), b" ".join(parts[-width:]))
+        vector = np.array(list(map(float, fields[cut:])))
+        if not np.isfinite(vector).all():
+            raise ValueError(f"{vector[~np.isfinite(vector)][0]} among the numbers")
+    except ValueError as problem:
+        raise DataError(f"not a file of word vectors ({row.place}: {problem})", path=path, hint=_FORMS) from problem
+    return " ".join((row.word.decode("utf-8", "replace"), *fields[:cut])), vector.astype(np.float32)
 
 
 def _text_rows(path: Path) -> Iterator[Row]:
-    with open_regular(path, hint=_FORMS) as file:
-        for number, line in enumerate(iter(lambda: file.readline(_MOST_ROW_BYTES), b""), 1):
+    with BufferedReader(open_regular(path, hint=_FORMS).detach(), _BUFFER_BYTES) as file:
+        for number, line in enumerate(iter(partial(file.readline, _MOST_ROW_BYTES), b""), 1):
             if len(line) == _MOST_ROW_BYTES:
                 raise DataError(f"not a file of word vectors (line {number} is too long)", path=path, hint=_FORMS)
-            row = line.strip()
-            if b"\t" in row:
-                row = row.replace(b"\t", b" ")
-            if not row or (number == 1 and _COUNTS.fullmatch(row)):
-                continue
-            word, _, numbers = row.partition(b" ")
-            yield Row(f"line {number}", word, numbers)
+            parts = line.split(None, 1)
+            if parts and not (number == 1 and _COUNTS.fullmatch(line)):
+                yield Row(number, parts[0], parts[1] if len(parts) == 2 else b"")
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    """Rows of a flat ``{word: [numbers]}``, found in the byte stream: parsing it whole would take gigabytes."""
-    rest, number = b"", 0
+    """Rows of a flat ``{word: [numbers]}``, found in the bytes: parsing it whole would take gigabytes."""
     with open_regular(path, hint=_FORMS) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            rest += chunk
-            if len(rest) > _CHUNK_BYTES + _MOST_ROW_BYTES:
-                raise DataError(f"not a file of word vectors (entry {number + 1} is too long)", path=path, hint=_FORMS)
-            end = 0
-            for match in _JSON_ROW.finditer(rest):
-                end, number = match.end(), number + 1
-                yield Row(f"entry {number}", _json_word(match[1]), _json_numbers(match[2]))
-            rest = rest[end:]
-    if number and not _JSON_END.fullmatch(rest):
-        raise DataError(f"ends in the middle of entry {number + 1}", path=path, hint=_GET_AGAIN)
+        if not os.fstat(file.fileno()).st_size:  # which cannot be mapped
+            return
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as text:
+            number = at = 0
+            while head := _JSON_HEAD.search(text, at, at + _MOST_ROW_BYTES):
+                end = text.find(b"]", head.end(), head.end() + _MOST_ROW_BYTES)
+                if end < 0:
+                    break
+                number, at = number + 1, end + 1
+                yield Row(number, _json_word(head[1]), text[head.end() : end], json=True)
+            if len(text) - at > _MOST_ROW_BYTES:
+                cause = f"not a file of word vectors (entry {number + 1} is too long)"
+                raise DataError(cause, path=path, hint=_FORMS)
+            if number and not _JSON_END.fullmatch(text, at):
+                raise DataError(f"ends in the middle of entry {number + 1}", path=path, hint=_GET_AGAIN)
 
 
 def _json_word(quoted: bytes) -> bytes:
@@ -163,8 +151,3 @@ def _json_word(quoted: bytes) -> bytes:
         return str(json.loads(b'"' + quoted + b'"')).encode("utf-8", "replace")
     except ValueError:
         return quoted
-
-
-def _json_numbers(listed: bytes) -> bytes:
-    numbers = listed.replace(b", ", b" ").replace(b",", b" ").strip()
-    return b" ".join(numbers.split()) if b"\n" in numbers or b"  " in numbers else numbers

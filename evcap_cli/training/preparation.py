@@ -19,6 +19,7 @@ from evcap_cli.captioner.building import check_size
 from evcap_cli.captioner.config import SystemConfig
 from evcap_cli.captioner.tokens import SPECIALS
 from evcap_cli.console import counted, noun
+from evcap_cli.data.glove import glove_width, read_glove
 from evcap_cli.data.learnable import learnable
 from evcap_cli.data.text import tokens
 from evcap_cli.data.vocabulary import Vocabulary
@@ -28,7 +29,8 @@ from evcap_cli.training.recipe_tables import FUSION, family
 from evcap_cli.training.tables import CaptionTable, FeatureTable
 
 if TYPE_CHECKING:
-    from evcap_cli.data.glove import WordVectors
+    from pathlib import Path
+
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.systems.contract import CaptionModel
     from evcap_cli.training.config import Recipe
@@ -74,7 +76,7 @@ def prepare(
     lexicon: Lexicon,
     source: FeatureSource,
     *,
-    glove: WordVectors | None = None,
+    glove: Path | None = None,
     extra: Sequence[str] = (),
 ) -> Prepared:
     """Split by video, number words, read features, build the model.
@@ -84,7 +86,7 @@ def prepare(
         captions: video -> raw captions, training and validation together.
         lexicon: gives labels and masks.
         source: of the features.
-        glove: word vectors to start from; random ones where None.
+        glove: file of word vectors to start from; random ones where None.
         extra: raw captions whose words join the vocabulary; nothing is learned from them.
 
     Raises:
@@ -170,7 +172,7 @@ def _model(
     lexicon: Lexicon,
     features: FeatureTable,
     learn: Sequence[int],
-    glove: WordVectors | None,
+    glove: Path | None,
 ) -> CaptionModel:
     kind = plugins.system(recipe.system).load()
     try:
@@ -183,27 +185,27 @@ def _model(
     if glove is not None and _takes(model, recipe.system, glove):
         lists = {"vocabulary": vocabulary.words, "categories": lexicon.categories, "words": lexicon.words}
         lists = {name: words for name, words in lists.items() if name in model.word_tables()}
-        found = glove.read({word for words in lists.values() for word in words}, config.word_width)
+        found = read_glove(glove, {word for words in lists.values() for word in words}, config.word_width)
         model.load_word_vectors(**{name: _rows(words, found, config.word_width) for name, words in lists.items()})
         known = sum(word in found for word in vocabulary.words)
-        console.info(f"word vectors for {known} of {len(vocabulary)} words from {glove.path}")
+        console.info(f"word vectors for {known} of {len(vocabulary)} words from {glove}")
     return model
 
 
-def _takes(model: CaptionModel, system: str, glove: WordVectors) -> bool:
+def _takes(model: CaptionModel, system: str, glove: Path) -> bool:
     """Whether word vectors can fill anything of ``model``; one line says why not.
 
     A system that is published with words of a width of its own (SA-LSTM: 468) then starts from random ones. Any other
     width that does not fit is a mistake and refused where the file is read.
     """
     if not model.word_tables():
-        console.warn(f"{system} has no words that word vectors could fill: {glove.path} is not used")
+        console.warn(f"{system} has no words that word vectors could fill: {glove} is not used")
         return False
     own = type(model.config).word_width
-    if model.config.word_width == own != SystemConfig.word_width and glove.width() != own:
+    if model.config.word_width == own != SystemConfig.word_width and (width := glove_width(glove)) != own:
         console.warn(
-            f"{system} has words of width {own}, {glove.path} of {glove.width()}: they start at random;"
-            f" to use the file, set word_width = {glove.width()} in the recipe"
+            f"{system} has words of width {own}, {glove} of {width}: they start at random;"
+            f" to use the file, set word_width = {width} in the recipe"
         )
         return False
     return True
@@ -221,7 +223,7 @@ def _fingerprint(
     vocabulary: Vocabulary,
     lexicon: Lexicon,
     source: FeatureSource,
-    glove: WordVectors | None,
+    glove: Path | None,
 ) -> str:
     """Digest of what decides the weights. With a constant rate more epochs are a continuation, not another run.
 
@@ -246,7 +248,7 @@ def _fingerprint(
         "vocabulary": vocabulary.words,
         "lexicon": lexicon.digest,
         "backbones": {kind: dict(record) for kind, record in source.backbones.items()},
-        "glove": None if glove is None else glove.path.name,
+        "glove": None if glove is None else glove.name,
         **({} if family(recipe.system) == FUSION else {"system": recipe.system}),
     }
     return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode())

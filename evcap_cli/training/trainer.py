@@ -35,7 +35,6 @@ from evcap_cli.training.tables import FeatureTable
 if TYPE_CHECKING:
     import torch
 
-    from evcap_cli.data.glove import WordVectors
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.scoring.score import Scores
     from evcap_cli.systems.contract import CaptionModel
@@ -65,7 +64,7 @@ class Trainer:
         source: of the features.
         run: folder for state, log and checkpoint.
         device: "cpu" or "cuda"; several processes are started by ``accelerate launch``.
-        glove: word vectors to start from.
+        glove: file of word vectors to start from.
         sampling: how the source chose its moments, for the checkpoint.
         tensorboard: False leaves TensorBoard out.
         command: the command line, for the checkpoint.
@@ -86,7 +85,7 @@ class Trainer:
         run: Path,
         *,
         device: str = "cpu",
-        glove: WordVectors | None = None,
+        glove: Path | None = None,
         sampling: str = "moments",
         tensorboard: bool = True,
         command: str = "",

@@ -13,7 +13,6 @@ import torch
 from evcap_cli import plugins
 from evcap_cli.captioner.checkpoint import Checkpoint
 from evcap_cli.captioning.record_fields import emotion_of
-from evcap_cli.data.glove import WordVectors
 from evcap_cli.errors import CheckpointError, DataError, UsageError
 from evcap_cli.training.config import Recipe, load_recipe
 from evcap_cli.training.evaluation import caption_clips
@@ -123,10 +122,10 @@ def test_mixed_precision_trains_a_system_with_losses_outside_its_forward_pass(tm
     assert history[1]["loss"]["total"] < history[0]["loss"]["total"]
 
 
-def vectors(folder: Path, width: int) -> WordVectors:
+def vectors(folder: Path, width: int) -> Path:
     path = folder / f"glove{width}.txt"
     path.write_text(f"happy {' '.join(['0.5'] * width)}\n")
-    return WordVectors(path)
+    return path
 
 
 def test_word_vectors_fill_what_a_system_has_and_a_width_of_its_own_is_kept(

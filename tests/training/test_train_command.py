@@ -15,7 +15,6 @@ from evcap_cli import plugins
 from evcap_cli.captioner.checkpoint import Checkpoint
 from evcap_cli.commands import score, train
 from evcap_cli.errors import UsageError
-from evcap_cli.features.cache import FeatureCache
 from evcap_cli.scoring.java import JavaError
 from evcap_cli.training.config import load_recipe
 from tests.features.films import make_film
@@ -148,23 +147,16 @@ def test_a_folder_without_the_videos_is_named(call: Call, root: Path, tmp_path: 
         call(*arguments(root, tmp_path / "run", "--videos", tmp_path))
 
 
-def test_word_vectors_are_where_training_starts_from_and_are_kept_where_asked(
-    call: Call, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("evcap_cli.data.glove.CACHE_FROM_BYTES", 0)
+def test_word_vectors_are_where_training_starts_from(call: Call, root: Path, tmp_path: Path) -> None:
     width = toy.MODEL["word_width"]
     vectors = {"happy": [0.5] * width, "girl": [-1.25] * width}
     path = tmp_path / "glove.txt"
     path.write_text("".join(f"{word} {' '.join(map(str, row))}\n" for word, row in vectors.items()))
-    begun = ["--glove", path, "--epochs", 0, "--no-test"]
-    caches = {"kept": ["--cache-dir", tmp_path / "cache"], "streamed": ["--no-cache"]}
-    for name, where in caches.items():
-        assert "word vectors for 2 of" in call(*arguments(root, tmp_path / name, *begun, *where)).stderr
-        made = Checkpoint.from_pretrained(tmp_path / name)
-        table = made.model.decoder.embedding.weight
-        for word, row in vectors.items():
-            assert table[made.vocabulary.words.index(word)].tolist() == row
-        assert made.model.emotion.vectors.words[made.lexicon.words.index("happy")].tolist() == vectors["happy"]
-    call(*arguments(root, tmp_path / "without", "--epochs", 0, "--no-test", "--cache-dir", tmp_path / "features"))
-    kept, features = (len(list(FeatureCache(tmp_path / name).entries())) for name in ("cache", "features"))
-    assert kept == features + 1
+    run = tmp_path / "run"
+    called = call(*arguments(root, run, "--glove", path, "--epochs", 0, "--no-test"))
+    assert "word vectors for 2 of" in called.stderr
+    made = Checkpoint.from_pretrained(run)
+    table = made.model.decoder.embedding.weight
+    for word, row in vectors.items():
+        assert table[made.vocabulary.words.index(word)].tolist() == row
+    assert made.model.emotion.vectors.words[made.lexicon.words.index("happy")].tolist() == vectors["happy"]
