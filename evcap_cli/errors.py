@@ -7,7 +7,7 @@ only under ``EVCAP_DEBUG=1``. ``code`` is what a JSONL record carries in ``error
 from __future__ import annotations
 
 import os
-from typing import ClassVar
+from typing import ClassVar, Final
 
 EXIT_DONE = 0
 EXIT_NOTHING_DONE = 1
@@ -15,6 +15,7 @@ EXIT_USAGE = 2
 EXIT_SOME_FAILED = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+_LONGEST_REASON: Final = 300
 
 
 class EvcapError(Exception):
@@ -51,6 +52,21 @@ class EvcapError(Exception):
 
 def _rebuild(kind: type[EvcapError], cause: str, path: str | None, hint: str | None) -> EvcapError:
     return kind(cause, path=path, hint=hint)
+
+
+def one_line(problem: BaseException) -> str:
+    """An exception with its type, on a line that is not too long: what libraries say can fill pages."""
+    return _shortened(f"{type(problem).__name__}: {problem}")
+
+
+def reason_of(problem: BaseException) -> str:
+    """The same without the type, unless the exception says nothing else."""
+    return _shortened(str(problem)) or type(problem).__name__
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 
 class UsageError(EvcapError):

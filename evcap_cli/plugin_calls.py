@@ -13,12 +13,8 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
 
 from evcap_cli import console, interrupts, standard_streams
-
-LONGEST_REASON: Final = 300
-"""Characters: what libraries say can fill pages."""
 
 
 @contextmanager
@@ -67,12 +63,6 @@ def registering() -> Iterator[None]:
         with suppress(OSError):
             if folder is not None and os.getcwd() != folder:  # noqa: PTH109
                 os.chdir(folder)
-
-
-def one_line(problem: BaseException) -> str:
-    """An exception in a line that is not too long."""
-    text = " ".join(f"{type(problem).__name__}: {problem}".split())
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}..."
 
 
 def show_traceback(problem: BaseException) -> None:

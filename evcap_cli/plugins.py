@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from evcap_cli import console, hookspecs, plugin_calls
-from evcap_cli.errors import PluginError
+from evcap_cli.errors import PluginError, one_line
 
 if TYPE_CHECKING:
     import typer
@@ -130,7 +130,7 @@ def _load(point: EntryPoint, found: Registry) -> Loaded:
     except Exception as problem:
         if found.manager.has_plugin(point.name):
             found.manager.unregister(name=point.name)
-        reason = plugin_calls.one_line(problem)
+        reason = one_line(problem)
         plugin_calls.show_traceback(problem)
         label = f"{distribution} {version}".strip()
         console.warn(
@@ -194,7 +194,7 @@ def register_commands(app: typer.Typer) -> None:
             plugin_calls.show_traceback(problem)
             console.warn(
                 f"plugin {plugin.name!r} of {plugin.distribution} could not add its commands: "
-                f"{plugin_calls.one_line(problem)}; update or uninstall {plugin.distribution}"
+                f"{one_line(problem)}; update or uninstall {plugin.distribution}"
             )
             continue
         if added.changed:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import http.client
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
-from urllib.error import HTTPError, URLError
+from typing import TYPE_CHECKING, Final
+from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from evcap_cli import __version__, console
 from evcap_cli.backbones.weights import HUB
-from evcap_cli.errors import WeightsError, WriteError
+from evcap_cli.errors import WeightsError, WriteError, reason_of
 from evcap_cli.output.atomic import WholeFile, cause_of
 
 if TYPE_CHECKING:
@@ -82,12 +83,25 @@ def fetch(source: WeightsSource) -> Path:
     target = checkpoint_folder() / file_name(source)
     if target.is_file():
         return target
-    whole = None
+    digest, whole = hashlib.sha256(), None
     try:
         whole = WholeFile(target)
-        with whole.temporary.open("r+b") as file:
-            digest = _receive(source, target, file)
-        _check(digest, target, source)
+        with (
+            whole.temporary.open("r+b") as file,
+            console.progress(None, f"downloading {target.name}", "MiB", "MiB") as bar,
+        ):
+            for block in _blocks(source, target.name):
+                file.write(block)
+                digest.update(block)
+                bar.advance()
+        named = _HASH.search(target.name)
+        if named and not digest.hexdigest().startswith(named[1]):
+            raise WeightsError(
+                f"{source.location} sent other bytes than the name says "
+                f"(SHA-256 {digest.hexdigest()[:8]}, not {named[1]})",
+                path=target.name,
+                hint="try again, or download it elsewhere and pass it with --weights NAME=PATH",
+            )
         whole.commit()
     except (OSError, WriteError) as problem:
         raise WeightsError(
@@ -101,51 +115,30 @@ def fetch(source: WeightsSource) -> Path:
     return target
 
 
-def _receive(source: WeightsSource, target: Path, file: BinaryIO) -> str:
-    """Copy the answer of ``source`` to ``file``; returns its SHA-256."""
-    digest = hashlib.sha256()
+def _blocks(source: WeightsSource, file: str) -> Iterator[bytes]:
+    """What the server sends, a MiB at a time, and whole.
+
+    Neither torch's nor the hub client's downloader: the first waits without end and takes a half for the whole, the
+    second tries again for seconds where there is no network.
+    """
     try:
         if not source.location.startswith(("https://", "http://")):
             raise URLError(f"{source.location!r} is not an http address")
         request = Request(source.location, headers={"User-Agent": f"evcap/{__version__}"})  # noqa: S310  checked above
-        answer = urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310
-    except (URLError, http.client.HTTPException, OSError) as problem:
-        raise unreachable(source, target.name, problem) from problem
-    with answer, console.progress(None, f"downloading {target.name}", "MiB", "MiB") as bar:
-        length = answer.headers.get("Content-Length")
-        received = shown = 0
-        while True:
-            try:
-                block = answer.read(BLOCK_BYTES)
-            except (http.client.HTTPException, OSError) as problem:
-                raise unreachable(source, target.name, problem) from problem
-            if not block:
-                break
-            file.write(block)
-            digest.update(block)
-            received += len(block)
-            bar.advance(received // BLOCK_BYTES - shown)
-            shown = received // BLOCK_BYTES
-    if length is not None and received != int(length):
-        raise unreachable(source, target.name, f"the connection ended after {received} of {length} bytes")
-    return digest.hexdigest()
+        with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+            length, received = answer.headers.get("Content-Length"), 0
+            while block := answer.read(BLOCK_BYTES):
+                received += len(block)
+                yield block
+        if length is not None and received != int(length):
+            raise URLError(f"the connection ended after {received} of {length} bytes")
+    except (http.client.HTTPException, OSError) as problem:
+        raise unreachable(source, file, problem) from problem
 
 
-def _check(digest: str, target: Path, source: WeightsSource) -> None:
-    named = _HASH.search(target.name)
-    if named and not digest.startswith(named.group(1)):
-        raise WeightsError(
-            f"{source.location} sent other bytes than the name says (SHA-256 {digest[:8]}, not {named.group(1)})",
-            path=target.name,
-            hint="try again, or download it elsewhere and pass it with --weights NAME=PATH",
-        )
-
-
-def unreachable(source: WeightsSource, file: str, problem: BaseException | str) -> WeightsError:
+def unreachable(source: WeightsSource, file: str, problem: BaseException) -> WeightsError:
     """The line for weights that cannot be fetched: the file, the source, the reason and the option."""
-    reason = f"HTTP {problem.code} {problem.reason}" if isinstance(problem, HTTPError) else problem
-    reason = getattr(reason, "reason", None) or str(reason) or type(problem).__name__
-    text = " ".join(str(reason).split())[:200]
+    text = str(problem.reason) if type(problem) is URLError else reason_of(problem)
     return WeightsError(
         f"{source.name} cannot be downloaded from {source.location} ({text})",
         path=file,

@@ -1,12 +1,12 @@
-"""The model hub on a machine without a network: its client is told so, instead of trying for a minute, loudly.
+"""What stands around every use of the model hub: no long attempts without a network, no bars without a terminal.
 
-Backbones fetch from the hub in their own ways (transformers, open_clip, the hub's client itself); this stands around
-all of them.
+Backbones fetch from the hub in their own ways (transformers, open_clip, the hub's client itself).
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -28,6 +28,8 @@ PROBE_SECONDS: Final = 10.0
 def within_reach(source: WeightsSource | None) -> Iterator[None]:
     """Let what is done here fetch ``source``, or fail at once with one line where the hub does not answer.
 
+    The hub client's bars are shown on terminals only.
+
     Nothing is asked where the source is no hub repository, lies on this machine, or the user set HF_HUB_OFFLINE.
     Without an answer the client works offline: what its cache holds still loads.
 
@@ -41,7 +43,8 @@ def within_reach(source: WeightsSource | None) -> Iterator[None]:
 
     problem = None if constants.HF_HUB_OFFLINE else silence(constants.ENDPOINT)
     if problem is None:
-        yield
+        with bars_on_terminals_only():
+            yield
         return
     client = logging.getLogger("huggingface_hub")
     level, offline = client.level, constants.HF_HUB_OFFLINE
@@ -55,6 +58,21 @@ def within_reach(source: WeightsSource | None) -> Iterator[None]:
     finally:
         client.setLevel(level)
         constants.HF_HUB_OFFLINE = offline
+
+
+@contextmanager
+def bars_on_terminals_only() -> Iterator[None]:
+    """The hub client's bars are shown where all others of evcap are."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if sys.stderr.isatty() or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 def silence(address: str) -> Exception | None:

@@ -13,8 +13,8 @@ from evcap_cli.backbones.identity import digest_of, file_digest
 from evcap_cli.backbones.residents import clear
 from evcap_cli.backbones.weights import RANDOM, random_seed
 from evcap_cli.devices import out_of_memory
-from evcap_cli.errors import EvcapError, PluginError, UsageError, WeightsError
-from evcap_cli.plugin_calls import contained, one_line
+from evcap_cli.errors import EvcapError, PluginError, UsageError, WeightsError, one_line
+from evcap_cli.plugin_calls import contained
 from evcap_cli.reading.regular import check_regular
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def load_one(
         with within_reach(_default_source(backbone) if given is None else None), contained():
             backbone.load(given, device, dtype)
     except WeightsError as problem:
-        hint = None if problem.hint is None else _for_backbone(problem.hint, address)
+        hint = for_backbone(problem.hint, address)
         raise WeightsError(problem.cause, path=problem.path or address, hint=hint) from problem
     except EvcapError:
         raise
@@ -186,9 +186,11 @@ def _default_source(backbone: Backbone) -> WeightsSource | None:
         return None
 
 
-def _for_backbone(hint: str, address: str) -> str:
+def for_backbone(hint: str | None, address: str) -> str | None:
     """A hint of ``weights.py``, which does not know whose weights it reads, with the backbone's name in it."""
-    return hint.replace("--weights NAME=", f"--weights {address}=").replace("import NAME ", f"import {address} ")
+    return hint and hint.replace("--weights NAME=", f"--weights {address}=").replace(
+        "import NAME ", f"import {address} "
+    )
 
 
 def _names(backbone: Backbone) -> tuple[str, ...]:

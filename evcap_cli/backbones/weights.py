@@ -9,20 +9,22 @@ loads no torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import xxhash
 
-from evcap_cli.errors import WeightsError
+from evcap_cli.errors import WeightsError, reason_of
 from evcap_cli.reading.regular import open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from evcap_cli.backbones.contract import WeightsSource
+
+    M = TypeVar("M", bound=nn.Module)
 
 RANDOM: Final = "random:"
 """``--weights NAME=random:SEED``: freshly drawn weights, for tests and benchmarks; marked in every record."""
@@ -81,7 +83,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         return load_file(file)
     except SafetensorError as problem:
         raise WeightsError(
-            f"is not a whole safetensors file ({_one_line(problem)})", path=file, hint="copy or download it again"
+            f"is not a whole safetensors file ({_first_sentence(problem)})", path=file, hint="copy or download it again"
         ) from problem
     except OSError as problem:
         raise _unreadable(file, problem) from problem
@@ -120,7 +122,7 @@ def read_legacy(path: str | Path) -> dict[str, Tensor]:
         raise WeightsError(
             "is a TorchScript archive, a program rather than weights"
             if torchscript
-            else f"is not a whole PyTorch file ({_one_line(problem)})",
+            else f"is not a whole PyTorch file ({_first_sentence(problem)})",
             path=file,
             hint="get the weights as a state dict or as safetensors" if torchscript else "copy or download it again",
         ) from problem
@@ -131,6 +133,24 @@ def read_legacy(path: str | Path) -> dict[str, Tensor]:
         what = "holds no tensors" if strange is None else f"holds {strange!r}, which is not a tensor"
         raise WeightsError(what, path=file, hint='expected a state dict, alone or under the key "state_dict"')
     return tensors
+
+
+def filled(build: Callable[[], M], tensors: Mapping[str, Tensor], *, source: str) -> M:
+    """The model of ``build``, whose tensors are all in its ``state_dict``, loaded as ``load_strictly`` does.
+
+    No values are drawn first, and no memory is taken where the tensors do not fit.
+
+    Raises:
+        WeightsError: see ``load_strictly``.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = build()
+    check_strictly(model, tensors, source=source)
+    model = model.to_empty(device="cpu")
+    load_strictly(model, tensors, source=source)
+    return model
 
 
 def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
@@ -240,9 +260,9 @@ def _more(names: list[str]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
-def _one_line(problem: BaseException) -> str:
-    """The first sentence: after it torch guesses at reasons."""
-    return " ".join(str(problem).split()).partition(". ")[0][:200] or type(problem).__name__
+def _first_sentence(problem: BaseException) -> str:
+    """What comes after it is torch guessing at reasons."""
+    return reason_of(problem).partition(". ")[0]
 
 
 def download(source: WeightsSource) -> Path:

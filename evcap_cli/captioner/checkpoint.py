@@ -26,7 +26,7 @@ from evcap_cli.captioner.hub import CARD, CONFIG, FOLDER_IN_CARD, HUB_PREFIX, do
 from evcap_cli.captioner.ranges import Beams, CaptionWords, Name, Penalty, check_fields
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
-from evcap_cli.errors import CheckpointError, DataError, PluginError
+from evcap_cli.errors import CheckpointError, DataError, PluginError, reason_of
 from evcap_cli.features.sampling import SAMPLINGS
 from evcap_cli.output.atomic import temporary_folder, write_whole
 from evcap_cli.reading.regular import read_regular
@@ -232,7 +232,7 @@ class Checkpoint:
         try:
             beam = BeamDefaults.from_dict(config.beam)
         except (TypeError, ValueError, AttributeError) as problem:
-            cause = f"config.json does not say how to search (beam: {_one_line(problem)})"
+            cause = f"config.json does not say how to search (beam: {reason_of(problem)})"
             raise CheckpointError(cause, path=folder, hint=COPY_AGAIN) from problem
         try:
             held = read_header(there / WEIGHTS)
@@ -379,7 +379,7 @@ def _model(
     try:
         architecture = kind.Config.from_dict(config.architecture)
     except Exception as problem:  # a system of others may raise anything
-        raise CheckpointError(f"architecture: {_one_line(problem)}", path=path, hint=COPY_AGAIN) from problem
+        raise CheckpointError(f"architecture: {reason_of(problem)}", path=path, hint=COPY_AGAIN) from problem
     sizes = (architecture.vocabulary, architecture.categories, architecture.words)
     found = (len(vocabulary), len(lexicon.categories), len(lexicon.words))
     if sizes != found:
@@ -399,8 +399,4 @@ def _model(
     except CheckpointError:
         raise
     except Exception as problem:
-        raise CheckpointError(f"architecture: {_one_line(problem)}", path=path, hint=COPY_AGAIN) from problem
-
-
-def _one_line(problem: BaseException) -> str:
-    return " ".join(str(problem).split())[:300] or type(problem).__name__
+        raise CheckpointError(f"architecture: {reason_of(problem)}", path=path, hint=COPY_AGAIN) from problem

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from evcap_cli import __version__
-from evcap_cli.backbones.hub import silence
-from evcap_cli.errors import CheckpointError, EvcapError, UploadError, UsageError
+from evcap_cli.backbones.hub import bars_on_terminals_only, silence
+from evcap_cli.errors import CheckpointError, EvcapError, UploadError, UsageError, reason_of
 
 HUB_PREFIX: Final = "hf-hub:"
 CONFIG: Final = "config.json"
@@ -56,7 +54,7 @@ def bad_name(repository: str) -> str | None:
     try:
         validate_repo_id(repository)
     except HFValidationError as problem:
-        return _one_line(problem)
+        return reason_of(problem)
     return None if repository else "the name is empty"
 
 
@@ -81,7 +79,7 @@ def download(address: str, files: Sequence[str], optional: Sequence[str] = ()) -
     offline = constants.HF_HUB_OFFLINE or unanswered is not None
     small = [name for name in (*files, *optional) if name.endswith((".json", ".md"))]
     try:
-        with _quiet_bars():
+        with bars_on_terminals_only():
             folder = Path(
                 snapshot_download(repository, revision=revision, allow_patterns=small, local_files_only=offline)
             )
@@ -121,7 +119,7 @@ def check_pushing(repository: str) -> None:
     unanswered = silence(constants.ENDPOINT)
     if unanswered is not None:
         hint = "check the network, or train without --push-to-hub and push the folder from elsewhere"
-        raise UsageError(f"{constants.ENDPOINT} does not answer ({_one_line(unanswered)})", hint=hint)
+        raise UsageError(f"{constants.ENDPOINT} does not answer ({reason_of(unanswered)})", hint=hint)
     try:
         HfApi().whoami()
     except Exception as problem:
@@ -142,7 +140,7 @@ def upload(contents: Mapping[str, bytes], repository: str, *, private: bool = Fa
 
     try:
         api = HfApi(library_name="evcap", library_version=__version__)
-        with _quiet_bars():
+        with bars_on_terminals_only():
             full = str(api.create_repo(repository, private=private or None, exist_ok=True).repo_id)
             there = set(api.list_repo_files(full))
             if CONFIG in there and not contents.keys() - {CARD} <= there:
@@ -208,7 +206,7 @@ def _cannot_fetch(problem: Exception, address: str, unanswered: Exception | None
     repository, revision = HubAddress.parse(address)
     if unanswered is not None:
         return CheckpointError(
-            f"cannot be fetched: the hub does not answer ({_one_line(unanswered)})",
+            f"cannot be fetched: the hub does not answer ({reason_of(unanswered)})",
             path=address,
             hint="check the network, or copy the folder from elsewhere and give its path with -c",
         )
@@ -236,36 +234,13 @@ def _why(problem: BaseException, repository: str, revision: str | None = None) -
         if status == 403:
             return "your token does not permit it", "make one that may write there: huggingface.co/settings/tokens"
         if status is not None:
-            return f"the hub answers {status} ({_one_line(cause)})", "try again later"
+            return f"the hub answers {status} ({reason_of(cause)})", "try again later"
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set and the hub's cache does not hold it", "unset it, or give a folder with -c"
-    return _one_line(problem), "check the network and try again"
+    return reason_of(problem), "check the network and try again"
 
 
 def _chain(problem: BaseException | None) -> Iterator[BaseException]:
     while problem is not None:
         yield problem
         problem = problem.__cause__ or problem.__context__
-
-
-@contextmanager
-def _quiet_bars() -> Iterator[None]:
-    """The client's bars on a terminal only, as all others of evcap."""
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # exported lazily
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
-    if sys.stderr.isatty() or are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
-
-
-def _one_line(problem: BaseException) -> str:
-    return " ".join(str(problem).split())[:200] or type(problem).__name__

@@ -10,8 +10,8 @@ import typer
 from evcap_cli import console
 from evcap_cli import plugins as registry_of
 from evcap_cli.commands import options as shared
-from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, UsageError
-from evcap_cli.plugin_calls import contained, one_line
+from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, UsageError, one_line
+from evcap_cli.plugin_calls import contained
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone

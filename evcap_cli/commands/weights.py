@@ -12,8 +12,16 @@ import typer
 from evcap_cli import console, plugins
 from evcap_cli.commands import options as shared
 from evcap_cli.console import counted, noun
-from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EvcapError, UsageError, WeightsError
-from evcap_cli.plugin_calls import contained, one_line
+from evcap_cli.errors import (
+    EXIT_NOTHING_DONE,
+    EXIT_SOME_FAILED,
+    EvcapError,
+    UsageError,
+    WeightsError,
+    one_line,
+    reason_of,
+)
+from evcap_cli.plugin_calls import contained
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,8 +158,7 @@ def _fitting(backbone: Backbone, tensors: dict[str, Tensor], file: Path) -> dict
     except EvcapError as problem:
         raise WeightsError(f"does not fit {address}: {problem.cause}", path=file, hint=hint) from problem
     except Exception as problem:
-        reason = " ".join(str(problem).split())[:200]
-        raise WeightsError(f"does not fit {address} ({reason})", path=file, hint=hint) from problem
+        raise WeightsError(f"does not fit {address} ({reason_of(problem)})", path=file, hint=hint) from problem
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in named.items()}
 
 
@@ -264,6 +271,7 @@ def _fetch(backbone: Backbone, weights: Mapping[str, str], count: str) -> str:
     from evcap_cli.backbones.contract import Backbone
     from evcap_cli.backbones.downloading import local_copy, unreachable
     from evcap_cli.backbones.hub import within_reach
+    from evcap_cli.backbones.loading import for_backbone
     from evcap_cli.backbones.weights import random_seed
 
     address = _address(backbone)
@@ -291,7 +299,7 @@ def _fetch(backbone: Backbone, weights: Mapping[str, str], count: str) -> str:
         with within_reach(source), contained():
             backbone.fetch_weights()
     except EvcapError as problem:
-        hint = None if problem.hint is None else problem.hint.replace("--weights NAME=", f"--weights {address}=")
+        hint = for_backbone(problem.hint, address)
         raise WeightsError(problem.cause, path=problem.path or address, hint=hint) from problem
     except Exception as problem:
         raise unreachable(source, address, problem) from problem

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from evcap_cli.conformance.verdicts import Broken, Check, one_line
-from evcap_cli.errors import EvcapError
+from evcap_cli.conformance.verdicts import Broken, Check
+from evcap_cli.errors import EvcapError, one_line
 
 if TYPE_CHECKING:
     from evcap_cli.conformance.subject import Subject

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from evcap_cli.errors import one_line
 from evcap_cli.plugin_calls import contained
 
 if TYPE_CHECKING:
@@ -96,8 +97,3 @@ class Report:
 
     def __str__(self) -> str:
         return "\n".join([*map(str, self.verdicts), self.summary])
-
-
-def one_line(problem: BaseException) -> str:
-    """The type and the message of an exception, on one line."""
-    return " ".join(f"{type(problem).__name__}: {problem}".split())

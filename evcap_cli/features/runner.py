@@ -20,7 +20,7 @@ from evcap_cli import console
 from evcap_cli.backbones.contract import AudioInput, Backbone, BackboneAddress, FrameInput
 from evcap_cli.backbones.residents import Residents
 from evcap_cli.devices import out_of_memory
-from evcap_cli.errors import BackboneError, OutOfMemory
+from evcap_cli.errors import BackboneError, OutOfMemory, one_line
 from evcap_cli.features.answers import put_together, take_apart
 from evcap_cli.features.transfer import Landing, Lane, lane_to
 from evcap_cli.plugin_calls import contained
@@ -206,8 +206,7 @@ class BackboneRunner(Generic[Ticket]):
             raise
         except Exception as problem:
             if not out_of_memory(problem):
-                said = " ".join(f"{type(problem).__name__}: {problem}".split())
-                raise self._error(f"failed with {said}") from problem
+                raise self._error(f"failed with {one_line(problem)}") from problem
         # only here: the exception held on to the tensors of the forward
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

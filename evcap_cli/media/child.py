@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from evcap_cli.errors import DecodeFailed, EvcapError
+from evcap_cli.errors import DecodeFailed, EvcapError, one_line
 from evcap_cli.media import complaints
 from evcap_cli.media.audio import sound
 from evcap_cli.media.frames import Fitter, wanted_frames
@@ -80,8 +80,7 @@ class Server:
             return problem
         if isinstance(problem, MemoryError):
             return out_of_memory(self.path, self.allowance.most)
-        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
-        return DecodeFailed(f"cannot be decoded ({reason})", path=self.path, hint="check that it plays")
+        return DecodeFailed(f"cannot be decoded ({one_line(problem)})", path=self.path, hint="check that it plays")
 
     def _answer(self, verb: str, *arguments: Any) -> None:
         if verb == "open":

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from evcap_cli.data.text import MAX_WORDS, normalise
-from evcap_cli.errors import DataError, EvcapError
-from evcap_cli.plugin_calls import contained, one_line
+from evcap_cli.errors import DataError, EvcapError, one_line
+from evcap_cli.plugin_calls import contained
 from evcap_cli.scoring import resampling
 from evcap_cli.scoring.human import HumanRow, leave_one_out, mean_row
 from evcap_cli.scoring.parts import METRICS, Parts, measure

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.backbones.contract import Backbone, BackboneSpec, FrameInput, WeightsSource
-from evcap_cli.errors import WeightsError
+from evcap_cli.errors import WeightsError, one_line
 from evcap_cli.reading.regular import check_regular
 from evcap_cli.reading.typed import read_json
 
@@ -199,8 +199,9 @@ class Clip(Backbone):
             same = _fingerprint(model) == _fingerprint(_config(self.arch))
             same_input = _input(model, {**_preprocessing({}), **prepared}, address) == self.spec.input
         except (ValueError, KeyError, TypeError, AttributeError) as problem:
-            reason = " ".join(f"{type(problem).__name__}: {problem}".split())
-            raise WeightsError(f"its {CONFIG_FILE} cannot be read ({reason})", path=path, hint=hint) from problem
+            raise WeightsError(
+                f"its {CONFIG_FILE} cannot be read ({one_line(problem)})", path=path, hint=hint
+            ) from problem
         if not same or not same_input:
             what = "describes another picture tower" if not same else "prepares pictures in another way"
             raise WeightsError(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,8 +27,6 @@ from evcap_cli.errors import WeightsError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-    from evcap_backbones.hubert_files import Checkpoint
 
 RATE: Final = 16000
 HOP: Final = 320
@@ -120,41 +119,35 @@ class Hubert(Backbone):
         return renamed(tensors)
 
     def check_state(self, tensors: Mapping[str, Tensor]) -> None:
-        from evcap_backbones.hubert_network import empty
-        from evcap_cli.backbones.weights import load_strictly
+        from evcap_backbones.hubert_network import drawn
+        from evcap_cli.backbones.weights import filled
 
-        config = self._known_config()
-        if config is None:
-            raise self._unknown_architecture()
-        load_strictly(empty(config), tensors, source=self.repository)
+        filled(partial(drawn, self._published_config()), tensors, source=self.repository)
 
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
+        from evcap_backbones import hubert_files
         from evcap_backbones import hubert_network as networks
         from evcap_cli.backbones import weights as room
         from evcap_cli.backbones.identity import digest_of
 
         seed = room.random_seed(weights)
         if seed is not None:
-            config, self.normalise, source = self._known_config(), True, str(weights)
-            if config is None:
-                raise self._unknown_architecture()
+            config, self.normalise, source = self._published_config(), True, str(weights)
             with room.seeded(seed):
                 network = networks.drawn(config)
             tensors = network.state_dict()
         else:
-            checkpoint = self._read(weights)
-            config, self.normalise, source = checkpoint.config, checkpoint.normalise, str(checkpoint.source)
+            place, known = self._place(weights)
+            config, tensors, self.normalise = hubert_files.read(place, known)
+            source = str(place)
             self._check(config, source)
-            tensors = checkpoint.tensors
             if not 1 <= config.num_hidden_layers <= len(tensors):
                 raise WeightsError(
                     f"its config.json claims {config.num_hidden_layers} layers, it holds {len(tensors)} tensors",
                     path=source,
                     hint="download both again",
                 )
-            room.check_strictly(networks.outline(config), tensors, source=source)  # before memory is taken
-            network = networks.empty(config)
-            room.load_strictly(network, tensors, source=source)
+            network = room.filled(partial(networks.drawn, config), tensors, source=source)
         layers = config.num_hidden_layers
         if self.layer is not None and self.layer > layers:
             raise WeightsError(
@@ -181,21 +174,21 @@ class Hubert(Backbone):
         features: Tensor = self.network(batch).last_hidden_state
         return features
 
-    def _read(self, weights: str | None) -> Checkpoint:
-        """The checkpoint at a path, at a hub repository, or of this variant.
+    def _place(self, weights: str | None) -> tuple[Path, Any]:
+        """The folder or file of ``weights``, and the config to use where there is none.
 
         Raises:
-            WeightsError: it is not there, not whole, or not HuBERT's.
+            WeightsError: a hub repository that is not here and cannot be fetched.
         """
         from evcap_backbones import hubert_files
 
-        path = None if weights is None else Path(weights)
-        if path is not None and (path.exists() or path.suffix == ".safetensors" or not HUB_ID.fullmatch(str(weights))):
-            return hubert_files.read(path, self._known_config())
-        repository = self.repository if weights is None else weights
-        source = _hub(repository)
-        found = hubert_files.cached(source) or hubert_files.fetch(source)
-        return hubert_files.read(found, self._known_config() if repository == self.repository else None)
+        if weights is not None:
+            path = Path(weights)
+            if path.exists() or path.suffix == ".safetensors" or not HUB_ID.fullmatch(weights):
+                return path, self._known_config()
+        repository = weights or self.repository
+        known = self._known_config() if repository == self.repository else None
+        return hubert_files.found(_hub(repository)), known
 
     def _known_config(self) -> Any:
         """The HubertConfig of a published size; None for other repositories and widths."""
@@ -203,12 +196,20 @@ class Hubert(Backbone):
 
         return None if self.size is None else config_of(self.size)
 
-    def _unknown_architecture(self) -> WeightsError:
-        return WeightsError(
-            "its architecture is known from its config.json only",
-            path=f"{self.spec.name}:{self.repository}",
-            hint="give a transformers folder, config.json and model.safetensors, with --weights NAME=FOLDER",
-        )
+    def _published_config(self) -> Any:
+        """The same where a config must be known.
+
+        Raises:
+            WeightsError: it is not.
+        """
+        config = self._known_config()
+        if config is None:
+            raise WeightsError(
+                "its architecture is known from its config.json only",
+                path=f"{self.spec.name}:{self.repository}",
+                hint="give a transformers folder, config.json and model.safetensors, with --weights NAME=FOLDER",
+            )
+        return config
 
     def _check(self, config: Any, source: str) -> None:
         """See that a network makes the steps and features that the spec declares.

@@ -1,21 +1,17 @@
-"""Where HuBERT's weights lie and what is read of them: a transformers folder, a .safetensors file, the hub, its cache.
+"""HuBERT's weights as they lie somewhere: a transformers folder, a .safetensors file, the hub or its cache.
 
-Only safetensors and JSON are read, nothing is executed. Loading them into a network is ``hubert.py``'s business.
-Importing this module loads neither torch nor transformers.
+Only safetensors and JSON are read, nothing is executed. Importing this module loads neither torch nor transformers.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from evcap_backbones.hubert_network import DEFAULT, NO_MASKING
+from evcap_backbones.hubert_network import NO_MASKING
 from evcap_cli.backbones.contract import WeightsSource
-from evcap_cli.errors import WeightsError
+from evcap_cli.errors import WeightsError, one_line
 from evcap_cli.reading.typed import read_json
 
 if TYPE_CHECKING:
@@ -31,49 +27,43 @@ CONVERTER: Final = "SFconvertbot"
 """Hugging Face's own: it offers the safetensors of repositories that have pickles only, as a pull request."""
 PARTS: Final = ("feature_extractor.", "feature_projection.", "encoder.")
 """Of the network; heads for speech recognition and the like are left out."""
+AGAIN: Final = "copy or download it again"
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """What is read of a place.
-
-    Args:
-        config: of a transformers HubertConfig. tensors: by the names of transformers' HubertModel.
-        normalise: whether sound is brought to mean 0 and variance 1 first.
-        source: the file, for messages.
-    """
-
-    config: Any
-    tensors: dict[str, Tensor]
-    normalise: bool
-    source: Path
-
-
-def read(place: Path, known: Any) -> Checkpoint:
-    """Read a transformers folder, or one .safetensors file with or without its config beside it.
+def read(place: Path, known: Any) -> tuple[Any, dict[str, Tensor], bool]:
+    """Read a transformers folder, or one .safetensors file with or without its config next to it.
 
     Args:
         place: the folder or file.
-        known: the HubertConfig to go by where there is no config.json; None: there must be one.
+        known: the HubertConfig to use where there is no config.json; None: there must be one.
+
+    Returns:
+        The HubertConfig, the tensors by the names of transformers' HubertModel, and whether sound is brought to mean 0
+        and variance 1 first.
 
     Raises:
         WeightsError: something is missing, damaged, or belongs to another kind of model.
     """
     file = _weights_in(place) if place.is_dir() else place
+    if file is None:
+        pickle = place / PICKLE
+        into = f"turn {PICKLE} into safetensors: evcap weights import NAME {pickle} -o {place / FILE}"
+        expected = f"expected a transformers folder, {CONFIG} and {FILE}"
+        raise WeightsError(f"holds no {FILE}", path=place, hint=into if pickle.is_file() else expected)
     try:
         tensors = renamed(_tensors(file))
     except ValueError as problem:
         raise WeightsError(str(problem), path=file, hint="check --weights NAME=PATH") from problem
-    beside = file.parent if file.name in (FILE, INDEX) else None
-    config = known if beside is None else _config(beside / CONFIG, known)
-    if config is None:
+    normalise = True
+    if file.name in (FILE, INDEX):
+        known, normalise = _config(file.with_name(CONFIG), known), _normalises(file.with_name(PREPROCESSOR))
+    if known is None:
         raise WeightsError(
             f"has no {CONFIG} to say what network these weights are for",
             path=file,
             hint=f"give the transformers folder, with {CONFIG} and {FILE}",
         )
-    normalise = True if beside is None else _normalises(beside / PREPROCESSOR)
-    return Checkpoint(config, tensors, normalise, file)
+    return known, tensors, normalise
 
 
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -95,88 +85,63 @@ def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def cached(source: WeightsSource) -> Path | None:
-    """What the hub's cache holds of a repository, without asking the network; None: no safetensors of it."""
+def found(source: WeightsSource) -> Path:
+    """The weights of a hub repository: what the hub's cache holds, without asking the network, or what is fetched.
+
+    Raises:
+        WeightsError: see ``fetch``.
+    """
     from evcap_cli.backbones.downloading import local_copy
 
-    for file in (FILE, INDEX):
-        found = local_copy(WeightsSource(source.name, source.location, source.license, file))
-        if found is not None:
-            return found
-    return None
+    copies = (local_copy(WeightsSource(source.name, source.location, source.license, name)) for name in (FILE, INDEX))
+    return next((copy for copy in copies if copy is not None), None) or fetch(source)
 
 
 def fetch(source: WeightsSource) -> Path:
     """Download config and safetensors of a hub repository to the hub's own cache.
 
-    Where the repository has a pickle only, the safetensors that Hugging Face's converter offers for it are taken.
-
     Raises:
         WeightsError: no network, no such repository, no room, or no safetensors.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
 
     from evcap_cli.backbones.downloading import unreachable
     from evcap_cli.backbones.hub import within_reach
     from evcap_cli.backbones.weights import HUB
 
     repository = source.location.removeprefix(HUB)
-    wanted = [CONFIG, PREPROCESSOR, "model*.safetensors", INDEX]
+    patterns = [CONFIG, PREPROCESSOR, "model*.safetensors", INDEX]
     try:
-        with within_reach(source), _bars_on_terminals_only():
-            folder = Path(snapshot_download(repository, allow_patterns=wanted))
-            if not _has_weights(folder):
-                offers = HfApi().get_repo_discussions(
-                    repository, author=CONVERTER, discussion_type="pull_request", discussion_status="open"
-                )
-                revision = next((offer.git_reference for offer in offers), None)
-                if revision is not None:
-                    folder = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
+        with within_reach(source):
+            for revision in _revisions(repository):
+                folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
+                if _weights_in(folder):
+                    return folder
     except WeightsError:  # the hub does not answer
         raise
     except Exception as problem:  # of the hub, of its HTTP library, of the system: no common base
         raise unreachable(source, FILE, problem) from problem
-    if not _has_weights(folder):
-        address = "hubert" if repository == DEFAULT else f"hubert:{repository}"
-        raise WeightsError(
-            f"{repository} on the hub has no {FILE}",
-            path=address,
-            hint=f"download its {PICKLE}, run `evcap weights import {address} {PICKLE} -o hubert.safetensors`, "
-            f"then pass --weights {address}=hubert.safetensors",
-        )
-    return folder
+    raise WeightsError(
+        f"has no {FILE} on the hub",
+        path=repository,
+        hint=f"download its {PICKLE}, run `evcap weights import NAME {PICKLE} -o hubert.safetensors`, "
+        "then pass --weights NAME=hubert.safetensors",
+    )
 
 
-@contextmanager
-def _bars_on_terminals_only() -> Iterator[None]:
-    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+def _revisions(repository: str) -> Iterator[str | None]:
+    """The main branch, then the safetensors that Hugging Face's converter offers for a repository of pickles."""
+    from huggingface_hub import HfApi
 
-    silence = not sys.stderr.isatty() and not are_progress_bars_disabled()
-    if silence:
-        disable_progress_bars()
-    try:
-        yield
-    finally:
-        if silence:
-            enable_progress_bars()
+    yield None
+    for offer in HfApi().get_repo_discussions(
+        repository, author=CONVERTER, discussion_type="pull_request", discussion_status="open"
+    ):
+        yield offer.git_reference
 
 
-def _has_weights(folder: Path) -> bool:
-    return (folder / FILE).is_file() or (folder / INDEX).is_file()
-
-
-def _weights_in(folder: Path) -> Path:
-    for name in (FILE, INDEX):
-        if (folder / name).is_file():
-            return folder / name
-    pickle = folder / PICKLE
-    if pickle.is_file():
-        raise WeightsError(
-            f"holds {PICKLE}, a pickle, which could run code, and no {FILE}",
-            path=folder,
-            hint=f"turn it into safetensors: evcap weights import NAME {pickle} -o {folder / FILE}",
-        )
-    raise WeightsError(f"holds no {FILE}", path=folder, hint=f"expected a transformers folder, {CONFIG} and {FILE}")
+def _weights_in(folder: Path) -> Path | None:
+    return next((folder / name for name in (FILE, INDEX) if (folder / name).is_file()), None)
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:
@@ -187,8 +152,8 @@ def _tensors(file: Path) -> dict[str, Tensor]:
     places = _json(file).get("weight_map")
     parts = set(map(str, places.values())) if isinstance(places, Mapping) else set()
     if not parts or not all(Path(part).name == part for part in parts):
-        raise WeightsError("is not an index of files beside it", path=file, hint="copy or download it again")
-    return {name: tensor for part in sorted(parts) for name, tensor in read_tensors(file.parent / part).items()}
+        raise WeightsError("is not an index of files next to it", path=file, hint=AGAIN)
+    return {name: tensor for part in sorted(parts) for name, tensor in read_tensors(file.with_name(part)).items()}
 
 
 def _config(file: Path, known: Any) -> Any:
@@ -199,25 +164,21 @@ def _config(file: Path, known: Any) -> Any:
         return known
     content = _json(file)
     if content.get("model_type") != "hubert":
-        raise WeightsError(
-            f"describes a model of type {content.get('model_type')!r}, not 'hubert'",
-            path=file,
-            hint="check --weights NAME=PATH",
-        )
+        cause = f"describes a model of type {content.get('model_type')!r}, not 'hubert'"
+        raise WeightsError(cause, path=file, hint="check --weights NAME=PATH")
     try:
         return HubertConfig.from_dict({**content, **NO_MASKING})
     except Exception as problem:  # transformers checks fields by classes of its own and of huggingface_hub
-        reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:200]
-        raise WeightsError(f"does not describe a HuBERT ({reason})", path=file, hint="download it again") from problem
+        raise WeightsError(f"does not describe a HuBERT ({one_line(problem)})", path=file, hint=AGAIN) from problem
 
 
 def _normalises(file: Path) -> bool:
     """What the preprocessor's config says; transformers' default where it is silent or not there."""
     value = _json(file).get("do_normalize", True) if file.is_file() else True
     if not isinstance(value, bool):
-        raise WeightsError(f"do_normalize is {value!r}, not true or false", path=file, hint="download it again")
+        raise WeightsError(f"do_normalize is {value!r}, not true or false", path=file, hint=AGAIN)
     return value
 
 
 def _json(file: Path) -> dict[str, Any]:
-    return read_json(dict[str, Any], file, error=WeightsError, hint="copy or download it again")
+    return read_json(dict[str, Any], file, error=WeightsError, hint=AGAIN)

@@ -73,19 +73,6 @@ def drawn(config: Any) -> Any:
     return HubertModel(config)
 
 
-def empty(config: Any) -> Any:
-    """The network without values, to be loaded into: drawing them would take longer than reading them."""
-    return outline(config).to_empty(device="cpu")
-
-
-def outline(config: Any) -> Any:
-    """The network on the meta device, where it takes no memory."""
-    import torch
-
-    with torch.device("meta"):
-        return drawn(config)
-
-
 def baked(network: Any) -> Any:
     """The network with the normalised weight of the convolution of positions computed, once and in float32."""
     from torch.nn.utils import parametrize

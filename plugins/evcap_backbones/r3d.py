@@ -84,9 +84,9 @@ class R3D(Backbone):
         return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
     def check_state(self, tensors: Mapping[str, Tensor]) -> None:
-        from evcap_cli.backbones.weights import load_strictly
+        from evcap_cli.backbones.weights import filled
 
-        load_strictly(self._empty(), tensors, source=f"r3d:{self._arch}")
+        filled(self._built, tensors, source=f"r3d:{self._arch}")
 
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
         import torch
@@ -101,8 +101,7 @@ class R3D(Backbone):
         else:
             file = room.download(self.weights_source()) if weights is None else weights
             tensors = room.read_legacy(file) if weights is None else room.read_tensors(file)
-            model = self._empty()
-            room.load_strictly(model, tensors, source=str(file))
+            model = room.filled(self._built, tensors, source=str(file))
         self.weights_digest = room.state_digest(tensors)
         model.fc = torch.nn.Identity()
         # a tenth faster on a CPU
@@ -124,11 +123,3 @@ class R3D(Backbone):
         from torchvision.models import get_model
 
         return get_model(self._arch, weights=None)
-
-    def _empty(self) -> Any:
-        """The model without values, to be loaded into: drawing them would take longer than reading them."""
-        import torch
-
-        with torch.device("meta"):
-            model = self._built()
-        return model.to_empty(device="cpu")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.backbones.contract import Backbone, BackboneSpec, FrameInput, WeightsSource
@@ -96,11 +96,9 @@ class ResNet(Backbone):
         return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
 
     def check_state(self, tensors: Mapping[str, Tensor]) -> None:
-        from evcap_cli.backbones.weights import load_strictly, seeded
+        from evcap_cli.backbones.weights import filled
 
-        with seeded(0):
-            model = _built(self.arch)
-        load_strictly(model, tensors, source=f"resnet:{self.arch}")
+        filled(partial(_built, self.arch), tensors, source=f"resnet:{self.arch}")
 
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
         import torch
@@ -115,10 +113,7 @@ class ResNet(Backbone):
         else:
             file = room.download(self.weights_source()) if weights is None else weights
             tensors = room.read_legacy(file) if weights is None else room.read_tensors(file)
-            with torch.device("meta"):
-                model = _built(self.arch)
-            model = model.to_empty(device="cpu")
-            room.load_strictly(model, tensors, source=str(file))
+            model = room.filled(partial(_built, self.arch), tensors, source=str(file))
         self.weights_digest = room.state_digest(tensors)
         model.fc = torch.nn.Identity()
         # a third faster on a CPU, and what convolutions on a GPU's tensor cores want

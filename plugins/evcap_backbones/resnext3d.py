@@ -81,15 +81,15 @@ class ResNeXt3D101(Backbone):
         return renamed
 
     def check_state(self, tensors: Mapping[str, Tensor]) -> None:
-        from evcap_backbones.resnext3d_network import empty_network
-        from evcap_cli.backbones.weights import load_strictly
+        from evcap_backbones.resnext3d_network import ResNeXt3D
+        from evcap_cli.backbones.weights import filled
 
-        load_strictly(empty_network(), tensors, source=self.spec.name)
+        filled(ResNeXt3D, tensors, source=self.spec.name)
 
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
         import torch
 
-        from evcap_backbones.resnext3d_network import ResNeXt3D, empty_network, folded
+        from evcap_backbones.resnext3d_network import ResNeXt3D, folded
         from evcap_cli.backbones import weights as room
 
         seed = room.random_seed(weights)
@@ -100,8 +100,7 @@ class ResNeXt3D101(Backbone):
         else:
             file = self._default_file() if weights is None else weights
             tensors = room.read_tensors(file)
-            network = empty_network()
-            room.load_strictly(network, tensors, source=str(file))
+            network = room.filled(ResNeXt3D, tensors, source=str(file))
         # of what was read: the network's counters of batches, which old files lack, have no value
         self.weights_digest = room.state_digest(tensors)
         network = folded(network.eval().requires_grad_(False))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
@@ -106,10 +105,3 @@ def folded(network: ResNeXt3D) -> ResNeXt3D:
 def _folded(convolution: nn.Module, norm: nn.Module) -> tuple[nn.Module, nn.Module]:
     """One convolution that does what the two do, and nothing to follow it."""
     return fuse_conv_bn_eval(cast("nn.Conv3d", convolution), cast("nn.BatchNorm3d", norm)), nn.Identity()
-
-
-def empty_network() -> ResNeXt3D:
-    """The network with memory for its weights but without values: quick to make, to be loaded into."""
-    with torch.device("meta"):
-        network = ResNeXt3D()
-    return network.to_empty(device="cpu")

@@ -248,7 +248,10 @@ def broken(base: Path, place: Path, how: str) -> Path:
     ("how", "said"),
     [
         ("truncated", "model.safetensors: is not a whole safetensors file"),
-        ("a pickle", "holds pytorch_model.bin, a pickle, .* evcap weights import NAME .*pytorch_model.bin -o "),
+        (
+            "a pickle",
+            "holds no model.safetensors; turn pytorch_model.bin into .* import NAME .*pytorch_model.bin -o ",
+        ),
         ("no weights", "holds no model.safetensors"),
         ("no config", "has no config.json"),
         ("no JSON", "config.json: line 1: is not JSON"),
@@ -286,7 +289,7 @@ def test_weights_in_several_files_are_one_network(base: Path, tmp_path: Path) ->
     (place / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": parts}))
     assert loaded(place).weights_digest == loaded(base).weights_digest
     (place / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../model.safetensors"}}))
-    with pytest.raises(WeightsError, match="is not an index of files beside it"):
+    with pytest.raises(WeightsError, match="is not an index of files next to it"):
         loaded(place)
 
 
@@ -374,6 +377,7 @@ def test_a_repository_of_pickles_is_fetched_as_its_converted_copy(base, tmp_path
     assert asked == [None, "refs/pr/2"]
     Hub.offers = ()
     with pytest.raises(
-        WeightsError, match=r"has no model\.safetensors; download its pytorch_model\.bin, run `evcap weights import"
+        WeightsError,
+        match=r"has no model\.safetensors on the hub; download its pytorch_model\.bin, run `evcap weights import",
     ):
         Hubert().fetch_weights()

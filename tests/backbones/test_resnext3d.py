@@ -118,9 +118,10 @@ def reference(x: torch.Tensor, state: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def test_every_shape_and_the_number_of_parameters_are_upstreams() -> None:
-    from evcap_backbones.resnext3d_network import empty_network
+    from evcap_backbones.resnext3d_network import ResNeXt3D
 
-    network = empty_network()
+    with torch.device("meta"):
+        network = ResNeXt3D()
     ours = {
         name: tuple(tensor.shape)
         for name, tensor in network.state_dict().items()
