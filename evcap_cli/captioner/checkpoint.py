@@ -66,20 +66,17 @@ class BeamDefaults:
         return BeamConfig(self.size, self.max_words, self.length_penalty, rerank=self.rerank)
 
     def to_dict(self) -> dict[str, Any]:
-        """As config.json has it: nothing of re-ranking where that is off, as it was before there was any."""
-        values = asdict(self)
-        if not self.rerank.on:
-            del values["rerank"]
-        return values
+        """As config.json has it."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BeamDefaults:
         """The inverse of ``to_dict``.
 
         Raises:
-            ValueError, TypeError: these are none.
+            ValueError, TypeError, KeyError: these are none.
         """
-        return cls(**{**values, "rerank": Rerank(**values.get("rerank", {}))})
+        return cls(**{**values, "rerank": Rerank(**values["rerank"])})
 
 
 def backbone_record(backbone: Backbone) -> dict[str, Any]:
@@ -231,7 +228,7 @@ class Checkpoint:
             raise CheckpointError(problem.cause, path=problem.path or folder, hint=COPY_AGAIN) from problem
         try:
             beam = BeamDefaults.from_dict(config.beam)
-        except (TypeError, ValueError, AttributeError) as problem:
+        except (TypeError, ValueError, KeyError) as problem:
             cause = f"config.json does not say how to search (beam: {reason_of(problem)})"
             raise CheckpointError(cause, path=folder, hint=COPY_AGAIN) from problem
         try:
@@ -337,7 +334,7 @@ class _ConfigFile:
     sampling: Name
     training: dict[str, Any]
     name: Name
-    distribution: Name | None = None
+    distribution: Name
 
 
 def _config(content: bytes, path: Path) -> _ConfigFile:
@@ -372,7 +369,7 @@ def _model(
     """
     path = folder / CONFIG
     try:
-        kind = plugins.system(config.model, config.distribution or "").load()
+        kind = plugins.system(config.model, config.distribution).load()
     except PluginError as problem:
         cause = f"holds a {config.model!r} model, which is not usable here: {problem.cause}"
         raise CheckpointError(cause, path=folder, hint=problem.hint) from problem

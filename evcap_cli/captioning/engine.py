@@ -116,14 +116,10 @@ class Captioning:
             "evcap": __version__,
             # names the backbones' versions and weights as well: ``check_backbones`` saw that they are the same
             "checkpoint": [self.checkpoint.name, self.checkpoint.digest],
-            **(
-                {"stand_ins": {kind: self.checkpoint.backbones[kind] for kind in self.stand_ins}}
-                if self.stand_ins
-                else {}
-            ),
+            "stand_ins": {kind: self.checkpoint.backbones[kind] for kind in self.stand_ins},
             "dtype": str(self.dtype),
             "beam": [self.beam.size, self.beam.max_words, self.beam.length_penalty],
-            **({"rerank": asdict(self.beam.rerank)} if self.beam.rerank.on else {}),
+            "rerank": asdict(self.beam.rerank),
             "segment": self.options.segment,
             "sampling": self.sampling,
             "audio_track": self.options.audio_track,

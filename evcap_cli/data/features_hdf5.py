@@ -14,13 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NotRequired
+from typing import Any, Final
 
 import numpy as np
 from typing_extensions import TypedDict
 
 from evcap_cli import console
 from evcap_cli.backbones.contract import Kind
+from evcap_cli.backbones.records import BackboneRecord
 from evcap_cli.captioner.ranges import Name
 from evcap_cli.console import counted
 from evcap_cli.data.features_layout import (
@@ -35,7 +36,7 @@ from evcap_cli.data.features_layout import (
     stream_name,
 )
 from evcap_cli.data.video_files import bare
-from evcap_cli.errors import DataError
+from evcap_cli.errors import DataError, reason_of
 from evcap_cli.features.sampling import MOMENTS, SAMPLINGS, spread
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 from evcap_cli.reading.typed import from_json
@@ -59,8 +60,6 @@ NAMED: Final = 5
 _PICTURES: Final = ("appearance", "motion")
 PUBLISHED_SAMPLING: Final = "epan"
 """How the frames of published features were chosen (``features/sampling.py``)."""
-_OWN_SAMPLING: Final = "moments"
-"""Of our files that do not say."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class FeatureFiles:
                     )
         self.backbones: Mapping[Kind, Mapping[str, Any]] = records
         published = any(records[kind]["version"] == FOREIGN_VERSION for kind in records if kind in _PICTURES)
-        self.sampling: str = PUBLISHED_SAMPLING if published else next(iter(self._samplings), _OWN_SAMPLING)
+        self.sampling: str = PUBLISHED_SAMPLING if published else next(iter(self._samplings), "moments")
 
     def has(self, video: str) -> bool:
         """Whether there are picture features of ``video``; not whether they can be used."""
@@ -232,24 +231,13 @@ def origin(path: Path) -> tuple[str, str] | None:
     return (about["kind"], about["backbone"]["name"]) if about else None
 
 
-class _Backbone(TypedDict):
-    """Of a backbone's record, which may lack what older versions did not write."""
-
-    name: Name
-    options: NotRequired[dict[Name, Name]]
-    version: NotRequired[Name]
-    dim: NotRequired[int]
-    weights_digest: NotRequired[Name]
-    distribution: NotRequired[Name | None]
-
-
 class _About(TypedDict):
     kind: Kind
-    backbone: _Backbone
-    sampling: NotRequired[Name]
+    backbone: BackboneRecord
+    sampling: Name
 
 
-def _about(file: Any, path: Path) -> dict[str, Any]:
+def _about(file: Any, path: Path) -> _About | None:
     """What our own files say about themselves; nothing where others wrote them.
 
     Raises:
@@ -258,18 +246,17 @@ def _about(file: Any, path: Path) -> dict[str, Any]:
     place = f"attribute {ABOUT!r}"
     try:
         if ABOUT not in file.attrs:
-            return {}
+            return None
         text = file.attrs[ABOUT]
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as problem:
-        raise DataError(f"{place} {DAMAGED} ({_one_line(problem)})", path=path, hint=GET_AGAIN) from problem
+        raise DataError(f"{place} {DAMAGED} ({reason_of(problem)})", path=path, hint=GET_AGAIN) from problem
     if not isinstance(text, str | bytes):
         raise DataError(f"{place}: should be text, got {_shown(text)}", path=path, hint=GET_AGAIN)
     read = from_json(_About, text, path=path, place=place, hint=GET_AGAIN)
-    sampling = read.get("sampling", _OWN_SAMPLING)
-    if sampling not in SAMPLINGS:
-        cause = f"{place}: sampling: should be one of {', '.join(SAMPLINGS)}, got {_shown(sampling)}"
+    if read["sampling"] not in SAMPLINGS:
+        cause = f"{place}: sampling: should be one of {', '.join(SAMPLINGS)}, got {_shown(read['sampling'])}"
         raise DataError(cause, path=path, hint=GET_AGAIN)
-    return {"kind": read["kind"], "backbone": {"version": "", **read["backbone"]}, "sampling": sampling}
+    return read
 
 
 def _rows(file: Any, place: _Place) -> tuple[Any, Any, float | None]:
@@ -279,7 +266,7 @@ def _rows(file: Any, place: _Place) -> tuple[Any, Any, float | None]:
         values = np.ascontiguousarray(item[()], dtype=np.float32)
         times, seconds = item.attrs.get(TIMES), item.attrs.get(DURATION)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as problem:
-        raise DataError(f"{place.key!r} {DAMAGED} ({_one_line(problem)})", path=place.path) from problem
+        raise DataError(f"{place.key!r} {DAMAGED} ({reason_of(problem)})", path=place.path) from problem
     if values.ndim != 2:
         raise DataError(f"{place.key!r} is not a table of numbers", path=place.path)
     times, seconds = _numbers(times, TIMES, place), _numbers(seconds, DURATION, place)
@@ -306,11 +293,7 @@ def _numbers(value: Any, name: str, place: _Place) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return _one_line(reprlib.repr(value))
-
-
-def _one_line(problem: object) -> str:
-    return " ".join(str(problem).split())[:200]
+    return " ".join(reprlib.repr(value).split())
 
 
 def _spread_times(count: int, duration: float) -> Any:

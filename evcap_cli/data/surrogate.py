@@ -11,7 +11,6 @@ Notation: D width of a stream, n rows, k words of one class, s share of a video'
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from evcap_cli.backbones.identity import digest_of
 from evcap_cli.data.features_layout import SURROGATE
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.text import tokens
@@ -234,12 +234,9 @@ def backbone_records(
 
     The options hold the settings and a digest of the captions and the lexicon that the features are made from.
     """
-    import xxhash
-
     plain = {split: {key: sorted(texts) for key, texts in videos.items()} for split, videos in splits.items()}
-    content = json.dumps([plain, lexicon.digest], sort_keys=True).encode()
     options = {
-        "captions": xxhash.xxh3_128_hexdigest(content),
+        "captions": digest_of([plain, lexicon.digest]),
         "dropout": f"{settings.dropout:g}",
         "noise": f"{settings.noise:g}",
         "seed": str(settings.seed),

@@ -31,8 +31,8 @@ if sys.platform != "win32":
     import fcntl
 
 NEXT_STEP = "free space or check permissions and run the same command again: finished videos are kept"
-TEMPORARY_NAME: Final = re.compile(r"\..+\.\d+-([0-9a-f]{8})?[0-9a-f]{8}\.tmp")
-"""Process, machine (not in the names of earlier versions), random number."""
+TEMPORARY_NAME: Final = re.compile(r"\..+\.\d+-([0-9a-f]{8})[0-9a-f]{8}\.tmp")
+"""Process, machine, random number."""
 STALE_SECONDS: Final = 86400.0
 """Another machine's lock cannot be seen on every shared disk: its files are left alone until they are this old."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli import plugins
+from evcap_cli.backbones.identity import digest_of
 from evcap_cli.errors import DataError, UsageError
 from evcap_cli.output.atomic import write_whole
 from evcap_cli.reading.typed import read_json
@@ -37,8 +38,6 @@ OF_NO_WEIGHT: Final = frozenset((
     "quiet", "verbose", "test", "overwrite", "print_config", "push_to_hub", "recipe", "model", "without",
 ))  # fmt: skip
 """Parameters of ``evcap train`` without weight for scores, or whose content is compared (data set, recipe, system)."""
-GAINED: Final[Mapping[str, Any]] = {"self_critical_epochs": 0}
-"""Settings that runs of earlier versions do not name, as they were then."""
 MANAGED: Final = {
     "model": "--model",
     "without": "--without",
@@ -93,18 +92,16 @@ class Run:
             return
         hint = "give another -o, or the same options as before"
         try:
-            before = {**GAINED, **read_json(dict[str, Any], self.folder / SETTINGS)}
+            before = read_json(dict[str, Any], self.folder / SETTINGS)
         except DataError as problem:
             raise UsageError(
                 f"holds a run that this command did not make (no {SETTINGS})", path=self.folder, hint=hint
             ) from problem
-        for name, value in before.items():  # options that evcap gained since then are at their defaults
-            if name in self.settings and self.settings[name] != value:
-                raise UsageError(
-                    f"was trained with another {name.replace('_', ' ')} ({value}, now {self.settings[name]})",
-                    path=self.folder,
-                    hint=hint,
-                )
+        for name in [*before, *self.settings]:
+            then, now = before.get(name), self.settings.get(name)
+            if then != now:
+                cause = f"was trained with another {name.replace('_', ' ')} ({then}, now {now})"
+                raise UsageError(cause, path=self.folder, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -211,10 +208,7 @@ def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
 
 def digest(root: DataRoot) -> str:
     """Tells data sets apart by their content, wherever they lie."""
-    import xxhash
-
-    parts = {"train": root.train, "test": root.test, "lexicon": root.lexicon.digest}
-    return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode())
+    return digest_of({"train": root.train, "test": root.test, "lexicon": root.lexicon.digest})
 
 
 def settings_of(parameters: Mapping[str, Any], content: str) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from evcap_cli.backbones.identity import digest_of, file_digest
 from evcap_cli.errors import DataError
 from evcap_cli.output.atomic import write_whole
 from evcap_cli.reading.typed import read_json
@@ -99,9 +100,5 @@ def _told(checkpoint: Checkpoint, clips: Mapping[str, ClipFeatures]) -> dict[str
 
 def _digest(run: Path, worlds: Worlds) -> str:
     """Of the checkpoint and of the clips that it captions."""
-    import xxhash
-
-    clips: list[Any] = [[clip.to_dict() for clip in several] for several in (worlds.unseen, worlds.conflict.facts)]
-    digest = xxhash.xxh3_128((run / MODEL).read_bytes())
-    digest.update(json.dumps(clips, sort_keys=True).encode())
-    return digest.hexdigest()
+    clips = [[clip.to_dict() for clip in several] for several in (worlds.unseen, worlds.conflict.facts)]
+    return digest_of([file_digest(run / MODEL), clips])

@@ -132,15 +132,15 @@ def _rows(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float | N
 
 def _same(row: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
     """Whether a printed row is of what was trained: the system, with the same modules off."""
-    trained = (document.get("system", FUSION), sorted(document.get("without", ())))
-    return (row.get("model", ""), sorted(row["without"])) == trained
+    trained = (document["system"], sorted(document["without"]))
+    return (row["model"], sorted(row["without"])) == trained
 
 
 def _remarks(document: Mapping[str, Any]) -> list[str]:
     if document["published"]:
         remarks = [f"quoted as printed: {SOURCE}; the paper does not say how its epochs were chosen"]
         if not any(_same(row, document) for row in document["published"]):
-            spec = plugins.systems().get(str(document.get("system")))
+            spec = plugins.systems().get(document["system"])
             shown = "this system" if spec is None else spec.shown
             remarks.append(f"no row of {shown} is printed on these features")
         return remarks

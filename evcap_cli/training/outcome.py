@@ -10,7 +10,6 @@ import torch
 
 from evcap_cli import plugins
 from evcap_cli.captioner.checkpoint import BeamDefaults, Checkpoint
-from evcap_cli.training.config import ORACLE
 from evcap_cli.training.licences import weights_licences
 
 if TYPE_CHECKING:
@@ -60,11 +59,11 @@ def make_checkpoint(facts: RunFacts, prepared: Prepared, state: RunState) -> Che
             "epoch": progress.best_epoch,
             "select": config.select,
             "validation": chosen.get("validation", {}),
-            **({"test": chosen.get("test", {})} if config.select == ORACLE else {}),
+            "test": chosen.get("test", {}),
             "data": _data(facts, prepared),
             "settings": asdict(config),
             "licences": weights_licences(facts.backbones),
-            **({} if progress.epochs else {"untrained": True}),
+            "untrained": not progress.epochs,
         },
         name=facts.name,
         system=facts.recipe.system,
@@ -77,5 +76,5 @@ def _data(facts: RunFacts, prepared: Prepared) -> dict[str, Any]:
         "videos": len(prepared.features) - len(prepared.held_clips),
         "captions": len(prepared.train),
         "held_out": len(prepared.held_clips),
-        **({"extra_captions": facts.extra_captions} if facts.extra_captions else {}),
+        "extra_captions": facts.extra_captions,
     }

@@ -5,16 +5,16 @@ All of it follows from the recipe, the data and the seed, so that a rerun prepar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import xxhash
 
 from evcap_cli import console, plugins
+from evcap_cli.backbones.identity import digest_of
+from evcap_cli.backbones.weights import state_digest
 from evcap_cli.captioner.building import check_size
 from evcap_cli.captioner.config import SystemConfig
 from evcap_cli.captioner.tokens import SPECIALS
@@ -25,7 +25,6 @@ from evcap_cli.data.text import tokens
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import UsageError
 from evcap_cli.training.config import MODULE_STREAMS
-from evcap_cli.training.recipe_tables import FUSION, family
 from evcap_cli.training.tables import CaptionTable, FeatureTable
 
 if TYPE_CHECKING:
@@ -76,6 +75,7 @@ def prepare(
     lexicon: Lexicon,
     source: FeatureSource,
     *,
+    sampling: str = "moments",
     glove: Path | None = None,
     extra: Sequence[str] = (),
 ) -> Prepared:
@@ -86,6 +86,7 @@ def prepare(
         captions: video -> raw captions, training and validation together.
         lexicon: gives labels and masks.
         source: of the features.
+        sampling: how their moments were chosen.
         glove: file of word vectors to start from; random ones where None.
         extra: raw captions whose words join the vocabulary; nothing is learned from them.
 
@@ -129,7 +130,6 @@ def prepare(
         raise UsageError("decoder_audio needs module audio-visual", hint="set decoder_audio = false in the recipe")
     if getattr(config, "decoder_objects", False) and not getattr(config, "fine_grained", True):
         raise UsageError("decoder_objects needs module fine-grained", hint="set decoder_objects = false in the recipe")
-    fingerprint = _fingerprint(recipe, config, words, vocabulary, lexicon, source, glove)
     order = [*learn, *held]
     features = FeatureTable.build(source.read(order), len(order), config)
     numbers = {video: number for number, video in enumerate(features.videos)}
@@ -149,6 +149,8 @@ def prepare(
         )
         for videos in (learn, held)
     ]
+    model = _model(recipe, config, lexicon, features, [numbers[video] for video in learn])
+    word_vectors = "" if glove is None else _start_words(model, recipe.system, vocabulary, lexicon, glove)
     return Prepared(
         recipe=recipe,
         config=config,
@@ -160,19 +162,17 @@ def prepare(
         held_clips=[numbers[video] for video in held],
         references={video: captions[video] for video in held},
         learned={video: captions[video] for video in learn},
-        model=_model(recipe, config, vocabulary, lexicon, features, [numbers[video] for video in learn], glove),
-        fingerprint=fingerprint,
+        model=model,
+        fingerprint=_fingerprint(recipe, config, words, vocabulary, lexicon, source, sampling, word_vectors),
     )
 
 
 def _model(
     recipe: Recipe,
     config: SystemConfig,
-    vocabulary: Vocabulary,
     lexicon: Lexicon,
     features: FeatureTable,
     learn: Sequence[int],
-    glove: Path | None,
 ) -> CaptionModel:
     kind = plugins.system(recipe.system).load()
     try:
@@ -182,14 +182,22 @@ def _model(
     seed_torch(recipe.train.seed, _MODEL_STREAM)
     model = kind(config, torch.from_numpy(lexicon.mask()))
     model.fit_normalisation(features.clips(learn))
-    if glove is not None and _takes(model, recipe.system, glove):
-        lists = {"vocabulary": vocabulary.words, "categories": lexicon.categories, "words": lexicon.words}
-        lists = {name: words for name, words in lists.items() if name in model.word_tables()}
-        found = read_glove(glove, {word for words in lists.values() for word in words}, config.word_width)
-        model.load_word_vectors(**{name: _rows(words, found, config.word_width) for name, words in lists.items()})
-        known = sum(word in found for word in vocabulary.words)
-        console.info(f"word vectors for {known} of {len(vocabulary)} words from {glove}")
     return model
+
+
+def _start_words(model: CaptionModel, system: str, vocabulary: Vocabulary, lexicon: Lexicon, glove: Path) -> str:
+    """Start the word tables of ``model`` from a file, where it takes any; the digest of what they start from."""
+    if not _takes(model, system, glove):
+        return ""
+    width = model.config.word_width
+    lists = {"vocabulary": vocabulary.words, "categories": lexicon.categories, "words": lexicon.words}
+    lists = {name: words for name, words in lists.items() if name in model.word_tables()}
+    found = read_glove(glove, {word for words in lists.values() for word in words}, width)
+    tables = {name: _rows(words, found, width) for name, words in lists.items()}
+    model.load_word_vectors(**tables)
+    known = sum(word in found for word in vocabulary.words)
+    console.info(f"word vectors for {known} of {len(vocabulary)} words from {glove}")
+    return state_digest(tables)
 
 
 def _takes(model: CaptionModel, system: str, glove: Path) -> bool:
@@ -223,7 +231,8 @@ def _fingerprint(
     vocabulary: Vocabulary,
     lexicon: Lexicon,
     source: FeatureSource,
-    glove: Path | None,
+    sampling: str,
+    word_vectors: str,
 ) -> str:
     """Digest of what decides the weights. With a constant rate more epochs are a continuation, not another run.
 
@@ -232,23 +241,15 @@ def _fingerprint(
     train = {name: value for name, value in asdict(recipe.train).items() if not name.startswith("self_critical_")}
     for name in ("store", *(["epochs"] if train["schedule"] == "constant" else [])):
         del train[name]
-    # what evcap did not have at first is left out where it is as it was then: old runs go on
-    rerank = () if recipe.train.rerank.on else [(n, train[n]) for n in train if n.startswith("rerank_")]
-    for name, value in (("optimiser", "adam"), ("amsgrad", False), *rerank):
-        if train[name] == value:
-            del train[name]
-    model = config.to_dict()
-    for name in ("decoder_objects", "sound_dropout"):
-        if not model.get(name, True):
-            del model[name]
     parts = {
+        "system": recipe.system,
         "train": train,
-        "model": model,
+        "model": config.to_dict(),
         "captions": dict(words),
         "vocabulary": vocabulary.words,
         "lexicon": lexicon.digest,
         "backbones": {kind: dict(record) for kind, record in source.backbones.items()},
-        "glove": None if glove is None else glove.name,
-        **({} if family(recipe.system) == FUSION else {"system": recipe.system}),
+        "sampling": sampling,
+        "word_vectors": word_vectors,
     }
-    return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode())
+    return digest_of(parts)

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from evcap_cli.backbones.identity import digest_of, file_digest
+from evcap_cli.captioner.checkpoint import WEIGHTS
 from evcap_cli.captioner.hub import CARD
 from evcap_cli.console import counted, noun
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
@@ -119,16 +121,10 @@ def _notes(trainer: Trainer, scored: int, wanted: int, before: Mapping[str, Any]
 
 def _key(trainer: Trainer, references: Mapping[str, Sequence[str]], bootstrap: int) -> str:
     """Digest of what decides the scores; the same wherever the folder lies."""
-    import xxhash
-
-    digest = xxhash.xxh3_128((trainer.run / "model.safetensors").read_bytes())
+    weights = file_digest(trainer.run / WEIGHTS)
     plain = {video: list(texts) for video, texts in references.items()}
-    beam = asdict(trainer.beam)
-    if not trainer.beam.rerank.on:  # as it was before there was any: scored runs stay scored
-        del beam["rerank"]
-    about = [plain, trainer.prepared.lexicon.digest, beam, bootstrap, trainer.config.select]
-    digest.update(json.dumps(about, sort_keys=True).encode())
-    return digest.hexdigest()
+    lexicon, select = trainer.prepared.lexicon.digest, trainer.config.select
+    return digest_of([weights, plain, lexicon, asdict(trainer.beam), bootstrap, select])
 
 
 @dataclass(frozen=True)
@@ -137,6 +133,8 @@ class _Kept:
 
     digest: str
     evaluation: int
+    system: str
+    without: list[str]
     epoch: int
     epochs: int
     select: str

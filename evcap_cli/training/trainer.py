@@ -99,7 +99,7 @@ class Trainer:
         self.facts = RunFacts(recipe, source.backbones, sampling, name, command, data, len(extra))
         self.accelerator = make_accelerator(device, self.config.precision)
         with self.accelerator.main_process_first():  # the others then find the features in the cache
-            self.prepared = prepare(recipe, captions, lexicon, source, glove=glove, extra=extra)
+            self.prepared = prepare(recipe, captions, lexicon, source, sampling=sampling, glove=glove, extra=extra)
             self.oracle = self._oracle(test or {}) if self.config.select == ORACLE else None
         self.tensorboard = tensorboard and self.accelerator.is_main_process
         self.beam = BeamConfig(
@@ -117,8 +117,7 @@ class Trainer:
         """
         prepared, main = self.prepared, self.accelerator.is_main_process
         device = self.accelerator.device
-        # "moments" is not part of it: runs from before there was another sampling go on
-        fingerprint = prepared.fingerprint + ("" if self.sampling == "moments" else f"-{self.sampling}")
+        fingerprint = prepared.fingerprint
         state = load_state(self.run, fingerprint)
         model = prepared.model.to(device)
         optimiser = make_optimiser(self.config, model.parameters(), device)

@@ -108,13 +108,10 @@ def test_a_run_stopped_inside_an_epoch_ends_with_the_same_weights(
     assert all(torch.equal(tensor, weights(resumed)[name]) for name, tensor in weights(whole).items())
 
 
-def test_a_folder_holds_one_system_and_old_runs_of_the_papers_go_on(tmp_path: Path) -> None:
+def test_a_folder_holds_one_system(tmp_path: Path) -> None:
     fit(tmp_path, "canet", epochs=1)
     with pytest.raises(UsageError, match="other data or settings"):
         fit(tmp_path, "epan", epochs=1)
-    # digest of this run by the evcap that knew no other system and no other optimiser than Adam
-    before = "dc3c8f17d4b9dc1339a5168f342b3af8"
-    assert trainer(tmp_path / "old", toy.recipe()).prepared.fingerprint == before
 
 
 def test_mixed_precision_trains_a_system_with_losses_outside_its_forward_pass(tmp_path: Path) -> None:
@@ -151,6 +148,19 @@ def test_word_vectors_fill_what_a_system_has_and_a_width_of_its_own_is_kept(
         begun(toy.recipe("epan"), 300)
 
 
+def test_word_vectors_are_part_of_a_run_by_their_content_and_not_by_their_name(tmp_path: Path) -> None:
+    def fingerprint(glove: Path | None) -> str:
+        return prepare(toy.recipe("canet"), toy.captions(), toy.LEXICON, toy.source(), glove=glove).fingerprint
+
+    first = vectors(tmp_path, 16)
+    with_first, without = fingerprint(first), fingerprint(None)
+    moved = first.rename(tmp_path / "others.txt")
+    moved.write_text(f"{moved.read_text()}unused {' '.join(['1'] * 16)}\n")
+    first.write_text(moved.read_text().replace("0.5", "0.25"))
+    assert fingerprint(moved) == with_first
+    assert len({with_first, without, fingerprint(first)}) == 3
+
+
 def test_a_checkpoint_of_a_system_that_is_not_installed_names_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,16 +171,6 @@ def test_a_checkpoint_of_a_system_that_is_not_installed_names_what_to_install(
     with pytest.raises(CheckpointError, match=r"holds a 'canet' model.*; pip install evcap-nets$") as caught:
         Checkpoint.from_pretrained(tmp_path)
     assert str(caught.value).startswith(str(tmp_path))
-
-
-def test_a_checkpoint_from_before_there_were_systems_is_the_papers(tmp_path: Path) -> None:
-    fit(tmp_path, "fusion", epochs=0)
-    path = tmp_path / "config.json"
-    config = json.loads(path.read_text())
-    del config["distribution"]
-    path.write_text(json.dumps(config))
-    assert Checkpoint.from_pretrained(tmp_path).system == "fusion"
-    assert Checkpoint.from_pretrained("demo").system == "fusion"
 
 
 def test_a_caption_tells_the_emotion_where_the_system_perceives_none() -> None:

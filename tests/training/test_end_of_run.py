@@ -219,6 +219,8 @@ def test_printed_rows_are_quoted_as_printed() -> None:
         "videos": 382,
         "protocol": "paper",
         "lexicon": {"name": "emvidcap"},
+        "system": "fusion",
+        "without": [],
         "select": "cfs",
         "epoch": 7,
         "epochs": 30,
