@@ -60,8 +60,8 @@ def one_line(problem: BaseException) -> str:
 
 
 def reason_of(problem: BaseException) -> str:
-    """The same without the type, unless the exception says nothing else."""
-    return _shortened(str(problem)) or type(problem).__name__
+    """The same without the type, unless the exception says nothing else; of the system's errors what went wrong."""
+    return _shortened(getattr(problem, "strerror", None) or str(problem)) or type(problem).__name__
 
 
 def _shortened(text: str) -> str:

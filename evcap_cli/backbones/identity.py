@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import xxhash
 
 from evcap_cli.backbones.contract import BackboneAddress
-from evcap_cli.errors import OpenFailed
+from evcap_cli.errors import OpenFailed, reason_of
 from evcap_cli.reading.regular import open_regular
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def file_digest(path: Path) -> str:
                 digest.update(view[:count])
     except OSError as problem:
         raise OpenFailed(
-            f"cannot be read ({problem.strerror or problem})",
+            f"cannot be read ({reason_of(problem)})",
             path=path,
             hint="check that it exists and its permissions",
         ) from problem

@@ -245,7 +245,7 @@ def _unreadable(file: Path, problem: OSError) -> WeightsError:
         return WeightsError("these weights do not exist", path=file, hint="check --weights NAME=PATH")
     if isinstance(problem, IsADirectoryError):
         return WeightsError("is a folder where a file is expected", path=file, hint="name the .safetensors file in it")
-    return WeightsError(f"cannot be read ({problem.strerror or problem})", path=file, hint="check its permissions")
+    return WeightsError(f"cannot be read ({reason_of(problem)})", path=file, hint="check its permissions")
 
 
 def _refused(problem: BaseException) -> str:

@@ -243,7 +243,7 @@ class Checkpoint:
             _read(there, (WEIGHTS,))
             raise
         except OSError as problem:
-            raise CheckpointError(f"cannot read {WEIGHTS} ({problem.strerror})", path=folder) from problem
+            raise CheckpointError(f"cannot read {WEIGHTS} ({reason_of(problem)})", path=folder) from problem
         return cls(
             model=model.eval(),
             vocabulary=vocabulary,
@@ -297,7 +297,7 @@ def resolve(source: str | Path) -> tuple[Path, str]:
             cause = "not a folder" if folder.exists() else "no such checkpoint folder"
             raise CheckpointError(cause, path=folder, hint=hint)
     except OSError as problem:
-        raise CheckpointError(f"cannot be looked into ({problem.strerror})", path=folder, hint=hint) from problem
+        raise CheckpointError(f"cannot be looked into ({reason_of(problem)})", path=folder, hint=hint) from problem
     return folder, folder.resolve().name
 
 
@@ -309,7 +309,7 @@ def _read(folder: Path, names: Iterable[str] = FILES) -> dict[str, bytes]:
         except FileNotFoundError as problem:
             raise CheckpointError(f"the checkpoint lacks {name}", path=folder, hint=COPY_AGAIN) from problem
         except OSError as problem:
-            raise CheckpointError(f"cannot read {name} ({problem.strerror})", path=folder) from problem
+            raise CheckpointError(f"cannot read {name} ({reason_of(problem)})", path=folder) from problem
     return contents
 
 

@@ -99,7 +99,7 @@ def read_captions(path: Path) -> CaptionFile:
     found.separator = separator
     for number, line in lines[1:]:
         video, mark, text = line.partition(separator)
-        video, caption = name_key(video.strip(' "')), _unquoted(text.strip())
+        video, caption = name_key(video.strip(' "')), unquoted(text.strip())
         if not mark or not video:
             raise DataError(
                 f"line {number}: no {SEPARATORS[separator]} between video and caption: {line[:60]!r}",
@@ -135,7 +135,7 @@ def decoded_lines(raw: bytes) -> tuple[list[tuple[int, str]], list[int]]:
     return numbered_lines, latin_1
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
     """Undo what a spreadsheet does to a cell with a comma; stray quotes stay and are deleted as punctuation later."""
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = text[1:-1].replace('""', '"')

@@ -56,6 +56,11 @@ def stream_name(path: Path) -> str:
     return _SPLIT.sub("", path.stem)
 
 
+def file_name(address: str) -> str:
+    """``clip:ViT-L-14/openai`` as ``evcap extract -o DIR/`` names its file, without the ending."""
+    return "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in address)
+
+
 def surrogate_kinds(backbones: Mapping[Any, Mapping[str, Any]]) -> list[str]:
     """The streams that are surrogates, by the records of their backbones; empty where videos gave them all."""
     return [str(kind) for kind, record in backbones.items() if str(record["name"]).startswith(SURROGATE)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli.data.glove_rows import first_row, glove_rows, parsed
-from evcap_cli.errors import DataError
+from evcap_cli.errors import DataError, reason_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,5 +80,5 @@ def find_glove(root: Path) -> list[Path]:
 
 
 def _unreadable(path: Path, problem: OSError) -> DataError:
-    cause = f"cannot read these word vectors ({problem.strerror})"
+    cause = f"cannot read these word vectors ({reason_of(problem)})"
     return DataError(cause, path=path, hint="check the path given with --glove")

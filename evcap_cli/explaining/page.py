@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from evcap_cli.clocks import clock
 from evcap_cli.explaining.record import END_MARK
+from evcap_cli.output.pages import page
 from evcap_cli.output.report import Picture, hue
 
 if TYPE_CHECKING:
@@ -75,20 +76,14 @@ class Distribution:
 
 def render(explained: Explained, checkpoint: Checkpoint) -> str:
     """The whole page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("evcap_cli.explaining", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(clock=clock, hue=hue, percent=percent, points=points)
+    filters = {"clock": clock, "hue": hue, "percent": percent, "points": points}
     inside = explained.inside
     rows = word_rows(inside, checkpoint)
     return (
-        environment.get_template("explain.html").render(
+        page(
+            "evcap_cli.explaining",
+            "explain.html",
+            filters,
             title=PurePath(explained.name).name,
             explained=explained,
             inside=inside,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from evcap_cli.backbones.contract import AudioInput, BackboneSpec, FrameInput, Kind
 from evcap_cli.backbones.identity import BackboneIdentity, digest_of, file_digest
-from evcap_cli.errors import DecodeFailed, EvcapError, OpenFailed, OutOfMemory, UsageError
+from evcap_cli.errors import DecodeFailed, EvcapError, OpenFailed, OutOfMemory, UsageError, reason_of
 from evcap_cli.features.cache import FORMAT, FeatureCache
 from evcap_cli.features.collecting import SegmentState
 from evcap_cli.features.messages import Failed, Message, Opened, Parked, Read, SegmentOpened
@@ -136,7 +136,7 @@ class VideoReader:
             full = OutOfMemory("out of memory while reading", path=path, hint="try fewer --workers")
             self.queue.put(Failed(video, full, reading.digest, reading.info))
         except OSError as trouble:
-            failed = DecodeFailed(f"cannot be read ({trouble.strerror or trouble})", path=path, hint="check the file")
+            failed = DecodeFailed(f"cannot be read ({reason_of(trouble)})", path=path, hint="check the file")
             self.queue.put(Failed(video, failed, reading.digest, reading.info))
 
 

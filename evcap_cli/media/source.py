@@ -18,7 +18,7 @@ import av
 from av.error import FFmpegError, InvalidDataError
 from av.format import Flags
 
-from evcap_cli.errors import DecodeFailed, EvcapError, NoVideoStream, OpenFailed, OutOfMemory
+from evcap_cli.errors import DecodeFailed, EvcapError, NoVideoStream, OpenFailed, OutOfMemory, reason_of
 from evcap_cli.media import kinds
 
 if TYPE_CHECKING:
@@ -319,8 +319,7 @@ def _what_is_wrong(path: str, problem: Exception) -> str:
         return "the MP4 is cut before its index or damaged"
     if head[:4] == b"\x1aE\xdf\xa3":
         return "the Matroska file is cut or damaged at its head"
-    reason = " ".join(str(getattr(problem, "strerror", None) or problem).split())
-    return f"not a video file ({reason})"
+    return f"not a video file ({reason_of(problem)})"
 
 
 def _picture(container: InputContainer, path: str) -> VideoStream:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from evcap_cli import console
-from evcap_cli.errors import NameTooLong, WriteError
+from evcap_cli.errors import NameTooLong, WriteError, reason_of
 from evcap_cli.inputs import check_output_name
 from evcap_cli.paths import shown
 
@@ -247,8 +247,8 @@ def cause_of(problem: OSError | WriteError) -> str:
     """What the operating system said when something could not be written, for a line of its own."""
     if isinstance(problem, WriteError):
         said = problem.__cause__
-        return said.strerror or str(said) if isinstance(said, OSError) else problem.cause
-    return problem.strerror or str(problem)
+        return reason_of(said) if isinstance(said, OSError) else problem.cause
+    return reason_of(problem)
 
 
 def check_writable(path: Path) -> None:

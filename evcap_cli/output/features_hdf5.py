@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from evcap_cli.data.features_hdf5 import ABOUT, DURATION, SUFFIXES, TIMES, key_of
-from evcap_cli.data.features_layout import NO_LOCK, WITHOUT_LOCKS
+from evcap_cli.data.features_layout import NO_LOCK, WITHOUT_LOCKS, file_name
 from evcap_cli.errors import UsageError, WriteError
 from evcap_cli.inputs import Source, check_output_name
 from evcap_cli.output.atomic import NEXT_STEP, WholeFile, check_writable, write_error
@@ -67,7 +67,7 @@ def plan_export(
     check_output_name(path)
     files: dict[Kind, Path]
     if output.endswith(("/", "\\")) or path.is_dir():
-        files = {kind: path / f"{_file_name(address)}.hdf5" for kind, address in addresses.items()}
+        files = {kind: path / f"{file_name(address)}.hdf5" for kind, address in addresses.items()}
     elif path.suffix.lower() not in SUFFIXES:
         raise UsageError(
             f"unknown suffix {path.suffix!r}" if path.suffix else "no suffix",
@@ -91,11 +91,6 @@ def plan_export(
             )
         keys[key] = source
     return ExportPlan(files, list(keys))
-
-
-def _file_name(address: str) -> str:
-    """``clip:ViT-L-14/openai`` as a name of a file."""
-    return "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in address)
 
 
 class FeatureExport:

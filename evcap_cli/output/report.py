@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from evcap_cli import console
 from evcap_cli.clocks import clock
 from evcap_cli.errors import DecoderCrashed, DecodeTimeout, EvcapError, OutOfMemory
+from evcap_cli.output.pages import page
 from evcap_cli.output.records import Caption, Record
 from evcap_cli.reading.text import printable
 
@@ -63,24 +64,16 @@ class Picture:
 
 def render_report(records: Sequence[Record], *, thumbnails: bool = True) -> str:
     """The whole page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("evcap_cli.output", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clock"] = clock
-    environment.filters["hue"] = hue
-    environment.filters["felt"] = mark_words
+    filters = {"clock": clock, "hue": hue, "felt": mark_words}
     pictures, lost = _pictures(records) if thumbnails else ({}, "")
     if lost:
         console.warn(f"the report lacks {lost}")
     counts = Counter(c.emotion.category for r in records for c in r.captions if c.emotion is not None)
     return (
-        environment.get_template("report.html").render(
+        page(
+            "evcap_cli.output",
+            "report.html",
+            filters,
             records=records,
             pictures=pictures,
             lost=lost,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from evcap_cli.errors import DataError, EvcapError
+from evcap_cli.errors import DataError, EvcapError, reason_of
 
 MOST_BYTES: Final = 1 << 28
 """Of a file that is read whole."""
@@ -143,7 +143,7 @@ def _opened(path: Path, error: Failure, hint: str) -> IO[bytes]:
 
 
 def _unreadable(path: Path, problem: OSError | ValueError, error: Failure, hint: str) -> EvcapError:
-    return error(f"cannot read ({getattr(problem, 'strerror', None) or problem})", path=path, hint=hint)
+    return error(f"cannot read ({reason_of(problem)})", path=path, hint=hint)
 
 
 def _not_text(line: int, what: str, path: str | os.PathLike[str] | None, error: Failure) -> EvcapError:

@@ -109,7 +109,7 @@ def estimate(rows: Sequence[Planned], root: DataRoot, dims: Mapping[str, int]) -
         )
         return Estimate(
             total,
-            f"{_count(len(seconds), 'epoch')} measured in this folder, {usual:.1f} s each in the middle, validation"
+            f"{counted(len(seconds), 'epoch')} measured in this folder, {usual:.1f} s each in the middle, validation"
             " included; the features of videos that are not in the cache yet, and the test at the end, come on top",
         )
     recipes = {}
@@ -133,10 +133,6 @@ def _modules(row: Planned) -> int:
 
 def _epochs(row: Planned) -> int:
     return 0 if row.recipe is None else row.recipe.train.epochs + row.recipe.train.self_critical_epochs
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def steps_an_epoch(recipe: Recipe, root: DataRoot) -> int:

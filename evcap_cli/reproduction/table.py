@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli.output.atomic import write_whole
+from evcap_cli.output.pages import page
 from evcap_cli.scoring.published import SOURCE
 from evcap_cli.scoring.score import METRICS
 from evcap_cli.training.model_card import LABELS
@@ -192,15 +193,6 @@ class Cell:
 
 def to_html(table: TableResult) -> str:
     """One page that loads nothing from anywhere."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("evcap_cli.output", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     scales = {metric: _scale(table, metric) for metric in METRICS}
     directions = {title_of(result): [_direction(ours) for _, ours in cells.values()] for result, cells in table.gains()}
     gains = [
@@ -208,7 +200,10 @@ def to_html(table: TableResult) -> str:
         for name, ((_, printed), (_, ours)) in gain_lines(table)
     ]
     return (
-        environment.get_template("table.html").render(
+        page(
+            "evcap_cli.output",
+            "table.html",
+            {},
             title=TITLES[table.table],
             source=SOURCE,
             labels=list(LABELS.values()),

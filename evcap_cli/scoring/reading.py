@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from evcap_cli.data.caption_files import unquoted
 from evcap_cli.data.emvidcap import bare, read_captions
 from evcap_cli.errors import DataError
 from evcap_cli.paths import name_key
@@ -157,19 +158,13 @@ def _table(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     mark = "\t" if "\t" in text.partition("\n")[0] else ","
     for number, line in enumerate(text.split("\n"), 1):
         left, found, right = line.partition(mark)
-        video = _unquoted(left.strip())
+        video = unquoted(left.strip())
         if not line.strip() or (number == 1 and video.lower() in VIDEO_KEYS):
             continue
         if not found or not video:
             name = "tab" if mark == "\t" else "comma"
             raise DataError(f"line {number}: no {name} between video and caption", path=path, hint=_HINT)
-        yield f"line {number}", {"video_id": video, "caption": _unquoted(right.strip())}
-
-
-def _unquoted(cell: str) -> str:
-    """Undo a spreadsheet's quotes around a cell; a stray quote stays and can never swallow the next row."""
-    quoted = len(cell) > 1 and cell[0] == cell[-1] == '"'
-    return cell[1:-1].replace('""', '"') if quoted else cell
+        yield f"line {number}", {"video_id": video, "caption": unquoted(right.strip())}
 
 
 def _numbered(values: Any, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -29,7 +29,7 @@ def table(scores: Scores) -> str:
         f"lexicon {lexicon['name']} ({lexicon['digest'][:_DIGEST_SHOWN]})"
     ]
     for name, value in {**scores.metrics, **scores.extra}.items():
-        line = f"{LABELS.get(name, name):<8} {_shown(value):>7}"
+        line = f"{LABELS.get(name, name):<8} {metric_text(value):>7}"
         if name in scores.intervals:
             low, high = scores.intervals[name]
             line += f"   {low:.2f} to {high:.2f}"
@@ -58,7 +58,7 @@ def rows_table(rows: Sequence[Row], decimals: int = 2) -> str:
     width = max(len(name) for name, _ in rows)
     head = " ".join(f"{LABELS[name]:>7}" for name in METRICS)
     body = [
-        f"{name:<{width}} " + " ".join(f"{_shown(values[metric], decimals):>7}" for metric in METRICS)
+        f"{name:<{width}} " + " ".join(f"{metric_text(values[metric], decimals):>7}" for metric in METRICS)
         for name, values in rows
     ]
     return "\n".join([f"{'':<{width}} {head}", *body])
@@ -104,5 +104,6 @@ def per_video_lines(scores: Scores) -> str:
     return "".join(json.dumps(video.to_dict(), ensure_ascii=False) + "\n" for video in scores.per_video)
 
 
-def _shown(value: float | None, decimals: int = 2) -> str:
+def metric_text(value: float | None, decimals: int = 2) -> str:
+    """A metric's value in a table."""
     return "-" if value is None else f"{value:.{decimals}f}"

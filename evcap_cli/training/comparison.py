@@ -15,6 +15,7 @@ from evcap_cli import plugins
 from evcap_cli.backbones.published import published_backbone
 from evcap_cli.console import counted
 from evcap_cli.scoring.published import SOURCE, PublishedRow, published_rows
+from evcap_cli.scoring.report import metric_text
 from evcap_cli.scoring.score import METRICS
 from evcap_cli.training.config import ORACLE
 from evcap_cli.training.recipe_tables import FUSION
@@ -93,7 +94,8 @@ def text_table(document: Mapping[str, Any]) -> list[str]:
         " ".join([" " * wide, *(f"{head:>6}" for head in HEADS)]),
     ]
     lines += [
-        " ".join([title.ljust(wide), *(f"{_cell(values.get(name)):>6}" for name in METRICS)]) for title, values in rows
+        " ".join([title.ljust(wide), *(f"{metric_text(values.get(name), 1):>6}" for name in METRICS)])
+        for title, values in rows
     ]
     return [*lines, *_remarks(document)]
 
@@ -102,7 +104,7 @@ def markdown_table(document: Mapping[str, Any]) -> str:
     """The table of a model card; see ``text_table``."""
     lines = ["| | " + " | ".join(HEADS) + " |", "|---|" + "---|" * len(HEADS)]
     lines += [
-        "| " + " | ".join([title.strip(), *(_cell(values.get(name)) for name in METRICS)]) + " |"
+        "| " + " | ".join([title.strip(), *(metric_text(values.get(name), 1) for name in METRICS)]) + " |"
         for title, values in _rows(document)
     ]
     remarks = _remarks(document)
@@ -145,7 +147,3 @@ def _remarks(document: Mapping[str, Any]) -> list[str]:
             remarks.append(f"no row of {shown} is printed on these features")
         return remarks
     return [f"the paper's rows are not shown: {document['published_reason']}"]
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"

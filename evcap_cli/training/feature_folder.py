@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from evcap_cli.backbones.published import PUBLISHED, plain
 from evcap_cli.data.features_hdf5 import FOREIGN_VERSION, FeatureFiles, origin
-from evcap_cli.data.features_layout import all_feature_files
+from evcap_cli.data.features_layout import all_feature_files, file_name
 from evcap_cli.errors import DataError, EvcapError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def open_features(
             files[kind] = found
         elif kind in named or kind == "appearance":
             raise DataError(
-                f"no {kind} features called {name} here (looked for {_file_name(name)}_<split>.hdf5)",
+                f"no {kind} features called {name} here (looked for {file_name(name)}_<split>.hdf5)",
                 path=root,
                 hint=_there(streams, kind),
             )
@@ -63,8 +63,8 @@ def open_features(
 
 def _stream_files(streams: Mapping[str, list[Path]], kind: Kind, name: str) -> list[Path]:
     """The files of one stream, those of the training splits first."""
-    if _file_name(name) in streams:
-        return streams[_file_name(name)]
+    if file_name(name) in streams:
+        return streams[file_name(name)]
     ours = [path for paths in streams.values() for path in paths if origin(path) == (kind, name)]
     published = {plain(name), *PUBLISHED.get(name, ())}
     return ours or [path for stream, paths in streams.items() if plain(stream) in published for path in paths]
@@ -94,8 +94,3 @@ def _check_width(files: FeatureFiles, kind: Kind, name: str) -> None:
             path=files.files[kind][0],
             hint=f"to train on them as they are, name them: --{kind} {record['name']}",
         )
-
-
-def _file_name(address: str) -> str:
-    """``clip:ViT-L-14/openai`` as ``evcap extract -o DIR/`` names its file."""
-    return "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in address)
