@@ -46,12 +46,10 @@ def read_glove(path: Path, words: Collection[str], width: int) -> dict[str, npt.
             )
         requested = set(words)
         starts = {start.encode() for word in requested for start in (word, word.partition(" ")[0])}
-        for row in glove_rows(path):
-            if row.word in starts:
-                word, vector = parsed(path, row, width)
-                if word in requested:
-                    found[word] = vector
-        parsed(path, row, width)  # the last one: was the file cut short?
+        for row in glove_rows(path, starts):
+            word, vector = parsed(path, row, width)
+            if word in requested:
+                found[word] = vector
     except OSError as problem:
         raise _unreadable(path, problem) from problem
     if words and not found:

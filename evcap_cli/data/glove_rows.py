@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import partial
 from io import BufferedReader
 from mmap import ACCESS_READ, mmap
@@ -82,14 +82,18 @@ def first_row(path: Path) -> Row:
     return row
 
 
-def glove_rows(path: Path) -> Iterator[Row]:
-    """All rows of a file.
+def glove_rows(path: Path, words: Container[bytes] | None = None) -> Iterator[Row]:
+    """The rows of ``words``, and of a text file the last one, which shows whether the file is whole.
+
+    Args:
+        path: of the file.
+        words: as ``Row`` has them; None: all rows.
 
     Raises:
-        DataError: a JSON file that ends in the middle of one.
+        DataError: a JSON file that ends in the middle of a row.
         OSError: the file cannot be read.
     """
-    return _json_rows(path) if path.suffix.lower() == ".json" else _text_rows(path)
+    return (_json_rows if path.suffix.lower() == ".json" else _text_rows)(path, words)
 
 
 def parsed(path: Path, row: Row, width: int) -> tuple[str, npt.NDArray[np.float32]]:
@@ -114,17 +118,22 @@ def parsed(path: Path, row: Row, width: int) -> tuple[str, npt.NDArray[np.float3
     return " ".join((row.word.decode("utf-8", "replace"), *fields[:cut])), vector.astype(np.float32)
 
 
-def _text_rows(path: Path) -> Iterator[Row]:
+def _text_rows(path: Path, words: Container[bytes] | None) -> Iterator[Row]:
+    last = None
     with BufferedReader(open_regular(path, hint=_FORMS).detach(), _BUFFER_BYTES) as file:
         for number, line in enumerate(iter(partial(file.readline, _MOST_ROW_BYTES), b""), 1):
             if len(line) == _MOST_ROW_BYTES:
                 raise DataError(f"not a file of word vectors (line {number} is too long)", path=path, hint=_FORMS)
             parts = line.split(None, 1)
             if parts and not (number == 1 and _COUNTS.fullmatch(line)):
-                yield Row(number, parts[0], parts[1] if len(parts) == 2 else b"")
+                last = Row(number, parts[0], parts[1] if len(parts) == 2 else b"")
+                if words is None or last.word in words:
+                    yield last
+    if last is not None:
+        yield last
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def _json_rows(path: Path, words: Container[bytes] | None) -> Iterator[Row]:
     """Rows of a flat ``{word: [numbers]}``, found in the bytes: parsing it whole would take gigabytes."""
     with open_regular(path, hint=_FORMS) as file:
         if not os.fstat(file.fileno()).st_size:  # which cannot be mapped
@@ -135,8 +144,9 @@ def _json_rows(path: Path) -> Iterator[Row]:
                 end = text.find(b"]", head.end(), head.end() + _MOST_ROW_BYTES)
                 if end < 0:
                     break
-                number, at = number + 1, end + 1
-                yield Row(number, _json_word(head[1]), text[head.end() : end], json=True)
+                number, at, word = number + 1, end + 1, _json_word(head[1])
+                if words is None or word in words:
+                    yield Row(number, word, text[head.end() : end], json=True)
             if len(text) - at > _MOST_ROW_BYTES:
                 cause = f"not a file of word vectors (entry {number + 1} is too long)"
                 raise DataError(cause, path=path, hint=_FORMS)
