@@ -145,7 +145,7 @@ def filled(build: Callable[[], M], tensors: Mapping[str, Tensor], *, source: str
     """
     import torch
 
-    with torch.device("meta"):
+    with torch.device("meta"), seeded(0):  # some networks draw on the CPU all the same
         model = build()
     check_strictly(model, tensors, source=source)
     model = model.to_empty(device="cpu")

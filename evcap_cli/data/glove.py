@@ -12,6 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from evcap_cli.data.emvidcap import below
 from evcap_cli.data.glove_rows import first_row, glove_rows, parsed
 from evcap_cli.errors import DataError, reason_of
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_DEPTH: Final = 3
 _NAMES: Final = ("GloVe_*.json", "glove*.txt")
 
 
@@ -73,8 +73,7 @@ def glove_width(path: Path) -> int:
 
 def find_glove(root: Path) -> list[Path]:
     """Files of word vectors in a data root, found by their names; EPAN's form first."""
-    found = (path for name in _NAMES for depth in range(_DEPTH + 1) for path in sorted(root.glob("*/" * depth + name)))
-    return [path for path in dict.fromkeys(found) if path.is_file()]
+    return list(dict.fromkeys(path for name in _NAMES for path in below(root, name)))
 
 
 def _unreadable(path: Path, problem: OSError) -> DataError:

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from evcap_cli.backbones.contract import Backbone, BackboneSpec, Detections, FrameInput, WeightsSource
+from evcap_backbones.network_backbone import NetworkBackbone
+from evcap_cli.backbones.contract import BackboneSpec, Detections, FrameInput, WeightsSource
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +68,7 @@ class Choices:
         return cls(**chosen)
 
 
-class FasterRCNN(Backbone):
+class FasterRCNN(NetworkBackbone):
     """The most confident detections of a frame, each with its box head's representation."""
 
     spec = BackboneSpec(
@@ -107,38 +108,25 @@ class FasterRCNN(Backbone):
         """Torchvision's COCO weights."""
         return SOURCE
 
-    def fetch_weights(self) -> None:
-        from evcap_cli.backbones.weights import download
+    def build(self) -> Any:
+        import torch
+        from torchvision.models.detection import fasterrcnn_resnet50_fpn_v2
 
-        download(self.weights_source())
-
-    def import_state(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Torchvision's own names; the prefix that data-parallel training leaves is taken off."""
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-
-    def check_state(self, tensors: Mapping[str, Tensor]) -> None:
-        from evcap_cli.backbones.weights import load_strictly, seeded
-
-        with seeded(0):
-            model = self._built()
-        load_strictly(model, tensors, source=self.spec.name)
+        with torch.device("cpu"):  # its anchors are not in its state
+            return fasterrcnn_resnet50_fpn_v2(
+                weights=None,
+                weights_backbone=None,
+                box_score_thresh=self.choices.score_threshold,
+                box_detections_per_img=self.choices.top_k,
+                rpn_post_nms_top_n_test=self.choices.proposals,
+            )
 
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
         import torch
 
         from evcap_backbones.box_features import keep_box_features
-        from evcap_cli.backbones import weights as room
 
-        seed = room.random_seed(weights)
-        with room.seeded(seed or 0):
-            model = self._built()
-        if seed is not None:
-            tensors = model.state_dict()
-        else:
-            file = room.download(self.weights_source()) if weights is None else weights
-            tensors = room.read_legacy(file) if weights is None else room.read_tensors(file)
-            room.load_strictly(model, tensors, source=str(file))
-        self.weights_digest = room.state_digest(tensors)
+        model = self.loaded(weights)
         keep_box_features(model)
         self.compute = dtype
         # weights stay float32: torchvision places boxes and suppresses overlaps in float32 only, autocast does the rest
@@ -153,18 +141,6 @@ class FasterRCNN(Backbone):
         with torch.autocast(batch.device.type, dtype=self.compute, enabled=self.compute != torch.float32):
             found = self.model(list(batch.float()))
         return [Detections(one["boxes"], one["scores"], one["features"].float()) for one in found]
-
-    def _built(self) -> Any:
-        """Torchvision's detector, freshly drawn."""
-        from torchvision.models.detection import fasterrcnn_resnet50_fpn_v2
-
-        return fasterrcnn_resnet50_fpn_v2(
-            weights=None,
-            weights_backbone=None,
-            box_score_thresh=self.choices.score_threshold,
-            box_detections_per_img=self.choices.top_k,
-            rpn_post_nms_top_n_test=self.choices.proposals,
-        )
 
 
 def _share(key: str, text: str) -> float:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from evcap_cli.backbones.contract import Backbone, BackboneSpec, ClipInput, WeightsSource
+from evcap_backbones.network_backbone import NetworkBackbone
+from evcap_cli.backbones.contract import BackboneSpec, ClipInput, WeightsSource
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ CROP: Final = 112
 TOP, LEFT = 8, 30  # where torchvision's centre crop of 112 x 112 begins; half of 59 is rounded to even there
 
 
-class R3D(Backbone):
+class R3D(NetworkBackbone):
     """What a video ResNet of torchvision gives its classifier, one row a window."""
 
     spec = BackboneSpec(
@@ -74,35 +75,15 @@ class R3D(Backbone):
         weights = get_model_weights(self._arch)[TAG]
         return WeightsSource(f"torchvision {weights}", weights.url, license="unknown")
 
-    def fetch_weights(self) -> None:
-        from evcap_cli.backbones.weights import download
+    def build(self) -> Any:
+        from torchvision.models import get_model
 
-        download(self.weights_source())
-
-    def import_state(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Torchvision's own names; the prefix that data-parallel training leaves is taken off."""
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-
-    def check_state(self, tensors: Mapping[str, Tensor]) -> None:
-        from evcap_cli.backbones.weights import filled
-
-        filled(self._built, tensors, source=f"r3d:{self._arch}")
+        return get_model(self._arch, weights=None)
 
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
         import torch
 
-        from evcap_cli.backbones import weights as room
-
-        seed = room.random_seed(weights)
-        if seed is not None:
-            with room.seeded(seed):
-                model = self._built()
-            tensors = model.state_dict()
-        else:
-            file = room.download(self.weights_source()) if weights is None else weights
-            tensors = room.read_legacy(file) if weights is None else room.read_tensors(file)
-            model = room.filled(self._built, tensors, source=str(file))
-        self.weights_digest = room.state_digest(tensors)
+        model = self.loaded(weights)
         model.fc = torch.nn.Identity()
         # a tenth faster on a CPU
         self.model = model.eval().requires_grad_(False).to(device, dtype).to(memory_format=torch.channels_last_3d)
@@ -118,8 +99,3 @@ class R3D(Backbone):
     @property
     def _arch(self) -> str:
         return self.variant or VARIANTS[0]
-
-    def _built(self) -> Any:
-        from torchvision.models import get_model
-
-        return get_model(self._arch, weights=None)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from evcap_cli.backbones.contract import Backbone, BackboneSpec, FrameInput, WeightsSource
+from evcap_backbones.network_backbone import NetworkBackbone
+from evcap_cli.backbones.contract import BackboneSpec, FrameInput, WeightsSource
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,7 @@ IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 
 
-class ResNet(Backbone):
+class ResNet(NetworkBackbone):
     """Global average of the last feature map of a torchvision ResNet, one row a frame."""
 
     spec = BackboneSpec(
@@ -86,35 +87,13 @@ class ResNet(Backbone):
         weights = _weights(self.arch, self.tag)
         return WeightsSource(f"torchvision {weights}", weights.url, license="unknown")
 
-    def fetch_weights(self) -> None:
-        from evcap_cli.backbones.weights import download
-
-        download(self.weights_source())
-
-    def import_state(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Torchvision's own names; the prefix that data-parallel training leaves is taken off."""
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-
-    def check_state(self, tensors: Mapping[str, Tensor]) -> None:
-        from evcap_cli.backbones.weights import filled
-
-        filled(partial(_built, self.arch), tensors, source=f"resnet:{self.arch}")
+    def build(self) -> Any:
+        return _built(self.arch)
 
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
         import torch
 
-        from evcap_cli.backbones import weights as room
-
-        seed = room.random_seed(weights)
-        if seed is not None:
-            with room.seeded(seed):
-                model = _built(self.arch)
-            tensors = model.state_dict()
-        else:
-            file = room.download(self.weights_source()) if weights is None else weights
-            tensors = room.read_legacy(file) if weights is None else room.read_tensors(file)
-            model = room.filled(partial(_built, self.arch), tensors, source=str(file))
-        self.weights_digest = room.state_digest(tensors)
+        model = self.loaded(weights)
         model.fc = torch.nn.Identity()
         # a third faster on a CPU, and what convolutions on a GPU's tensor cores want
         self.model = model.eval().requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)

@@ -8,10 +8,10 @@ Notation: N windows, T frames, H x W pixels, D = 2048.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from evcap_cli.backbones.contract import Backbone, BackboneSpec, ClipInput, WeightsSource
+from evcap_backbones.network_backbone import PREFIX, NetworkBackbone
+from evcap_cli.backbones.contract import BackboneSpec, ClipInput, WeightsSource
 from evcap_cli.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -26,13 +26,11 @@ LEGACY_FILE: Final = "resnext-101-kinetics.pth"
 FILE: Final = "resnext-101-kinetics.safetensors"
 """The imported file; found without ``--weights`` where it lies in torch hub's checkpoint folder."""
 DRIVE_FOLDER: Final = "https://drive.google.com/drive/folders/14KRBqT8ySfPtFSuLsFS2U4I-ihTDs0Y9"
-PREFIX: Final = "module."
-"""What ``DataParallel`` puts before every name of the published file."""
 MEAN_GREY_LEVELS: Final = (114.7748, 107.7354, 99.4750)
 """Of red, green and blue over ActivityNet, 0..255; upstream subtracts it and divides by nothing."""
 
 
-class ResNeXt3D101(Backbone):
+class ResNeXt3D101(NetworkBackbone):
     """Global average of the last feature map of 3D-ResNeXt-101, one row a window."""
 
     spec = BackboneSpec(
@@ -58,63 +56,13 @@ class ResNeXt3D101(Backbone):
         """Where people get the file; it has to be imported before it is used."""
         return WeightsSource(f"Hara's {LEGACY_FILE}", DRIVE_FOLDER, license="MIT", file=FILE)
 
-    def fetch_weights(self) -> None:
-        """See that the imported file is there.
-
-        Raises:
-            WeightsError: it is not; nothing can download it.
-        """
-        self._default_file()
-
-    def import_state(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Take off the prefix of the published file.
-
-        Raises:
-            ValueError: the tensors are not those of a 3-D network in Hara's naming.
-        """
-        renamed = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-        if len(renamed) < len(tensors):
-            raise ValueError(f"some tensors are there twice, with and without the prefix {PREFIX!r}")
-        stem = renamed.get("conv1.weight")
-        if stem is None or stem.ndim != 5 or "fc.weight" not in renamed:
-            raise ValueError(f"this is not {LEGACY_FILE} (no 3-D conv1.weight, or no fc.weight)")
-        return renamed
-
-    def check_state(self, tensors: Mapping[str, Tensor]) -> None:
+    def build(self) -> Any:
         from evcap_backbones.resnext3d_network import ResNeXt3D
-        from evcap_cli.backbones.weights import filled
 
-        filled(ResNeXt3D, tensors, source=self.spec.name)
+        return ResNeXt3D()
 
-    def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
-        import torch
-
-        from evcap_backbones.resnext3d_network import ResNeXt3D, folded
-        from evcap_cli.backbones import weights as room
-
-        seed = room.random_seed(weights)
-        if seed is not None:
-            with room.seeded(seed):
-                network = ResNeXt3D()
-            tensors = network.state_dict()
-        else:
-            file = self._default_file() if weights is None else weights
-            tensors = room.read_tensors(file)
-            network = room.filled(ResNeXt3D, tensors, source=str(file))
-        # of what was read: the network's counters of batches, which old files lack, have no value
-        self.weights_digest = room.state_digest(tensors)
-        network = folded(network.eval().requires_grad_(False))
-        self.network = network.to(device, dtype).to(memory_format=torch.channels_last_3d)
-
-    def extract(self, batch: Tensor) -> Tensor:
-        """Describe windows (N, 3, T, H, W) -> (N, D)."""
-        import torch
-
-        features: Tensor = self.network(batch.contiguous(memory_format=torch.channels_last_3d))
-        return features
-
-    def _default_file(self) -> Path:
-        """The imported file in torch hub's checkpoint folder.
+    def default_file(self) -> Path:
+        """The imported file in torch hub's checkpoint folder; nothing can download it.
 
         Raises:
             WeightsError: it is not there.
@@ -130,3 +78,32 @@ class ResNeXt3D101(Backbone):
                 f"-o {self.spec.name}.safetensors`, then pass --weights {self.spec.name}={self.spec.name}.safetensors",
             )
         return file
+
+    def import_state(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Take off the prefix of the published file.
+
+        Raises:
+            ValueError: the tensors are not those of a 3-D network in Hara's naming.
+        """
+        renamed = super().import_state(tensors)
+        if len(renamed) < len(tensors):
+            raise ValueError(f"some tensors are there twice, with and without the prefix {PREFIX!r}")
+        stem = renamed.get("conv1.weight")
+        if stem is None or stem.ndim != 5 or "fc.weight" not in renamed:
+            raise ValueError(f"this is not {LEGACY_FILE} (no 3-D conv1.weight, or no fc.weight)")
+        return renamed
+
+    def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
+        import torch
+
+        from evcap_backbones.resnext3d_network import folded
+
+        network = folded(self.loaded(weights).eval().requires_grad_(False))
+        self.network = network.to(device, dtype).to(memory_format=torch.channels_last_3d)
+
+    def extract(self, batch: Tensor) -> Tensor:
+        """Describe windows (N, 3, T, H, W) -> (N, D)."""
+        import torch
+
+        features: Tensor = self.network(batch.contiguous(memory_format=torch.channels_last_3d))
+        return features
