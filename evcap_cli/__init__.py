@@ -8,7 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-import pluggy
+from evcap_cli.version import __version__ as __version__
+from evcap_cli.version import hookimpl as hookimpl
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import (
@@ -47,18 +48,14 @@ if TYPE_CHECKING:
     from evcap_cli.backbones.weights import (
         state_digest as state_digest,
     )
-    from evcap_cli.captioner.batch import ClipBatch as ClipBatch
-    from evcap_cli.captioner.config import SystemConfig as SystemConfig
-    from evcap_cli.captioner.losses import Targets as Targets
     from evcap_cli.errors import WeightsError as WeightsError
+    from evcap_cli.network.batch import ClipBatch as ClipBatch
+    from evcap_cli.network.config import SystemConfig as SystemConfig
+    from evcap_cli.network.losses import Targets as Targets
     from evcap_cli.systems.contract import CaptionModel as CaptionModel
     from evcap_cli.systems.contract import Prepared as Prepared
     from evcap_cli.systems.contract import WeightedTerms as WeightedTerms
     from evcap_cli.systems.spec import SystemSpec as SystemSpec
-
-__version__ = "0.1.0"
-
-hookimpl = pluggy.HookimplMarker("evcap")
 
 _CONTRACT = "evcap_cli.backbones.contract"
 _SYSTEM = "evcap_cli.systems.contract"
@@ -68,14 +65,14 @@ _ROOMS = {
     "Backbone": _CONTRACT,
     "BackboneSpec": _CONTRACT,
     "CaptionModel": _SYSTEM,
-    "ClipBatch": "evcap_cli.captioner.batch",
+    "ClipBatch": "evcap_cli.network.batch",
     "ClipInput": _CONTRACT,
     "Detections": _CONTRACT,
     "FrameInput": _CONTRACT,
     "Prepared": _SYSTEM,
-    "SystemConfig": "evcap_cli.captioner.config",
+    "SystemConfig": "evcap_cli.network.config",
     "SystemSpec": "evcap_cli.systems.spec",
-    "Targets": "evcap_cli.captioner.losses",
+    "Targets": "evcap_cli.network.losses",
     "WeightedTerms": _SYSTEM,
     "WeightsError": "evcap_cli.errors",
     "WeightsSource": _CONTRACT,

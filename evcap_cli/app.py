@@ -13,9 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from evcap_cli import __version__, console, interrupts, plugin_calls, plugins, standard_streams
+from evcap_cli import console, interrupts, plugin_calls, plugins, standard_streams
 from evcap_cli.commands.typed import read_values
 from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_TERMINATED, EXIT_USAGE, UsageError
+from evcap_cli.version import __version__
 
 COMMANDS = (
     "caption",

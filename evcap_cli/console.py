@@ -246,22 +246,12 @@ def progress(total: int | None, label: str, unit: str = "video", units: str | No
         yield _Rich(bars, bars.add_task(label, total=total, note=""))
 
 
-_begun = 0
-
-
-def commands_begun() -> int:
-    """How many commands this process has begun: what is done once a command looks here."""
-    return _begun
-
-
 def run(main: Callable[[], object]) -> int:
     """Call ``main`` and return the exit code; errors become one line on stderr.
 
     An ``EvcapError`` gives its own exit code, Ctrl-C 130, SIGTERM and SIGHUP 143, a full disk or a closed pipe a write
     error, anything else 1 with a line that says how to see more.
     """
-    global _begun
-    _begun += 1
     standard_streams.replace_closed()
     with interrupts.heeded():
         return _guarded(lambda: _undisguised(main))

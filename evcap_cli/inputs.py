@@ -18,6 +18,7 @@ from evcap_cli.paths import (
     LONGEST_NAME_BYTES,
     VIDEO_SUFFIXES,
     can_be_named,
+    check_output_name,
     expanded,
     is_hidden,
     is_video_name,
@@ -334,16 +335,6 @@ def plan_outputs(outputs: Sequence[str], tree_format: str, writers: Mapping[str,
         if count > 1:
             raise UsageError("named twice as output", path=name, hint="give each -o its own name")
     return Outputs(tuple(files), tuple(trees), "-" in outputs)
-
-
-def check_output_name(path: Path) -> None:
-    """See that a file can have this name.
-
-    Raises:
-        UsageError: it is too long.
-    """
-    if not can_be_named(os.fspath(path)):
-        raise UsageError("this name is too long for a file", path=shown(str(path)), hint="choose another -o")
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,12 @@ class _Interrupt:
 
 
 _interrupt = _Interrupt()
+_begun = 0
+
+
+def commands_begun() -> int:
+    """How many commands this process has begun: what is done once a command looks here."""
+    return _begun
 
 
 def interrupted() -> bool:
@@ -92,6 +98,8 @@ def heeded() -> Iterator[None]:
 
     A signal that is ignored, as by nohup(1), stays ignored.
     """
+    global _begun
+    _begun += 1
     _interrupt.signal = 0
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
+from evcap_cli.errors import UsageError
+
 VIDEO_SUFFIXES: Final = frozenset(
     {
         *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mpe", ".m2v", ".ts", ".mts", ".m2ts"),
@@ -115,3 +117,13 @@ def _identity(path: str) -> object:
         return path
     # some file systems number nothing
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
+
+
+def check_output_name(path: Path) -> None:
+    """See that a file can have this name.
+
+    Raises:
+        UsageError: it is too long.
+    """
+    if not can_be_named(os.fspath(path)):
+        raise UsageError("this name is too long for a file", path=shown(str(path)), hint="choose another -o")

@@ -65,7 +65,7 @@ def examine_backbone(
     ``tell`` is called with each verdict as it is reached; the other arguments are those of ``check_backbone``.
     """
     from evcap_cli.conformance.subject import Subject, address_of
-    from evcap_cli.output.atomic import temporary_folder
+    from evcap_cli.files import temporary_folder
 
     found = []
     with temporary_folder() as folder:

@@ -16,10 +16,11 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from evcap_cli import __version__, console
+from evcap_cli import console
 from evcap_cli.backbones.weights import HUB
 from evcap_cli.errors import WeightsError, WriteError, reason_of
-from evcap_cli.output.atomic import WholeFile, cause_of
+from evcap_cli.files import WholeFile, cause_of
+from evcap_cli.version import __version__
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import WeightsSource

@@ -11,7 +11,7 @@ _Name = Annotated[str, MaxLen(300)]
 
 
 class BackboneRecord(TypedDict):
-    """See ``captioner/checkpoint.py``: enough to load the same backbone and to notice another."""
+    """See ``checkpoints/checkpoint.py``: enough to load the same backbone and to notice another."""
 
     name: Annotated[str, MinLen(1), MaxLen(300)]
     options: dict[_Name, _Name]

@@ -10,8 +10,8 @@ from evcap_cli.errors import CheckpointError, PluginError
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
-    from evcap_cli.captioner.checkpoint import Checkpoint
     from evcap_cli.captioning.options import CaptionOptions
+    from evcap_cli.checkpoints.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def choose_backbones(checkpoint: Checkpoint, options: CaptionOptions) -> ChosenB
         CheckpointError: the user names others. PluginError: one is not installed.
     """
     from evcap_cli.backbones.presets import backbone_addresses
-    from evcap_cli.backbones.published import stand_ins
+    from evcap_cli.data.published_backbones import stand_ins
 
     trained = checkpoint.backbones
     asked = {
@@ -92,7 +92,7 @@ def check_backbones(options: CaptionOptions) -> None:
         CheckpointError, PluginError, UsageError: as ``Captioning`` does.
     """
     from evcap_cli.backbones.loading import make_backbones
-    from evcap_cli.captioner.checkpoint import Checkpoint
+    from evcap_cli.checkpoints.checkpoint import Checkpoint
 
     chosen = choose_backbones(Checkpoint.from_pretrained(options.checkpoint), options)
     make_backbones(chosen.addresses, chosen.weights, chosen.options, options.spare)

@@ -10,20 +10,21 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evcap_cli import __version__, console
+from evcap_cli import console
 from evcap_cli.captioning.backbones import choose_backbones
 from evcap_cli.captioning.record_fields import emotion_of, media_fields, whole_milliseconds
 from evcap_cli.errors import UsageError
 from evcap_cli.inputs import Source
 from evcap_cli.output.records import Caption, Record, error_fields
 from evcap_cli.paths import same_file_groups
+from evcap_cli.version import __version__
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, Kind
-    from evcap_cli.captioner.beam_search import Hypothesis
     from evcap_cli.captioning.options import CaptionOptions
     from evcap_cli.features.pipeline import SegmentReady, VideoDone
     from evcap_cli.features.streams import ClipFeatures
+    from evcap_cli.search.beam_search import Hypothesis
 
 CLIPS_A_BATCH = 16
 """Clips that the captioner decodes at once; the shape is constant, a short batch is filled up."""
@@ -39,11 +40,11 @@ class Captioning:
     """
 
     def __init__(self, options: CaptionOptions) -> None:
-        from evcap_cli.captioner.beam_search import BeamConfig
-        from evcap_cli.captioner.checkpoint import Checkpoint
+        from evcap_cli.checkpoints.checkpoint import Checkpoint
         from evcap_cli.devices import choose_device, choose_dtype
         from evcap_cli.features.cache import FeatureCache
         from evcap_cli.features.pipeline import FeaturePipeline
+        from evcap_cli.search.beam_search import BeamConfig
 
         self.options = options
         self.device = choose_device(options.device)
@@ -82,8 +83,8 @@ class Captioning:
     def _load_backbones(self) -> dict[Kind, Backbone]:
         """The backbones of the checkpoint; naming others is an error, naming the same ones is not."""
         from evcap_cli.backbones.loading import load_backbones
-        from evcap_cli.backbones.published import check_stand_in
-        from evcap_cli.captioner.checkpoint import backbone_record
+        from evcap_cli.checkpoints.checkpoint import backbone_record
+        from evcap_cli.data.published_backbones import check_stand_in
 
         trained = self.checkpoint.backbones
         chosen = choose_backbones(self.checkpoint, self.options)
@@ -190,8 +191,8 @@ class Captioning:
         """Captions of up to ``CLIPS_A_BATCH`` segments in one batch of constant shape."""
         import torch
 
-        from evcap_cli.captioner.collate import collate
-        from evcap_cli.captioner.reranking import best_captions
+        from evcap_cli.network.collate import collate
+        from evcap_cli.search.reranking import best_captions
 
         if not events:
             return []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from evcap_cli.media.memory import DEFAULT_BYTES
 
 if TYPE_CHECKING:
-    from evcap_cli.captioner.config import Rerank
+    from evcap_cli.network.config import Rerank
 
 
 @dataclass(frozen=True)

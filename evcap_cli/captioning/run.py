@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from evcap_cli.errors import EvcapError, UsageError, WriteError
-from evcap_cli.output.atomic import check_writable
+from evcap_cli.files import check_writable
 from evcap_cli.output.journal import Journal
 from evcap_cli.output.reading import read_records
 from evcap_cli.output.records import Record, error_fields

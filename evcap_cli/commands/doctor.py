@@ -13,9 +13,10 @@ from pathlib import Path
 
 import typer
 
-from evcap_cli import __version__, console, plugins
+from evcap_cli import console, plugins
 from evcap_cli.console import counted
 from evcap_cli.errors import EXIT_SOME_FAILED, EvcapError
+from evcap_cli.version import __version__
 
 NEEDED = ("torch", "torchvision", "transformers", "open_clip_torch", "av", "safetensors", "pycocoevalcap", "accelerate")
 LOW_DISK_BYTES = 1 << 30
@@ -97,7 +98,7 @@ def _plugins() -> Iterator[str]:
 
 
 def _checkpoint() -> Iterator[str]:
-    from evcap_cli.captioner.checkpoint import Checkpoint
+    from evcap_cli.checkpoints.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.from_pretrained("demo")
     names = ", ".join(str(record["name"]) for record in checkpoint.backbones.values())

@@ -56,7 +56,7 @@ def explain(
     from evcap_cli.explaining.page import render
     from evcap_cli.explaining.video import explain as look_inside
     from evcap_cli.explaining.video import one_video
-    from evcap_cli.output.atomic import check_writable, write_whole
+    from evcap_cli.files import check_writable, write_whole
 
     if output.suffix.lower() != ".html":
         raise UsageError("the page is HTML", path=output, hint="end its name with .html")

@@ -75,7 +75,7 @@ def extract(
     """
     from evcap_cli.backbones.loading import load_backbones, make_backbones
     from evcap_cli.backbones.presets import backbone_addresses
-    from evcap_cli.output.atomic import cause_of
+    from evcap_cli.files import cause_of
     from evcap_cli.output.features_hdf5 import plan_export
 
     chosen = take_shard(gather(inputs), shard)[:limit]
@@ -174,7 +174,7 @@ def extract(
 
 
 def _export(plan: ExportPlan, pipeline: FeaturePipeline) -> FeatureExport:
-    from evcap_cli.captioner.checkpoint import backbone_record
+    from evcap_cli.checkpoints.checkpoint import backbone_record
     from evcap_cli.output.features_hdf5 import FeatureExport
 
     records = {kind: backbone_record(backbone) for kind, backbone in pipeline.backbones.items()}

@@ -27,7 +27,7 @@ def report(
 
     Example: evcap report out.jsonl -o report.html
     """
-    from evcap_cli.output.atomic import check_writable, write_whole
+    from evcap_cli.files import check_writable, write_whole
     from evcap_cli.output.reading import read_records
     from evcap_cli.output.report import is_there, render_report
 

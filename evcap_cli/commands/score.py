@@ -97,7 +97,7 @@ def score(
         if value not in known:
             raise UsageError(f"{option} {value!r} is not one of {', '.join(known)}")
 
-    from evcap_cli.output.atomic import check_writable, write_whole
+    from evcap_cli.files import check_writable, write_whole
     from evcap_cli.scoring.reading import read_predictions
     from evcap_cli.scoring.report import per_video_lines
     from evcap_cli.scoring.score import score_captions

@@ -71,10 +71,10 @@ def study(
 
     Example: evcap study -o study --seeds 3
     """
-    from evcap_cli.captioner.hub import without_places
+    from evcap_cli.checkpoints.hub import without_places
     from evcap_cli.commands.reproduce import TrainOptions
     from evcap_cli.data.emvidcap import DataRoot
-    from evcap_cli.output.atomic import check_writable, temporary_folder
+    from evcap_cli.files import check_writable, temporary_folder
     from evcap_cli.study.grid import GRID, choose
     from evcap_cli.study.plan import plan_study
     from evcap_cli.study.report import REPORT

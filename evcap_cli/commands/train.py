@@ -161,7 +161,7 @@ def train(
 
     from evcap_cli.backbones.presets import backbone_addresses
     from evcap_cli.commands import train_sources
-    from evcap_cli.output.atomic import check_writable
+    from evcap_cli.files import check_writable
     from evcap_cli.training.log import FILE as LOG
 
     overrides = shared.overrides(appearance, motion, object_, audio)
@@ -174,7 +174,7 @@ def train(
     if chosen.train.select == ORACLE and not test:
         raise UsageError("--select oracle chooses on the test split", hint="leave out --no-test, or use --select cfs")
     if push_to_hub is not None:
-        from evcap_cli.captioner.hub import check_pushing
+        from evcap_cli.checkpoints.hub import check_pushing
 
         check_pushing(push_to_hub)
     root = _open(data, subset)
@@ -211,7 +211,7 @@ def train(
     if overwrite:
         _start_anew(run)
 
-    from evcap_cli.captioner.hub import without_places
+    from evcap_cli.checkpoints.hub import without_places
     from evcap_cli.devices import choose_device
     from evcap_cli.training.trainer import Trainer
 

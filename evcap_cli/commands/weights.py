@@ -125,7 +125,7 @@ def import_(
     from safetensors.torch import save
 
     from evcap_cli.backbones.weights import read_legacy, read_tensors, state_digest
-    from evcap_cli.output.atomic import check_writable, write_whole
+    from evcap_cli.files import check_writable, write_whole
 
     if output.suffix != ".safetensors":
         raise UsageError("does not end in .safetensors", path=output, hint="such as -o weights.safetensors")

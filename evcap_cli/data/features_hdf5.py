@@ -22,7 +22,6 @@ from typing_extensions import TypedDict
 from evcap_cli import console
 from evcap_cli.backbones.contract import Kind
 from evcap_cli.backbones.records import BackboneRecord
-from evcap_cli.captioner.ranges import Name
 from evcap_cli.console import counted
 from evcap_cli.data.features_layout import (
     DAMAGED,
@@ -39,6 +38,7 @@ from evcap_cli.data.video_files import bare
 from evcap_cli.errors import DataError, reason_of
 from evcap_cli.features.sampling import MOMENTS, SAMPLINGS, spread
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
+from evcap_cli.reading.ranges import Name
 from evcap_cli.reading.typed import from_json
 
 __all__ = ["ABOUT", "DURATION", "SPLITS", "SUFFIXES", "TIMES", "FeatureFiles", "feature_files", "key_of"]

@@ -23,8 +23,8 @@ from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.wording import DEMO_LEXICON
 from evcap_cli.errors import DataError, EvcapError
+from evcap_cli.files import write_error, write_whole
 from evcap_cli.interrupts import SIGNALS
-from evcap_cli.output.atomic import write_error, write_whole
 from evcap_cli.reading.typed import read_json_lines
 
 FACTS_FILE: Final = "facts.jsonl"

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from evcap_cli.output.atomic import WholeFile
+from evcap_cli.files import WholeFile
 
 from .brush import Brush, Point
 from .facts import ClipFacts

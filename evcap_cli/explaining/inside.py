@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.captioner.beam_search import BeamConfig, Hypothesis
-from evcap_cli.captioner.collate import collate, thinned
-from evcap_cli.captioner.emotion import Perceived
-from evcap_cli.captioner.fine_grained import FineGrainedFusion
-from evcap_cli.captioner.model import Captioner
-from evcap_cli.captioner.reranking import best_captions
-from evcap_cli.captioner.tokens import END, START
 from evcap_cli.captioning.engine import CLIPS_A_BATCH
+from evcap_cli.data.tokens import END, START
 from evcap_cli.explaining.record import END_MARK, Branch, Inside, Row, SeenObject, ToldWord
+from evcap_cli.network.collate import collate, thinned
+from evcap_cli.network.emotion import Perceived
+from evcap_cli.network.fine_grained import FineGrainedFusion
+from evcap_cli.network.model import Captioner
+from evcap_cli.search.beam_search import BeamConfig, Hypothesis
+from evcap_cli.search.reranking import best_captions
 from evcap_cli.systems.aligned_system import AlignedSystem
 
 if TYPE_CHECKING:
-    from evcap_cli.captioner.audio_visual import AudioVisualFusion
-    from evcap_cli.captioner.checkpoint import Checkpoint
-    from evcap_cli.captioner.decoder import Look
-    from evcap_cli.captioner.visual_encoder import Streams
+    from evcap_cli.checkpoints.checkpoint import Checkpoint
     from evcap_cli.features.streams import ClipFeatures
+    from evcap_cli.network.audio_visual import AudioVisualFusion
+    from evcap_cli.network.decoder import Look
+    from evcap_cli.network.visual_encoder import Streams
     from evcap_cli.systems.contract import CaptionModel
 
 ALTERNATIVES: Final = 3

@@ -17,7 +17,7 @@ from evcap_cli.output.pages import page
 from evcap_cli.output.report import Picture, hue
 
 if TYPE_CHECKING:
-    from evcap_cli.captioner.checkpoint import Checkpoint
+    from evcap_cli.checkpoints.checkpoint import Checkpoint
     from evcap_cli.explaining.record import Inside, Row, SeenObject, ToldWord
     from evcap_cli.explaining.video import Explained
 

@@ -10,7 +10,7 @@ from math import exp
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from evcap_cli.captioner.beam_search import Hypothesis
+    from evcap_cli.search.beam_search import Hypothesis
 
 END_MARK: Final = "(end)"
 

@@ -27,7 +27,7 @@ from evcap_cli import console
 from evcap_cli.errors import DataError, UsageError, WriteError
 from evcap_cli.features.entries import HEADER_LENGTH_BYTES, BadEntry, pack, read_about, unpack
 from evcap_cli.features.streams import StreamFeatures
-from evcap_cli.output.atomic import WholeFile, cause_of, check_writable, sweep
+from evcap_cli.files import WholeFile, cause_of, check_writable, sweep
 from evcap_cli.paths import can_be_named, expanded, shown
 from evcap_cli.reading.regular import open_regular, read_regular
 

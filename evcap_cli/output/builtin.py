@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from evcap_cli import hookimpl
 from evcap_cli.output.writers import HtmlReport, JsonLines, Subtitles, Table, Writer
+from evcap_cli.version import hookimpl
 
 
 @hookimpl

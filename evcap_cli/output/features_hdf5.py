@@ -19,8 +19,9 @@ import numpy as np
 from evcap_cli.data.features_hdf5 import ABOUT, DURATION, SUFFIXES, TIMES, key_of
 from evcap_cli.data.features_layout import NO_LOCK, WITHOUT_LOCKS, file_name
 from evcap_cli.errors import UsageError, WriteError
-from evcap_cli.inputs import Source, check_output_name
-from evcap_cli.output.atomic import NEXT_STEP, WholeFile, check_writable, write_error
+from evcap_cli.files import NEXT_STEP, WholeFile, check_writable, write_error
+from evcap_cli.inputs import Source
+from evcap_cli.paths import check_output_name
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind

@@ -18,7 +18,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from evcap_cli.errors import UsageError
-from evcap_cli.output.atomic import write_error
+from evcap_cli.files import write_error
 from evcap_cli.output.reading import read_entry
 from evcap_cli.output.records import Record
 from evcap_cli.reading.typed import NotOfType

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
 
-from evcap_cli import __version__
 from evcap_cli.errors import EvcapError
 from evcap_cli.media.plan import Loss
+from evcap_cli.version import __version__
 
 SCHEMA = 1
 TOP_CATEGORIES = 5

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evcap_cli import plugins
 from evcap_cli.errors import WriteError, one_line
-from evcap_cli.output.atomic import write_whole
+from evcap_cli.files import write_whole
 from evcap_cli.output.records import Record
 from evcap_cli.output.writers import Writer
 from evcap_cli.plugin_calls import contained, show_traceback

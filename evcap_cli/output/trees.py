@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from typing_extensions import TypedDict
 
 from evcap_cli.errors import UsageError, WriteError
-from evcap_cli.output.atomic import release_lock, sweep, take_lock, write_error, write_whole
+from evcap_cli.files import release_lock, sweep, take_lock, write_error, write_whole
 from evcap_cli.output.journal import stamp
 from evcap_cli.reading.typed import NotOfType, json_line
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from evcap_cli.backbones.contract import Kind
-    from evcap_cli.captioner.batch import ClipBatch
-    from evcap_cli.captioner.config import SystemConfig
     from evcap_cli.data.emvidcap import DataRoot
+    from evcap_cli.network.batch import ClipBatch
+    from evcap_cli.network.config import SystemConfig
     from evcap_cli.reproduction.plan import Run
     from evcap_cli.training.config import Recipe
 
@@ -204,7 +204,7 @@ def _random_clips(config: SystemConfig, count: int, device: torch.device) -> Cli
     """Clips of full length, random."""
     import torch
 
-    from evcap_cli.captioner.batch import ClipBatch
+    from evcap_cli.network.batch import ClipBatch
 
     streams = config.streams
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from evcap_cli import plugins
 from evcap_cli.backbones.identity import digest_of
 from evcap_cli.errors import DataError, UsageError
-from evcap_cli.output.atomic import write_whole
+from evcap_cli.files import write_whole
 from evcap_cli.reading.typed import read_json
 from evcap_cli.scoring.published import published_rows
 from evcap_cli.training.recipe_tables import FUSION

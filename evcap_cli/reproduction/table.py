@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from evcap_cli.output.atomic import write_whole
+from evcap_cli.files import write_whole
 from evcap_cli.output.pages import page
+from evcap_cli.scoring.labels import LABELS
 from evcap_cli.scoring.published import SOURCE
 from evcap_cli.scoring.score import METRICS
-from evcap_cli.training.model_card import LABELS
 
 if TYPE_CHECKING:
     from evcap_cli.reproduction.results import RowResult, TableResult, Value

@@ -30,7 +30,7 @@ import xxhash
 from evcap_cli import console
 from evcap_cli.errors import WriteError
 from evcap_cli.features.cache import default_root
-from evcap_cli.output.atomic import cause_of, write_whole
+from evcap_cli.files import cause_of, write_whole
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.console import counted
+from evcap_cli.scoring.labels import LABELS
 from evcap_cli.scoring.parts import METRICS
 from evcap_cli.scoring.published import PUBLISHED, SOURCE, PublishedRow
-from evcap_cli.training.model_card import LABELS
 
 if TYPE_CHECKING:
     from evcap_cli.scoring.score import Comparison, Scores

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from evcap_cli.backbones.identity import digest_of, file_digest
 from evcap_cli.errors import DataError
-from evcap_cli.output.atomic import write_whole
+from evcap_cli.files import write_whole
 from evcap_cli.reading.typed import read_json
 from evcap_cli.study.conditions import PASSES, Pass
 
 if TYPE_CHECKING:
-    from evcap_cli.captioner.checkpoint import Checkpoint
+    from evcap_cli.checkpoints.checkpoint import Checkpoint
     from evcap_cli.features.streams import ClipFeatures
     from evcap_cli.study.worlds import Worlds
 
@@ -61,7 +61,7 @@ def write_captions(
     Raises:
         CheckpointError: the run's checkpoint cannot be read. WriteError: no permission, a full disk.
     """
-    from evcap_cli.captioner.checkpoint import Checkpoint
+    from evcap_cli.checkpoints.checkpoint import Checkpoint
 
     checkpoint = Checkpoint.from_pretrained(run)
     checkpoint.model.to(device)

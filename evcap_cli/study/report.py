@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.console import counted, noun
-from evcap_cli.output.atomic import write_whole
+from evcap_cli.files import write_whole
 from evcap_cli.study.claims import Answer, answers
 from evcap_cli.study.conditions import CONDITIONS, METRICS, Condition, title_of_measure
 from evcap_cli.study.grid import SHOWN

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from evcap_cli import console
 from evcap_cli.errors import EvcapError, TrainingError
-from evcap_cli.output.atomic import write_whole
+from evcap_cli.files import write_whole
 from evcap_cli.study.baselines import constant, shuffled
 from evcap_cli.study.captions import Said, kept_captions, write_captions
 from evcap_cli.study.grid import CONSTANT, SHUFFLED

@@ -2,7 +2,7 @@
 system looks at what it wants, an LSTM says the next word.
 
 What a system looks at, ``look``, is its own file's. Two ways through the same equations, as in
-``captioner/decoder.py``: ``teacher_forced`` takes whole captions, ``start`` and ``step`` go word by word and serve the
+``network/decoder.py``: ``teacher_forced`` takes whole captions, ``start`` and ``step`` go word by word and serve the
 search.
 
 Notation: B distinct clips, R rows (captions or hypotheses), N moments, T words with the start mark, t words so far, d
@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evcap_cli.captioner.config import AlignedConfig
-from evcap_cli.captioner.decoder import EMBEDDING_SPREAD
-from evcap_cli.captioner.layers import dense, lstm_cell
-from evcap_cli.captioner.phrases import PhraseEncoder
-from evcap_cli.captioner.tokens import PAD
+from evcap_cli.data.tokens import PAD
+from evcap_cli.network.config import AlignedConfig
+from evcap_cli.network.decoder import EMBEDDING_SPREAD
+from evcap_cli.network.layers import dense, lstm_cell
+from evcap_cli.network.phrases import PhraseEncoder
 from evcap_cli.systems.attention import AdditiveEnergies
 from evcap_cli.systems.narration import AlignedMemory, AlignedState, Narrated, SeenClips, Told
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from evcap_cli.captioner.batch import ClipBatch
-from evcap_cli.captioner.losses import Targets, emotional_cross_entropy
 from evcap_cli.features.streams import ClipFeatures
+from evcap_cli.network.batch import ClipBatch
+from evcap_cli.network.losses import Targets, emotional_cross_entropy
 from evcap_cli.systems.aligned import AlignedDecoder
 from evcap_cli.systems.contract import CaptionModel, Prepared, WeightedTerms
 from evcap_cli.systems.contrast import contrastive_attention

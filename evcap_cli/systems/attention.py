@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.captioner.layers import dense
-from evcap_cli.captioner.tanh_energies import alignment_energies
+from evcap_cli.network.layers import dense
+from evcap_cli.network.tanh_energies import alignment_energies
 
 
 class AdditiveEnergies(nn.Module):

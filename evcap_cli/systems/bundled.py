@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from evcap_cli import hookimpl
 from evcap_cli.systems.spec import SystemSpec
+from evcap_cli.version import hookimpl
 
 _AS_EPAN: Final = """
 [train]

@@ -17,11 +17,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.captioner.batch import ClipBatch
-from evcap_cli.captioner.config import AlignedConfig, SystemConfig
-from evcap_cli.captioner.ranges import Heads, Share, Weight, Width
-from evcap_cli.captioner.tanh_energies import attention_energies
-from evcap_cli.captioner.visual_encoder import VisualStream
+from evcap_cli.network.batch import ClipBatch
+from evcap_cli.network.config import AlignedConfig, SystemConfig
+from evcap_cli.network.tanh_energies import attention_energies
+from evcap_cli.network.visual_encoder import VisualStream
+from evcap_cli.reading.ranges import Heads, Share, Weight, Width
 from evcap_cli.systems.aligned import AlignedDecoder
 from evcap_cli.systems.aligned_system import AlignedSystem
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row

@@ -16,11 +16,11 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.captioner.batch import ClipBatch
-from evcap_cli.captioner.config import SystemConfig
-from evcap_cli.captioner.losses import Targets
-from evcap_cli.captioner.word_tables import fill_tables
 from evcap_cli.features.streams import ClipFeatures
+from evcap_cli.network.batch import ClipBatch
+from evcap_cli.network.config import SystemConfig
+from evcap_cli.network.losses import Targets
+from evcap_cli.network.word_tables import fill_tables
 
 
 class LossTerms(Protocol):

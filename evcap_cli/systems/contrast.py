@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evcap_cli.captioner.losses import Targets
-from evcap_cli.captioner.tokens import END, SPECIALS
+from evcap_cli.data.tokens import END, SPECIALS
+from evcap_cli.network.losses import Targets
 from evcap_cli.systems.attention import AdditiveEnergies
 
 if TYPE_CHECKING:

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evcap_cli.captioner.config import SystemConfig
-from evcap_cli.captioner.layers import dense, masked_mean
-from evcap_cli.captioner.ranges import Rows
-from evcap_cli.captioner.tanh_energies import attention_energies
+from evcap_cli.network.config import SystemConfig
+from evcap_cli.network.layers import dense, masked_mean
+from evcap_cli.network.tanh_energies import attention_energies
+from evcap_cli.reading.ranges import Rows
 from evcap_cli.systems.aligned import AlignedDecoder
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
 from evcap_cli.systems.epan import Epan, EpanConfig

@@ -18,14 +18,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.captioner.batch import ClipBatch
-from evcap_cli.captioner.config import EmotionConfig, SystemConfig
-from evcap_cli.captioner.emotion import EmotionPerception, EmotionWords, Perceived, count_words
-from evcap_cli.captioner.layers import dense
-from evcap_cli.captioner.losses import Targets
-from evcap_cli.captioner.ranges import Heads, Layers, Share, Weight, Width
-from evcap_cli.captioner.tanh_energies import attention_energies
-from evcap_cli.captioner.visual_encoder import Rows, VisualStream
+from evcap_cli.network.batch import ClipBatch
+from evcap_cli.network.config import EmotionConfig, SystemConfig
+from evcap_cli.network.emotion import EmotionPerception, EmotionWords, Perceived, count_words
+from evcap_cli.network.layers import dense
+from evcap_cli.network.losses import Targets
+from evcap_cli.network.tanh_energies import attention_energies
+from evcap_cli.network.visual_encoder import Rows, VisualStream
+from evcap_cli.reading.ranges import Heads, Layers, Share, Weight, Width
 from evcap_cli.systems.aligned import AlignedDecoder
 from evcap_cli.systems.aligned_system import AlignedOutput, AlignedSystem
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row

@@ -1,4 +1,4 @@
-"""The paper's system as a captioning system: ``captioner/`` is its home, this is how the rest of evcap reaches it."""
+"""The paper's system as a captioning system: ``network/`` is its home, this is how the rest of evcap reaches it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from evcap_cli.captioner.batch import ClipBatch
-from evcap_cli.captioner.config import CaptionerConfig, SystemConfig
-from evcap_cli.captioner.decoder import DecoderMemory, DecoderState
-from evcap_cli.captioner.losses import Losses, Targets, losses
-from evcap_cli.captioner.model import Captioner, CaptionerOutput
+from evcap_cli.network.batch import ClipBatch
+from evcap_cli.network.config import CaptionerConfig, SystemConfig
+from evcap_cli.network.decoder import DecoderMemory, DecoderState
+from evcap_cli.network.losses import Losses, Targets, losses
+from evcap_cli.network.model import Captioner, CaptionerOutput
 from evcap_cli.systems.contract import CaptionModel, Prepared
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from evcap_cli.captioner.batch import ClipBatch
-from evcap_cli.captioner.collate import stream_statistics
-from evcap_cli.captioner.visual_encoder import StandardisedStream
 from evcap_cli.features.streams import ClipFeatures
+from evcap_cli.network.batch import ClipBatch
+from evcap_cli.network.collate import stream_statistics
+from evcap_cli.network.visual_encoder import StandardisedStream
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evcap_cli.captioner.decoder import DecoderState
-from evcap_cli.captioner.emotion import Perceived
+from evcap_cli.network.decoder import DecoderState
+from evcap_cli.network.emotion import Perceived
 
 
 @dataclass

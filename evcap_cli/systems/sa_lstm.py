@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evcap_cli.captioner.batch import ClipBatch
-from evcap_cli.captioner.config import SystemConfig
-from evcap_cli.captioner.decoder import EMBEDDING_SPREAD
-from evcap_cli.captioner.layers import dense, lstm_cell
-from evcap_cli.captioner.losses import Targets, emotional_cross_entropy
-from evcap_cli.captioner.ranges import Share, Weight, Width
-from evcap_cli.captioner.tokens import PAD
-from evcap_cli.captioner.visual_encoder import StandardisedStream
+from evcap_cli.data.tokens import PAD
 from evcap_cli.features.streams import ClipFeatures
+from evcap_cli.network.batch import ClipBatch
+from evcap_cli.network.config import SystemConfig
+from evcap_cli.network.decoder import EMBEDDING_SPREAD
+from evcap_cli.network.layers import dense, lstm_cell
+from evcap_cli.network.losses import Targets, emotional_cross_entropy
+from evcap_cli.network.visual_encoder import StandardisedStream
+from evcap_cli.reading.ranges import Share, Weight, Width
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
 from evcap_cli.systems.contract import CaptionModel, Prepared, WeightedTerms
 from evcap_cli.systems.moments import moment_features, standardise_moments

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from evcap_cli import plugins
-from evcap_cli.backbones.published import published_backbone
 from evcap_cli.console import counted
+from evcap_cli.data.published_backbones import published_backbone
 from evcap_cli.scoring.published import SOURCE, PublishedRow, published_rows
 from evcap_cli.scoring.report import metric_text
 from evcap_cli.scoring.score import METRICS

@@ -13,8 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from evcap_cli.captioner.config import Rerank
-from evcap_cli.captioner.ranges import (
+from evcap_cli.data.learnable import VALIDATION_SHARE
+from evcap_cli.errors import PluginError, UsageError
+from evcap_cli.network.config import Rerank
+from evcap_cli.reading.ranges import (
     Beams,
     CaptionWords,
     Count,
@@ -29,8 +31,6 @@ from evcap_cli.captioner.ranges import (
     check_fields,
     check_value,
 )
-from evcap_cli.data.learnable import VALIDATION_SHARE
-from evcap_cli.errors import PluginError, UsageError
 from evcap_cli.reading.typed import read_toml
 from evcap_cli.training.recipe_tables import (
     FUSION,
@@ -46,7 +46,7 @@ from evcap_cli.training.recipe_tables import (
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
-    from evcap_cli.captioner.config import SystemConfig
+    from evcap_cli.network.config import SystemConfig
 
 Select = Literal["cfs", "loss", "last", "oracle"]
 ORACLE: Final = "oracle"
@@ -123,7 +123,7 @@ class TrainConfig:
     max_words: CaptionWords = 15
     length_penalty: Penalty = 1.6
     rerank_consensus: Weight = 0.0
-    """Ours, off: the beam's best are put in a new order (``captioner/reranking.py``), in training's scores as well."""
+    """Ours, off: the beam's best are put in a new order (``search/reranking.py``), in training's scores as well."""
     rerank_emotion: Weight = 0.0
     rerank_candidates: int = 10
     store: Literal["float32", "float16"] = "float32"

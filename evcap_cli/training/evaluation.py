@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from evcap_cli.captioner.beam_search import BeamConfig
-from evcap_cli.captioner.reranking import best_captions
 from evcap_cli.scoring.score import Scores, score_captions
+from evcap_cli.search.beam_search import BeamConfig
+from evcap_cli.search.reranking import best_captions
 
 if TYPE_CHECKING:
     from evcap_cli.data.lexicon import Lexicon

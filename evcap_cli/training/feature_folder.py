@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from evcap_cli.backbones.published import PUBLISHED, plain
 from evcap_cli.data.features_hdf5 import FOREIGN_VERSION, FeatureFiles, origin
 from evcap_cli.data.features_layout import all_feature_files, file_name
+from evcap_cli.data.published_backbones import PUBLISHED, plain
 from evcap_cli.errors import DataError, EvcapError
 
 if TYPE_CHECKING:

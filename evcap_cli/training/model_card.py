@@ -5,30 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from evcap_cli import __version__, plugins
-from evcap_cli.captioner.config import CaptionerConfig
+from evcap_cli import plugins
 from evcap_cli.console import counted
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
+from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.scoring.labels import LABELS
 from evcap_cli.training.config import ORACLE
 from evcap_cli.training.selection import ORACLE_NOTE, how_chosen
+from evcap_cli.version import __version__
 
 if TYPE_CHECKING:
-    from evcap_cli.captioner.checkpoint import Checkpoint
+    from evcap_cli.checkpoints.checkpoint import Checkpoint
 
-LABELS = {
-    "acc_sw": "Acc_sw",
-    "acc_c": "Acc_c",
-    "bleu_1": "BLEU-1",
-    "bleu_2": "BLEU-2",
-    "bleu_3": "BLEU-3",
-    "bleu_4": "BLEU-4",
-    "meteor": "METEOR",
-    "rouge_l": "ROUGE-L",
-    "cider": "CIDEr",
-    "bfs": "BFS",
-    "cfs": "CFS",
-}
-"""Metrics as the tables of the field call them."""
 LIMITS: Final = (
     "It writes English, at most {words} words a caption, and only words of its vocabulary.",
     "It names what a video seems to express, in the {categories} categories of its lexicon. It does not know what"

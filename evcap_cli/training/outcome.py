@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from evcap_cli import plugins
-from evcap_cli.captioner.checkpoint import BeamDefaults, Checkpoint
+from evcap_cli.checkpoints.checkpoint import BeamDefaults, Checkpoint
 from evcap_cli.training.licences import weights_licences
 
 if TYPE_CHECKING:

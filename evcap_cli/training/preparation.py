@@ -15,15 +15,15 @@ import torch
 from evcap_cli import console, plugins
 from evcap_cli.backbones.identity import digest_of
 from evcap_cli.backbones.weights import state_digest
-from evcap_cli.captioner.building import check_size
-from evcap_cli.captioner.config import SystemConfig
-from evcap_cli.captioner.tokens import SPECIALS
+from evcap_cli.checkpoints.building import check_size
 from evcap_cli.console import counted, noun
 from evcap_cli.data.glove import glove_width, read_glove
 from evcap_cli.data.learnable import learnable
 from evcap_cli.data.text import tokens
+from evcap_cli.data.tokens import SPECIALS
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import UsageError
+from evcap_cli.network.config import SystemConfig
 from evcap_cli.training.config import MODULE_STREAMS
 from evcap_cli.training.tables import CaptionTable, FeatureTable
 

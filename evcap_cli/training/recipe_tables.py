@@ -12,8 +12,8 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any, Final
 
 from evcap_cli import plugins
-from evcap_cli.captioner.config import CaptionerConfig, SystemConfig
-from evcap_cli.captioner.ranges import check_value, field_types
+from evcap_cli.network.config import CaptionerConfig, SystemConfig
+from evcap_cli.reading.ranges import check_value, field_types
 from evcap_cli.systems.spec import TABLES
 
 FUSION: Final = "fusion"

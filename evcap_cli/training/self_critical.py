@@ -25,7 +25,7 @@ import torch
 from torch.nn import functional as F
 
 from evcap_cli import console
-from evcap_cli.captioner.tokens import END, PAD, START
+from evcap_cli.data.tokens import END, PAD, START
 from evcap_cli.errors import UsageError
 from evcap_cli.training.acceleration import give_back_memory
 from evcap_cli.training.preparation import seed_torch
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from evcap_cli.captioner.batch import ClipBatch
+    from evcap_cli.network.batch import ClipBatch
     from evcap_cli.systems.contract import CaptionModel
     from evcap_cli.training.config import TrainConfig
     from evcap_cli.training.loop import Loop

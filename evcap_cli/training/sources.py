@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evcap_cli import console
-from evcap_cli.captioner.checkpoint import backbone_record
+from evcap_cli.checkpoints.checkpoint import backbone_record
 from evcap_cli.console import counted
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ NAMED = 5
 class FeatureSource(Protocol):
     """Features by video.
 
-    ``backbones`` is what a checkpoint remembers of each stream (``captioner/checkpoint.py``); "dim" is its width.
+    ``backbones`` is what a checkpoint remembers of each stream (``checkpoints/checkpoint.py``); "dim" is its width.
     """
 
     @property

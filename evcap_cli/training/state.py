@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.errors import UsageError, WriteError
-from evcap_cli.output.atomic import NEXT_STEP, WholeFile, write_error
+from evcap_cli.files import NEXT_STEP, WholeFile, write_error
 from evcap_cli.reading.typed import from_json
 
 if TYPE_CHECKING:

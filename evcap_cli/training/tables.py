@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from evcap_cli.captioner.batch import ClipBatch
-from evcap_cli.captioner.collate import collate
-from evcap_cli.captioner.losses import Targets
-from evcap_cli.captioner.tokens import PAD, START
+from evcap_cli.data.tokens import PAD, START
 from evcap_cli.errors import TrainingError
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
+from evcap_cli.network.batch import ClipBatch
+from evcap_cli.network.collate import collate
+from evcap_cli.network.losses import Targets
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from evcap_cli.backbones.contract import Kind
-    from evcap_cli.captioner.config import SystemConfig
     from evcap_cli.data.batches import CaptionBatch
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.data.vocabulary import Vocabulary
+    from evcap_cli.network.config import SystemConfig
 
 _CHUNK = 64  # clips collated at once: beside the table itself only these are held
 _STREAMS: tuple[tuple[Kind, str, str, str], ...] = (

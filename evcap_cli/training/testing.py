@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.backbones.identity import digest_of, file_digest
-from evcap_cli.captioner.checkpoint import WEIGHTS
-from evcap_cli.captioner.hub import CARD
+from evcap_cli.checkpoints.checkpoint import WEIGHTS
+from evcap_cli.checkpoints.hub import CARD
 from evcap_cli.console import counted, noun
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
 from evcap_cli.errors import DataError
-from evcap_cli.output.atomic import write_whole
+from evcap_cli.files import write_whole
 from evcap_cli.reading.typed import NotOfType, checked, read_json
 from evcap_cli.training.comparison import markdown_table, quoted, rows_beside
 from evcap_cli.training.config import ORACLE

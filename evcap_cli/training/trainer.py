@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli import console
-from evcap_cli.captioner.beam_search import BeamConfig
-from evcap_cli.captioner.checkpoint import Checkpoint
+from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.errors import TrainingError, UsageError
-from evcap_cli.output.atomic import write_whole
+from evcap_cli.files import write_whole
+from evcap_cli.search.beam_search import BeamConfig
 from evcap_cli.training.acceleration import deterministic, make_accelerator
 from evcap_cli.training.config import ORACLE
 from evcap_cli.training.evaluation import evaluate

@@ -17,11 +17,11 @@ import time
 import torch
 from torch import Tensor
 
-from evcap_cli.captioner.batch import Encoded
-from evcap_cli.captioner.beam_search import BeamConfig, Hypothesis, beam_search
-from evcap_cli.captioner.config import CaptionerConfig
-from evcap_cli.captioner.decoder import Decoder
-from evcap_cli.captioner.tokens import END, START
+from evcap_cli.data.tokens import END, START
+from evcap_cli.network.batch import Encoded
+from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.network.decoder import Decoder
+from evcap_cli.search.beam_search import BeamConfig, Hypothesis, beam_search
 from tests.benchmarks.timing import in_turn, ratio, table
 
 CONFIG = CaptionerConfig(appearance_dim=1, motion_dim=1, object_dim=1, audio_dim=1, vocabulary=13_984)

@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evcap_cli.captioner.batch import ClipBatch, Encoded
-from evcap_cli.captioner.decoder import Decoder
-from evcap_cli.captioner.dropout import Dropout
-from evcap_cli.captioner.emotion import EmotionPerception, Perceived
-from evcap_cli.captioner.layers import MultiHeadCrossAttention, masked_mean
-from evcap_cli.captioner.losses import Targets
-from evcap_cli.captioner.model import Captioner, CaptionerOutput
-from evcap_cli.captioner.visual_encoder import Rows
+from evcap_cli.network.batch import ClipBatch, Encoded
+from evcap_cli.network.decoder import Decoder
+from evcap_cli.network.dropout import Dropout
+from evcap_cli.network.emotion import EmotionPerception, Perceived
+from evcap_cli.network.layers import MultiHeadCrossAttention, masked_mean
+from evcap_cli.network.losses import Targets
+from evcap_cli.network.model import Captioner, CaptionerOutput
+from evcap_cli.network.visual_encoder import Rows
 
 
 class PlainAttention(MultiHeadCrossAttention):

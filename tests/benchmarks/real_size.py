@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from evcap_cli.captioner.beam_search import BeamConfig
-from evcap_cli.captioner.losses import losses
-from evcap_cli.captioner.model import Captioner
 from evcap_cli.data.batches import CaptionBatch, caption_batches
 from evcap_cli.data.emvidcap import DataRoot
 from evcap_cli.data.features_hdf5 import FeatureFiles, feature_files
+from evcap_cli.network.losses import losses
+from evcap_cli.network.model import Captioner
+from evcap_cli.search.beam_search import BeamConfig
 from evcap_cli.training.acceleration import deterministic, make_accelerator
 from evcap_cli.training.config import Recipe
 from evcap_cli.training.evaluation import CLIPS_A_BATCH, caption_clips

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evcap_cli.captioner.tanh_energies import alignment_energies
+from evcap_cli.network.tanh_energies import alignment_energies
 from evcap_cli.systems.dcgn import SUBSPACES, DynamicEmotion, pooling
 from tests.benchmarks.beam_search import BEAM
 

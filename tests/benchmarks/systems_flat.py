@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evcap_cli.captioner.batch import ClipBatch
-from evcap_cli.captioner.model import CaptionerOutput
-from evcap_cli.captioner.tanh_energies import alignment_energies
+from evcap_cli.network.batch import ClipBatch
+from evcap_cli.network.model import CaptionerOutput
+from evcap_cli.network.tanh_energies import alignment_energies
 from evcap_cli.systems.aligned_system import AlignedOutput
 from evcap_cli.systems.attention import per_row
 from evcap_cli.systems.dcgn import SUBSPACES, pooling

@@ -18,12 +18,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from evcap_cli.captioner.batch import ClipBatch, Encoded
-from evcap_cli.captioner.config import CaptionerConfig
-from evcap_cli.captioner.decoder import Decoder
-from evcap_cli.captioner.losses import Targets, emotional_cross_entropy, losses
-from evcap_cli.captioner.model import Captioner, CaptionerOutput
-from evcap_cli.captioner.tokens import END, START
+from evcap_cli.data.tokens import END, START
+from evcap_cli.network.batch import ClipBatch, Encoded
+from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.network.decoder import Decoder
+from evcap_cli.network.losses import Targets, emotional_cross_entropy, losses
+from evcap_cli.network.model import Captioner, CaptionerOutput
 from tests.benchmarks.plain_training import plain_copy, plain_forward
 from tests.benchmarks.timing import in_turn, ratio, table
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 
 from evcap_cli.backbones.loading import load_backbones
-from evcap_cli.captioner.checkpoint import Checkpoint, backbone_record
-from evcap_cli.captioner.config import CaptionerConfig
-from evcap_cli.captioner.model import Captioner
-from evcap_cli.captioner.tokens import END
+from evcap_cli.checkpoints.checkpoint import Checkpoint, backbone_record
 from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.data.tokens import END
 from evcap_cli.data.vocabulary import Vocabulary
+from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.network.model import Captioner
 
 ROOT = Path(__file__).parents[2]
 LEXICON = Lexicon({"joy": ["happily", "cheerful"], "sadness": ["sadly", "gloomy"], "fear": ["scared"]}, name="small")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evcap_cli.captioner.checkpoint import Checkpoint
+from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.data.features_layout import SURROGATE_NOTE
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts

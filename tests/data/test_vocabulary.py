@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from evcap_cli.captioner.tokens import END, PAD, START, UNK
 from evcap_cli.data.emvidcap import DataRoot
+from evcap_cli.data.tokens import END, PAD, START, UNK
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import DataError
 from evcap_cli.training.preparation import prepare

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evcap_cli.app import build
-from evcap_cli.captioner.checkpoint import Checkpoint, resolve
+from evcap_cli.checkpoints.checkpoint import Checkpoint, resolve
 from evcap_cli.demo.exam import examine
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts

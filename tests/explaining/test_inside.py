@@ -10,21 +10,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.captioner.beam_search import BeamConfig, beam_search
-from evcap_cli.captioner.checkpoint import Checkpoint
-from evcap_cli.captioner.collate import collate
-from evcap_cli.captioner.config import Rerank
-from evcap_cli.captioner.layers import lstm_cell, masked_mean
-from evcap_cli.captioner.reranking import best_captions
-from evcap_cli.captioner.tokens import END, START
+from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.data.tokens import END, START
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.explaining.inside import look_inside
 from evcap_cli.explaining.record import Inside
 from evcap_cli.features.streams import ClipFeatures
+from evcap_cli.network.collate import collate
+from evcap_cli.network.config import Rerank
+from evcap_cli.network.layers import lstm_cell, masked_mean
+from evcap_cli.search.beam_search import BeamConfig, beam_search
+from evcap_cli.search.reranking import best_captions
 from evcap_cli.systems.contract import CaptionModel
 from evcap_cli.systems.fusion import Fusion
-from tests.captioner import small
+from tests.network import small
 from tests.systems.small import system
 
 BEAM = BeamConfig(size=3, max_words=4)

@@ -12,8 +12,8 @@ from evcap_cli.explaining.page import FILM_FRAMES, distributions, film, percent,
 from evcap_cli.explaining.record import Inside
 from evcap_cli.explaining.video import Explained
 from evcap_cli.output.report import Picture
-from tests.captioner import small
 from tests.explaining.test_inside import BEAM, CLIP, LEXICON, fusion, of
+from tests.network import small
 from tests.systems.small import system
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}

@@ -12,7 +12,7 @@ import numpy as np
 
 from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.systems.contract import CaptionModel
-from tests.captioner.slow_reference import Slow, mean, positions, softmax
+from tests.network.slow_reference import Slow, mean, positions, softmax
 
 SUBSPACES = (2, 3, 5, 6, 10)
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from evcap_cli import plugins
-from evcap_cli.captioner.batch import ClipBatch
-from evcap_cli.captioner.collate import collate
-from evcap_cli.captioner.losses import Targets
 from evcap_cli.features.streams import ClipFeatures
+from evcap_cli.network.batch import ClipBatch
+from evcap_cli.network.collate import collate
+from evcap_cli.network.losses import Targets
 from evcap_cli.systems.contract import CaptionModel
-from tests.captioner.small import LEXICON, clips
+from tests.network.small import LEXICON, clips
 
 VOCABULARY = 23
 SIZES: dict[str, Any] = {

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from evcap_cli.captioner.losses import Targets
+from evcap_cli.network.losses import Targets
 from evcap_cli.systems.attention import AdditiveEnergies
 from evcap_cli.systems.contrast import COMMON_WORDS, contrastive_attention, negative_clips
 from evcap_cli.systems.narration import Narrated

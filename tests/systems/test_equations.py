@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from evcap_cli import plugins
-from evcap_cli.captioner.config import CaptionerConfig
-from evcap_cli.captioner.emotion import Perceived
-from evcap_cli.captioner.model import Captioner
+from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.network.emotion import Perceived
+from evcap_cli.network.model import Captioner
 from evcap_cli.systems.dcgn import SUBSPACES, DcgnConfig, DcgnDecoder, pooling
 from evcap_cli.systems.epan import Epan, EpanConfig, emotion_labels
-from tests.captioner.small import LEXICON, clips
+from tests.network.small import LEXICON, clips
 from tests.systems.slow_systems import SlowCanet, SlowDcgn, SlowEpan, SlowSaLstm
 from tests.systems.small import EPAN, SIZES, batch, captions, system, told
 

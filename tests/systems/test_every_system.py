@@ -10,12 +10,12 @@ import safetensors.torch
 import torch
 
 from evcap_cli import plugins
-from evcap_cli.captioner.beam_search import BeamConfig, beam_search
-from evcap_cli.captioner.collate import collate
 from evcap_cli.features.streams import ClipFeatures
+from evcap_cli.network.collate import collate
+from evcap_cli.search.beam_search import BeamConfig, beam_search
 from evcap_cli.systems.contract import CaptionModel
 from evcap_cli.systems.sa_lstm import SaLstm
-from tests.captioner.small import LEXICON, clip, clips
+from tests.network.small import LEXICON, clip, clips
 from tests.systems.small import CASES, VOCABULARY, batch, captions, system, told
 
 

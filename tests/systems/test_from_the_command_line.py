@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from evcap_cli import plugins
-from evcap_cli.captioner.checkpoint import Checkpoint
 from evcap_cli.captioning.record_fields import emotion_of
+from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.errors import CheckpointError, DataError, UsageError
 from evcap_cli.training.config import Recipe, load_recipe
 from evcap_cli.training.evaluation import caption_clips
@@ -256,6 +256,6 @@ def test_the_run_folder_is_named_after_the_system(root: Path, monkeypatch: pytes
         asked.append(path)
         raise UsageError("that is all this test wants to know")
 
-    monkeypatch.setattr("evcap_cli.output.atomic.check_writable", stops)
+    monkeypatch.setattr("evcap_cli.files.check_writable", stops)
     assert evcap("train", "--model", "epan", "--backbone", "lite", "--data", root) == 2
     assert asked[0].parent.name.startswith("epan-lite-")

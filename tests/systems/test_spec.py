@@ -13,7 +13,7 @@ from evcap_cli.errors import EXIT_USAGE, PluginError
 from evcap_cli.systems.contract import CaptionModel
 from evcap_cli.systems.fusion import Fusion
 from evcap_cli.systems.spec import SystemSpec
-from tests.captioner import small
+from tests.network import small
 from tests.test_plugins import ask, install
 
 BUNDLED = {"fusion", "epan", "dcgn", "canet", "sa-lstm"}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from evcap_cli import plugins
-from evcap_cli.captioner.config import CaptionerConfig
 from evcap_cli.errors import PluginError, UsageError
+from evcap_cli.network.config import CaptionerConfig
 from evcap_cli.training.config import Recipe, TrainConfig, builtin_recipes, load_recipe
 
 DIMS = {"appearance_dim": 8, "motion_dim": 8, "object_dim": 8, "audio_dim": 8, "vocabulary": 9}

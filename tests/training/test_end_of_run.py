@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from evcap_cli.captioner.checkpoint import Checkpoint
+from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.features.streams import ClipFeatures
-from evcap_cli.output.atomic import WholeFile
+from evcap_cli.files import WholeFile
 from evcap_cli.scoring.score import METRICS
 from evcap_cli.training import evaluation
 from evcap_cli.training.comparison import markdown_table, quoted, rows_beside, text_table

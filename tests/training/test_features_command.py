@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from evcap_cli import plugins
-from evcap_cli.captioner.checkpoint import Checkpoint
+from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.commands import train as command
 from evcap_cli.training.config import load_recipe
 from tests.commands.small import ROOT, evcap, records

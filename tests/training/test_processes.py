@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from evcap_cli.captioner.checkpoint import Checkpoint
+from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.data.batches import caption_batches
 from evcap_cli.training.loop import Loop
 

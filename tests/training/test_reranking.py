@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from evcap_cli.captioner.checkpoint import BeamDefaults, Checkpoint
-from evcap_cli.captioner.config import Rerank
+from evcap_cli.checkpoints.checkpoint import BeamDefaults, Checkpoint
 from evcap_cli.errors import CheckpointError
+from evcap_cli.network.config import Rerank
 from evcap_cli.training.config import TrainConfig
 from evcap_cli.training.preparation import prepare
 from evcap_cli.training.testing import _key
 from evcap_cli.training.trainer import Trainer
+from tests.checkpoints.test_checkpoint import made
 from tests.training import toy
-from tests.training.test_checkpoint import made
 
 ON = {"rerank_consensus": 0.5, "rerank_emotion": 0.2, "rerank_candidates": 6}
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from evcap_cli.captioner.collate import collate
-from evcap_cli.captioner.tokens import END, PAD, START, UNK
 from evcap_cli.data.batches import CaptionBatch
+from evcap_cli.data.tokens import END, PAD, START, UNK
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import TrainingError
+from evcap_cli.network.collate import collate
 from evcap_cli.training import tables
 from evcap_cli.training.tables import CaptionTable, FeatureTable
 from tests.training import toy

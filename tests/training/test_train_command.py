@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from evcap_cli import plugins
-from evcap_cli.captioner.checkpoint import Checkpoint
+from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.commands import score, train
 from evcap_cli.errors import UsageError
 from evcap_cli.scoring.java import JavaError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from evcap_cli.captioner.checkpoint import Checkpoint
+from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 from evcap_cli.training.loop import Loop, learning_rate

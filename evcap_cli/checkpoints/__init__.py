@@ -1,0 +1,1 @@
+"""Checkpoints: the folder format, loading that trusts nothing, the hub."""

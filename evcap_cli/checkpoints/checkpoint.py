@@ -1,0 +1,400 @@
+"""A trained captioner as a folder: config.json, model.safetensors, vocabulary.json, lexicon.json, README.md.
+
+Loaded strictly and without pickle: every tensor must be there, fit and be known. What the folder says about its
+backbones is kept as plain values; loading and comparing backbones is ``backbones/loading.py``'s business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from evcap_cli import plugins
+from evcap_cli.backbones.contract import KINDS, BackboneAddress, Kind
+from evcap_cli.backbones.records import BackboneRecord
+from evcap_cli.backbones.weights import RANDOM
+from evcap_cli.checkpoints.building import Held, check_fits, load_values, read_header
+from evcap_cli.checkpoints.hub import CARD, CONFIG, FOLDER_IN_CARD, HUB_PREFIX, download, upload
+from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.data.vocabulary import Vocabulary
+from evcap_cli.errors import CheckpointError, DataError, PluginError, reason_of
+from evcap_cli.features.sampling import SAMPLINGS
+from evcap_cli.files import temporary_folder, write_whole
+from evcap_cli.network.config import Rerank
+from evcap_cli.reading.ranges import Beams, CaptionWords, Name, Penalty, check_fields
+from evcap_cli.reading.regular import read_regular
+from evcap_cli.reading.typed import NotOfType, checked, from_json
+from evcap_cli.search.beam_search import BeamConfig
+from evcap_cli.version import __version__
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Backbone
+    from evcap_cli.systems.contract import CaptionModel
+
+FORMAT: Final = 1
+DEMO: Final = "demo"
+"""The name of the checkpoint that comes with the package."""
+WEIGHTS: Final = "model.safetensors"
+VOCABULARY: Final = "vocabulary.json"
+LEXICON: Final = "lexicon.json"
+FILES: Final = (CONFIG, WEIGHTS, VOCABULARY, LEXICON)
+"""What a checkpoint cannot do without; README.md is for people."""
+COPY_AGAIN: Final = "copy the whole folder that `evcap train` wrote again"
+_MOST_BYTES: Final[Mapping[str, int]] = {CONFIG: 1 << 22, VOCABULARY: 1 << 26, LEXICON: 1 << 24}
+"""The weights are as large as config.json implies."""
+
+
+@dataclass(frozen=True)
+class BeamDefaults:
+    """How captions of this checkpoint are searched for unless the user says otherwise."""
+
+    size: Beams = 5
+    max_words: CaptionWords = 15
+    length_penalty: Penalty = 1.6
+    rerank: Rerank = field(default_factory=Rerank)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def search(self) -> BeamConfig:
+        """The search itself."""
+        return BeamConfig(self.size, self.max_words, self.length_penalty, rerank=self.rerank)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As config.json has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BeamDefaults:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ValueError, TypeError, KeyError: these are none.
+        """
+        return cls(**{**values, "rerank": Rerank(**values["rerank"])})
+
+
+def backbone_record(backbone: Backbone) -> dict[str, Any]:
+    """What a checkpoint remembers of a backbone: enough to install and load the same one and to notice another."""
+    return {
+        "name": str(BackboneAddress(backbone.spec.name, backbone.variant)),
+        "options": dict(sorted(backbone.options.items())),
+        "version": backbone.spec.version,
+        "dim": backbone.spec.dim,
+        "weights_digest": backbone.weights_digest,
+        "distribution": plugins.distribution_of("backbone", backbone.spec.name),
+    }
+
+
+@dataclass
+class Checkpoint:
+    """A captioner and everything needed to use it on new videos.
+
+    Args:
+        model: in evaluation mode after loading.
+        backbones: kind -> ``backbone_record``.
+        sampling: how moments were chosen (``features/sampling.py``).
+        training: how it came to be (command, seed, epochs, scores); ``untrained`` marks random weights.
+        name: how records and reports call it.
+        digest: xxh3_128 over the four files; empty until saved or loaded.
+        system: the registered name of the captioning system that ``model`` is.
+    """
+
+    model: CaptionModel
+    vocabulary: Vocabulary
+    lexicon: Lexicon
+    backbones: dict[Kind, dict[str, Any]]
+    beam: BeamDefaults = field(default_factory=BeamDefaults)
+    sampling: str = "moments"
+    training: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+    digest: str = ""
+    system: str = "fusion"
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the weights, or those of a backbone, are random: every record made with it says so."""
+        return bool(self.training.get("untrained")) or bool(self.random_weights)
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """Kind -> digest of the weights of its backbone ("random:SEED..." where drawn), for those that have weights."""
+        digests = {kind: str(record.get("weights_digest", "")) for kind, record in self.backbones.items()}
+        return {kind: digest for kind, digest in digests.items() if digest}
+
+    @property
+    def random_weights(self) -> dict[str, str]:
+        """Backbone name -> "random:SEED", where its weights were drawn: drawn again, they are the same."""
+        return {
+            str(self.backbones[kind]["name"]): ":".join(digest.split(":")[:2])
+            for kind, digest in ((kind, self.weights.get(kind, "")) for kind in self.backbones)
+            if digest.startswith(RANDOM)
+        }
+
+    def check_backbones(self, loaded: Mapping[Kind, Backbone]) -> None:
+        """See that ``loaded`` are the backbones this checkpoint was trained on.
+
+        Raises:
+            CheckpointError: naming the first difference.
+        """
+        for kind, record in self.backbones.items():
+            if kind not in loaded:
+                raise CheckpointError(f"the {kind} backbone {record['name']} is missing", path=self.name)
+            given = backbone_record(loaded[kind])
+            for key, what in (("name", "backbone"), ("options", "options"), ("dim", "width"), ("version", "version")):
+                if given[key] != record[key]:
+                    raise CheckpointError(
+                        f"trained with {kind} {what} {record[key]!r}, not {given[key]!r}",
+                        path=self.name,
+                        hint=f"caption with {record['name']} version {record['version']}, or train anew",
+                    )
+            if given["weights_digest"] != record["weights_digest"]:
+                raise CheckpointError(
+                    f"trained with other weights of the {kind} backbone {record['name']}"
+                    f" (digest {record['weights_digest'] or 'none'}, not {given['weights_digest'] or 'none'})",
+                    path=self.name,
+                    hint=f"pass the same file with --weights {record['name']}=PATH",
+                )
+
+    def save_pretrained(self, folder: Path, *, card: str | None = None, half: bool = False) -> None:
+        """Write the folder, each file whole; config.json last.
+
+        Args:
+            folder: made when missing.
+            card: text of README.md; a short one is written when None.
+            half: store parameters as float16 (half the size); they load back as float32. Buffers, which hold
+                statistics of features in their own units, keep their precision.
+
+        Raises:
+            WriteError: no permission, a full disk.
+        """
+        import safetensors.torch
+
+        small = {name for name, _ in self.model.named_parameters()} if half else set()
+        tensors = {
+            name: (tensor.half() if name in small else tensor).detach().cpu().contiguous()
+            for name, tensor in self.model.state_dict().items()
+        }
+        config = {
+            "format": FORMAT,
+            "evcap": __version__,
+            "model": self.system,
+            "distribution": plugins.distribution_of("system", self.system),
+            "name": self.name,
+            "architecture": self.model.config.to_dict(),
+            "backbones": {kind: self.backbones[kind] for kind in KINDS if kind in self.backbones},
+            "sampling": self.sampling,
+            "beam": self.beam.to_dict(),
+            "training": self.training,
+            "weights_dtype": "float16" if half else "float32",
+        }
+        contents = {
+            "model.safetensors": safetensors.torch.save(tensors),
+            "vocabulary.json": self.vocabulary.to_json().encode(),
+            "lexicon.json": self.lexicon.to_json().encode(),
+            "config.json": (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode(),
+        }
+        write_whole(folder / CARD, card if card is not None else self._short_card())
+        for name, content in contents.items():
+            write_whole(folder / name, content)
+        self.digest = _digest(contents)
+
+    def _short_card(self) -> str:
+        use = f"`evcap caption VIDEOS {FOLDER_IN_CARD} -o out.srt`"
+        return f"# {self.name or 'evcap checkpoint'}\n\nA video captioner for evcap: {use}.\n"
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, name: str | None = None) -> Checkpoint:
+        """Load ``demo``, a folder, or ``hf-hub:org/name[@revision]``.
+
+        Raises:
+            CheckpointError: nothing there, a file missing or broken, tensors that do not fit.
+        """
+        folder, called = resolve(source)
+        there = folder
+        contents = _read(there, (name for name in FILES if name != WEIGHTS))
+        if called.startswith(HUB_PREFIX):
+            folder = Path(called)  # what errors name: nobody knows the folders of the hub's cache
+        config = _config(contents[CONFIG], folder / CONFIG)
+        try:
+            vocabulary = Vocabulary.from_json(contents[VOCABULARY], path=folder / VOCABULARY)
+            lexicon = Lexicon.from_json(contents[LEXICON], path=folder / LEXICON)
+        except DataError as problem:
+            raise CheckpointError(problem.cause, path=problem.path or folder, hint=COPY_AGAIN) from problem
+        try:
+            beam = BeamDefaults.from_dict(config.beam)
+        except (TypeError, ValueError, KeyError) as problem:
+            cause = f"config.json does not say how to search (beam: {reason_of(problem)})"
+            raise CheckpointError(cause, path=folder, hint=COPY_AGAIN) from problem
+        try:
+            held = read_header(there / WEIGHTS)
+            model = _model(config, lexicon, vocabulary, folder, held)
+            contents |= _read(there, (WEIGHTS,))
+            load_values(model, contents[WEIGHTS], folder / WEIGHTS)
+            model.config.check_search(beam.max_words)
+        except ValueError as problem:
+            raise CheckpointError(f"config.json does not say how to search ({problem})", path=folder) from problem
+        except FileNotFoundError:
+            _read(there, (WEIGHTS,))
+            raise
+        except OSError as problem:
+            raise CheckpointError(f"cannot read {WEIGHTS} ({reason_of(problem)})", path=folder) from problem
+        return cls(
+            model=model.eval(),
+            vocabulary=vocabulary,
+            lexicon=lexicon,
+            backbones={kind: dict(record) for kind, record in config.backbones.items()},
+            beam=beam,
+            sampling=config.sampling,
+            training=config.training,
+            name=name or called or config.name,
+            digest=_digest(contents),
+            system=config.model,
+        )
+
+    def push_to_hub(self, repository: str, *, folder: Path | None = None, private: bool = False) -> str:
+        """Upload to ``org/name``, which is made where missing, and return its address, ``hf-hub:org/name``.
+
+        Args:
+            repository: ``org/name``, or ``name`` for your own.
+            folder: a saved one to upload as it is, card included; None saves this checkpoint and uploads that.
+            private: of a repository that is made now.
+
+        Raises:
+            CheckpointError: the folder is no checkpoint.
+            UploadError: the hub cannot be reached or refuses.
+        """
+        if folder is None:
+            with temporary_folder() as place:
+                self.save_pretrained(place)
+                return self.push_to_hub(repository, folder=place, private=private)
+        contents = _read(folder)
+        _config(contents[CONFIG], folder / CONFIG)
+        card = folder / CARD
+        return upload({**({CARD: card.read_bytes()} if card.exists() else {}), **contents}, repository, private=private)
+
+
+def resolve(source: str | Path) -> tuple[Path, str]:
+    """The folder behind ``demo``, a path or ``hf-hub:org/name[@revision]``, and the name to call it by.
+
+    Raises:
+        CheckpointError: nothing there.
+    """
+    text = str(source)
+    if text == DEMO and not Path(DEMO, "config.json").exists():
+        return Path(str(files("evcap_cli.demo").joinpath("checkpoint"))), DEMO
+    if text.startswith(HUB_PREFIX):
+        return download(text, FILES, optional=(CARD,)), text
+    folder = Path(source)
+    hint = f"give a checkpoint folder, {DEMO}, or {HUB_PREFIX}org/name"
+    try:
+        if not folder.is_dir():
+            cause = "not a folder" if folder.exists() else "no such checkpoint folder"
+            raise CheckpointError(cause, path=folder, hint=hint)
+    except OSError as problem:
+        raise CheckpointError(f"cannot be looked into ({reason_of(problem)})", path=folder, hint=hint) from problem
+    return folder, folder.resolve().name
+
+
+def _read(folder: Path, names: Iterable[str] = FILES) -> dict[str, bytes]:
+    contents: dict[str, bytes] = {}
+    for name in names:
+        try:
+            contents[name] = read_regular(folder / name, _MOST_BYTES.get(name), error=CheckpointError, hint=COPY_AGAIN)
+        except FileNotFoundError as problem:
+            raise CheckpointError(f"the checkpoint lacks {name}", path=folder, hint=COPY_AGAIN) from problem
+        except OSError as problem:
+            raise CheckpointError(f"cannot read {name} ({reason_of(problem)})", path=folder) from problem
+    return contents
+
+
+def _digest(contents: Mapping[str, bytes]) -> str:
+    import xxhash
+
+    state = xxhash.xxh3_128()
+    for name in FILES:
+        state.update(f"{name} {len(contents[name])}\n".encode())
+        state.update(contents[name])
+    return state.hexdigest()
+
+
+@dataclass(frozen=True)
+class _ConfigFile:
+    """config.json, as far as its types go."""
+
+    model: Name
+    architecture: dict[str, Any]
+    backbones: dict[Kind, BackboneRecord]
+    beam: dict[str, Any]
+    sampling: Name
+    training: dict[str, Any]
+    name: Name
+    distribution: Name
+
+
+def _config(content: bytes, path: Path) -> _ConfigFile:
+    values = from_json(dict[str, Any], content, path=path, error=CheckpointError, hint=COPY_AGAIN)
+    made = values.get("format")
+    if type(made) is not int:
+        raise CheckpointError("is not a checkpoint's (format)", path=path, hint=COPY_AGAIN)
+    if made != FORMAT:
+        raise CheckpointError(
+            f"format {made} was written by another version of evcap ({str(values.get('evcap', 'unknown'))[:20]})",
+            path=path,
+            hint=f"this is evcap {__version__}, which reads format {FORMAT}",
+        )
+    try:
+        config = checked(_ConfigFile, values)
+    except NotOfType as problem:
+        raise CheckpointError(str(problem), path=path, hint=COPY_AGAIN) from problem
+    if config.sampling not in SAMPLINGS:
+        raise CheckpointError(
+            f"sampling: should be one of {', '.join(SAMPLINGS)}, got {config.sampling!r}", path=path, hint=COPY_AGAIN
+        )
+    return config
+
+
+def _model(
+    config: _ConfigFile, lexicon: Lexicon, vocabulary: Vocabulary, folder: Path, held: Mapping[str, Held]
+) -> CaptionModel:
+    """The model that config.json describes, with random weights; its tensors are those of the file.
+
+    Raises:
+        CheckpointError: they are not; found out before memory is taken for them.
+    """
+    path = folder / CONFIG
+    try:
+        kind = plugins.system(config.model, config.distribution).load()
+    except PluginError as problem:
+        cause = f"holds a {config.model!r} model, which is not usable here: {problem.cause}"
+        raise CheckpointError(cause, path=folder, hint=problem.hint) from problem
+    try:
+        architecture = kind.Config.from_dict(config.architecture)
+    except Exception as problem:  # a system of others may raise anything
+        raise CheckpointError(f"architecture: {reason_of(problem)}", path=path, hint=COPY_AGAIN) from problem
+    sizes = (architecture.vocabulary, architecture.categories, architecture.words)
+    found = (len(vocabulary), len(lexicon.categories), len(lexicon.words))
+    if sizes != found:
+        raise CheckpointError(
+            f"config.json speaks of {sizes} words, categories and emotion words, the files hold {found}", path=folder
+        )
+    for stream, dim in architecture.streams.items():
+        if stream not in config.backbones:
+            raise CheckpointError(f"backbones.{stream}: is missing", path=path, hint=COPY_AGAIN)
+        given = config.backbones[stream]["dim"]
+        if given != dim:
+            cause = f"backbones.{stream}.dim is {given}, the architecture reads {dim}"
+            raise CheckpointError(cause, path=path, hint=COPY_AGAIN)
+    try:
+        check_fits(lambda mask: kind(architecture, mask), (found[1], found[2]), held, folder / WEIGHTS)
+        return kind(architecture, torch.from_numpy(lexicon.mask()))
+    except CheckpointError:
+        raise
+    except Exception as problem:
+        raise CheckpointError(f"architecture: {reason_of(problem)}", path=path, hint=COPY_AGAIN) from problem

@@ -1,0 +1,264 @@
+"""Building blocks that several sections of the captioner share: attention, its layers, positions, masked means.
+
+What a section does with them (which stream asks which) stands in the section's own file.
+
+Notation: B clips, N_q rows that ask, N_k rows that are looked at, d model width, H heads, d_h = d / H.
+A mask is True where a row is real. Rows that are not real get no weight; a row that may look at nothing gets zeros.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from evcap_cli.network.dropout import Dropout
+
+
+def dense(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+    """A linear map with Glorot weights and no initial bias, as Transformers start."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.xavier_uniform_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def sinusoid_positions(length: int, width: int) -> Tensor:
+    """Sinusoid positions of "Attention is all you need": even columns sine, odd columns cosine.
+
+    Returns:
+        (length, width) float32.
+    """
+    position = torch.arange(length, dtype=torch.float64)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10000.0) / width))
+    table = torch.zeros(length, width, dtype=torch.float64)
+    table[:, 0::2] = torch.sin(position * rate)
+    table[:, 1::2] = torch.cos(position * rate[: width // 2])
+    return table.float()
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the real rows.
+
+    Args:
+        values: (B, N, d).
+        mask: (B, N).
+
+    Returns:
+        (B, d); zeros for a clip without any real row.
+    """
+    real = mask.unsqueeze(-1)
+    count = real.sum(dim=1).clamp(min=1)
+    return values.masked_fill(~real, 0.0).sum(dim=1) / count
+
+
+def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """The LSTM behind the map of its inputs: gates (R, 4h) and cell (R, h) -> hidden and cell."""
+    take, keep, new, show = gates.chunk(4, dim=-1)
+    cell = torch.sigmoid(keep) * cell + torch.sigmoid(take) * torch.tanh(new)
+    return torch.sigmoid(show) * torch.tanh(cell), cell
+
+
+class Mlp(nn.Module):
+    """Two linear maps with a ReLU between them: the feed-forward part of a layer, and MLP(.) of Eq. 4."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.inner = dense(inputs, hidden)
+        self.outer = dense(hidden, outputs)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        result: Tensor = self.outer(self.dropout.after_relu(self.inner(values)))
+        return result
+
+
+class MultiHeadCrossAttention(nn.Module):
+    """MHCA(q, kv) of the paper: scaled dot products in H heads, joined by a linear map; no residual of its own.
+
+    Args:
+        head_width: d_h where it is not d / H, as in EPAN and its descendants.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0, *, head_width: int | None = None) -> None:
+        super().__init__()
+        if head_width is None and width % heads:
+            raise ValueError(f"width {width} must be divisible by heads {heads}")
+        inner = width if head_width is None else heads * head_width
+        self.heads = heads
+        self.query = dense(width, inner)
+        self.key = dense(width, inner, bias=False)  # a bias shifts all scores of a query alike: softmax drops it
+        self.value = dense(width, inner)
+        self.join = dense(inner, width)
+        self.dropout = Dropout(dropout)
+
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of rows that can be asked many times.
+
+        Args:
+            memory: (B, N_k, d).
+
+        Returns:
+            Two tensors (B, H, N_k, d_h).
+        """
+        return self._split(self.key(memory)), self._split(self.value(memory))
+
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Ask prepared keys and values; arguments and result as in ``forward``."""
+        heads = self._split(self.query(query))
+        scores = (heads @ keys.transpose(-1, -2)).float() / math.sqrt(heads.shape[-1])
+        if mask is None:
+            weights = scores.softmax(dim=-1)
+        else:
+            blocked = ~(mask[:, None] if mask.dim() == 3 else mask[:, None, None])
+            # The second fill turns the even weights of a row that may look at nothing into zeros, never NaN.
+            weights = scores.masked_fill(blocked, torch.finfo(torch.float32).min).softmax(dim=-1)
+            weights = weights.masked_fill(blocked, 0.0)
+        context = self.dropout(weights).to(values.dtype) @ values
+        joined: Tensor = self.join(context.transpose(1, 2).flatten(2))
+        return joined, weights.mean(dim=1)
+
+    def forward(
+        self, query: Tensor, memory: Tensor, mask: Tensor | None = None, chosen: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """MHCA(query, memory).
+
+        Args:
+            query: (B, N_q, d).
+            memory: keys and values, (B, N_k, d), or (N_k, d) where all clips look at the same few rows.
+            mask: True where a row may be looked at, (B or 1, N_k) or (B or 1, N_q, N_k).
+            chosen: which of the few rows each clip looks at, (B, m); N_k is then m.
+
+        Returns:
+            The result, (B, N_q, d), and the weights averaged over heads (before dropout), (B, N_q, N_k).
+        """
+        if memory.dim() == 2:
+            return self._attend_few(query, memory, mask, chosen)
+        return self.attend(query, *self.keys_values(memory), mask)
+
+    def _attend_few(
+        self, query: Tensor, memory: Tensor, mask: Tensor | None, chosen: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """MHCA of many rows that ask and few that all clips look at.
+
+        W_q and W_join act on the few rows, once per head, instead of on the many: (x W_q) k' = x (W_q k').
+        """
+        (B, N_q, d), H = query.shape, self.heads
+        inner = self.query.out_features // H
+        keys = self.key(memory).view(-1, H, inner).transpose(0, 1) / math.sqrt(inner)
+        values = self.value(memory).view(-1, H, inner).transpose(0, 1)
+        asked = keys @ self.query.weight.view(H, inner, d)  # (H, N_k, d)
+        offset = keys @ self.query.bias.view(H, inner, 1)  # (H, N_k, 1)
+        told = values @ self.join.weight.view(d, H, inner).permute(1, 2, 0)  # (H, N_k, d)
+        if chosen is None:
+            scores = F.linear(query, asked.flatten(0, 1), offset.flatten())
+            told = told.flatten(0, 1)
+        else:
+            asked, offset, told = (_of_each(rows, chosen) for rows in (asked, offset, told))
+            scores = torch.baddbmm(offset.mT, query, asked.mT)
+        scores = scores.view(B, N_q, H, -1).float()
+        if mask is not None:
+            blocked = ~(mask[:, :, None] if mask.dim() == 3 else mask[:, None, None])
+            scores = scores.masked_fill(blocked, torch.finfo(torch.float32).min)
+        weights = scores.softmax(dim=-1)
+        if mask is not None:
+            weights = weights.masked_fill(blocked, 0.0)
+        joined = self.dropout(weights).to(told.dtype).flatten(2) @ told + self.join.bias
+        return joined, weights.mean(dim=2)
+
+    def _split(self, rows: Tensor) -> Tensor:
+        """(B, N, d) -> (B, H, N, d_h)."""
+        return rows.view(*rows.shape[:-1], self.heads, -1).transpose(1, 2)
+
+
+def _of_each(rows: Tensor, chosen: Tensor) -> Tensor:
+    """Rows of all heads, (H, N_k, n), by clip: (B, H m, n) for ``chosen`` (B, m)."""
+    (B, m), H = chosen.shape, len(rows)
+    return rows.index_select(1, chosen.flatten()).view(H, B, m, -1).transpose(0, 1).reshape(B, H * m, -1)
+
+
+class AttentionLayer(nn.Module):
+    """Cross-attention and feed-forward, each with residual and LayerNorm.
+
+    Args:
+        pre_norm: normalise what enters each part (*Decision*: a choice) instead of what leaves it; both sides of the
+            attention then share one norm, and whoever stacks such layers normalises the last result.
+        head_width: as in ``MultiHeadCrossAttention``.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        feed_forward: int,
+        dropout: float = 0.0,
+        *,
+        pre_norm: bool = False,
+        head_width: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.pre_norm = pre_norm
+        self.attention = MultiHeadCrossAttention(width, heads, dropout, head_width=head_width)
+        self.attention_norm = nn.LayerNorm(width)
+        self.feed_forward = Mlp(width, feed_forward, width, dropout)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+
+    def forward(
+        self, query: Tensor, memory: Tensor, mask: Tensor | None = None, chosen: Tensor | None = None
+    ) -> Tensor:
+        """Arguments as in ``MultiHeadCrossAttention``; self-attention where query and memory are the same.
+
+        Returns:
+            (B, N_q, d).
+        """
+        rows: Tensor
+        if self.pre_norm:
+            found, _ = self.attention(self.attention_norm(query), self.attention_norm(memory), mask, chosen)
+            rows = query + self.dropout(found)
+            rows = rows + self.dropout(self.feed_forward(self.feed_forward_norm(rows)))
+            return rows
+        found, _ = self.attention(query, memory, mask, chosen)
+        rows = self.attention_norm(query + self.dropout(found))
+        rows = self.feed_forward_norm(rows + self.dropout(self.feed_forward(rows)))
+        return rows
+
+
+class AttentionStack(nn.Module):
+    """Layers one after another: a self-attention encoder, or an encoder that asks fixed rows again in each layer."""
+
+    def __init__(
+        self,
+        layers: int,
+        width: int,
+        heads: int,
+        feed_forward: int,
+        dropout: float = 0.0,
+        *,
+        pre_norm: bool = False,
+        head_width: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            AttentionLayer(width, heads, feed_forward, dropout, pre_norm=pre_norm, head_width=head_width)
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width) if pre_norm else nn.Identity()
+
+    def forward(
+        self, query: Tensor, memory: Tensor | None = None, mask: Tensor | None = None, chosen: Tensor | None = None
+    ) -> Tensor:
+        """Arguments as in ``MultiHeadCrossAttention``; without ``memory`` each layer looks at its own input.
+
+        Returns:
+            (B, N_q, d).
+        """
+        rows = query
+        for layer in self.layers:
+            rows = layer(rows, rows if memory is None else memory, mask, chosen)
+        result: Tensor = self.norm(rows)
+        return result
