@@ -66,6 +66,7 @@ def running(what: str, end_seconds: float = 600, **options: object) -> Iterator[
     ids=str,
 )
 @pytest.mark.parametrize("what", ["sleeping", "disguised"])
+@pytest.mark.slow
 def test_each_signal_lets_the_command_clean_up(what: str, number: signal.Signals, code: int) -> None:
     with running(what) as process:
         process.send_signal(number)

@@ -93,6 +93,7 @@ def test_a_broken_plugin_is_named_and_skipped(site: Path, source: str) -> None:
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.slow
 def test_beside_a_broken_plugin_everything_works_with_one_warning(site: Path, tmp_path: Path) -> None:
     film = make_film(tmp_path / "a film.mp4", frames=4)
     install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
@@ -117,6 +118,7 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize("answer", NONSENSE)
+@pytest.mark.slow
 def test_a_plugin_that_returns_nonsense_fails_each_video_in_one_line_by_its_name(
     site: Path, tmp_path: Path, answer: str
 ) -> None:
@@ -140,6 +142,7 @@ def test_a_plugin_that_returns_nonsense_fails_each_video_in_one_line_by_its_name
     assert "FAIL" in checked.stdout
 
 
+@pytest.mark.slow
 def test_the_check_of_a_healthy_plugin_says_so_and_a_wrong_call_is_one_line(site: Path) -> None:
     good = GOOD.format(name="grid").replace("version=", 'license="MIT", version=')
     install(site, "evcap-grid", "evcap_grid", good)

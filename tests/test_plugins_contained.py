@@ -105,6 +105,7 @@ TALKS = (
 )
 
 
+@pytest.mark.slow
 def test_only_data_comes_out_of_standard_output_whatever_a_plugin_prints(site: Path, tmp_path: Path) -> None:
     source = (
         GOOD.format(name="grid").replace("...", TALKS).replace("        return", f"        {TALKS}\n        return")
@@ -135,6 +136,7 @@ def test_a_plugin_cannot_move_evcap_elsewhere_or_take_its_streams(site: Path) ->
 
 
 @pytest.mark.parametrize("place", ["load", "extract", "spec_for", "weights_source"])
+@pytest.mark.slow
 def test_a_backbone_that_ends_the_program_is_an_error_of_its_own(site: Path, tmp_path: Path, place: str) -> None:
     film = make_film(tmp_path / "a.mp4", frames=4)
     source = GOOD.format(name="grid").replace("Grid(Backbone)", "Base(Backbone)").replace("(Grid)", "(Grid)")
@@ -181,6 +183,7 @@ FAILS = {
 }
 
 
+@pytest.mark.slow
 def test_a_writer_that_fails_loses_its_own_output_only(site: Path, tmp_path: Path) -> None:
     film = make_film(tmp_path / "a.mp4", frames=4)
     install(site, "evcap-writes", "evcap_writes", WRITER.replace("BODY", "records[99].id"))

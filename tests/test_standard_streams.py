@@ -19,6 +19,7 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.slow
 def test_a_run_that_needs_no_stream_works_without_it(tmp_path: Path, closed: str) -> None:
     make_film(tmp_path / "a.mp4", frames=4)
     done = shell(f"{EVCAP} caption a.mp4 -o out.jsonl --cache-dir cache {closed}", tmp_path)

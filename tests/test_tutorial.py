@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import evcap_cli
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -102,6 +104,7 @@ class Reader:
             assert line == "..." or line in self.output.splitlines(), f"{line!r} is not in\n{self.output}"
 
 
+@pytest.mark.slow
 def test_the_tutorial_leads_from_an_empty_folder_to_a_package(tmp_path: Path) -> None:
     reader = Reader(tmp_path)
     reader.follow(DOCS / "plugins.md")
@@ -110,6 +113,7 @@ def test_the_tutorial_leads_from_an_empty_folder_to_a_package(tmp_path: Path) ->
     assert len((reader.folder / "captions.lines").read_text().splitlines()) == 6
 
 
+@pytest.mark.slow
 def test_the_page_on_systems_leads_to_a_system_that_learns_and_captions(tmp_path: Path) -> None:
     reader = Reader(tmp_path, PATH=str(tmp_path / "nothing"))  # no Java: METEOR would take ten seconds each time
     reader.follow(DOCS / "systems.md")

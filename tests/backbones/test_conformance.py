@@ -33,6 +33,7 @@ def test_the_bundled_backbones_are_those_of_the_presets_and_their_relatives() ->
 
 
 @pytest.mark.parametrize("name", [name for name in BUNDLED if not examines_itself(name)])
+@pytest.mark.slow
 def test_it_keeps_the_contract(name: str) -> None:
     cls = plugins.registry().backbones[name]
     weights = None if cls.spec.weights is None else "random:0"

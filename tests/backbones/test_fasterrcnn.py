@@ -94,6 +94,7 @@ def test_boxes_and_scores_are_torchvisions_on_the_same_pixels(backbone, upstream
         torch.testing.assert_close(mine.boxes, one["boxes"], atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_features_are_the_box_heads_of_the_proposal_that_became_the_box(backbone, upstream, pictures) -> None:
     """Independently: run the parts one by one, and find each box among what every proposal gives for its class."""
     ours = rows(backbone, pictures)

@@ -41,6 +41,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("film") / "a.mp4", pictures=pictures, size=(250, 130), fps=2, seconds=1.5)
 
 
+@pytest.mark.slow
 def test_features_of_a_film_are_those_of_the_networks_called_directly(film: Path, tmp_path: Path) -> None:
     motion, audio = ResNeXt3D101(), Hubert(None, OPTIONS)
     motion.load("random:0", torch.device("cpu"), torch.float32)

@@ -132,6 +132,7 @@ def test_every_shape_and_the_number_of_parameters_are_upstreams() -> None:
     assert counted == PARAMETERS == sum(parameter.numel() for parameter in network.parameters())
 
 
+@pytest.mark.slow
 def test_a_published_file_imports_and_gives_the_features_of_the_definition(imported, state) -> None:
     written = load_file(imported)
     assert written.keys() == shapes().keys()

@@ -81,6 +81,7 @@ def loads_or_says_why(folder: Path, what: object) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_hostile_values_in_every_field(original: Path, folder: Path) -> None:
     rng = random.Random(10)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

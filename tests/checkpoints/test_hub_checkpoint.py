@@ -58,6 +58,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in FILES}
 
 
+@pytest.mark.slow
 def test_pushed_and_loaded_by_processes_of_their_own_it_is_the_same(folder: Path, tmp_path: Path) -> None:
     """HF_ENDPOINT and HF_TOKEN as users set them; nothing of the client is patched."""
     code = """if True:

@@ -42,6 +42,7 @@ def mixture(films: Path) -> Path:
     return films
 
 
+@pytest.mark.slow
 def test_bad_files_get_an_error_each_and_the_others_their_captions(
     mixture: Path, caption: Call, capfd: pytest.CaptureFixture[str]
 ) -> None:

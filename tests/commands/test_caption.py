@@ -46,6 +46,7 @@ def test_one_cue_a_file_within_its_time_and_valid_records(films: Path, caption: 
     assert len(Path("out.tsv").read_text().splitlines()) == 6
 
 
+@pytest.mark.slow
 def test_a_second_run_comes_from_the_cache_and_is_the_same_to_the_byte(
     films: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_second_run_comes_from_the_cache_and_is_the_same_to_the_byte(
     assert not list(Path().glob("*.partial"))
 
 
+@pytest.mark.slow
 def test_captions_depend_on_neither_batch_order_workers_nor_cache(films: Path, caption: Call) -> None:
     names = [films / f"{name}.mp4" for name in "abcde"]
     assert caption(*names, "-o", "plain.jsonl") == 0

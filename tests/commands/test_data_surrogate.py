@@ -63,6 +63,7 @@ def test_files_that_are_there_need_overwrite(capfd: pytest.CaptureFixture[str]) 
     assert evcap("data", "surrogate", "world", "-o", "out", "--width", 8, "--overwrite") == 0
 
 
+@pytest.mark.slow
 def test_a_run_on_surrogates_is_marked_in_all_its_results(capfd: pytest.CaptureFixture[str]) -> None:
     assert evcap("data", "surrogate", "world", "-o", "out", "--width", 16, "-q") == 0
     given = ["--data", "world", "--features", "out", "--recipe", "tiny.toml", "--device", "cpu", "-o", "run"]

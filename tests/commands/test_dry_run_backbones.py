@@ -46,6 +46,7 @@ def test_a_dry_run_refuses_what_the_run_refuses(
     assert WRONG[wrong] in said[1]
 
 
+@pytest.mark.slow
 def test_a_dry_run_refuses_backbones_that_the_checkpoint_was_not_trained_on(
     film: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

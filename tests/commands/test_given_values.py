@@ -42,6 +42,7 @@ def commands() -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
+@pytest.mark.slow
 def test_an_empty_value_is_wrong_usage_in_every_command(
     command: tuple[str, ...], here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +116,7 @@ def test_the_home_folder_is_meant_in_options_settings_and_the_environment(
     assert [path.name for path in here.iterdir()] == ["home"]
 
 
+@pytest.mark.slow
 def test_links_to_one_file_get_a_record_each_and_are_decoded_once(
     films: Path, caption: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

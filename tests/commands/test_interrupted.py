@@ -30,6 +30,7 @@ def contents(*roots: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("way", [("-o", "out.srt", "-o", "out.jsonl"), ("-o", "tree/")], ids=["files", "tree"])
+@pytest.mark.slow
 def test_killed_at_several_moments_the_rerun_ends_with_the_same_bytes(
     films: Path, caption: Call, checkpoint: Path, warm: Path, way: tuple[str, ...]
 ) -> None:
@@ -84,6 +85,7 @@ def kept() -> int:
     ids=["ctrl-c", "term", "hup"],
 )
 @pytest.mark.parametrize("whom", ["it", "its group"])
+@pytest.mark.slow
 def test_a_signal_is_one_line_an_exit_code_and_resumes(
     films: Path, caption: Call, checkpoint: Path, number: signal.Signals, code: int, whom: str
 ) -> None:

@@ -33,6 +33,7 @@ class Recording(Decoder):
 
 
 @pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.slow
 def test_a_kill_late_in_a_long_video_repeats_what_is_left(
     cached: bool, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_kill_late_in_a_long_video_repeats_what_is_left(
     assert not partial.exists()
 
 
+@pytest.mark.slow
 def test_features_of_a_finished_video_are_not_kept_without_a_cache(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("videos")
 
 
+@pytest.mark.slow
 def test_records_and_the_last_line_tell_of_serious_loss(
     damaged: Path, checkpoint: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,12 +55,14 @@ def test_records_and_the_last_line_tell_of_serious_loss(
     assert Path("one.jsonl").read_bytes() == Path("all.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_extract_counts_them_too(damaged: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert evcap("extract", damaged, "--backbone", "lite", "--cache-dir", "cache") == 0
         assert LINE in capfd.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_records_of_earlier_versions_are_read(damaged: Path, checkpoint: Path) -> None:
     assert evcap("caption", damaged / "a.mkv", "-c", checkpoint, "--cache-dir", "cache", "-o", "new.jsonl") == 0
     line = Path("new.jsonl").read_text()

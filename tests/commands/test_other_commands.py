@@ -27,6 +27,7 @@ assert not heavy, heavy
 """
 
 
+@pytest.mark.slow
 def test_no_help_text_loads_torch() -> None:
     commands = [[], *([name.replace("_", "-")] for name in COMMANDS)]
     code = IMPORTS.format(root=str(ROOT), plugins=str(ROOT / "plugins"), commands=commands)

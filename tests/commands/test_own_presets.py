@@ -72,6 +72,7 @@ def test_a_preset_may_name_some_kinds_only_and_tables_may_name_what_is_not_used(
     assert streams() == {"tiny-audio": 1}
 
 
+@pytest.mark.slow
 def test_a_single_backbone_replaces_that_of_a_preset(films: Path, config: Path) -> None:
     command = ["extract", films / "a.mp4", "--device", "cpu"]
     single = ["--appearance", "net:wide", "--weights", "net=random:1"]
@@ -81,6 +82,7 @@ def test_a_single_backbone_replaces_that_of_a_preset(films: Path, config: Path) 
     assert streams() == {"net:wide": 1, "tiny-audio": 1, "lite-motion": 1, "tiny-object": 1, "lite-audio": 1}
 
 
+@pytest.mark.slow
 def test_other_weights_are_other_features(films: Path) -> None:
     command = ["extract", films / "a.mp4", "--appearance", "net", "--device", "cpu"]
     for fill in (1.0, 2.0, 1.0):
@@ -157,6 +159,7 @@ def trained(films: Path, config: Path) -> Path:
     return Path("run")
 
 
+@pytest.mark.slow
 def test_random_weights_are_marked_in_checkpoint_card_and_every_record(
     trained: Path, films: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

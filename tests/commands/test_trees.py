@@ -37,6 +37,7 @@ def test_the_input_tree_is_mirrored_and_finished_files_are_skipped(
     assert {name for name in names if after[name] != before[name]} == {"b.mp4.srt", "c.mp4.srt"}
 
 
+@pytest.mark.slow
 def test_a_tree_of_other_settings_is_not_mixed_with(
     films: Path, caption: Call, warm: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

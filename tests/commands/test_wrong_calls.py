@@ -78,6 +78,7 @@ def one_line(capfd: pytest.CaptureFixture[str]) -> str:
         (["videos", "--config", "nowhere.toml", "-o", "out.srt"], "nowhere.toml: cannot read"),
     ],
 )
+@pytest.mark.slow
 def test_a_wrong_call_is_one_line_and_exit_code_2(
     films: Path, caption: Call, capfd: pytest.CaptureFixture[str], arguments: list[str], why: str
 ) -> None:

@@ -180,6 +180,7 @@ BROKEN: dict[str, tuple[type[Backbone], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.slow
 def test_a_broken_promise_has_its_verdict_and_no_other(name: str) -> None:
     cls, expected = BROKEN[name]
     try:

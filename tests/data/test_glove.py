@@ -111,6 +111,7 @@ def test_a_pipe_or_device_in_place_of_word_vectors_is_refused_without_waiting(tm
                 glove.read_glove(tmp_path / f"{kind}{suffix}", ["happy"], 3)
 
 
+@pytest.mark.slow
 def test_a_row_without_an_end_is_no_row(tmp_path: Path) -> None:
     for suffix in (".txt", ".json"):
         path = tmp_path / f"endless{suffix}"

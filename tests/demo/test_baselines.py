@@ -74,6 +74,7 @@ def test_shuffling_moves_every_caption_and_keeps_all() -> None:
     assert shuffled({"a": "x"}) == {"a": "x"}
 
 
+@pytest.mark.slow
 def test_shuffled_true_captions_fall_to_chance() -> None:
     facts = make_facts(2000, 5)
     told = {clip.id: next(text for text in write_captions(clip) if judge(clip, text).emotion_told) for clip in facts}

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 LARGEST_BYTES = 25 << 20
 
 
+@pytest.mark.slow
 def test_the_demo_writes_captions_and_scores(tmp_path: Path) -> None:
     folder = tmp_path / "a demo"
     result = CliRunner().invoke(build(), ["demo", str(folder), "--videos", "3"])
@@ -59,6 +60,7 @@ def test_the_transcript_of_the_readme_speaks_of_the_demos_clips() -> None:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_an_examination_tells_the_checkpoint_from_the_baselines(tmp_path: Path) -> None:
     write_world(tmp_path, make_facts(24, 99), test_share=1.0)
     exam = examine(tmp_path)

@@ -113,6 +113,7 @@ def _searched(sentences: dict[str, float], beams: int = 5) -> str:
     return " ".join(max(done)[1][:-1])
 
 
+@pytest.mark.slow
 def test_a_search_of_the_exact_distribution_tells_everything() -> None:
     for clip in [*ALONE, *TOGETHER]:
         text = _searched(caption_spread(clip))
@@ -124,6 +125,7 @@ def test_a_search_of_the_exact_distribution_tells_everything() -> None:
 
 
 @pytest.mark.parametrize("sure", [0.4, 0.6])
+@pytest.mark.slow
 def test_a_captioner_that_is_half_sure_of_the_emotion_still_names_it(sure: float) -> None:
     for clip in ALONE:
         doubtful: dict[str, float] = defaultdict(float)

@@ -84,6 +84,7 @@ def test_another_world_is_refused_unless_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "mine.txt").read_text() == "kept"
 
 
+@pytest.mark.slow
 def test_clips_are_drawn_once_and_only_missing_ones_again(tmp_path: Path) -> None:
     world = write_world(tmp_path, FACTS[:3], workers=2, test_share=0.34)
     contents = {clip.id: world.video(clip).read_bytes() for clip in world.facts}

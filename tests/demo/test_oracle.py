@@ -65,6 +65,7 @@ def test_rows_fit_the_captioner() -> None:
 
 
 @pytest.mark.usefixtures("own_surroundings")
+@pytest.mark.slow
 def test_the_run_trains_captions_and_judges(tmp_path: Path) -> None:
     small = {
         "width": 16, "word_width": 16, "feed_forward": 16, "lstm_width": 16, "attention_width": 8, "alignment_width": 8

@@ -33,6 +33,7 @@ def spectral_dynamics(window: np.ndarray) -> np.ndarray:
     return np.concatenate([bands.mean(0), bands.std(0), steps.clip(0).mean(0), np.abs(steps).std(0)])
 
 
+@pytest.mark.slow
 def test_any_stretch_of_a_second_and_a_bit_tells_the_emotion() -> None:
     rng = np.random.default_rng(0)
     features: list[list[np.ndarray]] = [[], []]

@@ -22,6 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_page_tells_the_caption_and_the_emotion_that_caption_writes(
     here: Path, checkpoint: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_film_without_sound_says_so(here: Path, checkpoint: Path) -> None:
     assert any("absent" in text for text in page.text)
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_one_line(here: Path, checkpoint: Path, capfd: pytest.CaptureFixture[str]) -> None:
     make_film(Path("a.mp4"), frames=8)
     make_film(Path("b.mp4"), frames=8)

@@ -46,6 +46,7 @@ print(json.dumps({**found, "peaks": peaks, "grown": peak("self") - before}))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not limit data")
+@pytest.mark.slow
 def test_three_bombs_take_little_memory(tmp_path):
     paths = [
         bombs.many_samples(tmp_path / "samples.mp4"),
@@ -85,6 +86,7 @@ def test_a_picture_too_large_for_the_limit_fails_its_file_only(tmp_path):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not limit data")
+@pytest.mark.slow
 def test_an_allocation_over_the_limit_is_lack_of_memory(tmp_path):
     clip = make_clip(tmp_path / "c.mp4", seconds=2, size=(1280, 720), audio=False)
     with Decoder(timeout=120, memory=8 << 20) as decoder, pytest.raises(OutOfMemory, match="needs more than"):

@@ -18,6 +18,7 @@ def films(tmp_path_factory):
     return [make_film(folder / f"{n}.mp4", frames=6 + 3 * n, size=(160, 120), seed=n, sound=n > 0) for n in range(2)]
 
 
+@pytest.mark.slow
 def test_lite_features_do_not_depend_on_batch_order_workers_or_cache(films, tmp_path):
     backbones = load_backbones(backbone_addresses("lite"))
     cache = FeatureCache(tmp_path)

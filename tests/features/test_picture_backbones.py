@@ -73,6 +73,7 @@ def test_objects_are_found_in_both_films(films, together) -> None:
         assert len(stream.values.unique(dim=0)) == len(stream.values)
 
 
+@pytest.mark.slow
 def test_a_film_alone_with_other_workers_has_the_same_features(films, backbones, together, tmp_path) -> None:
     cache = FeatureCache(tmp_path)
     alone, _ = features(backbones, films[1:], cache, workers=1)

@@ -133,6 +133,7 @@ def test_batch_size_and_workers_change_nothing(films, cold, options):
     assert_same(cold, run(films, **options)[0], tolerance=tolerance)
 
 
+@pytest.mark.slow
 def test_order_and_neighbours_change_nothing(films, cold):
     assert_same(cold, run(films[::-1], workers=1)[0])
     for path in films:
@@ -155,6 +156,7 @@ def test_a_warm_cache_gives_the_same_bits_without_decoding(films, cold, tmp_path
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
+@pytest.mark.slow
 def test_damaged_entries_are_computed_again(films, cold, tmp_path, damage):
     cache = FeatureCache(tmp_path)
     run(films[:2], cache)
@@ -309,6 +311,7 @@ def test_segments_are_clips_of_their_own(films, tmp_path):
     assert_same(found, run(films[2:3], cache, segmentation="fixed:1.5")[0])
 
 
+@pytest.mark.slow
 def test_long_videos_further_back_wait_for_their_turn(films, monkeypatch):
     monkeypatch.setattr(reading, "WAITING_SEGMENTS", 2)
     paths = films * 3

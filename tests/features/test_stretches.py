@@ -126,6 +126,7 @@ def test_stretches_give_the_features_of_one_pass(film, monkeypatch, plans, segme
 
 @pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.usefixtures("short_stretches")
+@pytest.mark.slow
 def test_an_interrupted_video_goes_on_with_the_first_stretch_that_is_missing(film, tmp_path, plans, damaged):
     path = flip_bits(film, tmp_path / "damaged.mkv", every=2500, start=0.2) if damaged else film
     expected, undisturbed = run(path)

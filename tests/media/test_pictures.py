@@ -73,6 +73,7 @@ def test_sparse_frames_are_those_of_a_plain_pass(kind: str, tmp_path: Path, deco
         assert not heard.report.missing
 
 
+@pytest.mark.slow
 def test_seeking_skips_packets_and_still_finds_frames_behind_far_key_frames(tmp_path: Path, decoder: Decoder) -> None:
     path = make_clip(tmp_path / "long.mp4", seconds=30, size=(96, 64), gop=48, audio=False)
     plain = plain_pictures(path)

@@ -116,6 +116,7 @@ def shots(*lengths: int, size: tuple[int, int] = (160, 120)) -> list[np.ndarray]
 
 
 @pytest.mark.parametrize("settings", [{}, {"start_offset": 4.0}, {"rotation": 90}])
+@pytest.mark.slow
 def test_scenes_begin_where_the_picture_changes(settings: dict[str, float], tmp_path: Path, decoder: Decoder) -> None:
     path = make_clip(tmp_path / "s.mp4", pictures=shots(50, 30, 45), audio=False, **settings)  # type: ignore[arg-type]
     line = decoder.open(path)

@@ -121,6 +121,7 @@ def test_a_kill_between_any_two_writes_ends_as_a_run_never_disturbed(
     assert moment > 2 * len(sources)
 
 
+@pytest.mark.slow
 def test_what_has_grown_cut_anywhere_costs_work_only(tmp_path: Path, sources: list[Source]) -> None:
     root, whole = tmp_path / "tree", b""
     with suppress(KeyboardInterrupt), tree(root, sources) as one:

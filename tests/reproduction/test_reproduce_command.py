@@ -68,6 +68,7 @@ def finished_epochs(run: Path) -> int:
 
 
 @pytest.mark.parametrize("writes", [4, 5], ids=["between state and log", "after the log"])
+@pytest.mark.slow
 def test_interrupted_it_goes_on_to_the_scores_of_a_run_never_stopped(
     root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], writes: int
 ) -> None:

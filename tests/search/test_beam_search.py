@@ -195,6 +195,7 @@ def test_settings_that_make_no_search_are_refused(wrong: dict[str, object]) -> N
     levels=st.integers(1, 40),
     seed=st.integers(0, 2**31),
 )
+@pytest.mark.slow
 def test_the_best_words_are_those_that_a_stable_sort_puts_first(
     rows: int, width: int, count: int, levels: int, seed: int
 ) -> None:

@@ -125,6 +125,7 @@ def test_answers_say_what_was_built_into_the_captions(results: Results) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_other_way_round_is_reversed(worlds: Worlds) -> None:
     results = Results(worlds, times=100)
     results.add(FUSION, 0, told(worlds, listens=False))

@@ -78,6 +78,7 @@ class Work:
         return Study(folder, plan, wanted, self.worlds, self.sources, self.train, "evcap study")
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stopped_and_reports_what_is_there(worlds: Worlds, recipe: Path, tmp_path: Path) -> None:
     plan = planned(worlds, tmp_path, recipe)
     work = Work(worlds)
@@ -111,6 +112,7 @@ def test_it_goes_on_where_it_stopped_and_reports_what_is_there(worlds: Worlds, r
     assert (tmp_path / "study.md").read_text().replace("1 of 1 run is", "2 of 2 runs are") == kept
 
 
+@pytest.mark.slow
 def test_a_system_that_goes_on_from_another_s_epochs_ends_as_if_trained_alone(
     worlds: Worlds, recipe: Path, tmp_path: Path
 ) -> None:

@@ -184,6 +184,7 @@ def test_a_caption_tells_the_emotion_where_the_system_perceives_none() -> None:
 
 
 @pytest.mark.parametrize(("system", "perceives"), [("dcgn", True), ("canet", False)])
+@pytest.mark.slow
 def test_from_films_to_a_checkpoint_to_captions_of_every_format(
     root: Path, tmp_path: Path, system: str, perceives: bool
 ) -> None:

@@ -254,6 +254,7 @@ def logged(run: Path) -> list[dict[str, Any]]:
 RESULTS = ("test.json", "test.jsonl", "model.safetensors", "vocabulary.json")
 
 
+@pytest.mark.slow
 def test_stopped_between_any_two_writes_a_run_ends_with_the_same_log_scores_and_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +314,7 @@ def test_tensorboard_shows_each_epoch_once_after_an_interruption(tmp_path: Path)
     assert [event.step for event in shown.Scalars("loss/total")] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_with_the_same_scores_and_weights(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run_toy.main(str(whole), "3")

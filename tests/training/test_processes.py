@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.data.batches import caption_batches
@@ -50,6 +51,7 @@ def test_a_batch_with_fewer_videos_than_processes_is_left_out_by_all() -> None:
         assert loop._share(batch) == (None, 0.0)
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_checkpoint(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

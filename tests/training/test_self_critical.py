@@ -122,6 +122,7 @@ def test_the_gradient_is_that_of_log_probabilities_written_plainly(tmp_path: Pat
 
 
 @pytest.mark.parametrize("system", ["fusion", "dcgn", "sa-lstm"])
+@pytest.mark.slow
 def test_the_mean_reward_rises(tmp_path: Path, system: str) -> None:
     train = {"epochs": 3, "self_critical_epochs": 12, "self_critical_rate": 4e-3, "batch_size": 24, "val_share": 0.0}
     history = trainer(tmp_path, system, **train).fit().history

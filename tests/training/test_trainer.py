@@ -45,6 +45,7 @@ def assert_same(one: Checkpoint, two: Checkpoint) -> None:
         assert torch.equal(tensor, weights(two)[name]), name
 
 
+@pytest.mark.slow
 def test_a_tiny_captioner_learns_what_its_features_tell(tmp_path: Path) -> None:
     result = train(tmp_path, epochs=25, val_share=0.34)
     losses = [entry["loss"]["total"] for entry in result.history]
@@ -126,6 +127,7 @@ def test_no_epochs_give_a_marked_untrained_checkpoint(tmp_path: Path) -> None:
     assert "not trained" in (tmp_path / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_names_the_videos_and_keeps_the_last_good_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
