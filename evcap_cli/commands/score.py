@@ -139,20 +139,20 @@ def score(
         console.warn("the paper's rows are of EmVidCap-L, test split, paper protocol")
     if per_video is not None:
         write_whole(per_video, per_video_lines(scores))
-    console.data(_shown(scores, str(predictions), str(compare), published=rows is not None, as_json=as_json))
+    console.data(_shown(scores, predictions, compare, published=rows is not None, as_json=as_json))
     if scores.missing:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _shown(scores: Scores, this: str, other: str, *, published: bool, as_json: bool) -> str:
+def _shown(scores: Scores, this: Path, other: Path | None, *, published: bool, as_json: bool) -> str:
     from evcap_cli.scoring import report
 
     if as_json:
         quoted = {"published": report.published_dicts()} if published else {}
         return json.dumps({**scores.to_dict(), **quoted}, indent=1) + "\n"
     parts = [report.table(scores), report.human_table(scores)]
-    if scores.comparison is not None:
-        parts.append(report.comparison_table(scores.comparison, this, other))
+    if scores.comparison is not None and other is not None:
+        parts.append(report.comparison_table(scores.comparison, str(this), str(other)))
     if published:
         parts.append(report.published_table())
     return "\n\n".join(part for part in parts if part) + "\n"
