@@ -102,7 +102,7 @@ def collect(folder: Path, media: Path | None) -> dict[str, str]:
     found["demo score"] = digest(
         evcap("score", "demo/out.jsonl", "--data", "demo", "--split", "all", "--json").encode()
     )
-    sources = {"demo": folder / "demo/videos", **({} if media is None else {"media": media})}
+    sources = {"demo": Path("demo/videos"), **({} if media is None else {"media": media})}
     for name, videos in sources.items():
         evcap("caption", videos, "-o", f"{name}.jsonl", "-o", f"{name}.srt", "--no-cache")
         found[f"{name} captions"] = of_records(folder / f"{name}.jsonl")
