@@ -115,7 +115,10 @@ def test_only_data_comes_out_of_standard_output_whatever_a_plugin_prints(site: P
     program = [sys.executable, "-m", "evcap_cli"]
     code = f"import subprocess; r = subprocess.run({program!r} + ARGUMENTS); raise SystemExit(r.returncode)"
     film = make_film(tmp_path / "a.mp4", frames=4)
-    for arguments in (["plugins", "--json"], ["extract", str(film), "--appearance", "grid", "--cache-dir", "cache"]):
+    for arguments in (
+        ["plugins", "--json"],
+        ["extract", str(film), "--appearance", "grid", "--cache-dir", str(tmp_path / "cache")],
+    ):
         done = ask(site, code.replace("ARGUMENTS", repr(arguments)))
         assert done.returncode == 0, done.stderr
         assert "talk" in done.stderr
