@@ -196,7 +196,7 @@ def commands(ground: Path) -> list[Command]:
     for made in (("demo-world", world, "--videos", 24, "--seed", 5), ("caption", world / "videos", "-o", preds)):
         subprocess.run(evcap_command(*made, "-q"), check=True, env=environment)
     videos, trained = world / "videos", ("--data", world, "--recipe", recipe)
-    small = ("--videos", 8, "--test-videos", 4, "--conflict-videos", 2, "--seeds", 1, "--epochs", 1)
+    small = ("--videos", 12, "--test-videos", 10, "--conflict-videos", 8, "--seeds", 1, "--epochs", 1)
     lines: dict[str, tuple[object, ...]] = {
         "caption": ("caption", videos, "-o", "out.srt", "-o", "out.jsonl", "-o", "report.html"),
         "caption without cache": ("caption", videos, "-o", "out.srt", "-o", "out.tsv", "--no-cache"),
