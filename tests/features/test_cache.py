@@ -207,7 +207,7 @@ def test_pruning_sweeps_what_a_kill_left_and_touches_no_strange_file(tmp_path):
     cache = filled(tmp_path)
     folder = cache.path_of(KEY).parent
     stale, fresh, strange = (
-        folder / name for name in (f".{KEY}.1-00000000.tmp", f".{KEY}.2-00000000.tmp", "notes.txt")
+        folder / name for name in (f".{KEY}.1-0000000000000000.tmp", f".{KEY}.2-0000000000000000.tmp", "notes.txt")
     )
     for path in (stale, fresh, strange):
         path.write_text("x")
