@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evcap_cli import console, interrupts, plugin_calls, plugins, standard_streams
+from evcap_cli import console, interrupts, plugin_calls, plugin_commands, plugins, standard_streams
 from evcap_cli.commands.typed import read_values
 from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_TERMINATED, EXIT_USAGE, UsageError
 from evcap_cli.version import __version__
@@ -61,7 +61,7 @@ def build() -> typer.Typer:
 
     for name in COMMANDS:
         import_module(f"evcap_cli.commands.{name}").register(app)
-    plugins.register_commands(app)
+    plugin_commands.register_commands(app)
     return app
 
 
@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
         with standard_streams.data_only(process=True):
             command: Any = typer.main.get_command(build())
         for name, below in command.commands.items():
-            ours = not plugins.distribution_of("command", name)
+            ours = plugins.distribution_of("command", name) in ("", plugins.OWN)
             read_values(below, refuse_empty=ours)
             if ours:
                 _keep_apart(below)

@@ -44,4 +44,4 @@ def register_metrics(register: Callable[[str, Callable[..., float]], None]) -> N
 
 @hookspec
 def register_commands(app: typer.Typer) -> None:
-    """Add commands with ``@app.command()`` or ``app.add_typer(...)``."""
+    """Add commands to an empty ``app`` with ``@app.command()`` or ``app.add_typer(...)``."""

@@ -20,8 +20,6 @@ from evcap_cli import console, hookspecs, plugin_calls
 from evcap_cli.errors import PluginError, one_line
 
 if TYPE_CHECKING:
-    import typer
-
     from evcap_cli.backbones.contract import Backbone
     from evcap_cli.output.writers import Writer
     from evcap_cli.systems.spec import SystemSpec
@@ -76,6 +74,19 @@ class Registry:
         table[name] = thing
         self.origin[kind, name] = distribution
         return True
+
+    def forget(self, kind: str) -> None:
+        """Take out every name of one kind, and its clashes."""
+        for table in (self.origin, self.clashes):
+            for key in [key for key in table if key[0] == kind]:
+                del table[key]
+
+    def hook(self, name: str, plugin: str) -> pluggy.HookCaller:
+        """The hook ``name`` of one plugin alone."""
+        mine = self.manager.get_plugin(plugin)
+        return self.manager.subset_hook_caller(
+            name, [other for other in self.manager.get_plugins() if other is not mine]
+        )
 
     def refuse(self, kind: str, name: str, distribution: str) -> None:
         """Say that a name is evcap's own: nobody can take or disable it."""
@@ -142,9 +153,6 @@ def _load(point: EntryPoint, found: Registry) -> Loaded:
 
 def _collect(name: str, found: Registry, distribution: str) -> None:
     """Call the registering hooks of one plugin alone; all of it counts or, when it raises, none of it."""
-    made = found.manager
-    plugin = made.get_plugin(name)
-    others = [other for other in made.get_plugins() if other is not plugin]
     new: list[tuple[str, dict[str, Any], str, Any]] = []
 
     def keep(kind: str, table: dict[str, Any], key: str, thing: Any) -> None:
@@ -163,65 +171,19 @@ def _collect(name: str, found: Registry, distribution: str) -> None:
             raise ValueError(f"the suffix {thing.suffix!r} of a writer does not begin with a dot")
         keep("writer", found.writers, thing.suffix, thing)
 
-    made.subset_hook_caller("register_backbones", others)(register=backbone)
-    made.subset_hook_caller("register_writers", others)(register=writer)
-    made.subset_hook_caller("register_systems", others)(register=partial(keep, "system", found.systems))
-    made.subset_hook_caller("register_metrics", others)(register=partial(keep, "metric", found.metrics))
+    found.hook("register_backbones", name)(register=backbone)
+    found.hook("register_writers", name)(register=writer)
+    found.hook("register_systems", name)(register=partial(keep, "system", found.systems))
+    found.hook("register_metrics", name)(register=partial(keep, "metric", found.metrics))
     for kind, table, key, thing in new:
         found.add(kind, table, key, thing, distribution)
-
-
-def register_commands(app: typer.Typer) -> None:
-    """Let plugins add commands to ``app``, each to a copy of its own; what fails or does not fit is named and left out.
-
-    Nothing that a plugin does to its copy reaches the commands of evcap and of other plugins.
-    """
-    found = registry()
-    adding = [plugin for plugin in found.loaded if plugin.error is None and plugin.distribution != OWN]
-    if not adding:
-        return
-    from evcap_cli.plugin_commands import Commands
-
-    commands = Commands(app)
-    for plugin in adding:
-        module = found.manager.get_plugin(plugin.name)
-        others = [other for other in found.manager.get_plugins() if other is not module]
-        hook = found.manager.subset_hook_caller("register_commands", others)
-        try:
-            with plugin_calls.registering():
-                added = commands.added_by(hook)
-        except Exception as problem:
-            plugin_calls.show_traceback(problem)
-            console.warn(
-                f"plugin {plugin.name!r} of {plugin.distribution} could not add its commands: "
-                f"{one_line(problem)}; update or uninstall {plugin.distribution}"
-            )
-            continue
-        if added.changed:
-            console.warn(
-                f"plugin {plugin.name!r} of {plugin.distribution} tried to change what is not its own "
-                f"({', '.join(added.changed)}), which stays as it is; update or uninstall {plugin.distribution}"
-            )
-        for names, entry in added.entries:
-            own = sorted(commands.own.intersection(names))
-            for name in own:
-                found.refuse("command", name, plugin.distribution)
-            if own:
-                continue
-            # of several names that come together all are noted, also where one is taken
-            free = [found.add("command", found.commands, name, entry, plugin.distribution) for name in names]
-            if all(free):
-                commands.take(entry)
-            for name in names:
-                if ("command", name) in found.clashes:
-                    commands.disable(name, partial(_check_clash, "command", name))
 
 
 def _clash_text(kind: str, name: str, first: str, second: str) -> str:
     return f"{kind} {name!r} is offered by both {first} and {second}"
 
 
-def _check_clash(kind: str, name: str) -> None:
+def check_clash(kind: str, name: str) -> None:
     """See that one distribution alone offers a name.
 
     Raises:
@@ -232,7 +194,7 @@ def _check_clash(kind: str, name: str) -> None:
 
 
 def _ask(kind: str, table: Mapping[str, Any], name: str, hint: str) -> Any:
-    _check_clash(kind, name)
+    check_clash(kind, name)
     if name not in table:
         known = ", ".join(sorted(table)) or "none"
         raise PluginError(f"no {kind} named {name!r} is installed (installed: {known})", hint=hint)
