@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 
 # one thread: tests that fork a run (to kill it) would inherit a thread pool without its threads
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -30,6 +32,11 @@ def _source_tree_on_path() -> None:
 
 
 _source_tree_on_path()
+
+
+# tests call the command line many hundred times in one process, and each time typer reads the signatures of all
+# commands again, which takes five times as long as all the rest of a call
+typer.main.get_params_from_function = functools.cache(typer.main.get_params_from_function)
 
 
 @pytest.fixture(autouse=True)

@@ -87,22 +87,28 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {suffix: make_clip(folder / f"w.{suffix}", seconds=3) for suffix in ("mp4", "mkv", "ts")}
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize(("suffix", "at_most_refused"), [("mp4", 8), ("mkv", 4), ("ts", 0)])
 def test_no_damage_hurts_more_than_its_file(
-    suffix: str, whole: dict[str, Path], tmp_path: Path, decoder: Decoder
+    suffix: str, at_most_refused: int, whole: dict[str, Path], tmp_path: Path, decoder: Decoder
 ) -> None:
-    outcomes = []
+    refused, frames = dict[str, str | None](), 0
     for seed in range(12):
         path = flip_bits(whole[suffix], tmp_path / f"{seed}.{suffix}", every=500, start=0, end=1, seed=seed)
         try:
             timeline = decoder.open(path)
-            heard = run(decoder, range(0, len(timeline.times), 5), sound=(0, 3))
-            outcomes.append(len(heard.frames))
-            assert heard.report is not None
-            assert timeline.warnings or heard.report.warnings
-        except (OpenFailed, NoVideoStream, DecodeFailed):
+            wanted = range(0, len(timeline.times), 5)
+            read = run(decoder, wanted, sound=(0, 3))
+        except (OpenFailed, NoVideoStream, DecodeFailed) as error:
+            refused[str(path)] = error.path
             continue
-    assert suffix == "mp4" or outcomes
+        assert read.report is not None
+        assert len(read.frames) + len(read.report.missing) == len(wanted)
+        assert timeline.warnings or read.report.warnings
+        frames += len(read.frames)
+    # an mp4 without its index is lost; the index is a tenth of this clip
+    assert len(refused) <= at_most_refused
+    assert list(refused.values()) == list(refused), "each error names its file"
+    assert frames >= 20
     decoder.open(whole[suffix])
     assert len(run(decoder).frames) == 75
 
