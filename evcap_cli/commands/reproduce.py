@@ -26,7 +26,7 @@ from evcap_cli.errors import (
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.reproduction.plan import PlannedRow, Run
-    from evcap_cli.scoring.published import Table
+    from evcap_cli.scoring.published_rows import Table
 
 FOLDER = Path("reproduced")
 
@@ -77,7 +77,7 @@ def reproduce(
     """
     from evcap_cli.data.emvidcap import HOW_TO_GET
     from evcap_cli.reproduction.plan import plan, recipe_of
-    from evcap_cli.scoring.published import Table
+    from evcap_cli.scoring.published_rows import Table
 
     if table not in get_args(Table):
         raise UsageError(

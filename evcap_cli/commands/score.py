@@ -16,8 +16,8 @@ from evcap_cli.errors import EXIT_SOME_FAILED, DataError, UsageError
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.data.lexicon import Lexicon
-    from evcap_cli.scoring.reading import Predictions
-    from evcap_cli.scoring.score import Protocol, Scores
+    from evcap_cli.scoring.prediction_files import Predictions
+    from evcap_cli.scoring.score_texts import Protocol, Scores
 
 SPLITS = ("test", "train", "all")
 PROTOCOLS = ("paper", "coco")
@@ -98,9 +98,9 @@ def score(
             raise UsageError(f"{option} {value!r} is not one of {', '.join(known)}")
 
     from evcap_cli.files import check_writable, write_whole
-    from evcap_cli.scoring.reading import read_predictions
-    from evcap_cli.scoring.report import per_video_lines
-    from evcap_cli.scoring.score import score_captions
+    from evcap_cli.scoring.prediction_files import read_predictions
+    from evcap_cli.scoring.score_table import per_video_lines
+    from evcap_cli.scoring.score_texts import score_captions
 
     if per_video is not None:
         check_writable(per_video)
@@ -145,16 +145,16 @@ def score(
 
 
 def _shown(scores: Scores, this: Path, other: Path | None, *, published: bool, as_json: bool) -> str:
-    from evcap_cli.scoring import report
+    from evcap_cli.scoring import score_table
 
     if as_json:
-        quoted = {"published": report.published_dicts()} if published else {}
+        quoted = {"published": score_table.published_dicts()} if published else {}
         return json.dumps({**scores.to_dict(), **quoted}, indent=1) + "\n"
-    parts = [report.table(scores), report.human_table(scores)]
+    parts = [score_table.table(scores), score_table.human_table(scores)]
     if scores.comparison is not None and other is not None:
-        parts.append(report.comparison_table(scores.comparison, str(this), str(other)))
+        parts.append(score_table.comparison_table(scores.comparison, str(this), str(other)))
     if published:
-        parts.append(report.published_table())
+        parts.append(score_table.published_table())
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -177,7 +177,7 @@ def _root(data: Path | None, subset: str, *, needed: bool) -> DataRoot | None:
 
 
 def _references(given: Predictions, refs: Path | None, root: DataRoot | None, split: str) -> dict[str, list[str]]:
-    from evcap_cli.scoring.reading import read_references
+    from evcap_cli.scoring.prediction_files import read_references
 
     if given.references:
         return given.references
@@ -195,8 +195,8 @@ def _references(given: Predictions, refs: Path | None, root: DataRoot | None, sp
 
 def _matched(given: Predictions, references: dict[str, list[str]], path: Path) -> dict[str, str]:
     """Videos that have both, with the references' name for them; says what is missing on either side."""
-    from evcap_cli.data.text import tokens
-    from evcap_cli.scoring.reading import match_ids
+    from evcap_cli.data.caption_text import tokens
+    from evcap_cli.scoring.prediction_files import match_ids
 
     chosen = match_ids(given.captions, references)
     if not chosen:

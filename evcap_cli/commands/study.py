@@ -129,7 +129,7 @@ def _sources(worlds: Worlds, config: Path | None, *, device: str, workers: int, 
     from evcap_cli.backbones.presets import backbone_addresses
     from evcap_cli.commands import train_sources
     from evcap_cli.study.work import Sources
-    from evcap_cli.training.sources import PipelineSource
+    from evcap_cli.training.feature_sources import PipelineSource
 
     addresses = backbone_addresses("lite", {}, {})
     main = train_sources.from_videos(

@@ -16,7 +16,7 @@ from evcap_cli.errors import EXIT_SOME_FAILED, DataError, UsageError
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
-    from evcap_cli.training.sources import FeatureSource
+    from evcap_cli.training.feature_sources import FeatureSource
     from evcap_cli.training.trainer import Trainer, TrainResult
 
 STALE: Final = ("state", "tensorboard", "log.jsonl", "test.json", "test.jsonl")
@@ -141,7 +141,7 @@ def train(
 
     Example: evcap train --model dcgn --backbone clip --data EPAN/ --videos clips/
     """
-    from evcap_cli.training.config import ORACLE, load_recipe
+    from evcap_cli.training.recipe import ORACLE, load_recipe
 
     _check_system(model)
     chosen = load_recipe(recipe, model).leaving_out(without or ())
@@ -162,7 +162,7 @@ def train(
     from evcap_cli.backbones.presets import backbone_addresses
     from evcap_cli.commands import train_sources
     from evcap_cli.files import check_writable
-    from evcap_cli.training.log import FILE as LOG
+    from evcap_cli.training.run_log import FILE as LOG
 
     overrides = shared.overrides(appearance, motion, object_, audio)
     settings = shared.backbone_settings(config, weights, option)
@@ -282,8 +282,8 @@ def _start_anew(run: Path) -> None:
 
 def _finish(trainer: Trainer, result: TrainResult, root: DataRoot, scored: bool) -> list[str]:
     """Score the chosen epoch on the test split, once, and say what is there now; returns metrics that are not."""
-    from evcap_cli.training.comparison import text_table
-    from evcap_cli.training.testing import score_test
+    from evcap_cli.training.final_test import score_test
+    from evcap_cli.training.printed_comparison import text_table
 
     missing: list[str] = []
     if scored:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from evcap_cli.commands.options import BackboneSettings
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.data.features_hdf5 import FeatureFiles
-    from evcap_cli.training.config import Recipe
-    from evcap_cli.training.sources import PipelineSource
+    from evcap_cli.training.feature_sources import PipelineSource
+    from evcap_cli.training.recipe import Recipe
 
 NAMED = 3
 """Missing videos that a warning names."""
@@ -67,7 +67,7 @@ def from_videos(
     from evcap_cli.devices import choose_device, choose_dtype
     from evcap_cli.features.cache import FeatureCache
     from evcap_cli.features.pipeline import FeaturePipeline
-    from evcap_cli.training.sources import PipelineSource
+    from evcap_cli.training.feature_sources import PipelineSource
 
     where = choose_device(device)
     unused = {name for address in spare.values() for name in (address, address.partition(":")[0])}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from evcap_cli.data.text import tokens
+from evcap_cli.data.caption_text import tokens
 from evcap_cli.errors import DataError
 from evcap_cli.paths import name_key
 from evcap_cli.reading.text import as_utf8, read_bytes

@@ -71,7 +71,7 @@ class _Place:
 
 
 class FeatureFiles:
-    """A source of features for training (``training/sources.py``): HDF5 files, of one or several splits a stream.
+    """A source of features for training: HDF5 files, of one or several splits a stream.
 
     Rows of ours keep their number and times. Others become thirty rows by EPAN's ``linspace``, appearance and motion
     alike, so that row i of both is the same part of the video. A video without appearance or motion is left out; one

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from evcap_cli.console import counted
+from evcap_cli.data.caption_text import MAX_WORDS, tokens
 from evcap_cli.data.emvidcap import hold_out
-from evcap_cli.data.text import MAX_WORDS, tokens
 from evcap_cli.errors import TrainingError
 
 VALIDATION_SHARE: Final = 0.1

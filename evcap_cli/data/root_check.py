@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from evcap_cli import console
 from evcap_cli.data.caption_files import SEPARATORS, CaptionFile, read_captions
+from evcap_cli.data.caption_text import tokens
 from evcap_cli.data.emvidcap import (
     HOW_TO_GET,
     Part,
@@ -30,7 +31,6 @@ from evcap_cli.data.inventory import PUBLISHED, Advice, Captions, Inventory, Str
 from evcap_cli.data.learnable import learnable
 from evcap_cli.data.lexicon import Lexicon, word_folder
 from evcap_cli.data.msvd import find_extra, read_extra_captions
-from evcap_cli.data.text import tokens
 from evcap_cli.data.video_files import bare, match_videos
 from evcap_cli.errors import DataError, TrainingError
 from evcap_cli.reading.text import read_text

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evcap_cli.backbones.identity import digest_of
+from evcap_cli.data.caption_text import tokens
 from evcap_cli.data.features_layout import SURROGATE
 from evcap_cli.data.lexicon import Lexicon
-from evcap_cli.data.text import tokens
 from evcap_cli.data.word_classes import WordClass, WordClasses, singular, stem
 from evcap_cli.errors import UsageError
 

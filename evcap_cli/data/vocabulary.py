@@ -1,4 +1,4 @@
-"""Words and their ids. The ids of the special tokens are fixed in ``data/tokens.py``."""
+"""Words and their ids. The ids of the special tokens are fixed in ``data/special_tokens.py``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evcap_cli.data.tokens import END, SPECIALS, UNK
+from evcap_cli.data.special_tokens import END, SPECIALS, UNK
 from evcap_cli.errors import DataError
 from evcap_cli.reading.typed import from_json
 

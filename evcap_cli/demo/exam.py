@@ -21,7 +21,7 @@ from evcap_cli.demo.layout import TEST, read_world
 from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.errors import DataError
 from evcap_cli.inputs import Source, gather
-from evcap_cli.scoring.score import Scores, score_captions
+from evcap_cli.scoring.score_texts import Scores, score_captions
 
 BOOTSTRAP = 1000
 CONSTANT_FROM_CLIPS = 200

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from evcap_cli.data.text import MAX_WORDS
+from evcap_cli.data.caption_text import MAX_WORDS
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.wording import (
     EMOTION_WORDS,

@@ -27,7 +27,7 @@ from evcap_cli.demo.wording import DEMO_LEXICON
 
 if TYPE_CHECKING:
     from evcap_cli.features.streams import ClipFeatures, StreamFeatures
-    from evcap_cli.training.config import Recipe
+    from evcap_cli.training.recipe import Recipe
 
 MOMENTS: Final = 30
 SNIPPETS: Final = 5
@@ -162,11 +162,11 @@ def run_oracle(
         test_clips: size of the unseen one.
         device: to train on.
     """
-    from evcap_cli.training.config import load_recipe
     from evcap_cli.training.evaluation import caption_clips
-    from evcap_cli.training.sources import MappingSource
-    from evcap_cli.training.tables import FeatureTable
+    from evcap_cli.training.feature_sources import MappingSource
+    from evcap_cli.training.recipe import load_recipe
     from evcap_cli.training.trainer import Trainer
+    from evcap_cli.training.training_tables import FeatureTable
 
     learn, unseen = make_facts(train_clips, TRAIN_SEED), make_facts(test_clips, TEST_SEED)
     texts = {clip.id: write_captions(clip) for clip in learn}
@@ -192,7 +192,7 @@ def run_oracle(
 
 def main(arguments: list[str]) -> None:
     """``python -m evcap_cli.demo.oracle RUN [RECIPE [DEVICE]]``."""
-    from evcap_cli.training.config import load_recipe
+    from evcap_cli.training.recipe import load_recipe
 
     run, name, device = (arguments + ["demo", "cpu"][len(arguments) - 1 :])[:3]
     for line in run_oracle(Path(run), recipe=load_recipe(name), device=device).table().splitlines():

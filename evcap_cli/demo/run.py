@@ -14,7 +14,7 @@ from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.inputs import Plan, gather, plan_outputs
-from evcap_cli.scoring.score import Scores, score_captions
+from evcap_cli.scoring.score_texts import Scores, score_captions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from evcap_cli.data.text import tokens
+from evcap_cli.data.caption_text import tokens
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.wording import DEMO_LEXICON, PAIR_VERBS, PLACE_PHRASES, SOLO_VERBS, SUBJECT_NAMES, TURNED_VERBS
 

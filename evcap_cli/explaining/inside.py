@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from evcap_cli.captioning.engine import CLIPS_A_BATCH
-from evcap_cli.data.tokens import END, START
+from evcap_cli.data.special_tokens import END, START
 from evcap_cli.explaining.record import END_MARK, Branch, Inside, Row, SeenObject, ToldWord
 from evcap_cli.network.collate import collate, thinned
 from evcap_cli.network.emotion import Perceived

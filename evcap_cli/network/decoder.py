@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evcap_cli.data.tokens import PAD
+from evcap_cli.data.special_tokens import PAD
 from evcap_cli.network.batch import Encoded
 from evcap_cli.network.config import CaptionerConfig
 from evcap_cli.network.layers import dense, lstm_cell

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evcap_cli.data.tokens import PAD
+from evcap_cli.data.special_tokens import PAD
 from evcap_cli.network.config import LossConfig
 from evcap_cli.network.emotion import Perceived
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli import console
+from evcap_cli.data.caption_text import tokens
 from evcap_cli.data.features_layout import SURROGATE, SURROGATE_NOTE, key_of
 from evcap_cli.data.surrogate import KINDS, SurrogateMaker, SurrogateSettings, backbone_records
-from evcap_cli.data.text import tokens
 from evcap_cli.data.word_classes import WordClass, WordClasses
 from evcap_cli.errors import DataError, WriteError
 from evcap_cli.output.features_hdf5 import ExportPlan, FeatureExport

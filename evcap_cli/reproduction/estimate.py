@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from evcap_cli.network.batch import ClipBatch
     from evcap_cli.network.config import SystemConfig
     from evcap_cli.reproduction.plan import Run
-    from evcap_cli.training.config import Recipe
+    from evcap_cli.training.recipe import Recipe
 
 LOG: Final = "log.jsonl"
 WARM_STEPS, TIMED_STEPS = 1, 2
@@ -152,13 +152,13 @@ def seconds_a_step(recipe: Recipe, root: DataRoot, dims: Mapping[str, int], devi
     import torch
 
     from evcap_cli import plugins
-    from evcap_cli.data.batches import caption_batches
-    from evcap_cli.data.text import tokens
+    from evcap_cli.data.caption_batches import caption_batches
+    from evcap_cli.data.caption_text import tokens
     from evcap_cli.data.vocabulary import Vocabulary
     from evcap_cli.devices import choose_device
     from evcap_cli.training.acceleration import make_accelerator
     from evcap_cli.training.optimiser import make_optimiser
-    from evcap_cli.training.tables import CaptionTable
+    from evcap_cli.training.training_tables import CaptionTable
 
     train, lexicon = recipe.train, root.lexicon
     words = {

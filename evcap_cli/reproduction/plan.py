@@ -18,13 +18,13 @@ from evcap_cli.backbones.identity import digest_of
 from evcap_cli.errors import DataError, UsageError
 from evcap_cli.files import write_whole
 from evcap_cli.reading.typed import read_json
-from evcap_cli.scoring.published import published_rows
+from evcap_cli.scoring.published_rows import published_rows
 from evcap_cli.training.recipe_tables import FUSION
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
-    from evcap_cli.scoring.published import PublishedRow, Table
-    from evcap_cli.training.config import Recipe
+    from evcap_cli.scoring.published_rows import PublishedRow, Table
+    from evcap_cli.training.recipe import Recipe
 
 Parse = Callable[[Sequence[str]], Mapping[str, Any]]
 """From arguments of ``evcap train`` to the values of its parameters, defaults included."""
@@ -196,7 +196,7 @@ def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
     Raises:
         UsageError: no such recipe, a value that is not allowed.
     """
-    from evcap_cli.training.config import load_recipe
+    from evcap_cli.training.recipe import load_recipe
 
     train = ("epochs", "batch_size", "learning_rate", "seed", "select", "early_stop", "self_critical_epochs")
     chosen = load_recipe(str(parameters["recipe"]), parameters["model"]).leaving_out(parameters["without"] or ())

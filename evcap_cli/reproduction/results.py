@@ -14,14 +14,14 @@ from evcap_cli.console import counted, noun
 from evcap_cli.errors import DataError
 from evcap_cli.reading.typed import read_json
 from evcap_cli.reproduction.plan import SCORES, values_of
-from evcap_cli.scoring.published import SOURCE
-from evcap_cli.scoring.score import METRICS
+from evcap_cli.scoring.published_rows import SOURCE
+from evcap_cli.scoring.score_texts import METRICS
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.reproduction.plan import PlannedRow, Run
-    from evcap_cli.scoring.published import Table
-    from evcap_cli.training.config import Recipe
+    from evcap_cli.scoring.published_rows import Table
+    from evcap_cli.training.recipe import Recipe
 
 State = Literal["done", "part", "to do", "failed", "not trained"]
 SCHEMA: Final = 1
@@ -272,7 +272,7 @@ def notes(results: Sequence[RowResult], root: DataRoot) -> list[str]:
 
 def _recipe_notes(recipes: Sequence[Recipe]) -> list[str]:
     """What the recipe changes; what it changes in all systems alike is told once."""
-    from evcap_cli.training.config import load_recipe
+    from evcap_cli.training.recipe import load_recipe
 
     left_out = ("seed", "store", "precision", "fine_grained", "audio_visual")
     changed: dict[str, list[str]] = {}

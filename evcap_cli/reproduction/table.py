@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from evcap_cli.files import write_whole
 from evcap_cli.output.pages import page
 from evcap_cli.scoring.labels import LABELS
-from evcap_cli.scoring.published import SOURCE
-from evcap_cli.scoring.score import METRICS
+from evcap_cli.scoring.published_rows import SOURCE
+from evcap_cli.scoring.score_texts import METRICS
 
 if TYPE_CHECKING:
     from evcap_cli.reproduction.results import RowResult, TableResult, Value

@@ -1,7 +1,7 @@
 """Bootstrap over videos: 95 % intervals of one system, and the paired comparison of two on the same videos.
 
 A resampling draws N of the N videos with replacement and scores that corpus anew, document frequencies included
-(``parts.py``). Captions of one video are never torn apart: the video is what was sampled from the world.
+(``metric_parts.py``). Captions of one video are never torn apart: the video is what was sampled from the world.
 
 Notation: R resamplings.
 """
@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from evcap_cli.scoring.parts import Parts
+    from evcap_cli.scoring.metric_parts import Parts
 
 DEFAULT_RESAMPLINGS: Final = 1000
 _TAILS: Final = (2.5, 97.5)

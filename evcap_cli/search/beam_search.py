@@ -20,7 +20,7 @@ from typing import Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
-from evcap_cli.data.tokens import END, PAD, START, UNK
+from evcap_cli.data.special_tokens import END, PAD, START, UNK
 from evcap_cli.errors import CheckpointError
 from evcap_cli.network.config import Rerank
 from evcap_cli.reading.ranges import Beams, CaptionWords, Number, Penalty, check_fields

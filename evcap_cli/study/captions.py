@@ -89,7 +89,7 @@ def muted(features: ClipFeatures) -> ClipFeatures:
 
 def _told(checkpoint: Checkpoint, clips: Mapping[str, ClipFeatures]) -> dict[str, str]:
     from evcap_cli.training.evaluation import caption_clips
-    from evcap_cli.training.tables import FeatureTable
+    from evcap_cli.training.training_tables import FeatureTable
 
     if not clips:
         return {}

@@ -12,7 +12,7 @@ from evcap_cli.reproduction.plan import Parse, Run, digest, recipe_of, settings_
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.study.grid import GridSystem
-    from evcap_cli.training.config import Recipe
+    from evcap_cli.training.recipe import Recipe
 
 RUNS: Final = "runs"
 

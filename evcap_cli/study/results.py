@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from evcap_cli.data.text import normalise
+from evcap_cli.data.caption_text import normalise
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.wording import DEMO_LEXICON
-from evcap_cli.scoring.parts import Parts, measure
+from evcap_cli.scoring.metric_parts import Parts, measure
 from evcap_cli.scoring.resampling import replicates
 from evcap_cli.study.conditions import (
     CONDITIONS,

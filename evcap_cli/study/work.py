@@ -19,14 +19,14 @@ from evcap_cli.study.grid import CONSTANT, SHUFFLED
 from evcap_cli.study.plan import PlannedSystem, in_order
 from evcap_cli.study.report import About, write_report
 from evcap_cli.study.results import Results
-from evcap_cli.training.state import FILE as STATE
+from evcap_cli.training.run_state import FILE as STATE
 
 if TYPE_CHECKING:
     from evcap_cli.features.streams import ClipFeatures
     from evcap_cli.reproduction.plan import Run
     from evcap_cli.study.grid import GridSystem
     from evcap_cli.study.worlds import Worlds
-    from evcap_cli.training.sources import FeatureSource
+    from evcap_cli.training.feature_sources import FeatureSource
 
 Train = Callable[["Run", Callable[[str], None]], None]
 """Trains a run to its end and passes on what it says (``reproduction/running.py``)."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evcap_cli.data.tokens import PAD
+from evcap_cli.data.special_tokens import PAD
 from evcap_cli.network.config import AlignedConfig
 from evcap_cli.network.decoder import EMBEDDING_SPREAD
 from evcap_cli.network.layers import dense, lstm_cell

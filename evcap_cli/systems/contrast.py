@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evcap_cli.data.tokens import END, SPECIALS
+from evcap_cli.data.special_tokens import END, SPECIALS
 from evcap_cli.network.losses import Targets
 from evcap_cli.systems.attention import AdditiveEnergies
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evcap_cli.data.tokens import PAD
+from evcap_cli.data.special_tokens import PAD
 from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.config import SystemConfig

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from evcap_cli.scoring.score import Scores, score_captions
+from evcap_cli.scoring.score_texts import Scores, score_captions
 from evcap_cli.search.beam_search import BeamConfig
 from evcap_cli.search.reranking import best_captions
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.data.vocabulary import Vocabulary
     from evcap_cli.systems.contract import CaptionModel
-    from evcap_cli.training.tables import FeatureTable
+    from evcap_cli.training.training_tables import FeatureTable
 
 CLIPS_A_BATCH: Final = 64
 

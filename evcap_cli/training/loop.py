@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from evcap_cli import console
-from evcap_cli.data.batches import CaptionBatch, caption_batches
+from evcap_cli.data.caption_batches import CaptionBatch, caption_batches
 from evcap_cli.errors import TrainingError
 from evcap_cli.network.losses import Targets, emotional_cross_entropy
 from evcap_cli.training.acceleration import give_back_memory
 from evcap_cli.training.evaluation import evaluate
-from evcap_cli.training.preparation import Prepared, seed_torch
+from evcap_cli.training.run_preparation import Prepared, seed_torch
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from evcap_cli.network.batch import ClipBatch
     from evcap_cli.search.beam_search import BeamConfig
     from evcap_cli.systems.contract import CaptionModel, LossTerms
-    from evcap_cli.training.config import TrainConfig
-    from evcap_cli.training.tables import CaptionTable, FeatureTable
+    from evcap_cli.training.recipe import TrainConfig
+    from evcap_cli.training.training_tables import CaptionTable, FeatureTable
 
 SAMPLES: Final = 3
 """Held-out captions shown in the log of each epoch."""

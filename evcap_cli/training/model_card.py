@@ -10,8 +10,8 @@ from evcap_cli.console import counted
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
 from evcap_cli.network.config import CaptionerConfig
 from evcap_cli.scoring.labels import LABELS
-from evcap_cli.training.config import ORACLE
-from evcap_cli.training.selection import ORACLE_NOTE, how_chosen
+from evcap_cli.training.epoch_selection import ORACLE_NOTE, how_chosen
+from evcap_cli.training.recipe import ORACLE
 from evcap_cli.version import __version__
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from evcap_cli.training.config import TrainConfig
+    from evcap_cli.training.recipe import TrainConfig
 
 
 def make_optimiser(

@@ -25,11 +25,11 @@ import torch
 from torch.nn import functional as F
 
 from evcap_cli import console
-from evcap_cli.data.tokens import END, PAD, START
+from evcap_cli.data.special_tokens import END, PAD, START
 from evcap_cli.errors import UsageError
 from evcap_cli.training.acceleration import give_back_memory
-from evcap_cli.training.preparation import seed_torch
 from evcap_cli.training.reward import CaptionReward
+from evcap_cli.training.run_preparation import seed_torch
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from evcap_cli.network.batch import ClipBatch
     from evcap_cli.systems.contract import CaptionModel
-    from evcap_cli.training.config import TrainConfig
     from evcap_cli.training.loop import Loop
+    from evcap_cli.training.recipe import TrainConfig
 
 PHASE: Final = "self-critical"
 """Under ``phase`` in the log entries of such epochs; ordinary ones have none."""

@@ -19,27 +19,34 @@ from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.files import write_whole
 from evcap_cli.search.beam_search import BeamConfig
 from evcap_cli.training.acceleration import deterministic, make_accelerator
-from evcap_cli.training.config import ORACLE
+from evcap_cli.training.epoch_selection import epoch_score
 from evcap_cli.training.evaluation import evaluate
-from evcap_cli.training.log import RunLog, announcement
 from evcap_cli.training.loop import Loop, OracleSplit
 from evcap_cli.training.model_card import model_card
 from evcap_cli.training.optimiser import make_optimiser
-from evcap_cli.training.outcome import RunFacts, make_checkpoint
-from evcap_cli.training.preparation import prepare
-from evcap_cli.training.selection import epoch_score
+from evcap_cli.training.recipe import ORACLE
+from evcap_cli.training.run_log import RunLog, announcement
+from evcap_cli.training.run_preparation import prepare
+from evcap_cli.training.run_state import (
+    Progress,
+    RunState,
+    load_state,
+    optimiser_tensors,
+    restore_optimiser,
+    save_state,
+)
 from evcap_cli.training.self_critical import PHASE, SelfCritical, check, count, next_phase
-from evcap_cli.training.state import Progress, RunState, load_state, optimiser_tensors, restore_optimiser, save_state
-from evcap_cli.training.tables import FeatureTable
+from evcap_cli.training.trained_checkpoint import RunFacts, make_checkpoint
+from evcap_cli.training.training_tables import FeatureTable
 
 if TYPE_CHECKING:
     import torch
 
     from evcap_cli.data.lexicon import Lexicon
-    from evcap_cli.scoring.score import Scores
+    from evcap_cli.scoring.score_texts import Scores
     from evcap_cli.systems.contract import CaptionModel
-    from evcap_cli.training.config import Recipe, TrainConfig
-    from evcap_cli.training.sources import FeatureSource
+    from evcap_cli.training.feature_sources import FeatureSource
+    from evcap_cli.training.recipe import Recipe, TrainConfig
 
 RECIPE: Final = "recipe.toml"
 """All values of a run's recipe, in its folder."""

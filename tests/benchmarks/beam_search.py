@@ -17,7 +17,7 @@ import time
 import torch
 from torch import Tensor
 
-from evcap_cli.data.tokens import END, START
+from evcap_cli.data.special_tokens import END, START
 from evcap_cli.network.batch import Encoded
 from evcap_cli.network.config import CaptionerConfig
 from evcap_cli.network.decoder import Decoder

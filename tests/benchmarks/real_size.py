@@ -26,17 +26,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from evcap_cli.data.batches import CaptionBatch, caption_batches
+from evcap_cli.data.caption_batches import CaptionBatch, caption_batches
 from evcap_cli.data.emvidcap import DataRoot
 from evcap_cli.data.features_hdf5 import FeatureFiles, feature_files
 from evcap_cli.network.losses import losses
 from evcap_cli.network.model import Captioner
 from evcap_cli.search.beam_search import BeamConfig
 from evcap_cli.training.acceleration import deterministic, make_accelerator
-from evcap_cli.training.config import Recipe
 from evcap_cli.training.evaluation import CLIPS_A_BATCH, caption_clips
 from evcap_cli.training.loop import Loop
-from evcap_cli.training.preparation import Prepared, prepare
+from evcap_cli.training.recipe import Recipe
+from evcap_cli.training.run_preparation import Prepared, prepare
 from tests.benchmarks.plain_training import plain_copy, plain_forward
 from tests.benchmarks.real_size_data import make
 from tests.benchmarks.timing import ratio

@@ -22,11 +22,11 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 
+from evcap_cli.data.caption_text import normalise
 from evcap_cli.data.lexicon import Lexicon
-from evcap_cli.data.text import normalise
 from evcap_cli.features.cache import VARIABLE
 from evcap_cli.scoring.meteor import meteor_statistics
-from evcap_cli.scoring.score import Scores, score_captions
+from evcap_cli.scoring.score_texts import Scores, score_captions
 from tests.benchmarks.invented_captions import InventedCaptions
 from tests.benchmarks.timing import in_turn, ratio, table
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from evcap_cli import plugins
-from evcap_cli.data.tokens import END
+from evcap_cli.data.special_tokens import END
 from evcap_cli.search.beam_search import beam_search
 from tests.benchmarks import beam_search as search_of_fusion
 from tests.benchmarks.beam_search import BEAM, BareWork

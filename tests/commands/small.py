@@ -14,7 +14,7 @@ import torch
 from evcap_cli.backbones.loading import load_backbones
 from evcap_cli.checkpoints.checkpoint import Checkpoint, backbone_record
 from evcap_cli.data.lexicon import Lexicon
-from evcap_cli.data.tokens import END
+from evcap_cli.data.special_tokens import END
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.network.config import CaptionerConfig
 from evcap_cli.network.model import Captioner

@@ -11,7 +11,7 @@ from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.data.features_layout import SURROGATE_NOTE
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts
-from evcap_cli.training.comparison import rows_beside
+from evcap_cli.training.printed_comparison import rows_beside
 from tests.commands.small import evcap
 from tests.training import toy
 
@@ -21,7 +21,7 @@ STREAMS = [part for kind in ("appearance", "motion", "object", "audio") for part
 @pytest.fixture(autouse=True)
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An invented data root without any video, METEOR without Java, a working folder of its own."""
-    monkeypatch.setattr("evcap_cli.scoring.score._meteor", toy.meteor)
+    monkeypatch.setattr("evcap_cli.scoring.score_texts._meteor", toy.meteor)
     monkeypatch.chdir(tmp_path)
     write_world(Path("world"), make_facts(16, 1), render=False)
     Path("tiny.toml").write_text(toy.recipe(epochs=1, batch_size=32).to_toml())

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evcap_cli.data.batches import caption_batches
+from evcap_cli.data.caption_batches import caption_batches
 
 
 @given(

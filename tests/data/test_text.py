@@ -6,7 +6,7 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evcap_cli.data.text import normalise, tokens
+from evcap_cli.data.caption_text import normalise, tokens
 
 
 def test_the_paper_protocol_deletes_punctuation_rather_than_splitting_at_it() -> None:

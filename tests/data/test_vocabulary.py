@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from evcap_cli.data.emvidcap import DataRoot
-from evcap_cli.data.tokens import END, PAD, START, UNK
+from evcap_cli.data.special_tokens import END, PAD, START, UNK
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import DataError
-from evcap_cli.training.preparation import prepare
+from evcap_cli.training.run_preparation import prepare
 from tests.training import toy
 
 

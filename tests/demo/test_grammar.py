@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from evcap_cli.data.text import tokens
+from evcap_cli.data.caption_text import tokens
 from evcap_cli.demo.facts import EMOTIONS, ClipFacts
 from evcap_cli.demo.grammar import Choice, caption_spread, emotional_caption, neutral_caption, spread, write_captions
 from evcap_cli.demo.make_facts import make_facts

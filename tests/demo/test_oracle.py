@@ -11,7 +11,7 @@ import torch
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.demo.oracle import oracle_features, run_oracle
-from evcap_cli.training.config import Recipe, TrainConfig
+from evcap_cli.training.recipe import Recipe, TrainConfig
 
 PLAIN = ClipFacts("vid50001", ("dog", "woman"), "chase", "park", "joy", "left", False, False, "joy", 4.0, 1)
 HIDDEN = replace(PLAIN, hidden=True, mood="fear")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.data.lexicon import Lexicon
-from evcap_cli.data.tokens import END, START
+from evcap_cli.data.special_tokens import END, START
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.explaining.inside import look_inside
 from evcap_cli.explaining.record import Inside

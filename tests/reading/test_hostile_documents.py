@@ -18,7 +18,7 @@ from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.layout import FACTS_FILE, read_world
 from evcap_cli.errors import EvcapError
 from evcap_cli.reading.text import read_text
-from evcap_cli.training.config import load_recipe
+from evcap_cli.training.recipe import load_recipe
 from tests.commands.small import evcap
 from tests.reading.hostile import mutated
 

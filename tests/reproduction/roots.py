@@ -13,7 +13,7 @@ import typer
 from evcap_cli import app
 from evcap_cli.data.emvidcap import DataRoot
 from evcap_cli.reproduction.plan import PlannedRow, Run
-from evcap_cli.scoring.score import METRICS
+from evcap_cli.scoring.score_texts import METRICS
 from tests.features.films import make_film
 from tests.training import toy
 

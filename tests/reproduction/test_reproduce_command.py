@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from evcap_cli.reproduction import running
 from evcap_cli.reproduction.plan import PlannedRow, plan
-from evcap_cli.training.state import FILE as STATE
+from evcap_cli.training.run_state import FILE as STATE
 from tests.commands.small import evcap, start_evcap
 from tests.media.processes import members
 from tests.reproduction.roots import finish, opened, parse, write_root

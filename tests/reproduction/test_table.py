@@ -16,7 +16,7 @@ from evcap_cli.reproduction import results
 from evcap_cli.reproduction.plan import PlannedRow, plan
 from evcap_cli.reproduction.results import TableResult, collect
 from evcap_cli.reproduction.table import signed, to_html, to_markdown, to_text, write_tables
-from evcap_cli.scoring.score import METRICS
+from evcap_cli.scoring.score_texts import METRICS
 from tests.reproduction.roots import finish, opened, parse, runs, write_root
 
 Table = Callable[..., tuple[list[PlannedRow], Callable[..., TableResult]]]

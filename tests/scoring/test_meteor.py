@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from evcap_cli.data.text import normalise
+from evcap_cli.data.caption_text import normalise
 from evcap_cli.errors import EvcapError
 from evcap_cli.scoring import meteor as module
 from evcap_cli.scoring.java import JavaError, find_java, ptb_tokens
 from evcap_cli.scoring.meteor import STATISTICS, Segment, additive, meteor_scores, meteor_statistics
-from evcap_cli.scoring.parts import measure
+from evcap_cli.scoring.metric_parts import measure
 from evcap_cli.scoring.resampling import replicates, weightings
-from evcap_cli.scoring.score import score_captions
+from evcap_cli.scoring.score_texts import score_captions
 from tests.benchmarks.invented_captions import InventedCaptions
 from tests.scoring.test_score import LEXICON, has_java
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from evcap_cli.data.lexicon import Lexicon
-from evcap_cli.scoring.parts import Parts, measure
+from evcap_cli.scoring.metric_parts import Parts, measure
 from evcap_cli.scoring.resampling import compare, interval, replicates, sign_p, weightings
-from evcap_cli.scoring.score import score_captions
+from evcap_cli.scoring.score_texts import score_captions
 from tests.scoring.test_score import LEXICON, slow_accuracies
 
 WORDS = [*LEXICON.words[:8], "a", "man", "dog", "runs", "the", "park", "and", "is"]

@@ -7,10 +7,10 @@ import pytest
 
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.errors import DataError
-from evcap_cli.scoring import emotion
-from evcap_cli.scoring.human import leave_one_out
+from evcap_cli.scoring import emotion_accuracy
+from evcap_cli.scoring.human_row import leave_one_out
 from evcap_cli.scoring.java import JavaError, find_java
-from evcap_cli.scoring.score import METRICS, score_captions
+from evcap_cli.scoring.score_texts import METRICS, score_captions
 
 # the words that the golden case needs, in the categories the official lexicon gives them
 LEXICON = Lexicon(
@@ -74,7 +74,7 @@ def test_the_golden_case_of_the_published_metrics() -> None:
 
 
 def test_golden_emotion_counts() -> None:
-    counts = emotion.count_emotions(
+    counts = emotion_accuracy.count_emotions(
         {k: v.split() for k, v in HYPOTHESES.items()},
         {k: [t.split() for t in v] for k, v in REFERENCES.items()},
         LEXICON,

@@ -13,9 +13,9 @@ from evcap_cli import console
 from evcap_cli.commands import score as command
 from evcap_cli.errors import EXIT_SOME_FAILED, DataError, UsageError, WriteError
 from evcap_cli.scoring.java import JavaError
-from evcap_cli.scoring.parts import METRICS
-from evcap_cli.scoring.published import PUBLISHED
-from evcap_cli.scoring.reading import match_ids, read_predictions, read_references
+from evcap_cli.scoring.metric_parts import METRICS
+from evcap_cli.scoring.prediction_files import match_ids, read_predictions, read_references
+from evcap_cli.scoring.published_rows import PUBLISHED
 from tests.scoring.test_score import HYPOTHESES, LEXICON, REFERENCES
 
 Call = Callable[..., Result]

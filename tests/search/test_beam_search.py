@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from evcap_cli.data.tokens import END, START
+from evcap_cli.data.special_tokens import END, START
 from evcap_cli.errors import CheckpointError
 from evcap_cli.network.batch import Encoded
 from evcap_cli.network.decoder import Decoder

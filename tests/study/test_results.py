@@ -14,7 +14,7 @@ from evcap_cli.demo.baselines import evaluate
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.wording import DEMO_LEXICON
 from evcap_cli.errors import UsageError
-from evcap_cli.scoring.score import score_captions
+from evcap_cli.scoring.score_texts import score_captions
 from evcap_cli.study.claims import CLAIMS, Answer, answers
 from evcap_cli.study.conditions import CONDITIONS, MEASURES, METRICS, condition
 from evcap_cli.study.grid import GRID, SHOWN, choose

@@ -18,8 +18,8 @@ from evcap_cli.study.grid import GRID
 from evcap_cli.study.plan import PlannedSystem, in_order, plan_study
 from evcap_cli.study.work import Sources, Study
 from evcap_cli.study.worlds import Worlds
-from evcap_cli.training.config import load_recipe
-from evcap_cli.training.sources import MappingSource
+from evcap_cli.training.feature_sources import MappingSource
+from evcap_cli.training.recipe import load_recipe
 from evcap_cli.training.trainer import Trainer
 from tests.commands.small import evcap
 from tests.reproduction.roots import parse

@@ -14,13 +14,13 @@ from evcap_cli import plugins
 from evcap_cli.captioning.record_fields import emotion_of
 from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.errors import CheckpointError, DataError, UsageError
-from evcap_cli.training.config import Recipe, load_recipe
 from evcap_cli.training.evaluation import caption_clips
 from evcap_cli.training.loop import Loop
-from evcap_cli.training.preparation import prepare
-from evcap_cli.training.state import load_state
-from evcap_cli.training.tables import FeatureTable
+from evcap_cli.training.recipe import Recipe, load_recipe
+from evcap_cli.training.run_preparation import prepare
+from evcap_cli.training.run_state import load_state
 from evcap_cli.training.trainer import Trainer, TrainResult
+from evcap_cli.training.training_tables import FeatureTable
 from tests.commands.small import ROOT, evcap, records
 from tests.reproduction.roots import write_root
 from tests.training import toy

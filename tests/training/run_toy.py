@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from evcap_cli.scoring import score
-from evcap_cli.training.testing import score_test
+from evcap_cli.scoring import score_texts
+from evcap_cli.training.final_test import score_test
 from evcap_cli.training.trainer import Trainer
 from tests.training import toy
 
@@ -23,5 +23,5 @@ def main(folder: str, epochs: str) -> None:
 
 
 if __name__ == "__main__":
-    score._meteor = toy.meteor
+    score_texts._meteor = toy.meteor
     main(*sys.argv[1:])

@@ -10,7 +10,7 @@ import pytest
 from evcap_cli import plugins
 from evcap_cli.errors import PluginError, UsageError
 from evcap_cli.network.config import CaptionerConfig
-from evcap_cli.training.config import Recipe, TrainConfig, builtin_recipes, load_recipe
+from evcap_cli.training.recipe import Recipe, TrainConfig, builtin_recipes, load_recipe
 
 DIMS = {"appearance_dim": 8, "motion_dim": 8, "object_dim": 8, "audio_dim": 8, "vocabulary": 9}
 
@@ -99,7 +99,7 @@ def test_a_recipe_of_a_plugin_that_is_wrong_names_the_system(monkeypatch: pytest
 
 
 def test_printing_the_papers_recipe_loads_no_torch() -> None:
-    code = "import sys; from evcap_cli.training.config import load_recipe; load_recipe('demo').to_toml();"
+    code = "import sys; from evcap_cli.training.recipe import load_recipe; load_recipe('demo').to_toml();"
     subprocess.run([sys.executable, "-c", f"{code} sys.exit('torch' in sys.modules)"], check=True)
 
 

@@ -16,20 +16,20 @@ from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.files import WholeFile
-from evcap_cli.scoring.score import METRICS
+from evcap_cli.scoring.score_texts import METRICS
 from evcap_cli.training import evaluation
-from evcap_cli.training.comparison import markdown_table, quoted, rows_beside, text_table
-from evcap_cli.training.log import RunLog
-from evcap_cli.training.selection import ORACLE_NOTE, best_of_each, epoch_score
-from evcap_cli.training.sources import MappingSource
-from evcap_cli.training.testing import score_test
+from evcap_cli.training.epoch_selection import ORACLE_NOTE, best_of_each, epoch_score
+from evcap_cli.training.feature_sources import MappingSource
+from evcap_cli.training.final_test import score_test
+from evcap_cli.training.printed_comparison import markdown_table, quoted, rows_beside, text_table
+from evcap_cli.training.run_log import RunLog
 from evcap_cli.training.trainer import Trainer
 from tests.training import run_toy, toy
 
 
 @pytest.fixture(autouse=True)
 def quick_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evcap_cli.scoring.score._meteor", toy.meteor)
+    monkeypatch.setattr("evcap_cli.scoring.score_texts._meteor", toy.meteor)
 
 
 class Watched(MappingSource):

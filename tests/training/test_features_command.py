@@ -14,7 +14,7 @@ import pytest
 from evcap_cli import plugins
 from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.commands import train as command
-from evcap_cli.training.config import load_recipe
+from evcap_cli.training.recipe import load_recipe
 from tests.commands.small import ROOT, evcap, records
 from tests.features.films import make_film
 from tests.features.tiny import TINY
@@ -27,7 +27,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for cls in TINY.values():
         monkeypatch.setitem(plugins.registry().backbones, cls.spec.name, cls)
         monkeypatch.setitem(plugins.registry().origin, ("backbone", cls.spec.name), f"evcap-{cls.spec.name}")
-    monkeypatch.setattr("evcap_cli.scoring.score._meteor", toy.meteor)
+    monkeypatch.setattr("evcap_cli.scoring.score_texts._meteor", toy.meteor)
     monkeypatch.setenv("EVCAP_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
@@ -274,7 +274,7 @@ def test_a_recipe_that_was_printed_goes_on_where_its_options_began(
 
 
 def test_overwrite_removes_what_an_earlier_run_left() -> None:
-    from evcap_cli.training.log import FILE
-    from evcap_cli.training.testing import CAPTIONS, SCORES
+    from evcap_cli.training.final_test import CAPTIONS, SCORES
+    from evcap_cli.training.run_log import FILE
 
     assert {FILE, SCORES, CAPTIONS, "state", "tensorboard"} == set(command.STALE)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from evcap_cli.errors import EvcapError, UsageError
-from evcap_cli.training.config import Recipe, TrainConfig, load_recipe
-from evcap_cli.training.preparation import prepare
+from evcap_cli.training.recipe import Recipe, TrainConfig, load_recipe
+from evcap_cli.training.run_preparation import prepare
 from tests.training import toy
 
 VALUES = (

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from evcap_cli.checkpoints.checkpoint import Checkpoint
-from evcap_cli.data.batches import caption_batches
+from evcap_cli.data.caption_batches import caption_batches
 from evcap_cli.training.loop import Loop
 
 ROOT = Path(__file__).parents[2]

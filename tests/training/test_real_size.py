@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from evcap_cli.data.batches import caption_batches
+from evcap_cli.data.caption_batches import caption_batches
+from evcap_cli.data.caption_text import tokens
 from evcap_cli.data.emvidcap import DataRoot
-from evcap_cli.data.text import tokens
-from evcap_cli.training.config import Recipe, TrainConfig
+from evcap_cli.training.recipe import Recipe, TrainConfig
 from tests.benchmarks.plain_training import plain_copy
 from tests.benchmarks.real_size import compare_numbers, evcap_loop, plain_step, read
 from tests.benchmarks.real_size_data import Size, make

@@ -12,9 +12,9 @@ import pytest
 from evcap_cli.checkpoints.checkpoint import BeamDefaults, Checkpoint
 from evcap_cli.errors import CheckpointError
 from evcap_cli.network.config import Rerank
-from evcap_cli.training.config import TrainConfig
-from evcap_cli.training.preparation import prepare
-from evcap_cli.training.testing import _key
+from evcap_cli.training.final_test import _key
+from evcap_cli.training.recipe import TrainConfig
+from evcap_cli.training.run_preparation import prepare
 from evcap_cli.training.trainer import Trainer
 from tests.checkpoints.test_checkpoint import made
 from tests.training import toy

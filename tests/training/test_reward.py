@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from evcap_cli.scoring.score import score_captions
+from evcap_cli.scoring.score_texts import score_captions
 from evcap_cli.training.reward import CaptionReward
 from tests.scoring.test_score import LEXICON, REFERENCES, slow_accuracies
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from evcap_cli.data.tokens import END, PAD, START, UNK
+from evcap_cli.data.special_tokens import END, PAD, START, UNK
 from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.training import self_critical
 from evcap_cli.training.self_critical import SelfCritical, leave_one_out, next_phase, policy_loss, sample

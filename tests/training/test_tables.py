@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from evcap_cli.data.batches import CaptionBatch
-from evcap_cli.data.tokens import END, PAD, START, UNK
+from evcap_cli.data.caption_batches import CaptionBatch
+from evcap_cli.data.special_tokens import END, PAD, START, UNK
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import TrainingError
 from evcap_cli.network.collate import collate
-from evcap_cli.training import tables
-from evcap_cli.training.tables import CaptionTable, FeatureTable
+from evcap_cli.training.training_tables import CaptionTable, FeatureTable
 from tests.training import toy
 
 CONFIG = toy.recipe().captioner(
@@ -21,7 +20,7 @@ VOCABULARY = Vocabulary(["a", "man", "happy", "sad"])
 
 
 def test_a_batch_gathered_from_the_table_equals_collating_its_clips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "_CHUNK", 4)
+    monkeypatch.setattr("evcap_cli.training.training_tables._CHUNK", 4)
     clips = [(f"vid{n}", toy.features(n)) for n in range(10)]
     table = FeatureTable.build(iter(clips), 12, CONFIG)
     assert table.videos == [video for video, _ in clips]

@@ -16,7 +16,7 @@ from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.commands import score, train
 from evcap_cli.errors import UsageError
 from evcap_cli.scoring.java import JavaError
-from evcap_cli.training.config import load_recipe
+from evcap_cli.training.recipe import load_recipe
 from tests.features.films import make_film
 from tests.features.tiny import TINY
 from tests.training import toy

@@ -12,9 +12,9 @@ import torch
 from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
+from evcap_cli.training.feature_sources import MappingSource
 from evcap_cli.training.loop import Loop, learning_rate
-from evcap_cli.training.sources import MappingSource
-from evcap_cli.training.state import FILE
+from evcap_cli.training.run_state import FILE
 from evcap_cli.training.trainer import Trainer, TrainResult
 from tests.training import toy
 

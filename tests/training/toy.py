@@ -11,9 +11,9 @@ import torch
 
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
-from evcap_cli.training.config import Recipe, TrainConfig
+from evcap_cli.training.feature_sources import MappingSource
+from evcap_cli.training.recipe import Recipe, TrainConfig
 from evcap_cli.training.recipe_tables import system_defaults
-from evcap_cli.training.sources import MappingSource
 
 LEXICON = Lexicon({"joy": ["joy", "happy"], "sadness": ["sadness", "sad"]}, name="toy")
 SUBJECTS = ("man", "dog", "girl")

@@ -1,7 +1,7 @@
 """The eleven metrics of the field from captions and references, as published, with intervals over videos.
 
-Reading files is ``reading.py``'s business; what is compared here are plain texts by video. What each video adds to the
-metrics is ``parts.py``'s, drawing videos anew ``resampling.py``'s, the human row ``human.py``'s.
+``prediction_files.py`` reads files; here are plain texts by video. ``metric_parts.py`` has what each video adds to the
+metrics, ``resampling.py`` draws videos again, ``human_row.py`` makes the human row.
 
 Notation: N videos, all values x 100.
 """
@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from evcap_cli.data.text import MAX_WORDS, normalise
+from evcap_cli.data.caption_text import MAX_WORDS, normalise
 from evcap_cli.errors import DataError, EvcapError, one_line
 from evcap_cli.plugin_calls import contained
 from evcap_cli.scoring import resampling
-from evcap_cli.scoring.human import HumanRow, leave_one_out, mean_row
-from evcap_cli.scoring.parts import METRICS, Parts, measure
+from evcap_cli.scoring.human_row import HumanRow, leave_one_out, mean_row
+from evcap_cli.scoring.metric_parts import METRICS, Parts, measure
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -145,12 +145,12 @@ def score_captions(
         lexicon: decides Acc_sw and Acc_c.
         meteor: False leaves METEOR (and its Java process) out.
         bootstrap: number of resamplings of the videos for 95 % intervals; 0: none.
-        protocol: "paper" (see ``data/text.py``) or "coco" (PTB tokens, no cut; needs Java).
+        protocol: "paper" (see ``data/caption_text.py``) or "coco" (PTB tokens, no cut; needs Java).
         seed: of the resampling and of the human row.
         extra: metrics of plugins by name; one that fails is left out with a note.
         compare: captions of another system; the two are compared on the videos of both, by ``bootstrap`` resamplings,
             1,000 where that is 0.
-        human: score people's captions too, see ``human.py``.
+        human: score people's captions too, see ``human_row.py``.
 
     Raises:
         DataError: nothing to score, a video without references, or no video in common.

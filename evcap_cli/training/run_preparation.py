@@ -17,23 +17,23 @@ from evcap_cli.backbones.identity import digest_of
 from evcap_cli.backbones.weights import state_digest
 from evcap_cli.checkpoints.building import check_size
 from evcap_cli.console import counted, noun
+from evcap_cli.data.caption_text import tokens
 from evcap_cli.data.glove import glove_width, read_glove
 from evcap_cli.data.learnable import learnable
-from evcap_cli.data.text import tokens
-from evcap_cli.data.tokens import SPECIALS
+from evcap_cli.data.special_tokens import SPECIALS
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import UsageError
 from evcap_cli.network.config import SystemConfig
-from evcap_cli.training.config import MODULE_STREAMS
-from evcap_cli.training.tables import CaptionTable, FeatureTable
+from evcap_cli.training.recipe import MODULE_STREAMS
+from evcap_cli.training.training_tables import CaptionTable, FeatureTable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.systems.contract import CaptionModel
-    from evcap_cli.training.config import Recipe
-    from evcap_cli.training.sources import FeatureSource
+    from evcap_cli.training.feature_sources import FeatureSource
+    from evcap_cli.training.recipe import Recipe
 
 Words = Mapping[str, list[list[str]]]
 _MODEL_STREAM = 1 << 20  # numbers the random stream of the first weights, far from any epoch's

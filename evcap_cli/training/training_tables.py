@@ -1,6 +1,6 @@
 """Everything a run looks at again and again, as tensors: features of all clips, tokens and labels of all captions.
 
-A step then only gathers rows. Which rows is ``data/batches.py``'s business.
+A step then only gathers rows. Which rows is ``data/caption_batches.py``'s business.
 
 Notation: N clips of the table, C captions, B clips and R captions of a batch, L = words + 1 steps, V vocabulary.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from evcap_cli.data.tokens import PAD, START
+from evcap_cli.data.special_tokens import PAD, START
 from evcap_cli.errors import TrainingError
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 from evcap_cli.network.batch import ClipBatch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from evcap_cli.backbones.contract import Kind
-    from evcap_cli.data.batches import CaptionBatch
+    from evcap_cli.data.caption_batches import CaptionBatch
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.data.vocabulary import Vocabulary
     from evcap_cli.network.config import SystemConfig

@@ -1,6 +1,6 @@
 """The log of a run: log.jsonl (a line an epoch, always whole) and TensorBoard.
 
-The state decides which epochs are finished (``state.py``). It is written before the log, so a run that is stopped
+The state decides which epochs are finished (``run_state.py``). It is written before the log, so a run that is stopped
 between the two has one epoch more than its log; the next process writes the log again from the state. No epoch is
 missing then, none stands there twice, and all but the wall times is what a run never stopped would have.
 """

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.console import counted
 from evcap_cli.scoring.labels import LABELS
-from evcap_cli.scoring.parts import METRICS
-from evcap_cli.scoring.published import PUBLISHED, SOURCE, PublishedRow
+from evcap_cli.scoring.metric_parts import METRICS
+from evcap_cli.scoring.published_rows import PUBLISHED, SOURCE, PublishedRow
 
 if TYPE_CHECKING:
-    from evcap_cli.scoring.score import Comparison, Scores
+    from evcap_cli.scoring.score_texts import Comparison, Scores
 
 _FEATURES: Final = {"resnet": "R101+RN", "clip": "CLIP"}
 _DIGEST_SHOWN: Final = 12  # digits: enough to tell two lexicons apart; --json has all

@@ -10,13 +10,13 @@ import torch
 
 from evcap_cli import plugins
 from evcap_cli.checkpoints.checkpoint import BeamDefaults, Checkpoint
-from evcap_cli.training.licences import weights_licences
+from evcap_cli.training.weights_licences import weights_licences
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
-    from evcap_cli.training.config import Recipe
-    from evcap_cli.training.preparation import Prepared
-    from evcap_cli.training.state import RunState
+    from evcap_cli.training.recipe import Recipe
+    from evcap_cli.training.run_preparation import Prepared
+    from evcap_cli.training.run_state import RunState
 
 
 @dataclass(frozen=True)

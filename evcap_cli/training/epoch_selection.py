@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from evcap_cli.training.config import ORACLE, Select
+from evcap_cli.training.recipe import ORACLE, Select
 
 ORACLE_NOTE: Final = (
     "the epoch was chosen on the test split itself (--select oracle), as much published code does: "

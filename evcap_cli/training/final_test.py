@@ -20,10 +20,10 @@ from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
 from evcap_cli.errors import DataError
 from evcap_cli.files import write_whole
 from evcap_cli.reading.typed import NotOfType, checked, read_json
-from evcap_cli.training.comparison import markdown_table, quoted, rows_beside
-from evcap_cli.training.config import ORACLE
+from evcap_cli.training.epoch_selection import ORACLE_NOTE, best_of_each
 from evcap_cli.training.model_card import model_card
-from evcap_cli.training.selection import ORACLE_NOTE, best_of_each
+from evcap_cli.training.printed_comparison import markdown_table, quoted, rows_beside
+from evcap_cli.training.recipe import ORACLE
 
 if TYPE_CHECKING:
     from evcap_cli.training.trainer import Trainer, TrainResult

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from evcap_cli.scoring import emotion, language
+from evcap_cli.scoring import bleu_rouge_cider, emotion_accuracy
 from evcap_cli.scoring.meteor import additive, meteor_scores
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ class Parts:
 
     Args:
         verdicts: emotions of each caption.
-        emotions: (N, 5), see ``emotion.COUNTS``.
+        emotions: (N, 5), see ``emotion_accuracy.COUNTS``.
         meteor: (N, 23), see ``meteor.py``; None where METEOR was not computed.
     """
 
-    language: language.LanguageParts
-    verdicts: list[emotion.EmotionVerdict]
+    language: bleu_rouge_cider.LanguageParts
+    verdicts: list[emotion_accuracy.EmotionVerdict]
     emotions: npt.NDArray[np.int64]
     meteor: npt.NDArray[np.float64] | None = None
 
@@ -62,16 +62,16 @@ class Parts:
         """
         weights = np.ones((1, self.videos)) if weights is None else weights
         videos = weights.sum(1)
-        bleus = language.bleu(weights @ self.language.bleu)
+        bleus = bleu_rouge_cider.bleu(weights @ self.language.bleu)
         totals = weights @ self.emotions
-        sw = np.array([emotion.acc_sw(row) for row in totals])
-        c = np.array([emotion.acc_c(row, round(count)) for row, count in zip(totals, videos, strict=True)])
+        sw = np.array([emotion_accuracy.acc_sw(row) for row in totals])
+        c = np.array([emotion_accuracy.acc_c(row, round(count)) for row, count in zip(totals, videos, strict=True)])
         cider = np.array([row @ self.language.cider.scores(row) for row in weights]) / videos
         meteor = None if self.meteor is None else meteor_scores(weights @ additive(self.meteor))
         values: dict[str, Any] = {
             "acc_sw": sw,
             "acc_c": c,
-            **{f"bleu_{order + 1}": bleus[:, order] for order in range(language.ORDERS)},
+            **{f"bleu_{order + 1}": bleus[:, order] for order in range(bleu_rouge_cider.ORDERS)},
             "meteor": meteor,
             "rouge_l": weights @ self.language.rouge_l / videos,
             "cider": cider,
@@ -90,14 +90,14 @@ class Parts:
         CIDEr keeps the document frequencies of the corpus, so its mean is the corpus value; so is ROUGE-L's. BLEU and
         METEOR of the corpus are no means of these.
         """
-        bleus, cider = language.bleu(self.language.bleu), self.language.cider.scores()
+        bleus, cider = bleu_rouge_cider.bleu(self.language.bleu), self.language.cider.scores()
         meteor = None if self.meteor is None else meteor_scores(self.meteor)
         rows: list[dict[str, float | None]] = []
         for video in range(self.videos):
-            guessed = self.language.bleu[video, 2 : 2 + language.ORDERS]
+            guessed = self.language.bleu[video, 2 : 2 + bleu_rouge_cider.ORDERS]
             row: dict[str, float | None] = {
                 f"bleu_{order + 1}": 100 * float(bleus[video, order]) if guessed[order] else None
-                for order in range(language.ORDERS)
+                for order in range(bleu_rouge_cider.ORDERS)
             }
             row["meteor"] = None if meteor is None else 100 * float(meteor[video])
             row["rouge_l"] = 100 * float(self.language.rouge_l[video])
@@ -109,12 +109,12 @@ class Parts:
 def measure(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]], lexicon: Lexicon) -> Parts:
     """Everything but METEOR, of normalised texts; each video needs at least one reference that is not empty."""
     verdicts = [
-        emotion.judge(text.split(), [other.split() for other in references[video]], lexicon)
+        emotion_accuracy.judge(text.split(), [other.split() for other in references[video]], lexicon)
         for video, text in hypotheses.items()
     ]
     counts = np.array([verdict.counts() for verdict in verdicts], dtype=np.int64)
     return Parts(
-        language=language.language_parts(hypotheses, references),
+        language=bleu_rouge_cider.language_parts(hypotheses, references),
         verdicts=verdicts,
-        emotions=counts.reshape(len(verdicts), len(emotion.COUNTS)),
+        emotions=counts.reshape(len(verdicts), len(emotion_accuracy.COUNTS)),
     )

@@ -1,8 +1,8 @@
-"""Scores of a run beside the rows that the paper prints, as text and as Markdown, where they may stand side by side.
+"""Scores of a run next to the rows that the paper prints, as text and as Markdown, where the two may be compared.
 
-Printed rows are quoted, never computed (``scoring/published.py``), and only where the run's test split is EmVidCap-L's,
-its emotions are counted by EmVidCap's own lexicon, its appearance features are those of a printed table and no stream
-is a surrogate made from captions: beside any other number they would mislead.
+Printed rows are quoted, never computed. They are shown only where the test split of the run is that of EmVidCap-L,
+the lexicon is EmVidCap's own, the appearance features are those of a printed table and no stream is a surrogate made
+from captions: next to any other number they would mislead.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, Final
 from evcap_cli import plugins
 from evcap_cli.console import counted
 from evcap_cli.data.published_backbones import published_backbone
-from evcap_cli.scoring.published import SOURCE, PublishedRow, published_rows
-from evcap_cli.scoring.report import metric_text
-from evcap_cli.scoring.score import METRICS
-from evcap_cli.training.config import ORACLE
+from evcap_cli.scoring.published_rows import SOURCE, PublishedRow, published_rows
+from evcap_cli.scoring.score_table import metric_text
+from evcap_cli.scoring.score_texts import METRICS
+from evcap_cli.training.recipe import ORACLE
 from evcap_cli.training.recipe_tables import FUSION
 
 TEST_VIDEOS: Final = 382
