@@ -36,7 +36,9 @@ COMMANDS = (
     "plugins",
     "doctor",
 )
-"""Modules of ``commands/``, in the order that ``evcap --help`` lists them."""
+"""In the order that ``evcap --help`` lists them; commands of other plugins follow."""
+OF_EXPERIMENTS = frozenset({"reproduce", "study"})
+"""Those that evcap's own plugin ``evcap_experiments`` adds; the others are modules of ``commands/``."""
 
 
 def build() -> typer.Typer:
@@ -60,9 +62,16 @@ def build() -> typer.Typer:
         console.set_verbosity()
 
     for name in COMMANDS:
-        import_module(f"evcap_cli.commands.{name}").register(app)
+        if name not in OF_EXPERIMENTS:
+            import_module(f"evcap_cli.commands.{name}").register(app)
     plugin_commands.register_commands(app)
+    app.registered_commands.sort(key=_place)
     return app
+
+
+def _place(entry: plugin_commands.Entry) -> int:
+    name = plugin_commands.name_of(entry).replace("-", "_")
+    return COMMANDS.index(name) if name in COMMANDS else len(COMMANDS)
 
 
 def _version(asked: bool) -> None:

@@ -21,7 +21,7 @@ def register_commands(app: typer.Typer) -> None:
     """Add the commands of plugins to ``app``; what fails or has the name of another is left out with a warning."""
     found = plugins.registry()
     found.forget("command")  # of an app that was built before
-    own = {_name(entry) for entry in _entries(app)}
+    own = {name_of(entry) for entry in _entries(app)}
     for plugin in found.loaded:
         hook = found.hook("register_commands", plugin.name)
         if plugin.error is not None or not hook.get_hookimpls():
@@ -62,7 +62,8 @@ def _add(app: typer.Typer, entry: Entry) -> None:
         app.registered_groups.append(entry)
 
 
-def _name(entry: Entry) -> str:
+def name_of(entry: Entry) -> str:
+    """The name that an entry of an app is called by; of a group without one, that of its callback."""
     return entry.name if isinstance(entry.name, str) else get_command_name(entry.callback.__name__)  # type: ignore[union-attr]
 
 

@@ -31,7 +31,11 @@ ONLY_VARIABLE = "EVCAP_PLUGINS"
 """Comma-separated entry point names: only these are loaded. Empty: none but what evcap itself brings."""
 
 _CLASH_HINT = f"uninstall one of them or choose with {ONLY_VARIABLE}"
-_OWN = {"evcap-backbones": "evcap_backbones", "evcap-systems": "evcap_cli.systems.bundled"}
+_OWN = {
+    "evcap-backbones": "evcap_backbones",
+    "evcap-experiments": "evcap_experiments",
+    "evcap-systems": "evcap_cli.systems.bundled",
+}
 """evcap's own entry points, found by name when evcap runs from a source tree that was not installed as it stands."""
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from evcap_experiments.oracle import oracle_features
 
 from evcap_cli.demo import render
 from evcap_cli.demo.facts import EMOTIONS, ClipFacts
 from evcap_cli.demo.layout import read_world, write_world
 from evcap_cli.demo.make_facts import make_facts
-from evcap_cli.demo.oracle import oracle_features
 from evcap_cli.demo.sound import Signal, sound_of
 from evcap_cli.errors import UsageError
 from tests.commands.small import evcap

@@ -6,12 +6,12 @@ import math
 from collections import Counter, defaultdict
 
 import pytest
+from evcap_experiments.caption_judging import judge, read_caption
 
 from evcap_cli.data.caption_text import tokens
 from evcap_cli.demo.facts import EMOTIONS, ClipFacts
 from evcap_cli.demo.grammar import Choice, caption_spread, emotional_caption, neutral_caption, spread, write_captions
 from evcap_cli.demo.make_facts import make_facts
-from evcap_cli.demo.verdict import judge, read_caption
 from evcap_cli.demo.wording import DEMO_LEXICON, EMOTION_WORDS
 
 FACTS = make_facts(400, seed=8)

@@ -22,7 +22,7 @@ from evcap_cli.training.run_state import load_state
 from evcap_cli.training.trainer import Trainer, TrainResult
 from evcap_cli.training.training_tables import FeatureTable
 from tests.commands.small import ROOT, evcap, records
-from tests.reproduction.roots import write_root
+from tests.experiments.roots import write_root
 from tests.training import toy
 
 SYSTEMS = sorted(toy.MODELS)

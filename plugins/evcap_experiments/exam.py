@@ -1,0 +1,119 @@
+"""The examination of a checkpoint on an unseen demo world: ``python -m evcap_experiments.exam WORLD [CHECKPOINT]``.
+
+Captions every clip of the test split twice, with sound and (hidden clips) muted, judges the captions against the facts
+and prints the rates beside the constant and shuffled baselines, all with 95 % intervals.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evcap_cli import console
+from evcap_cli.captioning.engine import Captioning
+from evcap_cli.captioning.options import CaptionOptions
+from evcap_cli.demo.facts import ClipFacts
+from evcap_cli.demo.grammar import write_captions
+from evcap_cli.demo.layout import TEST, read_world
+from evcap_cli.demo.make_facts import make_facts
+from evcap_cli.errors import DataError
+from evcap_cli.inputs import Source, gather
+from evcap_cli.scoring.score_texts import Scores, score_captions
+from evcap_experiments.rates import Rate, constant, evaluate, shuffled
+
+BOOTSTRAP = 1000
+CONSTANT_FROM_CLIPS = 200
+"""Clips of another world whose most frequent caption is the constant baseline."""
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What came out: rates by question for the checkpoint and the two baselines, and the metrics of each."""
+
+    rates: Mapping[str, Mapping[str, Rate]]
+    scores: Mapping[str, Scores]
+    captions: Mapping[str, str]
+
+    def markdown(self) -> str:
+        """Two tables, as docs/demo-world.md shows them."""
+        systems = list(self.rates)
+        lines = [f"| | {' | '.join(systems)} |", "|---" * (len(systems) + 1) + "|"]
+        for question in next(iter(self.rates.values())):
+            cells = [str(self.rates[system].get(question, "")) for system in systems]
+            lines.append(f"| {question} | {' | '.join(cells)} |")
+        lines += ["", f"| metric | {' | '.join(systems)} |", "|---" * (len(systems) + 1) + "|"]
+        for metric in next(iter(self.scores.values())).metrics:
+            cells = []
+            for system in systems:
+                value, interval = self.scores[system].metrics[metric], self.scores[system].intervals.get(metric)
+                shown = "" if value is None else f"{value:.1f}"
+                cells.append(shown if interval is None else f"{shown} ({interval[0]:.1f} to {interval[1]:.1f})")
+            lines.append(f"| {metric} | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+
+def examine(world: Path, checkpoint: str = "demo") -> Exam:
+    """Caption and judge the test split of ``world``.
+
+    Raises:
+        DataError: the world has no test split or lacks videos. Also the errors of ``Captioning``.
+    """
+    found = read_world(world)
+    clips = found.of(TEST)
+    if not clips:
+        raise DataError("this world has no test split", path=world, hint="make one with --test-share 1")
+    sources = gather([str(found.video(clip)) for clip in clips])
+    said = _captions(sources, checkpoint, mute=False)
+    hidden = {clip.id for clip in clips if clip.hidden}
+    muted = _captions([source for source in sources if source.id in hidden], checkpoint, mute=True)
+    references = {clip.id: write_captions(clip) for clip in clips}
+    other = [text for clip in make_facts(CONSTANT_FROM_CLIPS, 0) for text in write_captions(clip)]
+    systems = {"checkpoint": said, "constant": constant(clips, other), "shuffled": shuffled(said)}
+    lexicon = Captioning(CaptionOptions(checkpoint=checkpoint)).checkpoint.lexicon
+    return Exam(
+        rates={name: evaluate(clips, told, muted if name == "checkpoint" else None) for name, told in systems.items()},
+        scores={
+            name: score_captions(told, references, lexicon, bootstrap=BOOTSTRAP, meteor=name == "checkpoint")
+            for name, told in systems.items()
+        },
+        captions=said,
+    )
+
+
+def _captions(sources: Sequence[Source], checkpoint: str, *, mute: bool) -> dict[str, str]:
+    engine = Captioning(CaptionOptions(checkpoint=checkpoint, mute=mute))
+    label = "captioning without sound" if mute else "captioning"
+    said: dict[str, str] = {}
+    with console.progress(len(sources), label, "clip") as bar:
+        for record in engine.run(sources):
+            said[record.id] = record.captions[0].text if record.captions else ""
+            bar.advance()
+    return said
+
+
+def wrong(exam: Exam, clips: Sequence[ClipFacts]) -> list[str]:
+    """Captions that miss the deed or the emotion, beside the truth: to read, not to count."""
+    from evcap_experiments.caption_judging import judge
+
+    lines = []
+    for clip in clips:
+        verdict = judge(clip, exam.captions[clip.id])
+        if not (verdict.deed_right and verdict.emotion_right):
+            truth = f"{' > '.join(clip.subjects)} {clip.action} {clip.emotion}{' hidden' * clip.hidden}"
+            lines.append(f"{clip.id} [{truth}] {exam.captions[clip.id]}")
+    return lines
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the tables on standard output, the misses on standard error."""
+    world = Path(arguments[0])
+    exam = examine(world, *arguments[1:2])
+    console.data(exam.markdown() + "\n")
+    for line in wrong(exam, read_world(world).of(TEST)):
+        console.detail(line)
+
+
+if __name__ == "__main__":
+    sys.exit(console.run(lambda: main(sys.argv[1:])))

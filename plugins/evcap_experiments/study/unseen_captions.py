@@ -1,0 +1,104 @@
+"""Captions of the unseen clips by a trained run, kept in its folder until checkpoint or clips change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from evcap_cli.backbones.identity import digest_of, file_digest
+from evcap_cli.errors import DataError
+from evcap_cli.files import write_whole
+from evcap_cli.reading.typed import read_json
+from evcap_experiments.study.conditions import PASSES, Pass
+
+if TYPE_CHECKING:
+    from evcap_cli.checkpoints.checkpoint import Checkpoint
+    from evcap_cli.features.streams import ClipFeatures
+    from evcap_experiments.study.study_worlds import Worlds
+
+FILE: Final = "study.json"
+MODEL: Final = "model.safetensors"
+Said = dict[Pass, dict[str, str]]
+"""Pass -> id -> caption."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """What ``write_captions`` writes; ``of`` is a digest."""
+
+    of: str
+    captions: Said
+
+
+def kept_captions(run: Path, worlds: Worlds) -> Said | None:
+    """What ``write_captions`` left; None where there is nothing, or captions of another checkpoint or other clips."""
+    try:
+        found = read_json(_File, run / FILE)
+        return found.captions if found.of == _digest(run, worlds) and found.captions.keys() == set(PASSES) else None
+    except (DataError, OSError):
+        return None
+
+
+def write_captions(
+    run: Path,
+    worlds: Worlds,
+    unseen: Mapping[str, ClipFeatures],
+    conflict: Mapping[str, ClipFeatures],
+    device: str = "cpu",
+) -> Said:
+    """Caption the unseen clips with and without their sound, and the clips in conflict, and keep it in the run.
+
+    Args:
+        run: folder of a finished run.
+        worlds: whose clips they are.
+        unseen: id -> features; a clip without any is left out, and counts as wrong later.
+        conflict: the same of the clips in conflict.
+        device: to caption on.
+
+    Raises:
+        CheckpointError: the run's checkpoint cannot be read. WriteError: no permission, a full disk.
+    """
+    from evcap_cli.checkpoints.checkpoint import Checkpoint
+
+    checkpoint = Checkpoint.from_pretrained(run)
+    checkpoint.model.to(device)
+    heard = _told(checkpoint, unseen)
+    listens = checkpoint.model.config.streams.get("audio") is not None
+    said: Said = {
+        "heard": heard,
+        "muted": _told(checkpoint, {name: muted(clip) for name, clip in unseen.items()}) if listens else dict(heard),
+        "conflict": _told(checkpoint, conflict),
+    }
+    write_whole(run / FILE, json.dumps({"of": _digest(run, worlds), "captions": said}, indent=1) + "\n")
+    return said
+
+
+def muted(features: ClipFeatures) -> ClipFeatures:
+    """The same clip as if it had no sound track."""
+    from evcap_cli.features.streams import StreamFeatures
+
+    heard = features.streams.get("audio")
+    if heard is None:
+        return features
+    silence = StreamFeatures(heard.values[:0], heard.times[:0])
+    return replace(features, streams={**features.streams, "audio": silence})
+
+
+def _told(checkpoint: Checkpoint, clips: Mapping[str, ClipFeatures]) -> dict[str, str]:
+    from evcap_cli.training.evaluation import caption_clips
+    from evcap_cli.training.training_tables import FeatureTable
+
+    if not clips:
+        return {}
+    table = FeatureTable.build(clips.items(), len(clips), checkpoint.model.config)
+    vocabulary, lexicon, beam = checkpoint.vocabulary, checkpoint.lexicon, checkpoint.beam.search()
+    return caption_clips(checkpoint.model, table, range(len(table)), vocabulary, lexicon, beam)
+
+
+def _digest(run: Path, worlds: Worlds) -> str:
+    """Of the checkpoint and of the clips that it captions."""
+    clips = [[clip.to_dict() for clip in several] for several in (worlds.unseen, worlds.conflict.facts)]
+    return digest_of([file_digest(run / MODEL), clips])
