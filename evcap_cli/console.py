@@ -11,20 +11,19 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from evcap_cli import interrupts, standard_streams
 from evcap_cli.clocks import elapsed
-from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_USAGE, EvcapError, UsageError, WriteError
+from evcap_cli.errors import EXIT_NOTHING_DONE, EvcapError, UsageError, WriteError
 from evcap_cli.interrupts import check_interrupted
 from evcap_cli.paths import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
-    from rich.table import Table
 
 PLAIN_INTERVAL_SECONDS = 10.0
 PIPE_COLUMNS = 250
@@ -101,22 +100,20 @@ def answer(text: str) -> None:
     data(_escaped(text, "\t") + "\n")
 
 
-def answer_table(table: Table) -> None:
+def answer_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """A table on standard output: as wide as the terminal, or as wide as it gets for a program."""
     from rich.console import Console
+    from rich.table import Table
 
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     terminal = standard_streams.output_is_terminal()
+    width = None if terminal else PIPE_COLUMNS  # a pipe has no width to keep to
     text = io.StringIO()
-    # a pipe has no width to keep to
-    shown = Console(
-        file=text,
-        width=None if terminal else PIPE_COLUMNS,
-        force_terminal=terminal,
-        markup=False,
-        highlight=False,
-        emoji=False,
-    )
-    shown.print(table)
+    Console(file=text, width=width, force_terminal=terminal, markup=False, highlight=False, emoji=False).print(table)
     data(text.getvalue())
 
 
@@ -148,7 +145,7 @@ def detail(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Something went less well than asked; the run goes on."""
+    """Something went less well than requested; the run goes on."""
     if _verbosity >= NORMAL:
         _line(f"warning: {text}", "yellow")
 
@@ -158,25 +155,18 @@ def error(problem: EvcapError | str) -> None:
     _line(f"error: {problem}", "red")
 
 
-class Bar(Protocol):
-    """What ``progress`` hands out."""
+class Bar:
+    """What ``progress`` hands out; this one shows nothing."""
 
-    def advance(self, n: int = 1, note: str = "") -> None:
-        """Count n more units; ``note`` is shown beside the bar."""
+    def advance(self, n: int = 1, note: str = "") -> None:  # noqa: ARG002  for those that show something
+        """Count n more units; ``note`` is shown next to the bar."""
+        check_interrupted()
 
     def describe(self, label: str) -> None:
         """Change the label."""
 
 
-class _Silent:
-    def advance(self, n: int = 1, note: str = "") -> None:  # noqa: ARG002  the protocol's
-        check_interrupted()
-
-    def describe(self, label: str) -> None:
-        pass
-
-
-class _Plain:
+class _Plain(Bar):
     """A line at most every ten seconds, and one at the end if any was printed before."""
 
     def __init__(self, total: int | None, label: str, unit: str, units: str | None) -> None:
@@ -208,7 +198,7 @@ class _Plain:
         )
 
 
-class _Rich:
+class _Rich(Bar):
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self.progress, self.task = progress, task
 
@@ -224,7 +214,7 @@ class _Rich:
 def progress(total: int | None, label: str, unit: str = "video", units: str | None = None) -> Iterator[Bar]:
     """Show how far long work has come: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
     if _verbosity == QUIET:
-        yield _Silent()
+        yield Bar()
         return
     if not sys.stderr.isatty():
         plain = _Plain(total, label, unit, units)
@@ -254,7 +244,19 @@ def run(main: Callable[[], object]) -> int:
     """
     standard_streams.replace_closed()
     with interrupts.heeded():
-        return _guarded(lambda: _undisguised(main))
+        try:
+            _undisguised(main)
+        except KeyboardInterrupt:
+            notice("interrupted")
+            return interrupts.exit_code()
+        except BrokenPipeError:
+            standard_streams.drop_output()  # its reader went away: the interpreter's last flush must be silent
+            return EXIT_NOTHING_DONE
+        except Exception as problem:
+            if debug():
+                raise
+            return _report(problem)
+    return 0
 
 
 def _undisguised(main: Callable[[], object]) -> None:
@@ -266,37 +268,19 @@ def _undisguised(main: Callable[[], object]) -> None:
         raise
 
 
-def _guarded(main: Callable[[], object]) -> int:
-    try:
-        main()
-    except EvcapError as problem:
-        if debug():
-            raise
-        error(problem)
-        return problem.exit_code
-    except KeyboardInterrupt:
-        notice("interrupted")
-        return interrupts.exit_code()
-    except BrokenPipeError:
-        standard_streams.drop_output()  # its reader went away: the interpreter's last flush must be silent
-        return EXIT_NOTHING_DONE
-    except OSError as problem:
-        if debug():
-            raise
-        if problem.errno == errno.ENAMETOOLONG:
-            name = shown(os.fsdecode(problem.filename or ""))
-            error(UsageError("no such file or folder: the name is too long for one", path=name, hint="check the path"))
-            return EXIT_USAGE
-        error(WriteError(problem.strerror or str(problem), path=problem.filename, hint="check space and permissions"))
-        return EXIT_NOTHING_DONE
-    except MemoryError:
-        if debug():
-            raise
+def _report(problem: Exception) -> int:
+    """Print the line of an error; returns the exit code."""
+    if isinstance(problem, MemoryError):
         error("out of memory; try a smaller --batch-size or fewer --workers")
         return EXIT_NOTHING_DONE
-    except Exception as problem:
-        if debug():
-            raise
-        error(f"unexpected {type(problem).__name__}: {problem}; run again with EVCAP_DEBUG=1 and report the traceback")
-        return EXIT_NOTHING_DONE
-    return 0
+    if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
+        name = shown(os.fsdecode(problem.filename or ""))
+        problem = UsageError("no such file or folder: the name is too long for one", path=name, hint="check the path")
+    elif isinstance(problem, OSError):
+        cause = problem.strerror or str(problem)
+        problem = WriteError(cause, path=problem.filename, hint="check space and permissions")
+    if isinstance(problem, EvcapError):
+        error(problem)
+        return problem.exit_code
+    error(f"unexpected {type(problem).__name__}: {problem}; run again with EVCAP_DEBUG=1 and report the traceback")
+    return EXIT_NOTHING_DONE

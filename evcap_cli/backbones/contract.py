@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
@@ -229,19 +229,12 @@ class Backbone(ABC):
         """
 
 
-@dataclass(frozen=True)
-class BackboneAddress:
-    """``NAME`` or ``NAME:VARIANT``, as presets, options and checkpoints write it."""
+def split_address(address: str) -> tuple[str, str | None]:
+    """NAME and VARIANT of ``NAME`` or ``NAME:VARIANT``, as presets, options and checkpoints write it."""
+    name, _, variant = address.partition(":")
+    return name, variant or None
 
-    name: str
-    variant: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
 
-    @classmethod
-    def parse(cls, text: str, options: Mapping[str, str] | None = None) -> BackboneAddress:
-        """Read ``NAME`` or ``NAME:VARIANT``."""
-        name, _, variant = text.partition(":")
-        return cls(name, variant or None, dict(options or {}))
-
-    def __str__(self) -> str:
-        return self.name if self.variant is None else f"{self.name}:{self.variant}"
+def address_of(backbone: Backbone) -> str:
+    """``NAME`` or ``NAME:VARIANT`` of a backbone."""
+    return backbone.spec.name if backbone.variant is None else f"{backbone.spec.name}:{backbone.variant}"

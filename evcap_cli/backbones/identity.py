@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
 
-from evcap_cli.backbones.contract import BackboneAddress
+from evcap_cli.backbones.contract import address_of
 from evcap_cli.errors import OpenFailed, reason_of
 from evcap_cli.reading.regular import open_regular
 
@@ -80,4 +80,4 @@ class BackboneIdentity:
             "weights": backbone.weights_digest,
             "dtype": str(backbone.dtype).removeprefix("torch."),
         }
-        return cls(str(BackboneAddress(backbone.spec.name, backbone.variant)), digest_of(parts))
+        return cls(address_of(backbone), digest_of(parts))

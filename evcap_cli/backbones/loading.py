@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evcap_cli import console, plugins
-from evcap_cli.backbones.contract import KINDS, Backbone, BackboneAddress, Kind, WeightsSource
+from evcap_cli.backbones.contract import KINDS, Backbone, Kind, WeightsSource, address_of, split_address
 from evcap_cli.backbones.hub import within_reach
 from evcap_cli.backbones.identity import digest_of, file_digest
 from evcap_cli.backbones.residents import clear
@@ -55,7 +55,7 @@ def load_backbones(
     loaded: list[Backbone] = []
     crowded = False
     for backbone in made.values():
-        chosen = next(((weights or {})[name] for name in _names(backbone) if name in (weights or {})), None)
+        chosen = chosen_weights(backbone, weights or {})
         try:
             load_one(backbone, chosen, where, number)
         except PluginError as problem:
@@ -103,12 +103,12 @@ def make_backbone(kind: Kind, address: str, options: Mapping[str, Mapping[str, s
     Raises:
         PluginError, UsageError: see ``load_backbones``.
     """
-    parsed = BackboneAddress.parse(address)
-    given = {**options.get(parsed.name, {}), **(options.get(address, {}) if parsed.variant else {})}
+    name, variant = split_address(address)
+    given = {**options.get(name, {}), **(options.get(address, {}) if variant else {})}
     try:
-        kind_of_backbone = plugins.backbone_class(parsed.name)
+        kind_of_backbone = plugins.backbone_class(name)
         with contained():
-            backbone = kind_of_backbone(parsed.variant, given)
+            backbone = kind_of_backbone(variant, given)
     except EvcapError:
         raise
     except ValueError as problem:
@@ -135,7 +135,7 @@ def load_one(
     Raises:
         WeightsError, PluginError, UsageError: see ``load_backbones``.
     """
-    address = str(BackboneAddress(backbone.spec.name, backbone.variant))
+    address = address_of(backbone)
     if weights == "":
         raise WeightsError("no weights are named", path=address, hint=f"expected --weights {address}=PATH")
     seed = random_seed(weights)
@@ -148,7 +148,7 @@ def load_one(
         check_regular(str(given), error=WeightsError, hint=f"--weights {address}=PATH names a file or a folder")
     backbone.dtype = dtype  # before load: a backbone that computes in another format says so there
     try:
-        with within_reach(_default_source(backbone) if given is None else None), contained():
+        with within_reach(_known_source(backbone) if given is None else None), contained():
             backbone.load(given, device, dtype)
     except WeightsError as problem:
         hint = for_backbone(problem.hint, address)
@@ -178,12 +178,33 @@ def load_one(
         backbone.weights_digest = _digest(Path(given)) if local else given
 
 
-def _default_source(backbone: Backbone) -> WeightsSource | None:
+def default_source(backbone: Backbone) -> WeightsSource | None:
+    """Where the default weights of a backbone come from; None: it needs none.
+
+    Raises:
+        WeightsError: the backbone fails to say.
+    """
     try:
         with contained():
             return backbone.weights_source()
-    except Exception:  # what it cannot say matters to `evcap weights list`; ``load`` may work all the same
+    except Exception as problem:
+        raise WeightsError(
+            f"does not say where its weights come from ({one_line(problem)})",
+            path=address_of(backbone),
+            hint="update the plugin, or pass a local copy with --weights NAME=PATH",
+        ) from problem
+
+
+def _known_source(backbone: Backbone) -> WeightsSource | None:
+    try:
+        return default_source(backbone)
+    except WeightsError:  # matters to `evcap weights list`; ``load`` may work all the same
         return None
+
+
+def chosen_weights(backbone: Backbone, weights: Mapping[str, str]) -> str | None:
+    """What ``weights``, by NAME or NAME:VARIANT, has for a backbone, the more exact name first."""
+    return next((weights[name] for name in _names(backbone) if name in weights), None)
 
 
 def for_backbone(hint: str | None, address: str) -> str | None:
@@ -195,8 +216,7 @@ def for_backbone(hint: str | None, address: str) -> str | None:
 
 def _names(backbone: Backbone) -> tuple[str, ...]:
     """What a user may call a backbone in --weights and --option, the more exact name first."""
-    address = str(BackboneAddress(backbone.spec.name, backbone.variant))
-    return (address, backbone.spec.name) if backbone.variant else (address,)
+    return (address_of(backbone), backbone.spec.name) if backbone.variant else (backbone.spec.name,)
 
 
 def _looks_like_path(weights: str) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from evcap_cli import plugins
-from evcap_cli.backbones.contract import KINDS, BackboneAddress, Kind
+from evcap_cli.backbones.contract import KINDS, Kind, address_of
 from evcap_cli.backbones.records import BackboneRecord
 from evcap_cli.backbones.weights import RANDOM
 from evcap_cli.checkpoints.building import Held, check_fits, load_values, read_header
@@ -83,7 +83,7 @@ class BeamDefaults:
 def backbone_record(backbone: Backbone) -> dict[str, Any]:
     """What a checkpoint remembers of a backbone: enough to install and load the same one and to notice another."""
     return {
-        "name": str(BackboneAddress(backbone.spec.name, backbone.variant)),
+        "name": address_of(backbone),
         "options": dict(sorted(backbone.options.items())),
         "version": backbone.spec.version,
         "dim": backbone.spec.dim,

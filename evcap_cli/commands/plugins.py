@@ -74,30 +74,19 @@ def show(
     if as_json:
         console.data(json.dumps(found, indent=1) + "\n")
     else:
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False)
-        for title in ("kind", "name", "dim", "distribution", "licence", "weights' licence", "note"):
-            table.add_column(title, overflow="fold")
-        for row in found:
-            table.add_row(
-                row.get("stream", row["kind"]),
-                row["name"],
-                str(row.get("dim", "")),
-                row["distribution"],
-                row.get("license", ""),
-                _licence(row),
-                row.get("error", row.get("note", row.get("description", ""))),
-            )
-        console.answer_table(table)
+        titles = ("kind", "name", "dim", "distribution", "licence", "weights' licence", "note")
+        console.answer_table(titles, map(_cells, found))
     if any("error" in row for row in found):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _licence(row: dict[str, Any]) -> str:
-    if "weights" not in row or "note" in row:
-        return ""
-    return "(no weights)" if row["weights"] is None else str(row["weights"]["license"])
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    weights = ""
+    if "weights" in row and "note" not in row:
+        weights = "(no weights)" if row["weights"] is None else row["weights"]["license"]
+    note = row.get("error", row.get("note", row.get("description", "")))
+    kind, dim, licence = row.get("stream", row["kind"]), str(row.get("dim", "")), row.get("license", "")
+    return kind, row["name"], dim, row["distribution"], licence, weights, note
 
 
 def check(
@@ -111,20 +100,20 @@ def check(
 
     Example: evcap plugins check lite-appearance
     """
-    from evcap_cli.backbones.contract import BackboneAddress
+    from evcap_cli.backbones.contract import split_address
     from evcap_cli.testing import examine_backbone
 
-    address = BackboneAddress.parse(backbone)
-    cls = registry_of.backbone_class(address.name)
-    names = dict.fromkeys((address.name, backbone))
+    name, variant = split_address(backbone)
+    cls = registry_of.backbone_class(name)
+    names = dict.fromkeys((name, backbone))
     given, chosen = shared.pairs(weights or (), "--weights"), shared.backbone_options(option or ())
     for flag, table in (("--weights", given), ("--option", chosen)):
         unused = sorted(set(table) - set(names))
         if unused:
             raise UsageError(f"{flag} names {unused[0]!r}, which is not checked", hint=f"checked: {backbone}")
-    options = {key: value for name in names for key, value in chosen.get(name, {}).items()}
-    source = given.get(backbone, given.get(address.name))
-    report = examine_backbone(cls, address.variant, options, source, tell=lambda verdict: console.answer(str(verdict)))
+    options = {key: value for named in names for key, value in chosen.get(named, {}).items()}
+    source = given.get(backbone, given.get(name))
+    report = examine_backbone(cls, variant, options, source, tell=lambda verdict: console.answer(str(verdict)))
     console.answer(report.summary)
     if not report.ok:
         raise typer.Exit(EXIT_NOTHING_DONE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,6 @@ from evcap_cli.errors import (
     EvcapError,
     UsageError,
     WeightsError,
-    one_line,
     reason_of,
 )
 from evcap_cli.plugin_calls import contained
@@ -26,8 +25,7 @@ from evcap_cli.plugin_calls import contained
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from evcap_cli.backbones.contract import Backbone, WeightsSource
-
+    from evcap_cli.backbones.contract import Backbone
 
 Names = Annotated[
     list[str] | None,
@@ -64,7 +62,7 @@ def list_(
     if as_json:
         console.data(json.dumps(found, indent=1) + "\n")
     else:
-        _print_table(found)
+        console.answer_table(("kind", "name", "source", "licence", "here"), map(_cells, found))
     if any("error" in row for row in found):
         raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -87,6 +85,8 @@ def fetch(
 
     Example: evcap weights fetch clip
     """
+    from evcap_cli.backbones.contract import address_of
+
     settings = shared.backbone_settings(config, weights, option)
     single = list(shared.overrides(appearance, motion, object_, audio).values())
     if not names and not single:
@@ -95,12 +95,12 @@ def fetch(
     failed = 0
     for number, backbone in enumerate(backbones, 1):
         try:
-            told = _fetch(backbone, settings.weights, f"[{number}/{len(backbones)}]")
+            state = _fetch(backbone, settings.weights, f"[{number}/{len(backbones)}]")
         except EvcapError as problem:
             failed += 1
             console.error(problem)
         else:
-            console.info(f"[{number}/{len(backbones)}] {_address(backbone)} {told}")
+            console.info(f"[{number}/{len(backbones)}] {address_of(backbone)} {state}")
     done = len(backbones) - failed
     console.info(
         f"{done} of {counted(len(backbones), 'backbone')} {noun(done, 'is', 'are')} ready"
@@ -124,6 +124,7 @@ def import_(
     """
     from safetensors.torch import save
 
+    from evcap_cli.backbones.contract import address_of
     from evcap_cli.backbones.weights import read_legacy, read_tensors, state_digest
     from evcap_cli.files import check_writable, write_whole
 
@@ -134,14 +135,14 @@ def import_(
     (backbone,) = _backbones([name], shared.backbone_settings(None, None, option), presets=False)
     check_writable(output)
     read = read_tensors if file.suffix == ".safetensors" else read_legacy
-    tensors = _fitting(backbone, read(file), file)
+    tensors = _fitting(backbone, address_of(backbone), read(file), file)
     write_whole(output, save(tensors, metadata={"format": "pt"}))
-    address = _address(backbone)
+    address = address_of(backbone)
     console.info(f"{output}: {counted(len(tensors), 'tensor')} for {address}, digest {state_digest(tensors)}")
     console.info(f"use it with --weights {address}={output}")
 
 
-def _fitting(backbone: Backbone, tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+def _fitting(backbone: Backbone, address: str, tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
     """``tensors`` under the names that ``backbone`` loads, each with memory of its own.
 
     Raises:
@@ -149,7 +150,6 @@ def _fitting(backbone: Backbone, tensors: dict[str, Tensor], file: Path) -> dict
     """
     import torch
 
-    address = _address(backbone)
     hint = f"give the backbone, as NAME or NAME:VARIANT, that {file.name} belongs to"
     try:
         with contained():
@@ -163,75 +163,41 @@ def _fitting(backbone: Backbone, tensors: dict[str, Tensor], file: Path) -> dict
 
 
 def _backbones(
-    names: Iterable[str],
-    settings: shared.BackboneSettings,
-    single: Iterable[str] = (),
-    *,
-    presets: bool = True,
+    names: Iterable[str], settings: shared.BackboneSettings, single: Iterable[str] = (), *, presets: bool = True
 ) -> list[Backbone]:
     """Each backbone of ``names`` (presets or addresses) and ``single`` (addresses) once; all where both are empty.
 
     Raises:
         UsageError, PluginError: a name that is neither, a variant or an option that the backbone does not know.
     """
-    from evcap_cli.backbones.contract import BackboneAddress
+    from evcap_cli.backbones.contract import split_address
     from evcap_cli.backbones.loading import make_backbone
     from evcap_cli.backbones.presets import PRESETS, backbone_addresses
 
-    addresses: dict[str, None] = {}
+    addresses: list[str] = []
     for name in names:
-        if presets and (name in PRESETS or name in settings.presets):
-            addresses |= dict.fromkeys(backbone_addresses(name, own=settings.presets).values())
-        else:
-            addresses[name] = None
-    addresses |= dict.fromkeys(single)
-    if not addresses:
-        addresses = dict.fromkeys(plugins.registry().backbones)
+        preset = presets and (name in PRESETS or name in settings.presets)
+        addresses += backbone_addresses(name, own=settings.presets).values() if preset else [name]
+    addresses += single
     made = []
-    for address in addresses:
-        kind = plugins.backbone_class(BackboneAddress.parse(address).name).spec.kind
+    for address in dict.fromkeys(addresses or plugins.registry().backbones):
+        kind = plugins.backbone_class(split_address(address)[0]).spec.kind
         made.append(make_backbone(kind, address, settings.options))
     return made
 
 
-def _address(backbone: Backbone) -> str:
-    from evcap_cli.backbones.contract import BackboneAddress
-
-    return str(BackboneAddress(backbone.spec.name, backbone.variant))
-
-
-def _chosen(backbone: Backbone, weights: Mapping[str, str]) -> str | None:
-    """What the user gave for ``backbone``, the more exact name first."""
-    return weights.get(_address(backbone), weights.get(backbone.spec.name))
-
-
-def _source(backbone: Backbone) -> WeightsSource | None:
-    """Where the default weights come from.
-
-    Raises:
-        WeightsError: the backbone fails to say.
-    """
-    try:
-        with contained():
-            return backbone.weights_source()
-    except Exception as problem:
-        raise WeightsError(
-            f"does not say where its weights come from ({one_line(problem)})",
-            path=_address(backbone),
-            hint="update the plugin, or pass a local copy with --weights NAME=PATH",
-        ) from problem
-
-
 def _row(backbone: Backbone, weights: Mapping[str, str]) -> dict[str, Any]:
+    from evcap_cli.backbones.contract import address_of
     from evcap_cli.backbones.downloading import local_copy
+    from evcap_cli.backbones.loading import chosen_weights, default_source
 
-    row: dict[str, Any] = {"name": _address(backbone), "kind": backbone.spec.kind}
-    chosen = _chosen(backbone, weights)
+    row: dict[str, Any] = {"name": address_of(backbone), "kind": backbone.spec.kind}
+    chosen = chosen_weights(backbone, weights)
     if chosen is not None:
         there = Path(chosen).expanduser().exists()
         return row | {"source": chosen, "location": "", "license": "yours", "here": chosen if there else None}
     try:
-        source = _source(backbone)
+        source = default_source(backbone)
     except WeightsError as problem:
         return row | {"error": problem.cause}
     if source is None:
@@ -245,21 +211,13 @@ def _row(backbone: Backbone, weights: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for title in ("kind", "name", "source", "licence", "here"):
-        table.add_column(title, overflow="fold")
-    for row in rows:
-        if "error" in row:
-            table.add_row(row["kind"], row["name"], row["error"], "", "?")
-        elif row["source"] is None:
-            table.add_row(row["kind"], row["name"], "needs none", "", "")
-        else:
-            source = f"{row['source']} ({row['location']})" if row["location"] else row["source"]
-            table.add_row(row["kind"], row["name"], source, row["license"], row["here"] or "no")
-    console.answer_table(table)
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if "error" in row:
+        return row["kind"], row["name"], row["error"], "", "?"
+    if row["source"] is None:
+        return row["kind"], row["name"], "needs none", "", ""
+    source = f"{row['source']} ({row['location']})" if row["location"] else row["source"]
+    return row["kind"], row["name"], source, row["license"], row["here"] or "no"
 
 
 def _fetch(backbone: Backbone, weights: Mapping[str, str], count: str) -> str:
@@ -268,21 +226,21 @@ def _fetch(backbone: Backbone, weights: Mapping[str, str], count: str) -> str:
     Raises:
         EvcapError: it cannot be fetched.
     """
-    from evcap_cli.backbones.contract import Backbone
+    from evcap_cli.backbones.contract import Backbone, address_of
     from evcap_cli.backbones.downloading import local_copy, unreachable
     from evcap_cli.backbones.hub import within_reach
-    from evcap_cli.backbones.loading import for_backbone
+    from evcap_cli.backbones.loading import chosen_weights, default_source, for_backbone
     from evcap_cli.backbones.weights import random_seed
 
-    address = _address(backbone)
-    chosen = _chosen(backbone, weights)
+    address = address_of(backbone)
+    chosen = chosen_weights(backbone, weights)
     if chosen is not None and random_seed(chosen) is not None:
         return "draws its weights"
     if chosen is not None:
         if not Path(chosen).expanduser().exists():
             raise WeightsError("these weights do not exist", path=chosen, hint=f"check --weights {address}=PATH")
         return f"uses {chosen}"
-    source = _source(backbone)
+    source = default_source(backbone)
     if source is None:
         return "needs no weights"
     copy = local_copy(source)

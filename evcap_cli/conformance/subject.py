@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from evcap_cli.backbones.contract import AudioInput, Backbone, BackboneAddress, BackboneSpec, ClipInput, Detections
+from evcap_cli.backbones.contract import AudioInput, Backbone, BackboneSpec, ClipInput, Detections
 from evcap_cli.backbones.loading import load_one
 from evcap_cli.conformance.verdicts import Broken
 from evcap_cli.features.runner import BackboneRunner
@@ -187,4 +187,4 @@ def address_of(cls: type[Backbone], variant: str | None) -> str:
     """NAME:VARIANT, or the class's own name where it has no spec."""
     spec = getattr(cls, "spec", None)
     name = spec.name if isinstance(spec, BackboneSpec) else cls.__name__
-    return str(BackboneAddress(name, variant))
+    return name if variant is None else f"{name}:{variant}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from numpy.typing import NDArray
 
 from evcap_cli import console
-from evcap_cli.backbones.contract import AudioInput, Backbone, BackboneAddress, FrameInput
+from evcap_cli.backbones.contract import AudioInput, Backbone, FrameInput, address_of
 from evcap_cli.backbones.residents import Residents
 from evcap_cli.devices import out_of_memory
 from evcap_cli.errors import BackboneError, OutOfMemory, one_line
@@ -87,7 +87,7 @@ class BackboneRunner(Generic[Ticket]):
         import torch
 
         self.backbone = backbone
-        self.name = str(BackboneAddress(backbone.spec.name, backbone.variant))
+        self.name = address_of(backbone)
         self.batch_size = self.whole = batch_size or backbone.spec.batch_size
         self.device = torch.device(device)
         name = str(backbone.dtype).removeprefix("torch.")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.backbones.weights import RANDOM
 from evcap_cli.data.features_hdf5 import FOREIGN_VERSION
-from evcap_cli.plugin_calls import contained
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
@@ -35,13 +34,12 @@ def _licence(kind: Kind, record: Mapping[str, Any]) -> str:
         return "random weights"
     if not digest:
         return "no weights"
-    from evcap_cli.backbones.loading import make_backbone
+    from evcap_cli.backbones.loading import default_source, make_backbone
 
     name = str(record["name"])
     try:
         backbone = make_backbone(kind, name, {name.partition(":")[0]: record["options"]})
-        with contained():
-            source = backbone.weights_source()
+        source = default_source(backbone)
     except Exception:  # a plugin that cannot say, or is not installed here, must not end a training
         return UNKNOWN
     return UNKNOWN if source is None else f"{source.license} ({source.name})"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evcap_cli.backbones.contract import Backbone, BackboneAddress, WeightsSource
+from evcap_cli.backbones.contract import Backbone, WeightsSource, address_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class NetworkBackbone(Backbone):
     def check_state(self, tensors: Mapping[str, Tensor]) -> None:
         from evcap_cli.backbones.weights import filled
 
-        filled(self.build, tensors, source=str(BackboneAddress(self.spec.name, self.variant)))
+        filled(self.build, tensors, source=address_of(self))
 
     def loaded(self, weights: str | None) -> Any:
         """The network on the CPU: drawn (random:SEED), of a .safetensors file, or with the default weights (None).
