@@ -9,21 +9,20 @@ def test_it_keeps_the_contract():
 ```
 
 The promises, and what each check tolerates, are in ``evcap_cli/conformance``; `evcap plugins check NAME` prints the
-same verdicts. Checks run on the CPU with three rows a batch, so that a large model can be examined in a minute.
+same results. Checks run on the CPU with three rows a batch, so that a large model can be examined in a minute.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from evcap_cli.conformance.verdicts import Report, Verdict
+from evcap_cli.conformance.checks import CheckReport, CheckResult
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone
-    from evcap_cli.conformance.subject import Subject
 
-__all__ = ["Report", "Verdict", "check_backbone", "examine_backbone"]
+__all__ = ["CheckReport", "CheckResult", "check_backbone", "examine_backbone"]
 
 
 def check_backbone(
@@ -31,7 +30,7 @@ def check_backbone(
     variant: str | None = None,
     options: Mapping[str, str] | None = None,
     weights: str | None = None,
-) -> Report:
+) -> CheckReport:
     """Examine a backbone and fail the test it is called in if a promise is broken.
 
     Args:
@@ -41,7 +40,7 @@ def check_backbone(
         weights: as ``--weights NAME=...``: a path, "random:SEED", or None for the default weights.
 
     Returns:
-        All verdicts; ``str()`` of it is readable line by line.
+        All results; ``str()`` of it is readable line by line.
 
     Raises:
         AssertionError: a check failed; its text is the whole report.
@@ -58,34 +57,32 @@ def examine_backbone(
     options: Mapping[str, str] | None = None,
     weights: str | None = None,
     *,
-    tell: Callable[[Verdict], None] = lambda _: None,
-) -> Report:
-    """Like ``check_backbone``, for a look at the report: failures are in it, nothing is raised.
+    report: Callable[[CheckResult], None] = lambda _: None,
+) -> CheckReport:
+    """Like ``check_backbone``, to read the report: failures are in it, nothing is raised.
 
-    ``tell`` is called with each verdict as it is reached; the other arguments are those of ``check_backbone``.
+    One cause has one failure: a check that needs a failed one is skipped. ``report`` is called with each result as it
+    is reached; the other arguments are those of ``check_backbone``.
     """
-    from evcap_cli.conformance.subject import Subject, address_of
+    from evcap_cli.backbones.contract import BackboneSpec
+    from evcap_cli.conformance import declaration, features, refusals
+    from evcap_cli.conformance.candidate import Candidate
     from evcap_cli.files import temporary_folder
 
-    found = []
+    results: list[CheckResult] = []
     with temporary_folder() as folder:
-        for verdict in _verdicts(Subject(cls, variant, options, weights, folder)):
-            tell(verdict)
-            found.append(verdict)
-    return Report(address_of(cls, variant), tuple(found))
-
-
-def _verdicts(subject: Subject) -> Iterator[Verdict]:
-    """The verdict of each check, as it is reached; one cause has one failure, what depends on it is skipped."""
-    from evcap_cli.conformance import declaration, features, refusals
-
-    without: set[str] = set()
-    for check in (*declaration.CHECKS, *refusals.CHECKS, *features.CHECKS):
-        missing = next((name for name in check.needs if name in without), None)
-        if missing is None:
-            verdict = check.verdict(subject)
-        else:
-            verdict = Verdict(check.name, check.promise, "skip", f"needs {missing}")
-        if verdict.status == "FAIL" or missing is not None:
-            without.add(check.name)
-        yield verdict
+        candidate = Candidate(cls, variant, options, weights, folder)
+        without: set[str] = set()
+        for check in (*declaration.CHECKS, *refusals.CHECKS, *features.CHECKS):
+            missing = next((name for name in check.needs if name in without), None)
+            if missing is None:
+                result = check.result(candidate)
+            else:
+                result = CheckResult(check.name, check.promise, "skip", f"needs {missing}")
+            if result.status == "FAIL" or missing is not None:
+                without.add(check.name)
+            report(result)
+            results.append(result)
+    spec = getattr(cls, "spec", None)
+    name = spec.name if isinstance(spec, BackboneSpec) else cls.__name__
+    return CheckReport(name if variant is None else f"{name}:{variant}", tuple(results))

@@ -1,9 +1,8 @@
-"""The one room for weights: drawing, reading, checking, downloading and naming them by content.
+"""Weights: drawing, reading, checking and naming them by content; ``downloading.py`` fetches them.
 
-Backbones call these from ``load``, ``fetch_weights`` and ``check_state``; every failure is one ``WeightsError`` that
-names the file and the next step. Which weights belong to which backbone is the backbone's business. Nothing in a file
-is executed: safetensors hold numbers only, and a legacy pickle is read with ``weights_only``. Importing this module
-loads no torch.
+Backbones call these from ``load`` and ``check_state``; every failure is one ``WeightsError`` that names the file and the
+next step. Nothing in a file is executed: safetensors hold numbers only, and a legacy pickle is read with
+``weights_only``. Importing this module loads no torch.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ from evcap_cli.reading.regular import open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from evcap_cli.backbones.contract import WeightsSource
 
     M = TypeVar("M", bound=nn.Module)
 
@@ -196,8 +193,8 @@ def check_strictly(model: nn.Module, tensors: Mapping[str, Tensor], *, source: s
         found, needed = tuple(tensors[wrong[0]].shape), tuple(expected[wrong[0]].shape)
         problems.append(f"{wrong[0]} has shape {found}, not {needed}{_more(wrong)}")
     if kinds:
-        held, wanted = tensors[kinds[0]].dtype, expected[kinds[0]].dtype
-        problems.append(f"{kinds[0]} holds {held}, not {wanted}{_more(kinds)}")
+        found_kind, needed_kind = tensors[kinds[0]].dtype, expected[kinds[0]].dtype
+        problems.append(f"{kinds[0]} holds {found_kind}, not {needed_kind}{_more(kinds)}")
     if problems:
         raise WeightsError(
             f"weights of another architecture: {', '.join(problems)}",
@@ -251,9 +248,9 @@ def _unreadable(file: Path, problem: OSError) -> WeightsError:
 def _refused(problem: BaseException) -> str:
     """What torch would not unpickle, in a few words: its own message is a page on how to switch the check off."""
     text = str(problem)
-    asked = re.search(r"GLOBAL ([\w.]+)", text)
+    requested = re.search(r"GLOBAL ([\w.]+)", text)
     found = re.search(r"Unsupported operand \d+", text)
-    return f"it asks for {asked.group(1)}" if asked else found.group(0).lower() if found else "no plain pickle"
+    return f"it asks for {requested.group(1)}" if requested else found.group(0).lower() if found else "no plain pickle"
 
 
 def _more(names: list[str]) -> str:
@@ -263,14 +260,3 @@ def _more(names: list[str]) -> str:
 def _first_sentence(problem: BaseException) -> str:
     """What comes after it is torch guessing at reasons."""
     return reason_of(problem).partition(". ")[0]
-
-
-def download(source: WeightsSource) -> Path:
-    """The file at ``source``, fetched to torch hub's checkpoint folder unless it is there; see ``downloading.py``.
-
-    Raises:
-        WeightsError: no network, no room, a broken connection or other bytes than the file's name says.
-    """
-    from evcap_cli.backbones.downloading import fetch
-
-    return fetch(source)

@@ -96,7 +96,7 @@ def check(
 ) -> None:
     """See whether a backbone keeps the plugin contract; exit code 1 when it does not.
 
-    Prints one verdict a line. Without --weights its default weights are loaded, NAME=random:0 draws some.
+    Prints one result a line. Without --weights its default weights are loaded, NAME=random:0 draws some.
 
     Example: evcap plugins check lite-appearance
     """
@@ -113,7 +113,7 @@ def check(
             raise UsageError(f"{flag} names {unused[0]!r}, which is not checked", hint=f"checked: {backbone}")
     options = {key: value for named in names for key, value in chosen.get(named, {}).items()}
     source = given.get(backbone, given.get(name))
-    report = examine_backbone(cls, variant, options, source, tell=lambda verdict: console.answer(str(verdict)))
+    report = examine_backbone(cls, variant, options, source, report=lambda result: console.answer(str(result)))
     console.answer(report.summary)
     if not report.ok:
         raise typer.Exit(EXIT_NOTHING_DONE)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 REPEAT_TOLERANCE: Final = 1e-6
 """The same numbers went in at the same batch size: nothing may differ but the order in which threads add up."""
 NEIGHBOUR_TOLERANCE: Final = 1e-5
-"""Other rows beside it, the same batch size: the same kernels run, so a row differs by rounding at most."""
+"""Other rows next to it, the same batch size: the same kernels run, so a row differs by rounding at most."""
 BATCH_TOLERANCE: Final = 1e-4
 """Another batch size: other kernels may run, which round differently; captions bear that, their scores hold to 1e-4."""
 HALF_TOLERANCE: Final = 0.1

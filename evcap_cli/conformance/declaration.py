@@ -8,10 +8,12 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli.backbones.contract import BackboneSpec, WeightsSource
-from evcap_cli.conformance.verdicts import Broken, Check, NotApplicable
+from evcap_cli.conformance.checks import Broken, Check, NotApplicable, check
 
 if TYPE_CHECKING:
-    from evcap_cli.conformance.subject import Subject
+    from evcap_cli.conformance.candidate import Candidate
+
+CHECKS: Final[list[Check]] = []
 
 HEAVY: Final = ("torch", "torchvision", "transformers", "open_clip", "timm", "tensorflow", "jax")
 """What registering may not import: `evcap --help` registers everything that is installed."""
@@ -28,9 +30,10 @@ print(json.dumps([type(spec).__name__, [one for one in heavy if one in sys.modul
 """
 
 
-def registration(subject: Subject) -> str:
+@check(CHECKS, "registration", "declares itself without importing torch or a model library", needs=())
+def _registration(candidate: Candidate) -> None:
     """Import the defining module in a new interpreter and read the class's ``spec`` there."""
-    cls = subject.cls
+    cls = candidate.cls
     if "." in cls.__qualname__ or cls.__module__ == "__main__":
         raise NotApplicable(f"{cls.__qualname__} is not at the top of a module that another process can import")
     question = json.dumps([sys.path, cls.__module__, cls.__name__, HEAVY])
@@ -48,34 +51,34 @@ def registration(subject: Subject) -> str:
         raise Broken(f"{cls.__name__}.spec is a {kind}, not a BackboneSpec")
     if imported:
         raise Broken(f"importing {cls.__module__} imports {', '.join(imported)}; import it inside load and extract")
-    return ""
 
 
-def declared(subject: Subject) -> str:
+@check(CHECKS, "declaration", "has one name, one kind and a complete spec", needs=())
+def _declared(candidate: Candidate) -> str:
     """The class's ``spec`` and the one of NAME:VARIANT belong together."""
-    spec = getattr(subject.cls, "spec", None)
+    spec = getattr(candidate.cls, "spec", None)
     if not isinstance(spec, BackboneSpec):
-        raise Broken(f"{subject.cls.__name__}.spec is {type(spec).__name__}, not a BackboneSpec")
+        raise Broken(f"{candidate.cls.__name__}.spec is {type(spec).__name__}, not a BackboneSpec")
     bad = next((sign for sign in spec.name if sign in RESERVED), None)
     if bad is not None:
         raise Broken(f"the name {spec.name!r} holds {bad!r}, which --weights and --option cannot read")
-    own = subject.build().spec
+    own = candidate.build().spec
     if (own.name, own.kind) != (spec.name, spec.kind):
         raise Broken(f"is registered as {spec.name} ({spec.kind}), its instance is {own.name} ({own.kind})")
     return f"{own.kind}, {own.dim} wide"
 
 
-def version(subject: Subject) -> str:
-    """The version, which is part of the cache key."""
-    text = subject.build().spec.version
+@check(CHECKS, "version", "has a version", needs=("declaration",))
+def _version(candidate: Candidate) -> str:
+    text = candidate.build().spec.version
     if not text.strip():
         raise Broken("the version is blank; raise it whenever the numbers change, or old features are taken for new")
     return text
 
 
-def licence(subject: Subject) -> str:
-    """The licence of the code, and of the default weights where there are any."""
-    backbone = subject.build()
+@check(CHECKS, "licence", "names its licence and that of its weights", needs=("declaration",))
+def _licence(candidate: Candidate) -> str:
+    backbone = candidate.build()
     if not backbone.spec.license.strip():
         raise Broken('the spec names no license, such as "MIT"')
     source = backbone.weights_source()
@@ -86,11 +89,3 @@ def licence(subject: Subject) -> str:
     if not source.name or not source.location or not source.license:
         raise Broken('weights_source() must give name, location and license ("unknown" where upstream says nothing)')
     return f"{backbone.spec.license}, weights {source.license}"
-
-
-CHECKS: Final = (
-    Check("registration", "declares itself without importing torch or a model library", registration, needs=()),
-    Check("declaration", "has one name, one kind and a complete spec", declared, needs=()),
-    Check("version", "has a version", version, needs=("declaration",)),
-    Check("licence", "names its licence and that of its weights", licence, needs=("declaration",)),
-)

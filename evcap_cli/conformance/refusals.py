@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from evcap_cli.conformance.verdicts import Broken, Check
+from evcap_cli.conformance.checks import Broken, Check, check
 from evcap_cli.errors import EvcapError, one_line
 
 if TYPE_CHECKING:
-    from evcap_cli.conformance.subject import Subject
+    from evcap_cli.conformance.candidate import Candidate
+
+CHECKS: Final[list[Check]] = []
 
 NO_VARIANT: Final = "no-such-variant"
 NO_OPTION: Final = "no_such_option"
@@ -40,49 +42,42 @@ def _refusal(call: Callable[[], object], name: str) -> str | None:
     return None
 
 
-def unknown_variant(subject: Subject) -> str:
+@check(CHECKS, "unknown-variant", "refuses a variant it does not know by its name", needs=("declaration",))
+def _unknown_variant(candidate: Candidate) -> None:
     """``NAME:no-such-variant``."""
-    if _refusal(lambda: subject.cls(NO_VARIANT, subject.options), NO_VARIANT) is None:
+    if _refusal(lambda: candidate.cls(NO_VARIANT, candidate.options), NO_VARIANT) is None:
         raise Broken(f"accepted the variant {NO_VARIANT!r}; spec_for must raise ValueError for those it does not know")
-    return ""
 
 
-def unknown_option(subject: Subject) -> str:
+@check(CHECKS, "unknown-option", "refuses an option it does not know by its name", needs=("declaration",))
+def _unknown_option(candidate: Candidate) -> None:
     """``--option NAME.no_such_option=1``."""
-    given = {**subject.options, NO_OPTION: "1"}
-    if _refusal(lambda: subject.cls(subject.variant, given), NO_OPTION) is None:
+    given = {**candidate.options, NO_OPTION: "1"}
+    if _refusal(lambda: candidate.cls(candidate.variant, given), NO_OPTION) is None:
         raise Broken(f"accepted the option {NO_OPTION!r}; spec_for must raise ValueError for those it does not know")
-    return ""
 
 
-def missing_weights(subject: Subject) -> str:
+@check(CHECKS, "missing-weights", "names weights that do not exist", needs=("declaration",))
+def _missing_weights(candidate: Candidate) -> str:
     """``--weights NAME=FILE`` where there is no such file."""
-    return _refused_weights(subject, "no-such-weights.safetensors", None)
+    return _refused_weights(candidate, "no-such-weights.safetensors", None)
 
 
-def damaged_weights(subject: Subject) -> str:
+@check(CHECKS, "damaged-weights", "names a file that holds no weights", needs=("declaration",))
+def _damaged_weights(candidate: Candidate) -> str:
     """``--weights NAME=FILE`` where the file holds something else."""
-    return _refused_weights(subject, "no-weights-in-here.safetensors", b"This file holds a sentence and no weights.\n")
+    return _refused_weights(candidate, "no-weights-in-here.safetensors", b"This file holds a sentence, no weights.\n")
 
 
-def _refused_weights(subject: Subject, name: str, content: bytes | None) -> str:
+def _refused_weights(candidate: Candidate, name: str, content: bytes | None) -> str:
     import torch
 
-    file = subject.folder / name
+    file = candidate.folder / name
     if content is not None:
         file.write_bytes(content)
-    backbone = subject.build()
-    message = _refusal(lambda: backbone.load(str(file), torch.device("cpu"), torch.float32), name)
-    if message is not None:
+    backbone = candidate.build()
+    if _refusal(lambda: backbone.load(str(file), torch.device("cpu"), torch.float32), name) is not None:
         return ""
-    if subject.weights is None and backbone.spec.weights is None and backbone.weights_source() is None:
+    if candidate.weights is None and backbone.spec.weights is None and backbone.weights_source() is None:
         return "it has no weights and ignores those it is given"
     raise Broken(f"took {name} without a word; read the weights strictly, raise ValueError where that fails")
-
-
-CHECKS: Final = (
-    Check("unknown-variant", "refuses a variant it does not know by its name", unknown_variant, needs=("declaration",)),
-    Check("unknown-option", "refuses an option it does not know by its name", unknown_option, needs=("declaration",)),
-    Check("missing-weights", "names weights that do not exist", missing_weights, needs=("declaration",)),
-    Check("damaged-weights", "names a file that holds no weights", damaged_weights, needs=("declaration",)),
-)

@@ -25,27 +25,23 @@ _MARKS: Final = (  # UTF-32 first: its little endian mark begins with that of UT
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_LONGEST_MARK: Final = 4
 
 Failure = type[EvcapError]
 
 
-def read_text(
-    path: Path, *, error: Failure = DataError, hint: str = "check the path", names: bool = False, most: int = MOST_BYTES
-) -> str:
+def read_text(path: Path, *, error: Failure = DataError, hint: str = "check the path", most: int = MOST_BYTES) -> str:
     """The text of a file.
 
     Args:
         path: of a file or a pipe.
         error: what to raise.
         hint: for a file that cannot be read.
-        names: the text holds names of files, which may be no Unicode: such bytes are kept as ``os.fsdecode`` does.
         most: bytes.
 
     Raises:
         EvcapError: of the kind ``error``.
     """
-    return decoded(read_bytes(path, error=error, hint=hint, most=most), path, error=error, names=names)
+    return decoded(read_bytes(path, error=error, hint=hint, most=most), path, error=error)
 
 
 def read_bytes(
@@ -69,7 +65,7 @@ def decoded(raw: bytes, path: str | os.PathLike[str] | None, *, error: Failure =
         raw: the whole file.
         path: what to call it.
         error: what to raise.
-        names: see ``read_text``.
+        names: the text holds names of files, which may be no Unicode: such bytes are kept as ``os.fsdecode`` does.
 
     Raises:
         EvcapError: of the kind ``error``, with the line.
@@ -78,7 +74,7 @@ def decoded(raw: bytes, path: str | os.PathLike[str] | None, *, error: Failure =
     try:
         text = raw.decode(encoding, "surrogateescape" if names and encoding == "utf-8-sig" else "strict")
     except UnicodeDecodeError as problem:
-        # the codec that looks for a mark counts from behind it
+        # the codec that expects a mark counts from after it
         start = problem.start + (3 if encoding == "utf-8-sig" and raw.startswith(codecs.BOM_UTF8) else 0)
         line = raw[:start].decode(encoding, "ignore").count("\n") + 1
         raise _not_text(

@@ -157,8 +157,8 @@ class Clip(Backbone):
         Raises:
             WeightsError: there are none for this variant, or they cannot be had.
         """
-        from evcap_cli.backbones.downloading import unreachable
-        from evcap_cli.backbones.weights import HUB, download
+        from evcap_cli.backbones.downloading import fetch, unreachable
+        from evcap_cli.backbones.weights import HUB
 
         source = self.weights_source()
         if source is None:
@@ -166,7 +166,7 @@ class Clip(Backbone):
                 "has no default weights", path=f"clip:{self.arch}", hint="name a tag, clip:ARCH/TAG, or give --weights"
             )
         if not source.location.startswith(HUB):
-            return download(source)
+            return fetch(source)
         import open_clip
         from huggingface_hub import try_to_load_from_cache
 

@@ -33,9 +33,9 @@ class NetworkBackbone(Backbone):
         Raises:
             WeightsError: they cannot be had.
         """
-        from evcap_cli.backbones.weights import download
+        from evcap_cli.backbones.downloading import fetch
 
-        return download(self.weights_source())
+        return fetch(self.weights_source())
 
     def fetch_weights(self) -> None:
         self.default_file()

@@ -68,7 +68,7 @@ def loaded(weights: Path) -> Dinov2:
 
 def test_it_keeps_the_contract(weights: Path) -> None:
     report = check_backbone(Dinov2, SMALL, weights=str(weights))
-    assert {verdict.name for verdict in report.verdicts if verdict.status == "skip"} == {
+    assert {result.name for result in report.results if result.status == "skip"} == {
         *("boxes", "steps", "short-sound"),
     }
 

@@ -1,4 +1,4 @@
-"""Each promise of the conformance kit can fail: a backbone that breaks just this one gets just this verdict."""
+"""Each promise of the conformance kit can fail: a backbone that breaks just this one gets just this failure."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ RANDOM = "random:0"
 
 
 def skipped(report: Report) -> set[str]:
-    return {verdict.name for verdict in report.verdicts if verdict.status == "skip"}
+    return {result.name for result in report.results if result.status == "skip"}
 
 
 def failed(report: Report) -> set[str]:
-    return {verdict.name for verdict in report.failed}
+    return {result.name for result in report.failed}
 
 
 @pytest.mark.parametrize("kind", KEPT)
@@ -33,7 +33,7 @@ def test_a_backbone_that_keeps_its_promises_passes_every_check(kind: str, tmp_pa
     others |= {"object": {"steps", "short-sound"}, "audio": {"boxes"}}
     report = check_backbone(KEPT[kind], "small", {"gain": "1"}, RANDOM)
     assert skipped(report) == others[kind]
-    assert len(report.verdicts) == 22
+    assert len(report.results) == 22
     from_file = examine_backbone(KEPT[kind], weights=str(save_weights(tmp_path, KEPT[kind].cells)))
     assert from_file.ok, str(from_file)
 
@@ -181,16 +181,16 @@ BROKEN: dict[str, tuple[type[Backbone], set[str]]] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.slow
-def test_a_broken_promise_has_its_verdict_and_no_other(name: str) -> None:
+def test_a_broken_promise_has_its_failure_and_no_other(name: str) -> None:
     cls, expected = BROKEN[name]
     try:
         report = examine_backbone(cls, weights=RANDOM)
     finally:
         torch.set_grad_enabled(True)
     assert failed(report) == expected, str(report)
-    for verdict in report.failed:
-        assert verdict.detail
-        assert "\n" not in str(verdict)
+    for result in report.failed:
+        assert result.detail
+        assert "\n" not in str(result)
     if expected:
         with pytest.raises(AssertionError, match=f"FAIL  {min(expected)}"):
             check_backbone(cls, weights=RANDOM)
@@ -209,7 +209,7 @@ def test_default_weights_without_a_digest_are_found(tmp_path: Path) -> None:
     assert "weights_digest" in str(report)
 
 
-def test_a_backbone_that_does_not_load_is_told_once(tmp_path: Path) -> None:
+def test_a_backbone_that_does_not_load_is_reported_once(tmp_path: Path) -> None:
     report = examine_backbone(Keeping, weights=str(tmp_path / "nowhere.safetensors"))
     assert failed(report) == {"loading"}
     assert "nowhere.safetensors" in str(report)
@@ -226,12 +226,12 @@ def test_a_class_without_a_spec_is_a_report_and_not_a_crash() -> None:
 
 
 def test_the_report_is_read_line_by_line() -> None:
-    told: list[str] = []
-    report = examine_backbone(Keeping, weights=RANDOM, tell=lambda verdict: told.append(str(verdict)))
+    reported: list[str] = []
+    report = examine_backbone(Keeping, weights=RANDOM, report=lambda result: reported.append(str(result)))
     lines = str(report).splitlines()
-    assert lines[:-1] == told
+    assert lines[:-1] == reported
     assert lines[-1] == "keeping: 19 passed, 0 failed, 3 not applicable"
-    assert all(line.split()[0] in ("pass", "FAIL", "skip") for line in told)
+    assert all(line.split()[0] in ("pass", "FAIL", "skip") for line in reported)
 
 
 def test_detections_are_compared_box_by_box_whatever_their_order() -> None:

@@ -1,4 +1,4 @@
-"""The backbone under examination: its instances, rows to feed it, and what it made of them.
+"""The backbone under examination: its instances, rows of input for it, and its outputs for them.
 
 Rows are what the feature stage hands to a backbone: uint8 pictures or windows, float sound. They are made into batches
 by ``BackboneRunner.prepare``, so scaling, mean, std and number format are those of a real run. Everything happens on
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from evcap_cli.backbones.contract import AudioInput, Backbone, BackboneSpec, ClipInput, Detections
 from evcap_cli.backbones.loading import load_one
-from evcap_cli.conformance.verdicts import Broken
+from evcap_cli.conformance.checks import Broken
 from evcap_cli.features.runner import BackboneRunner
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ ASPECT: Final = 4 / 3
 """Width to height of the pictures given to backbones that keep the aspect ratio."""
 
 
-class Subject:
+class Candidate:
     """One class with the variant, options and weights it is examined with.
 
     Args:
@@ -68,7 +68,7 @@ class Subject:
 
     @cached_property
     def backbone(self) -> Backbone:
-        """The instance that most checks look at, loaded in float32."""
+        """The instance that most checks use, loaded in float32."""
         return self.loaded()
 
     @property
@@ -89,12 +89,12 @@ class Subject:
 
     @cached_property
     def together(self) -> Any:
-        """What the backbone makes of ``rows`` in one batch."""
+        """The output for ``rows`` in one batch."""
         return self.extract(self.backbone, self.rows)
 
     @cached_property
-    def beside_flat_rows(self) -> Any:
-        """The first row again, beside the flat ones."""
+    def with_flat_rows(self) -> Any:
+        """The output for the first row and the flat ones in one batch."""
         return self.extract(self.backbone, [self.rows[0], *self.flat_rows])
 
     def extract(self, backbone: Backbone, rows: Sequence[Row], count: int | None = None) -> Any:
@@ -124,9 +124,9 @@ def sample_row(spec: BackboneSpec, seed: int) -> Row:
     return pixels if isinstance(spec.input, ClipInput) else pixels[0]
 
 
-def sample_sound(wanted: AudioInput, seconds: float, seed: int) -> NDArray[np.float32]:
+def sample_sound(audio: AudioInput, seconds: float, seed: int) -> NDArray[np.float32]:
     """A tone that rises a little, with noise; (samples,)."""
-    time = np.arange(round(seconds * wanted.rate)) / wanted.rate
+    time = np.arange(round(seconds * audio.rate)) / audio.rate
     tone = 0.3 * np.sin(2 * np.pi * (220 * (seed + 1) + 20 * time) * time)
     sound: NDArray[np.float32] = (tone + np.random.default_rng(seed).normal(0, 0.02, time.shape)).astype(np.float32)
     return sound
@@ -134,15 +134,15 @@ def sample_sound(wanted: AudioInput, seconds: float, seed: int) -> NDArray[np.fl
 
 def picture_size(spec: BackboneSpec) -> tuple[int, int]:
     """(height, width) of a frame as this backbone gets it."""
-    wanted = spec.input
-    if isinstance(wanted, AudioInput):
+    frame = spec.input
+    if isinstance(frame, AudioInput):
         raise TypeError("sound has no size")
-    if wanted.size is not None:
-        return wanted.size
-    short = wanted.short_side or 1
+    if frame.size is not None:
+        return frame.size
+    short = frame.short_side or 1
     width = round(short * ASPECT)
-    if wanted.max_side is not None and width > wanted.max_side:
-        return max(1, round(short * wanted.max_side / width)), wanted.max_side
+    if frame.max_side is not None and width > frame.max_side:
+        return max(1, round(short * frame.max_side / width)), frame.max_side
     return short, width
 
 
@@ -162,10 +162,10 @@ def rows_of(spec: BackboneSpec, output: Any, count: int) -> list[tuple[Tensor, .
         return [_parts(found, spec.dim) for found in output]
     if not isinstance(output, torch.Tensor):
         raise Broken(f"a backbone for {spec.kind} returns a tensor, this is {described(output)}")
-    wanted = f"({count}, steps, {spec.dim})" if spec.kind == "audio" else f"({count}, {spec.dim})"
+    expected = f"({count}, steps, {spec.dim})" if spec.kind == "audio" else f"({count}, {spec.dim})"
     right = output.ndim == (3 if spec.kind == "audio" else 2) and output.shape[0] == count
     if not right or output.shape[-1] != spec.dim:
-        raise Broken(f"returned shape {tuple(output.shape)}, its spec says {wanted}")
+        raise Broken(f"returned shape {tuple(output.shape)}, its spec says {expected}")
     return [(row,) for row in output]
 
 
@@ -181,10 +181,3 @@ def described(output: Any) -> str:
     """The type of a value, and its shape if it has one."""
     shape = getattr(output, "shape", None)
     return type(output).__name__ if shape is None else f"{type(output).__name__} of shape {tuple(shape)}"
-
-
-def address_of(cls: type[Backbone], variant: str | None) -> str:
-    """NAME:VARIANT, or the class's own name where it has no spec."""
-    spec = getattr(cls, "spec", None)
-    name = spec.name if isinstance(spec, BackboneSpec) else cls.__name__
-    return name if variant is None else f"{name}:{variant}"
