@@ -1,7 +1,7 @@
 """Weights: drawing, reading, checking and naming them by content; ``downloading.py`` fetches them.
 
-Backbones call these from ``load`` and ``check_state``; every failure is one ``WeightsError`` that names the file and the
-next step. Nothing in a file is executed: safetensors hold numbers only, and a legacy pickle is read with
+Backbones call these from ``load`` and ``check_state``; every failure is one ``WeightsError`` that names the file and
+the next step. Nothing in a file is executed: safetensors hold numbers only, and a legacy pickle is read with
 ``weights_only``. Importing this module loads no torch.
 """
 

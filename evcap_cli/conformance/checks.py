@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -101,9 +102,8 @@ class CheckReport:
     @property
     def summary(self) -> str:
         """How many checks ended in which way, on one line."""
-        statuses = [result.status for result in self.results]
-        passed, failed, skipped = map(statuses.count, ("pass", "FAIL", "skip"))
-        return f"{self.address}: {passed} passed, {failed} failed, {skipped} not applicable"
+        count = Counter(result.status for result in self.results)
+        return f"{self.address}: {count['pass']} passed, {count['FAIL']} failed, {count['skip']} not applicable"
 
     def __str__(self) -> str:
         return "\n".join([*map(str, self.results), self.summary])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from evcap_cli import Backbone, BackboneSpec, FrameInput, WeightsSource
 from evcap_cli.backbones import weights as room
+from evcap_cli.backbones.downloading import fetch
 
 
 class Server(BaseHTTPRequestHandler):
@@ -75,7 +76,7 @@ class Net(Backbone):
         return WeightsSource("Net weights V1", f"{self.address}/{self.file}", "CC0-1.0")
 
     def fetch_weights(self) -> None:
-        room.download(self.weights_source())
+        fetch(self.weights_source())
 
     def import_state(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if not all(name.startswith("module.") for name in tensors):
@@ -92,7 +93,7 @@ class Net(Backbone):
                 model = self.build()
         else:
             model = self.build()
-            path = room.download(self.weights_source()) if weights is None else weights
+            path = fetch(self.weights_source()) if weights is None else weights
             tensors = self.import_state(room.read_legacy(path)) if weights is None else room.read_tensors(path)
             room.load_strictly(model, tensors, source=str(path))
         self.weights_digest = room.state_digest(model.state_dict())

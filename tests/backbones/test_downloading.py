@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from evcap_cli import WeightsSource
-from evcap_cli.backbones.downloading import checkpoint_folder, local_copy
-from evcap_cli.backbones.weights import download
+from evcap_cli.backbones.downloading import checkpoint_folder, fetch, local_copy
 from evcap_cli.errors import WeightsError
 from tests.backbones.serving import Server, serving
 
@@ -40,17 +39,17 @@ def source(location: str, file: str = "") -> WeightsSource:
 def test_a_file_arrives_whole_and_once(address: str, hub: Path, name: str) -> None:
     wanted = source(f"{address}/models/{name}?download=true")
     assert local_copy(wanted) is None
-    path = download(wanted)
+    path = fetch(wanted)
     assert path == hub / name == checkpoint_folder() / name
     assert path.read_bytes() == CONTENT
     assert local_copy(wanted) == path
-    assert download(wanted) == path
+    assert fetch(wanted) == path
     assert len(Server.asked) == 1
     assert list(hub.iterdir()) == [path]
 
 
 def test_a_source_may_name_its_file(address: str, hub: Path) -> None:
-    assert download(source(f"{address}/download?id=7", "net.pth")) == hub / "net.pth"
+    assert fetch(source(f"{address}/download?id=7", "net.pth")) == hub / "net.pth"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +63,7 @@ def test_a_source_may_name_its_file(address: str, hub: Path) -> None:
 )
 def test_what_is_not_the_file_leaves_nothing(address: str, hub: Path, path: str, reason: str) -> None:
     with pytest.raises(WeightsError) as caught:
-        download(source(f"{address}/{path}"))
+        fetch(source(f"{address}/{path}"))
     text = str(caught.value)
     for part in (path, address, reason, "--weights NAME=PATH"):
         assert part in text
@@ -77,7 +76,7 @@ def test_what_is_not_the_file_leaves_nothing(address: str, hub: Path, path: str,
 )
 def test_without_a_network_one_line_names_file_source_and_option(hub: Path, location: str) -> None:
     with pytest.raises(WeightsError) as caught:
-        download(source(location))
+        fetch(source(location))
     text = str(caught.value)
     for part in ("net.pth", "torchvision Net_Weights.V1", location, "--weights NAME=PATH"):
         assert part in text
@@ -89,7 +88,7 @@ def test_a_folder_that_cannot_be_written_is_named(address: str, hub: Path) -> No
     hub.parent.parent.mkdir()
     hub.parent.write_text("a file in the way")
     with pytest.raises(WeightsError) as caught:
-        download(source(f"{address}/net.pth"))
+        fetch(source(f"{address}/net.pth"))
     assert "cannot write" in str(caught.value)
     assert "TORCH_HOME" in str(caught.value)
 

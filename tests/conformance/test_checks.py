@@ -12,18 +12,18 @@ import torch
 
 from evcap_cli import Backbone, Detections, WeightsSource, random_seed
 from evcap_cli.conformance.comparing import difference
-from evcap_cli.testing import Report, check_backbone, examine_backbone
+from evcap_cli.testing import CheckReport, check_backbone, examine_backbone
 from tests.conformance.heavy import Heavy
 from tests.conformance.kept import DIM, KEPT, Keeping, KeepingAudio, KeepingMotion, KeepingObject, save_weights
 
 RANDOM = "random:0"
 
 
-def skipped(report: Report) -> set[str]:
+def skipped(report: CheckReport) -> set[str]:
     return {result.name for result in report.results if result.status == "skip"}
 
 
-def failed(report: Report) -> set[str]:
+def failed(report: CheckReport) -> set[str]:
     return {result.name for result in report.failed}
 
 
