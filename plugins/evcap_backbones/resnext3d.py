@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-    from torch import Tensor
-
-    from evcap_backbones.resnext3d_network import ResNeXt3D
+    from torch import Tensor, nn
 
 LEGACY_FILE: Final = "resnext-101-kinetics.pth"
 FILE: Final = "resnext-101-kinetics.safetensors"
@@ -50,7 +48,7 @@ class ResNeXt3D101(NetworkBackbone):
         # a third of the thirty moments of a clip: no batch of a single video is filled up in vain
         batch_size=10,
     )
-    network: ResNeXt3D
+    network: nn.Module
 
     def weights_source(self) -> WeightsSource:
         """Where people get the file; it has to be imported before it is used."""
@@ -95,10 +93,10 @@ class ResNeXt3D101(NetworkBackbone):
 
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
         import torch
+        from torch.fx.experimental.optimization import fuse
 
-        from evcap_backbones.resnext3d_network import folded
-
-        network = folded(self.loaded(weights).eval().requires_grad_(False))
+        # batch norms are multiplied into the convolutions before them: a sixth faster, equal to rounding
+        network = fuse(self.loaded(weights).eval().requires_grad_(False), inplace=True)
         self.network = network.to(device, dtype).to(memory_format=torch.channels_last_3d)
 
     def extract(self, batch: Tensor) -> Tensor:

@@ -8,10 +8,9 @@ Notation: N windows, T frames of H x W pixels, C channels. A stage's width is th
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Final
 
 from torch import Tensor, nn
-from torch.nn.utils import fuse_conv_bn_eval
 
 BLOCKS: Final = (3, 4, 23, 3)
 """Bottlenecks of each stage."""
@@ -30,12 +29,12 @@ class Bottleneck(nn.Module):
     def __init__(self, incoming: int, width: int, stride: int) -> None:
         super().__init__()
         outgoing = EXPANSION * width
-        self.conv1: nn.Module = nn.Conv3d(incoming, width, 1, bias=False)
-        self.bn1: nn.Module = nn.BatchNorm3d(width)
-        self.conv2: nn.Module = nn.Conv3d(width, width, 3, stride=stride, padding=1, groups=CARDINALITY, bias=False)
-        self.bn2: nn.Module = nn.BatchNorm3d(width)
-        self.conv3: nn.Module = nn.Conv3d(width, outgoing, 1, bias=False)
-        self.bn3: nn.Module = nn.BatchNorm3d(outgoing)
+        self.conv1 = nn.Conv3d(incoming, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm3d(width)
+        self.conv2 = nn.Conv3d(width, width, 3, stride=stride, padding=1, groups=CARDINALITY, bias=False)
+        self.bn2 = nn.BatchNorm3d(width)
+        self.conv3 = nn.Conv3d(width, outgoing, 1, bias=False)
+        self.bn3 = nn.BatchNorm3d(outgoing)
         self.relu = nn.ReLU(inplace=True)
         self.downsample: nn.Module | None = None
         if stride != 1 or incoming != outgoing:
@@ -58,8 +57,8 @@ class ResNeXt3D(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1: nn.Module = nn.Conv3d(3, STEM_WIDTH, 7, stride=(1, 2, 2), padding=3, bias=False)
-        self.bn1: nn.Module = nn.BatchNorm3d(STEM_WIDTH)
+        self.conv1 = nn.Conv3d(3, STEM_WIDTH, 7, stride=(1, 2, 2), padding=3, bias=False)
+        self.bn1 = nn.BatchNorm3d(STEM_WIDTH)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool3d(3, stride=2, padding=1)
         incoming = STEM_WIDTH
@@ -83,25 +82,3 @@ class ResNeXt3D(nn.Module):
         for number in range(1, len(BLOCKS) + 1):
             x = self.get_submodule(f"layer{number}")(x)
         return x.mean((2, 3, 4))
-
-
-def folded(network: ResNeXt3D) -> ResNeXt3D:
-    """Batch norms multiplied into the convolutions before them, in place: a sixth faster, equal to rounding.
-
-    Args:
-        network: with its weights, in eval mode and float32.
-    """
-    network.conv1, network.bn1 = _folded(network.conv1, network.bn1)
-    for block in network.modules():
-        if isinstance(block, Bottleneck):
-            block.conv1, block.bn1 = _folded(block.conv1, block.bn1)
-            block.conv2, block.bn2 = _folded(block.conv2, block.bn2)
-            block.conv3, block.bn3 = _folded(block.conv3, block.bn3)
-            if isinstance(block.downsample, nn.Sequential):
-                block.downsample = nn.Sequential(*_folded(*block.downsample))
-    return network
-
-
-def _folded(convolution: nn.Module, norm: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """One convolution that does what the two do, and nothing to follow it."""
-    return fuse_conv_bn_eval(cast("nn.Conv3d", convolution), cast("nn.BatchNorm3d", norm)), nn.Identity()
