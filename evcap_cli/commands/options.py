@@ -15,6 +15,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import config_file
+from evcap_cli.data.emvidcap import Subset
 from evcap_cli.errors import UsageError
 from evcap_cli.paths import expanded
 
@@ -116,6 +117,7 @@ Inputs = Annotated[
 Checkpoint = Annotated[
     str, typer.Option("--checkpoint", "-c", help="demo, a folder, or hf-hub:org/name[@revision].", metavar="CHECKPOINT")
 ]
+DataSubset = Annotated[Subset, typer.Option("--subset", help="Part of EmVidCap.")]
 Preset = Annotated[str | None, typer.Option("--backbone", help="Preset of backbones: lite, resnet, clip, ...")]
 Appearance = Annotated[str | None, typer.Option("--appearance", metavar="NAME", help="Appearance backbone.")]
 Motion = Annotated[str | None, typer.Option("--motion", metavar="NAME", help="Motion backbone.")]

@@ -175,6 +175,19 @@ class Lexicon:
         return found
 
     @classmethod
+    def from_path(cls, path: Path) -> Lexicon:
+        """Read a folder of word lists, lexicon.json, or the lexicon of a checkpoint folder.
+
+        Raises:
+            DataError: it is none of these.
+        """
+        file = path / "lexicon.json" if path.is_dir() else path
+        if not file.exists():
+            return cls.from_folder(path)
+        check_regular(file, hint="a lexicon is a folder of word lists, lexicon.json or a checkpoint")
+        return cls.from_json(read_text(file), path=file)
+
+    @classmethod
     def general(cls) -> Lexicon:
         """The lexicon that comes with evcap, for use without a data root; not the official one."""
         source = files("evcap_cli.data").joinpath("general_lexicon.json")

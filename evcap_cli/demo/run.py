@@ -14,7 +14,7 @@ from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.inputs import Plan, gather, plan_outputs
-from evcap_cli.scoring.score_texts import Scores, score_captions
+from evcap_cli.scoring.score_texts import Scores, score_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,5 +58,5 @@ def run_demo(
     records, summary = caption_plan(Plan(sources, outputs), engine, on_record=on_record)
     references = {clip.id: write_captions(clip) for clip in facts}
     said = {record.id: record.captions[0].text for record in records if record.captions}
-    scores = score_captions(said, {name: references[name] for name in said}, engine.checkpoint.lexicon)
+    scores = score_texts(said, {name: references[name] for name in said}, engine.checkpoint.lexicon)
     return DemoResult(records, references, scores, summary)

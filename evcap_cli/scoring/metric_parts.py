@@ -16,16 +16,13 @@ import numpy as np
 
 from evcap_cli.scoring import bleu_rouge_cider, emotion_accuracy
 from evcap_cli.scoring.meteor import additive, meteor_scores
+from evcap_cli.scoring.metrics import METRICS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from evcap_cli.data.lexicon import Lexicon
 
-METRICS: Final = (
-    "acc_sw", "acc_c", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider", "bfs", "cfs",
-)  # fmt: skip
-"""In the order in which the tables of the field print them."""
 BLEU_SHARES: Final = (0.1, 0.2, 0.3, 0.4)
 """Of BLEU-1 to 4 in BFS."""
 

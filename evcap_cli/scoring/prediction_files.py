@@ -35,25 +35,37 @@ class Predictions:
     """What a prediction file holds.
 
     Args:
+        name: of the file, for messages.
         captions: video -> caption.
         references: video -> captions, of records that carry them.
         failed: videos that have no caption because captioning failed.
         places: video -> where it stands in the file ("line 3").
-        surrogate: whether they were told from surrogate features, as training marks its test.jsonl.
+        surrogate: whether they were made of surrogate features, as training marks its test.jsonl.
     """
 
+    name: str
     captions: dict[str, str] = field(default_factory=dict)
     references: dict[str, list[str]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
     surrogate: bool = False
 
-    def add(self, values: Any, place: str, path: Path) -> None:
-        """Take one entry in any of the known forms.
+    @classmethod
+    def of(cls, name: str, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> Predictions:
+        """Read entries, each with its place in the file, in any of the known forms.
 
         Raises:
-            DataError: it has none of them, or its video was there before.
+            DataError: one has none of these forms, a video occurs twice, or there is no caption at all.
         """
+        found = cls(name)
+        for place, values in entries:
+            found._add(values, place)
+        if not found.captions:
+            raise DataError("holds no caption", path=name, hint=_HINT)
+        return found
+
+    def _add(self, values: Mapping[str, Any], place: str) -> None:
+        path = self.name
         video = _first(values, VIDEO_KEYS)
         if video is None:
             raise DataError(f"{place}: no video id ({', '.join(VIDEO_KEYS[:3])})", path=path, hint=_HINT)
@@ -87,12 +99,7 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         DataError: it cannot be read, holds something else (with the line), or no caption at all.
     """
-    found = Predictions()
-    for place, values in _entries(path):
-        found.add(values, place, path)
-    if not found.captions:
-        raise DataError("holds no caption", path=path, hint=_HINT)
-    return found
+    return Predictions.of(str(path), _entries(path))
 
 
 def read_references(path: Path) -> dict[str, list[str]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from evcap_cli.scoring.metrics import METRICS
+
 Table = Literal["table1", "table2", "table3"]
 
 SOURCE: Final = "Gong & Han, fine-grained visual and audio-visual dual-branch fusion, EmVidCap-L test split"
@@ -21,7 +23,7 @@ class PublishedRow:
     Args:
         table: where it stands. backbone: the preset that gives its features.
         system: as printed. model: our name of the system. without: modules that are off.
-        values: in the order of ``scoring.score.METRICS``, x 100.
+        values: in the order of ``metrics.METRICS``, x 100.
     """
 
     table: Table
@@ -30,6 +32,11 @@ class PublishedRow:
     model: str
     values: tuple[float, ...]
     without: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The values by key."""
+        return dict(zip(METRICS, self.values, strict=True))
 
 
 _A, _B = "audio-visual", "fine-grained"

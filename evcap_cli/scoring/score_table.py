@@ -1,4 +1,4 @@
-"""Scores as people read them: tables of plain text, and the lines of ``--per-video``. Nothing is computed here."""
+"""Scores as people and programs read them: tables of plain text, JSON, JSON lines. Nothing is computed here."""
 
 from __future__ import annotations
 
@@ -7,21 +7,49 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.console import counted
-from evcap_cli.scoring.labels import LABELS
-from evcap_cli.scoring.metric_parts import METRICS
+from evcap_cli.scoring.metrics import DECIMALS, LABELS, METRICS, PRINTED_DECIMALS, metric_text
 from evcap_cli.scoring.published_rows import PUBLISHED, SOURCE, PublishedRow
 
 if TYPE_CHECKING:
     from evcap_cli.scoring.score_texts import Comparison, Scores
 
 _FEATURES: Final = {"resnet": "R101+RN", "clip": "CLIP"}
-_DIGEST_SHOWN: Final = 12  # digits: enough to tell two lexicons apart; --json has all
+_DIGEST_SHOWN: Final = 12  # digits: enough to distinguish two lexicons; --json has all
 
-Row = tuple[str, Mapping[str, float | None]]
+_NamedValues = tuple[str, Mapping[str, float | None]]
 """A name and a value of each metric."""
 
 
-def table(scores: Scores) -> str:
+def score_text(scores: Scores, this: str, other: str, *, published: bool) -> str:
+    """Everything that ``evcap score`` prints.
+
+    Args:
+        scores: of one system.
+        this: what its captions are called.
+        other: the same of the captions that they are compared with.
+        published: the rows of the paper below.
+    """
+    parts = [_metrics_table(scores), _human_table(scores)]
+    if scores.comparison is not None:
+        parts.append(_comparison_table(scores.comparison, this, other))
+    if published:
+        rows = [(_name(row), row.metrics) for row in PUBLISHED]
+        parts.append(f"quoted as printed, not computed here: {SOURCE}\n{_rows_table(rows, PRINTED_DECIMALS)}")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def score_json(scores: Scores, *, published: bool) -> str:
+    """Everything that ``evcap score --json`` prints."""
+    quoted = {"published": _published_dicts()} if published else {}
+    return json.dumps({**scores.to_dict(), **quoted}, indent=1) + "\n"
+
+
+def per_video_lines(scores: Scores) -> str:
+    """JSON lines, one a video in the order of the captions."""
+    return "".join(json.dumps(video.to_dict(), ensure_ascii=False) + "\n" for video in scores.per_video)
+
+
+def _metrics_table(scores: Scores) -> str:
     """The eleven metrics, one a line, with their intervals; metrics of plugins below."""
     lexicon = scores.lexicon
     lines = [
@@ -37,7 +65,7 @@ def table(scores: Scores) -> str:
     return "\n".join([*lines, *scores.missing.values()])
 
 
-def comparison_table(comparison: Comparison, this: str, other: str) -> str:
+def _comparison_table(comparison: Comparison, this: str, other: str) -> str:
     """Both systems, their difference with its interval, and the p-value."""
     lines = [
         f"{this} less {other} on {counted(comparison.videos, 'video')},"
@@ -53,10 +81,20 @@ def comparison_table(comparison: Comparison, this: str, other: str) -> str:
     return "\n".join(lines)
 
 
-def rows_table(rows: Sequence[Row], decimals: int = 2) -> str:
+def _human_table(scores: Scores) -> str:
+    """The human row and the system against the same references; empty where there is no human row."""
+    row = scores.human
+    if row is None:
+        return ""
+    videos, draws = counted(row.videos, "video"), counted(row.rounds, "draw")
+    head = f"one reference of each of {videos} against its others, mean of {draws}"
+    return f"{head}\n{_rows_table([('people', row.person), ('this system, the same references', row.system)])}"
+
+
+def _rows_table(rows: Sequence[_NamedValues], decimals: int = DECIMALS) -> str:
     """Systems below each other, metrics side by side, as the field prints them."""
     width = max(len(name) for name, _ in rows)
-    head = " ".join(f"{LABELS[name]:>7}" for name in METRICS)
+    head = " ".join(f"{label:>7}" for label in LABELS.values())
     body = [
         f"{name:<{width}} " + " ".join(f"{metric_text(values[metric], decimals):>7}" for metric in METRICS)
         for name, values in rows
@@ -64,32 +102,9 @@ def rows_table(rows: Sequence[Row], decimals: int = 2) -> str:
     return "\n".join([f"{'':<{width}} {head}", *body])
 
 
-def human_table(scores: Scores) -> str:
-    """The human row and the system against the same references; empty where there is no human row."""
-    row = scores.human
-    if row is None:
-        return ""
-    videos, draws = counted(row.videos, "video"), counted(row.rounds, "draw")
-    head = f"one reference of each of {videos} against its others, mean of {draws}"
-    rows = [("people", row.person), ("this system, the same references", row.system)]
-    return f"{head}\n{rows_table(rows)}"
-
-
-def published_table() -> str:
-    """The paper's rows as printed."""
-    rows: list[Row] = [(_name(row), dict(zip(METRICS, row.values, strict=True))) for row in PUBLISHED]
-    return f"quoted as printed, not computed here: {SOURCE}\n{rows_table(rows, decimals=1)}"
-
-
-def published_dicts() -> dict[str, Any]:
-    """The paper's rows as JSON has them."""
+def _published_dicts() -> dict[str, Any]:
     rows = [
-        {
-            "table": row.table,
-            "features": _FEATURES[row.backbone],
-            "system": row.system,
-            "metrics": dict(zip(METRICS, row.values, strict=True)),
-        }
+        {"table": row.table, "features": _FEATURES[row.backbone], "system": row.system, "metrics": row.metrics}
         for row in PUBLISHED
     ]
     return {"source": SOURCE, "quoted_as_printed": True, "rows": rows}
@@ -97,13 +112,3 @@ def published_dicts() -> dict[str, Any]:
 
 def _name(row: PublishedRow) -> str:
     return f"{row.table[:-1].capitalize()} {row.table[-1]}, {_FEATURES[row.backbone]}, {row.system}"
-
-
-def per_video_lines(scores: Scores) -> str:
-    """JSON lines, one a video in the order of the captions."""
-    return "".join(json.dumps(video.to_dict(), ensure_ascii=False) + "\n" for video in scores.per_video)
-
-
-def metric_text(value: float | None, decimals: int = 2) -> str:
-    """A metric's value in a table."""
-    return "-" if value is None else f"{value:.{decimals}f}"

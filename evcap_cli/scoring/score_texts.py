@@ -18,7 +18,8 @@ from evcap_cli.errors import DataError, EvcapError, one_line
 from evcap_cli.plugin_calls import contained
 from evcap_cli.scoring import resampling
 from evcap_cli.scoring.human_row import HumanRow, leave_one_out, mean_row
-from evcap_cli.scoring.metric_parts import METRICS, Parts, measure
+from evcap_cli.scoring.metric_parts import Parts, measure
+from evcap_cli.scoring.metrics import METRICS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     from evcap_cli.scoring.meteor import Segment
 
 Protocol = Literal["paper", "coco"]
-Metric = Callable[[Mapping[str, str], Mapping[str, Sequence[str]]], float]
+MetricFunction = Callable[[Mapping[str, str], Mapping[str, Sequence[str]]], float]
 """A plugin's: video -> caption and video -> references, normalised by the protocol, to a value shown as it is."""
-__all__ = ["METRICS", "Comparison", "Metric", "Protocol", "Scores", "VideoScore", "score_captions"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ class Scores:
         videos: N.
         missing: metrics that were requested, could be computed here and were not, with the reason.
         per_video: in the order of the captions.
+        surrogate: whether features made from captions gave them.
     """
 
     metrics: dict[str, float | None]
@@ -96,6 +97,7 @@ class Scores:
     per_video: list[VideoScore] = field(default_factory=list)
     comparison: Comparison | None = None
     human: HumanRow | None = None
+    surrogate: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """What ``evcap score --json`` prints."""
@@ -124,7 +126,7 @@ class Scores:
         return 0.0 if value is None else value
 
 
-def score_captions(
+def score_texts(
     hypotheses: Mapping[str, str],
     references: Mapping[str, Sequence[str]],
     lexicon: Lexicon,
@@ -133,7 +135,7 @@ def score_captions(
     bootstrap: int = 0,
     protocol: Protocol = "paper",
     seed: int = 0,
-    extra: Mapping[str, Metric] | None = None,
+    extra: Mapping[str, MetricFunction] | None = None,
     compare: Mapping[str, str] | None = None,
     human: bool = False,
 ) -> Scores:
@@ -265,7 +267,7 @@ def _per_video(captions: Mapping[str, str], parts: Parts, lexicon: Lexicon) -> l
 
 
 def _extra(
-    metrics: Mapping[str, Metric], words: Mapping[str, str], truth: Mapping[str, Sequence[str]]
+    metrics: Mapping[str, MetricFunction], words: Mapping[str, str], truth: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, float | None], list[str]]:
     """Values of plugins' metrics, and a note for each that failed; a name of ours stays ours."""
     values: dict[str, float | None] = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from evcap_cli.scoring.score_texts import Scores, score_captions
+from evcap_cli.scoring.score_texts import Scores, score_texts
 from evcap_cli.search.beam_search import BeamConfig
 from evcap_cli.search.reranking import best_captions
 
@@ -56,4 +56,4 @@ def evaluate(
 ) -> tuple[dict[str, str], Scores]:
     """Caption clips and score them. METEOR is left out unless asked for: CFS does not need it, and it starts Java."""
     captions = caption_clips(model, table, numbers, vocabulary, lexicon, beam)
-    return captions, score_captions(captions, references, lexicon, meteor=meteor, bootstrap=bootstrap)
+    return captions, score_texts(captions, references, lexicon, meteor=meteor, bootstrap=bootstrap)

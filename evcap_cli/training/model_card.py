@@ -9,7 +9,7 @@ from evcap_cli import plugins
 from evcap_cli.console import counted
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
 from evcap_cli.network.config import CaptionerConfig
-from evcap_cli.scoring.labels import LABELS
+from evcap_cli.scoring.metrics import LABELS, PRINTED_DECIMALS, metric_text
 from evcap_cli.training.epoch_selection import ORACLE_NOTE, how_chosen
 from evcap_cli.training.recipe import ORACLE
 from evcap_cli.version import __version__
@@ -161,7 +161,7 @@ def _table(columns: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> s
         cells = []
         for _, values, intervals in columns:
             value = values.get(name)
-            cell = "-" if value is None else f"{value:.1f}"
+            cell = metric_text(value, PRINTED_DECIMALS)
             if name in intervals:
                 low, high = intervals[name]
                 cell += f" ({low:.1f} to {high:.1f})"

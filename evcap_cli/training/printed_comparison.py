@@ -14,16 +14,13 @@ from typing import Any, Final
 from evcap_cli import plugins
 from evcap_cli.console import counted
 from evcap_cli.data.published_backbones import published_backbone
+from evcap_cli.scoring.metrics import COLUMNS, METRICS, PRINTED_DECIMALS, metric_text
 from evcap_cli.scoring.published_rows import SOURCE, PublishedRow, published_rows
-from evcap_cli.scoring.score_table import metric_text
-from evcap_cli.scoring.score_texts import METRICS
 from evcap_cli.training.recipe import ORACLE
 from evcap_cli.training.recipe_tables import FUSION
 
 TEST_VIDEOS: Final = 382
 """Videos of EmVidCap-L's test split."""
-HEADS: Final = ("Acc_sw", "Acc_c", "B-1", "B-2", "B-3", "B-4", "METEOR", "ROUGE", "CIDEr", "BFS", "CFS")
-"""``METRICS`` as column heads."""
 _L_ID: Final = re.compile(r"(?:vid)?[1-8]\d{4}")
 
 
@@ -73,7 +70,7 @@ def quoted(rows: Sequence[PublishedRow]) -> list[dict[str, Any]]:
             "system": row.system,
             "model": row.model,
             "without": list(row.without),
-            "values": dict(zip(METRICS, row.values, strict=True)),
+            "values": row.metrics,
             "quoted": True,
         }
         for row in rows
@@ -91,22 +88,16 @@ def text_table(document: Mapping[str, Any]) -> list[str]:
     lexicon = document["lexicon"]["name"]
     lines = [
         f"test split: {counted(document['videos'], 'video')}, {document['protocol']} protocol, lexicon {lexicon}",
-        " ".join([" " * wide, *(f"{head:>6}" for head in HEADS)]),
+        " ".join([" " * wide, *(f"{head:>6}" for head in COLUMNS)]),
     ]
-    lines += [
-        " ".join([title.ljust(wide), *(f"{metric_text(values.get(name), 1):>6}" for name in METRICS)])
-        for title, values in rows
-    ]
+    lines += [" ".join([title.ljust(wide), *(f"{text:>6}" for text in _texts(values))]) for title, values in rows]
     return [*lines, *_remarks(document)]
 
 
 def markdown_table(document: Mapping[str, Any]) -> str:
     """The table of a model card; see ``text_table``."""
-    lines = ["| | " + " | ".join(HEADS) + " |", "|---|" + "---|" * len(HEADS)]
-    lines += [
-        "| " + " | ".join([title.strip(), *(metric_text(values.get(name), 1) for name in METRICS)]) + " |"
-        for title, values in _rows(document)
-    ]
+    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---|" + "---|" * len(COLUMNS)]
+    lines += ["| " + " | ".join([title.strip(), *_texts(values)]) + " |" for title, values in _rows(document)]
     remarks = _remarks(document)
     return "\n".join(lines) + "\n" + ("\n" + "".join(f"- {remark}\n" for remark in remarks) if remarks else "")
 
@@ -130,6 +121,10 @@ def _rows(document: Mapping[str, Any]) -> list[tuple[str, Mapping[str, float | N
         same = "the same system; " if _same(row, document) else ""
         rows.append((f"{row['system']} ({same}{off}{table}, quoted)", row["values"]))
     return rows
+
+
+def _texts(values: Mapping[str, float | None]) -> list[str]:
+    return [metric_text(values.get(name), PRINTED_DECIMALS) for name in METRICS]
 
 
 def _same(row: Mapping[str, Any], document: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.files import write_whole
+from evcap_cli.scoring.metrics import LABELS, PRINTED_DECIMALS, metric_text
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -87,9 +88,13 @@ def announcement(history: Sequence[Mapping[str, Any]], best_epoch: int, planned:
         text += f": loss {entry['loss']['total']:.3f}"
     held = entry.get("validation")
     if held:
-        text += f", held out: CFS {held['cfs']:.1f}, Acc_sw {held['acc_sw']:.1f}, CIDEr {held['cider']:.1f}"
+        text += f", held out: {_values(held, 'cfs', 'acc_sw', 'cider')}"
     tested = entry.get("test")
     if tested:
-        text += f", test (oracle): CFS {tested['cfs']:.1f}, Acc_sw {tested['acc_sw']:.1f}"
+        text += f", test (oracle): {_values(tested, 'cfs', 'acc_sw')}"
     text += " (best so far)" if entry["best"] else f" (best: epoch {best_epoch})"
     return f"{text}, {entry['seconds']:.0f} s"
+
+
+def _values(scores: Mapping[str, Any], *metrics: str) -> str:
+    return ", ".join(f"{LABELS[metric]} {metric_text(scores[metric], PRINTED_DECIMALS)}" for metric in metrics)

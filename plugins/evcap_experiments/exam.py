@@ -20,7 +20,7 @@ from evcap_cli.demo.layout import TEST, read_world
 from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.errors import DataError
 from evcap_cli.inputs import Source, gather
-from evcap_cli.scoring.score_texts import Scores, score_captions
+from evcap_cli.scoring.score_texts import Scores, score_texts
 from evcap_experiments.rates import Rate, constant, evaluate, shuffled
 
 BOOTSTRAP = 1000
@@ -75,7 +75,7 @@ def examine(world: Path, checkpoint: str = "demo") -> Exam:
     return Exam(
         rates={name: evaluate(clips, told, muted if name == "checkpoint" else None) for name, told in systems.items()},
         scores={
-            name: score_captions(told, references, lexicon, bootstrap=BOOTSTRAP, meteor=name == "checkpoint")
+            name: score_texts(told, references, lexicon, bootstrap=BOOTSTRAP, meteor=name == "checkpoint")
             for name, told in systems.items()
         },
         captions=said,

@@ -26,7 +26,7 @@ from evcap_cli.data.caption_text import normalise
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.features.cache import VARIABLE
 from evcap_cli.scoring.meteor import meteor_statistics
-from evcap_cli.scoring.score_texts import Scores, score_captions
+from evcap_cli.scoring.score_texts import Scores, score_texts
 from tests.benchmarks.invented_captions import InventedCaptions
 from tests.benchmarks.timing import in_turn, ratio, table
 
@@ -78,7 +78,7 @@ def main() -> None:
     processor: dict[str, list[float]] = {}
 
     def score(texts: Captions = captions, **options: object) -> Scores:
-        return score_captions(texts, truth, lexicon, **options)  # type: ignore[arg-type]
+        return score_texts(texts, truth, lexicon, **options)  # type: ignore[arg-type]
 
     with tempfile.TemporaryDirectory() as folder:
         fresh = (Path(folder) / str(number) for number in range(given.rounds + 2))

@@ -13,7 +13,7 @@ from evcap_experiments.reproduction.table_plan import PlannedRow, Run
 
 from evcap_cli import app
 from evcap_cli.data.emvidcap import DataRoot
-from evcap_cli.scoring.score_texts import METRICS
+from evcap_cli.scoring.metrics import METRICS
 from tests.features.films import make_film
 from tests.training import toy
 

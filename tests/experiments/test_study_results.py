@@ -21,7 +21,7 @@ from evcap_experiments.study.study_worlds import Sizes, Worlds
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.wording import DEMO_LEXICON
 from evcap_cli.errors import UsageError
-from evcap_cli.scoring.score_texts import score_captions
+from evcap_cli.scoring.score_texts import score_texts
 from tests.experiments.worlds import drawn, sentence, told
 
 FUSION, A_OFF, B_OFF, BOTH_OFF = GRID[:4]
@@ -75,7 +75,7 @@ def test_a_clip_without_a_caption_is_wrong(results: Results, worlds: Worlds) -> 
 def test_metrics_are_those_of_score_captions_with_their_intervals(results: Results, worlds: Worlds) -> None:
     references = {clip.id: write_captions(clip) for clip in worlds.unseen}
     captions = told(worlds, listens=False)["heard"]
-    scores = score_captions(captions, references, DEMO_LEXICON, meteor=False, bootstrap=300)
+    scores = score_texts(captions, references, DEMO_LEXICON, meteor=False, bootstrap=300)
     for metric in METRICS:
         found = results.series("a-off", "all", metric)
         assert found is not None

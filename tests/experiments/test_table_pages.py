@@ -16,7 +16,7 @@ from evcap_experiments.reproduction.table_results import TableResult, collect
 from evcap_cli import plugins
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.errors import DataError
-from evcap_cli.scoring.score_texts import METRICS
+from evcap_cli.scoring.metrics import METRICS
 from tests.experiments.roots import finish, opened, parse, runs, write_root
 
 Table = Callable[..., tuple[list[PlannedRow], Callable[..., TableResult]]]

@@ -19,7 +19,7 @@ from evcap_cli.scoring.java import JavaError, find_java, ptb_tokens
 from evcap_cli.scoring.meteor import STATISTICS, Segment, additive, meteor_scores, meteor_statistics
 from evcap_cli.scoring.metric_parts import measure
 from evcap_cli.scoring.resampling import replicates, weightings
-from evcap_cli.scoring.score_texts import score_captions
+from evcap_cli.scoring.score_texts import score_texts
 from tests.benchmarks.invented_captions import InventedCaptions
 from tests.scoring.test_score import LEXICON, has_java
 
@@ -117,7 +117,7 @@ def test_scores_have_meteor_of_the_corpus_and_of_each_video_and_its_interval(
     wanted = dict(zip(((text, tuple(texts)) for text, texts in SEGMENTS), counts, strict=True))
     monkeypatch.setattr(module, "meteor_statistics", lambda segments: np.array([wanted[one] for one in segments]))
     said, truth = ({str(n): one[side] for n, one in enumerate(SEGMENTS[: len(INVENTED[0])])} for side in (0, 1))
-    scores = score_captions(said, truth, LEXICON, bootstrap=30)
+    scores = score_texts(said, truth, LEXICON, bootstrap=30)
     own = counts[: len(said)]
     assert scores.metrics["meteor"] == pytest.approx(100 * meteor_scores(additive(own).sum(0)))
     assert [video.metrics["meteor"] for video in scores.per_video] == pytest.approx((100 * meteor_scores(own)).tolist())
@@ -125,7 +125,7 @@ def test_scores_have_meteor_of_the_corpus_and_of_each_video_and_its_interval(
     assert low < scores.metrics["meteor"] < high
     other = {video: texts[0] for video, texts in truth.items()}
     wanted.update({(text, tuple(truth[video])): own[0] for video, text in other.items()})
-    compared = score_captions(said, truth, LEXICON, bootstrap=30, compare=other).comparison
+    compared = score_texts(said, truth, LEXICON, bootstrap=30, compare=other).comparison
     assert compared is not None
     assert compared.metrics["meteor"].other == pytest.approx(100 * meteor_scores(own[0]))
 
@@ -177,7 +177,7 @@ def test_a_java_that_fails_is_one_line_and_the_other_metrics_stand(
     monkeypatch.setattr(module, "cut_table", lambda *_: b"x" * 300_000)  # more than a pipe takes at once
     if not pipes:
         monkeypatch.setattr(module, "_PIPES", tmp_path / "none")
-    scores = score_captions({"a": "a man"}, {"a": ["a man"]}, LEXICON)
+    scores = score_texts({"a": "a man"}, {"a": ["a man"]}, LEXICON)
     assert scores.metrics["meteor"] is None
     assert scores.metrics["bleu_1"] == pytest.approx(100)
     notes = [note for note in scores.notes if "METEOR" in note]
@@ -209,7 +209,7 @@ def test_a_java_that_dies_once_changes_nothing(
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     if how == "silent":
         monkeypatch.setattr(module, "_wait", silent_first(module._wait))
-    scores = score_captions({"a": "a man"}, {"a": ["a man"]}, LEXICON)
+    scores = score_texts({"a": "a man"}, {"a": ["a man"]}, LEXICON)
     assert scores.metrics["meteor"] is not None
     assert scores.missing == {}
     assert meteor_statistics(SEGMENTS).tolist() == expected.tolist()
@@ -239,7 +239,7 @@ def test_a_java_that_dies_twice_is_missing_and_said_so(
     monkeypatch.setattr(module, "SILENCE_SECONDS", 0.1 if how == "silent" else 100.0)
     if not pipes:
         monkeypatch.setattr(module, "_PIPES", tmp_path / "none")
-    scores = score_captions({"a": "a man"}, {"a": ["a man"]}, LEXICON)
+    scores = score_texts({"a": "a man"}, {"a": ["a man"]}, LEXICON)
     assert scores.metrics["meteor"] is None
     assert scores.metrics["bleu_1"] == pytest.approx(100)
     assert scores.to_dict()["missing"] == ["meteor"]
@@ -257,7 +257,7 @@ def test_the_tokenizer_is_tried_twice(tmp_path: Path, monkeypatch: pytest.Monkey
     always = program(tmp_path, "kill -9 $$")
     monkeypatch.setattr("evcap_cli.scoring.java.find_java", lambda: always)
     with pytest.raises(EvcapError, match="the PTB tokenizer answered") as caught:
-        score_captions({"a": "a man"}, {"a": ["a man"]}, LEXICON, protocol="coco")
+        score_texts({"a": "a man"}, {"a": ["a man"]}, LEXICON, protocol="coco")
     assert caught.value.exit_code == 1
 
 

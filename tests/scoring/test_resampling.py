@@ -8,7 +8,7 @@ import pytest
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.scoring.metric_parts import Parts, measure
 from evcap_cli.scoring.resampling import compare, interval, replicates, sign_p, weightings
-from evcap_cli.scoring.score_texts import score_captions
+from evcap_cli.scoring.score_texts import score_texts
 from tests.scoring.test_score import LEXICON, slow_accuracies
 
 WORDS = [*LEXICON.words[:8], "a", "man", "dog", "runs", "the", "park", "and", "is"]
@@ -67,13 +67,13 @@ def test_every_resampling_equals_the_metrics_of_duplicated_videos(seed: int) -> 
 
 def test_intervals_are_percentiles_of_the_resamplings_and_depend_on_the_seed_only() -> None:
     said, truth = corpus(7)
-    scores = score_captions(said, truth, LEXICON, meteor=False, bootstrap=130, seed=2)
+    scores = score_texts(said, truth, LEXICON, meteor=False, bootstrap=130, seed=2)
     values = replicates(measure(said, truth, LEXICON), 130, 2)
     assert {name: len(column) for name, column in values.items()} == dict.fromkeys(scores.intervals, 130)
     for name, pair in scores.intervals.items():
         assert pair == pytest.approx(np.percentile(values[name], [2.5, 97.5]))
-    assert scores.intervals == score_captions(said, truth, LEXICON, meteor=False, bootstrap=130, seed=2).intervals
-    assert scores.intervals != score_captions(said, truth, LEXICON, meteor=False, bootstrap=130, seed=3).intervals
+    assert scores.intervals == score_texts(said, truth, LEXICON, meteor=False, bootstrap=130, seed=2).intervals
+    assert scores.intervals != score_texts(said, truth, LEXICON, meteor=False, bootstrap=130, seed=3).intervals
 
 
 def parts(said: dict[str, str], truth: dict[str, list[str]]) -> Parts:
@@ -131,7 +131,7 @@ def test_p_agrees_with_the_interval() -> None:
 
 
 def test_a_lexicon_without_hits_gives_intervals_of_zero() -> None:
-    scores = score_captions(
+    scores = score_texts(
         {"a": "x", "b": "y"}, {"a": ["x"], "b": ["z"]}, Lexicon({"joy": ["joy"]}), meteor=False, bootstrap=20
     )
     assert scores.intervals["acc_sw"] == (0, 0)

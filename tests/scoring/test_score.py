@@ -10,7 +10,8 @@ from evcap_cli.errors import DataError
 from evcap_cli.scoring import emotion_accuracy
 from evcap_cli.scoring.human_row import leave_one_out
 from evcap_cli.scoring.java import JavaError, find_java
-from evcap_cli.scoring.score_texts import METRICS, score_captions
+from evcap_cli.scoring.metrics import METRICS
+from evcap_cli.scoring.score_texts import score_texts
 
 # the words that the golden case needs, in the categories the official lexicon gives them
 LEXICON = Lexicon(
@@ -54,7 +55,7 @@ def has_java() -> bool:
 
 
 def test_the_golden_case_of_the_published_metrics() -> None:
-    scores = score_captions(HYPOTHESES, REFERENCES, LEXICON, meteor=False).metrics
+    scores = score_texts(HYPOTHESES, REFERENCES, LEXICON, meteor=False).metrics
     expected = {
         "acc_sw": 0.625,
         "acc_c": 0.47768223259575004,
@@ -118,7 +119,7 @@ def slow_accuracies(hypotheses: dict[str, str], references: dict[str, list[str]]
 def test_emotion_accuracies_match_a_reading_of_the_definitions(block: int) -> None:
     for seed in range(block * 100, block * 100 + 100):
         hypotheses, references = random_case(seed)
-        found = score_captions(hypotheses, references, LEXICON, meteor=False).metrics
+        found = score_texts(hypotheses, references, LEXICON, meteor=False).metrics
         expected = slow_accuracies(hypotheses, references)
         assert (found["acc_sw"], found["acc_c"]) == pytest.approx([100 * value for value in expected], abs=1e-9)
 
@@ -139,7 +140,7 @@ DEGENERATE = {
 def test_emotion_accuracies_of_degenerate_cases(name: str) -> None:
     hypotheses, references, expected = DEGENERATE[name]
     assert slow_accuracies(hypotheses, references) == pytest.approx(expected)
-    found = score_captions(hypotheses, references, LEXICON, meteor=False).metrics
+    found = score_texts(hypotheses, references, LEXICON, meteor=False).metrics
     assert (found["acc_sw"], found["acc_c"]) == pytest.approx([100 * value for value in expected])
 
 
@@ -150,7 +151,7 @@ def test_ngram_metrics_equal_pycocoevalcap_called_directly(seed: int) -> None:
     from pycocoevalcap.rouge.rouge import Rouge
 
     hypotheses, references = random_case(seed)
-    found = score_captions(hypotheses, references, LEXICON, meteor=False).metrics
+    found = score_texts(hypotheses, references, LEXICON, meteor=False).metrics
     answers = {k: [v] for k, v in hypotheses.items()}
     bleus = Bleu(4).compute_score(references, answers, verbose=0)[0]
     for order, value in enumerate(bleus, 1):
@@ -165,7 +166,7 @@ def test_values_of_single_videos_equal_pycocoevalcaps_and_short_captions_have_no
     from pycocoevalcap.rouge.rouge import Rouge
 
     hypotheses = {**HYPOTHESES, "b": "woman cries", "f": ""}
-    found = score_captions(hypotheses, REFERENCES, LEXICON, meteor=False).per_video
+    found = score_texts(hypotheses, REFERENCES, LEXICON, meteor=False).per_video
     answers = {k: [v] for k, v in hypotheses.items()}
     bleus = Bleu(4).compute_score(REFERENCES, answers, verbose=0)[1]
     rouge, cider = (scorer.compute_score(REFERENCES, answers)[1] for scorer in (Rouge(), Cider()))
@@ -179,7 +180,7 @@ def test_values_of_single_videos_equal_pycocoevalcaps_and_short_captions_have_no
 
 
 def test_the_verdict_on_each_caption_names_its_emotions() -> None:
-    found = {video.video: video for video in score_captions(HYPOTHESES, REFERENCES, LEXICON, meteor=False).per_video}
+    found = {video.video: video for video in score_texts(HYPOTHESES, REFERENCES, LEXICON, meteor=False).per_video}
     verdicts = {name: (video.right, video.wrong, video.missing) for name, video in found.items()}
     assert verdicts == {
         "a": (["joy"], [], []),
@@ -193,20 +194,20 @@ def test_the_verdict_on_each_caption_names_its_emotions() -> None:
 
 
 def test_all_right_and_wrong_at_once_is_the_limit_of_the_published_formula() -> None:
-    scores = score_captions({"a": "happy sad"}, {"a": ["happy"]}, LEXICON, meteor=False)
+    scores = score_texts({"a": "happy sad"}, {"a": ["happy"]}, LEXICON, meteor=False)
     assert scores.metrics["acc_c"] == 0.0
     assert scores.metrics["acc_sw"] == 50.0
 
 
 def test_no_prediction_and_missing_references_are_clear_errors() -> None:
     with pytest.raises(DataError, match="no caption"):
-        score_captions({}, {}, LEXICON, meteor=False)
+        score_texts({}, {}, LEXICON, meteor=False)
     with pytest.raises(DataError, match="no references for b and 1 more"):
-        score_captions({"a": "x", "b": "y", "c": "z"}, {"a": ["x"], "b": []}, LEXICON, meteor=False)
+        score_texts({"a": "x", "b": "y", "c": "z"}, {"a": ["x"], "b": []}, LEXICON, meteor=False)
 
 
 def test_scores_come_in_the_order_of_the_tables_and_name_the_lexicon() -> None:
-    scores = score_captions(HYPOTHESES, REFERENCES, LEXICON, meteor=False)
+    scores = score_texts(HYPOTHESES, REFERENCES, LEXICON, meteor=False)
     assert tuple(scores.metrics) == METRICS
     assert scores.metrics["meteor"] is None
     assert scores.to_dict()["lexicon"] == {"name": "golden", "digest": LEXICON.digest, "official": False}
@@ -218,7 +219,7 @@ def test_without_java_meteor_is_null_and_everything_else_stands(monkeypatch: pyt
         raise JavaError("no Java found")
 
     monkeypatch.setattr("evcap_cli.scoring.java.find_java", nowhere)
-    scores = score_captions(HYPOTHESES, REFERENCES, LEXICON)
+    scores = score_texts(HYPOTHESES, REFERENCES, LEXICON)
     assert scores.metrics["meteor"] is None
     assert scores.metrics["bleu_1"] == pytest.approx(80)
     assert sum("METEOR was not computed" in note for note in scores.notes) == 1
@@ -233,28 +234,28 @@ def test_the_coco_protocol_keeps_contractions_apart_and_does_not_cut() -> None:
 
 def test_a_comparison_is_made_on_the_videos_of_both_and_the_rest_is_unchanged() -> None:
     other = {video: REFERENCES[video][0] for video in list(HYPOTHESES)[2:]}
-    alone = score_captions(HYPOTHESES, REFERENCES, LEXICON, meteor=False)
-    both = score_captions(HYPOTHESES, REFERENCES, LEXICON, meteor=False, compare=other, bootstrap=50)
+    alone = score_texts(HYPOTHESES, REFERENCES, LEXICON, meteor=False)
+    both = score_texts(HYPOTHESES, REFERENCES, LEXICON, meteor=False, compare=other, bootstrap=50)
     assert both.metrics == alone.metrics
     assert both.comparison is not None
     assert (both.comparison.videos, both.comparison.resamplings) == (4, 50)
     common = {video: HYPOTHESES[video] for video in other}
     for captions, side in ((common, "this"), (other, "other")):
-        expected = score_captions(captions, REFERENCES, LEXICON, meteor=False).metrics
+        expected = score_texts(captions, REFERENCES, LEXICON, meteor=False).metrics
         for name, difference in both.comparison.metrics.items():
             assert getattr(difference, side) == pytest.approx(expected[name], abs=1e-9), name
     with pytest.raises(DataError, match="no video in common"):
-        score_captions({"a": "x"}, {"a": ["x"], "b": ["y"]}, LEXICON, meteor=False, compare={"b": "y"})
+        score_texts({"a": "x"}, {"a": ["x"], "b": ["y"]}, LEXICON, meteor=False, compare={"b": "y"})
 
 
 def test_the_human_row_is_the_mean_of_draws_scored_by_hand() -> None:
     references = {video: [*texts, "a quiet man waits"] for video, texts in REFERENCES.items()}
-    found = score_captions(HYPOTHESES, references, LEXICON, meteor=False, human=True, seed=5).human
+    found = score_texts(HYPOTHESES, references, LEXICON, meteor=False, human=True, seed=5).human
     assert found is not None
     rounds = leave_one_out(HYPOTHESES, references, seed=5)
     assert (found.videos, found.rounds, len(rounds)) == (6, 3, 3)
     for row, texts in ((found.person, "person"), (found.system, "system")):
-        each = [score_captions(getattr(one, texts), one.references, LEXICON, meteor=False).metrics for one in rounds]
+        each = [score_texts(getattr(one, texts), one.references, LEXICON, meteor=False).metrics for one in rounds]
         for name, value in row.items():
             if name == "meteor":
                 assert value is None
@@ -277,6 +278,6 @@ def test_every_reference_is_drawn_and_never_scored_against_itself() -> None:
 
 
 def test_without_two_references_a_line_says_why_there_is_no_human_row() -> None:
-    scores = score_captions({"a": "x"}, {"a": ["x"]}, LEXICON, meteor=False, human=True)
+    scores = score_texts({"a": "x"}, {"a": ["x"]}, LEXICON, meteor=False, human=True)
     assert scores.human is None
     assert any("no human row" in note for note in scores.notes)

@@ -16,7 +16,7 @@ from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.files import WholeFile
-from evcap_cli.scoring.score_texts import METRICS
+from evcap_cli.scoring.metrics import METRICS
 from evcap_cli.training import evaluation
 from evcap_cli.training.epoch_selection import ORACLE_NOTE, best_of_each, epoch_score
 from evcap_cli.training.feature_sources import MappingSource
@@ -66,13 +66,13 @@ def test_the_test_split_is_touched_once_after_the_last_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, select: str
 ) -> None:
     scored: list[set[str]] = []
-    real = evaluation.score_captions
+    real = evaluation.score_texts
 
     def noting(captions: dict[str, str], references: Any, *arguments: Any, **options: Any) -> Any:
         scored.append(set(captions) & toy.unseen().keys())
         return real(captions, references, *arguments, **options)
 
-    monkeypatch.setattr(evaluation, "score_captions", noting)
+    monkeypatch.setattr(evaluation, "score_texts", noting)
     document, source = finished(tmp_path, select=select)
     assert source.seen == [3]
     assert scored == [set(), set(), set(), set(toy.unseen())]
@@ -252,7 +252,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three epochs that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("evcap_cli.scoring.score._meteor", toy.meteor)
+        patch.setattr("evcap_cli.scoring.score_texts._meteor", toy.meteor)
         run_toy.main(str(folder), "3")
     return folder
 

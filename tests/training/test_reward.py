@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from evcap_cli.scoring.score_texts import score_captions
+from evcap_cli.scoring.score_texts import score_texts
 from evcap_cli.training.reward import CaptionReward
 from tests.scoring.test_score import LEXICON, REFERENCES, slow_accuracies
 
@@ -43,7 +43,7 @@ def test_the_mean_of_the_captions_ciders_is_that_of_the_corpus() -> None:
     said, truth = invented(3, videos=9)
     reward = CaptionReward(truth, LEXICON)
     mean = sum(reward.cider(video, text.split()) for video, text in said.items()) / len(said)
-    assert 100 * mean == pytest.approx(score_captions(said, truth, LEXICON, meteor=False).metrics["cider"], abs=1e-7)
+    assert 100 * mean == pytest.approx(score_texts(said, truth, LEXICON, meteor=False).metrics["cider"], abs=1e-7)
 
 
 def test_captions_and_references_are_normalised_and_cut_as_scores_have_them() -> None:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from evcap_cli.files import write_whole
 from evcap_cli.output.pages import page
-from evcap_cli.scoring.labels import LABELS
+from evcap_cli.scoring.metrics import LABELS, METRICS
 from evcap_cli.scoring.published_rows import SOURCE
-from evcap_cli.scoring.score_texts import METRICS
 
 if TYPE_CHECKING:
     from evcap_experiments.reproduction.table_results import RowResult, TableResult, Value

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from evcap_cli.console import counted, noun
 from evcap_cli.errors import DataError
 from evcap_cli.reading.typed import read_json
+from evcap_cli.scoring.metrics import METRICS
 from evcap_cli.scoring.published_rows import SOURCE
-from evcap_cli.scoring.score_texts import METRICS
 from evcap_experiments.reproduction.table_plan import SCORES, values_of
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class RowResult:
     @property
     def printed(self) -> dict[str, float]:
         """Metric -> printed value."""
-        return dict(zip(METRICS, self.row.printed.values, strict=True))
+        return self.row.printed.metrics
 
     def ours(self, metric: str) -> Value | None:
         """What came out; None where nothing did, or the metric was not computed."""

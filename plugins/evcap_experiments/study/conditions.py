@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from evcap_cli.demo.facts import ClipFacts
+from evcap_cli.scoring.metrics import LABELS
 from evcap_experiments.caption_judging import Verdict, judge, read_caption
 
 Pass = Literal["heard", "muted", "conflict"]
@@ -74,9 +75,8 @@ MEASURES: Final[Mapping[str, tuple[str, Callable[[Judged], bool | None]]]] = {
 }
 """Name -> its title and what is right of a clip; a share of the clips in percent, of those that it is not None of."""
 METRICS: Final[Mapping[str, str]] = {
-    "acc_sw": "Acc_sw", "acc_c": "Acc_c", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "cider": "CIDEr", "bfs": "BFS",
-    "cfs": "CFS",
-}  # fmt: skip
+    key: LABELS[key] for key in ("acc_sw", "acc_c", "bleu_4", "rouge_l", "cider", "bfs", "cfs")
+}
 """Those of the field that are computed; METEOR is left out."""
 
 _DEED: Final = ("deed", "any role", "subjects", "action")
