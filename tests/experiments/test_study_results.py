@@ -72,7 +72,7 @@ def test_a_clip_without_a_caption_is_wrong(results: Results, worlds: Worlds) -> 
     assert found.values == pytest.approx([100.0, 100 * (len(worlds.unseen) - 5) / len(worlds.unseen)])
 
 
-def test_metrics_are_those_of_score_captions_with_their_intervals(results: Results, worlds: Worlds) -> None:
+def test_metrics_are_those_of_evcap_score_with_their_intervals(results: Results, worlds: Worlds) -> None:
     references = {clip.id: write_captions(clip) for clip in worlds.unseen}
     captions = told(worlds, listens=False)["heard"]
     scores = score_texts(captions, references, DEMO_LEXICON, meteor=False, bootstrap=300)
