@@ -1,106 +1,148 @@
 """evcap: captions that say what happens in a video and what it feels like.
 
-The names below are the whole plugin contract; they load on first use, so that ``import evcap_cli`` stays cheap.
+What scripts, notebooks and plugins import is here; every other module is private. Names load on first use, so that
+``import evcap_cli`` stays cheap.
+
+```python
+import evcap_cli as evcap
+
+captioner = evcap.load_captioner("demo")
+record = captioner.caption("clip.mp4")
+print(record.captions[0].text, record.captions[0].emotion.category)
+```
+
+The library prints nothing: what a command would say on the way goes to the logger "evcap_cli". It installs no signal
+handlers and never ends the program; everything it raises on purpose is an ``EvcapError``.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from evcap_cli.version import __version__ as __version__
-from evcap_cli.version import hookimpl as hookimpl
+from evcap_cli.version import __version__, hookimpl
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import (
-        AudioInput as AudioInput,
+        AudioInput,
+        Backbone,
+        BackboneSpec,
+        ClipInput,
+        Detections,
+        FrameInput,
+        WeightsSource,
     )
-    from evcap_cli.backbones.contract import (
-        Backbone as Backbone,
+    from evcap_cli.backbones.weights import load_strictly, random_seed, read_tensors, seeded, state_digest
+    from evcap_cli.captioning.captioner import Captioner, load_captioner
+    from evcap_cli.captioning.extracting import extract_features
+    from evcap_cli.captioning.options import CaptionOptions
+    from evcap_cli.captioning.run import Summary, caption_videos
+    from evcap_cli.checkpoints.checkpoint import Checkpoint
+    from evcap_cli.errors import (
+        BackboneError,
+        CheckpointError,
+        DataError,
+        DecodeFailed,
+        DecoderCrashed,
+        DecodeTimeout,
+        EvcapError,
+        NameTooLong,
+        NoVideoStream,
+        OpenFailed,
+        OutOfMemory,
+        PluginError,
+        TrainingError,
+        UploadError,
+        UsageError,
+        VideoError,
+        WeightsError,
+        WriteError,
     )
-    from evcap_cli.backbones.contract import (
-        BackboneSpec as BackboneSpec,
-    )
-    from evcap_cli.backbones.contract import (
-        ClipInput as ClipInput,
-    )
-    from evcap_cli.backbones.contract import (
-        Detections as Detections,
-    )
-    from evcap_cli.backbones.contract import (
-        FrameInput as FrameInput,
-    )
-    from evcap_cli.backbones.contract import (
-        WeightsSource as WeightsSource,
-    )
-    from evcap_cli.backbones.weights import (
-        load_strictly as load_strictly,
-    )
-    from evcap_cli.backbones.weights import (
-        random_seed as random_seed,
-    )
-    from evcap_cli.backbones.weights import (
-        read_tensors as read_tensors,
-    )
-    from evcap_cli.backbones.weights import (
-        seeded as seeded,
-    )
-    from evcap_cli.backbones.weights import (
-        state_digest as state_digest,
-    )
-    from evcap_cli.errors import WeightsError as WeightsError
-    from evcap_cli.network.batch import ClipBatch as ClipBatch
-    from evcap_cli.network.config import SystemConfig as SystemConfig
-    from evcap_cli.network.losses import Targets as Targets
-    from evcap_cli.systems.contract import CaptionModel as CaptionModel
-    from evcap_cli.systems.contract import Prepared as Prepared
-    from evcap_cli.systems.contract import WeightedTerms as WeightedTerms
-    from evcap_cli.systems.spec import SystemSpec as SystemSpec
+    from evcap_cli.features.options import FeatureOptions
+    from evcap_cli.features.streams import ClipFeatures, StreamFeatures
+    from evcap_cli.network.batch import ClipBatch
+    from evcap_cli.network.config import Rerank, SystemConfig
+    from evcap_cli.network.losses import Targets
+    from evcap_cli.output.records import Caption, Emotion, Media, Record
+    from evcap_cli.output.writers import Writer
+    from evcap_cli.systems.contract import CaptionModel, Prepared, WeightedTerms
+    from evcap_cli.systems.spec import SystemSpec
 
-_CONTRACT = "evcap_cli.backbones.contract"
-_SYSTEM = "evcap_cli.systems.contract"
-_WEIGHTS = "evcap_cli.backbones.weights"
-_ROOMS = {
-    "AudioInput": _CONTRACT,
-    "Backbone": _CONTRACT,
-    "BackboneSpec": _CONTRACT,
-    "CaptionModel": _SYSTEM,
-    "ClipBatch": "evcap_cli.network.batch",
-    "ClipInput": _CONTRACT,
-    "Detections": _CONTRACT,
-    "FrameInput": _CONTRACT,
-    "Prepared": _SYSTEM,
-    "SystemConfig": "evcap_cli.network.config",
-    "SystemSpec": "evcap_cli.systems.spec",
-    "Targets": "evcap_cli.network.losses",
-    "WeightedTerms": _SYSTEM,
-    "WeightsError": "evcap_cli.errors",
-    "WeightsSource": _CONTRACT,
-    "load_strictly": _WEIGHTS,
-    "random_seed": _WEIGHTS,
-    "read_tensors": _WEIGHTS,
-    "seeded": _WEIGHTS,
-    "state_digest": _WEIGHTS,
+_HOMES: Final = {
+    "evcap_cli.backbones.contract": "AudioInput Backbone BackboneSpec ClipInput Detections FrameInput WeightsSource",
+    "evcap_cli.backbones.weights": "load_strictly random_seed read_tensors seeded state_digest",
+    "evcap_cli.captioning.captioner": "Captioner load_captioner",
+    "evcap_cli.captioning.extracting": "extract_features",
+    "evcap_cli.captioning.options": "CaptionOptions",
+    "evcap_cli.captioning.run": "Summary caption_videos",
+    "evcap_cli.checkpoints.checkpoint": "Checkpoint",
+    "evcap_cli.errors": "BackboneError CheckpointError DataError DecodeFailed DecodeTimeout DecoderCrashed EvcapError"
+    " NameTooLong NoVideoStream OpenFailed OutOfMemory PluginError TrainingError UploadError UsageError VideoError"
+    " WeightsError WriteError",
+    "evcap_cli.features.options": "FeatureOptions",
+    "evcap_cli.features.streams": "ClipFeatures StreamFeatures",
+    "evcap_cli.network.batch": "ClipBatch",
+    "evcap_cli.network.config": "Rerank SystemConfig",
+    "evcap_cli.network.losses": "Targets",
+    "evcap_cli.output.records": "Caption Emotion Media Record",
+    "evcap_cli.output.writers": "Writer",
+    "evcap_cli.systems.contract": "CaptionModel Prepared WeightedTerms",
+    "evcap_cli.systems.spec": "SystemSpec",
 }
-"""Where each public name is at home."""
+"""Which module each public name is at home in."""
+_MODULES: Final = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "AudioInput",
     "Backbone",
+    "BackboneError",
     "BackboneSpec",
+    "Caption",
     "CaptionModel",
+    "CaptionOptions",
+    "Captioner",
+    "Checkpoint",
+    "CheckpointError",
     "ClipBatch",
+    "ClipFeatures",
     "ClipInput",
+    "DataError",
+    "DecodeFailed",
+    "DecodeTimeout",
+    "DecoderCrashed",
     "Detections",
+    "Emotion",
+    "EvcapError",
+    "FeatureOptions",
     "FrameInput",
+    "Media",
+    "NameTooLong",
+    "NoVideoStream",
+    "OpenFailed",
+    "OutOfMemory",
+    "PluginError",
     "Prepared",
+    "Record",
+    "Rerank",
+    "StreamFeatures",
+    "Summary",
     "SystemConfig",
     "SystemSpec",
     "Targets",
+    "TrainingError",
+    "UploadError",
+    "UsageError",
+    "VideoError",
     "WeightedTerms",
     "WeightsError",
     "WeightsSource",
+    "WriteError",
+    "Writer",
+    "__version__",
+    "caption_videos",
+    "extract_features",
     "hookimpl",
+    "load_captioner",
     "load_strictly",
     "random_seed",
     "read_tensors",
@@ -110,6 +152,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in _ROOMS:
-        return getattr(import_module(_ROOMS[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -137,7 +137,8 @@ def _wrong_usage(problem: Any) -> UsageError:
     """What the parser found wrong, as one of our lines."""
     context = getattr(problem, "ctx", None)
     command = "evcap" if context is None else context.command_path
-    return UsageError(problem.format_message().rstrip("."), hint=f"see {command} --help")
+    text = problem.format_message().rstrip(".").replace(": Value error, ", ": ")
+    return UsageError(text, hint=f"see {command} --help")
 
 
 def main() -> None:

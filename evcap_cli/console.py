@@ -2,6 +2,8 @@
 
 Progress is a rich bar on a terminal and a plain line now and then elsewhere, so that batch logs stay short.
 ``run`` turns exceptions into one line and an exit code; a traceback appears only under ``EVCAP_DEBUG=1``.
+
+Where no command runs, in a script or a notebook, nothing is printed: the same lines go to the logger "evcap_cli".
 """
 
 from __future__ import annotations
@@ -28,13 +30,13 @@ if TYPE_CHECKING:
 PLAIN_INTERVAL_SECONDS = 10.0
 PIPE_COLUMNS = 250
 
-QUIET, NORMAL, VERBOSE = 0, 1, 2
-_verbosity = NORMAL
+LIBRARY, QUIET, NORMAL, VERBOSE = -1, 0, 1, 2
+_verbosity = LIBRARY
 _console: Console | None = None
 
 
 def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
-    """Quiet keeps errors only; verbose adds ``detail`` lines."""
+    """A command begins: quiet keeps errors only; verbose adds ``detail`` lines."""
     global _verbosity
     _verbosity = QUIET if quiet else VERBOSE if verbose else NORMAL
 
@@ -127,8 +129,20 @@ def counted(count: int, one: str, several: str | None = None) -> str:
     return f"{count} {noun(count, one, several)}"
 
 
+def _log(level: str, text: str) -> None:
+    """Hand a line to the program that uses evcap as a library, which decides what to do with it."""
+    import logging  # here: every call of evcap loads this module
+
+    logger = logging.getLogger("evcap_cli")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # else Python prints what nobody asked for
+    getattr(logger, level)(text)
+
+
 def info(text: str) -> None:
     """A line people want to see in a normal run."""
+    if _verbosity == LIBRARY:
+        _log("info", text)
     if _verbosity >= NORMAL:
         _line(text)
 
@@ -140,18 +154,25 @@ def notice(text: str) -> None:
 
 def detail(text: str) -> None:
     """A line for ``-v``."""
+    if _verbosity == LIBRARY:
+        _log("debug", text)
     if _verbosity >= VERBOSE:
         _line(text, "dim")
 
 
 def warn(text: str) -> None:
     """Something went less well than requested; the run goes on."""
+    if _verbosity == LIBRARY:
+        _log("warning", text)
     if _verbosity >= NORMAL:
         _line(f"warning: {text}", "yellow")
 
 
 def error(problem: EvcapError | str) -> None:
     """One line, printed in quiet runs too."""
+    if _verbosity == LIBRARY:
+        _log("error", str(problem))
+        return
     _line(f"error: {problem}", "red")
 
 
@@ -213,7 +234,7 @@ class _Rich(Bar):
 @contextmanager
 def progress(total: int | None, label: str, unit: str = "video", units: str | None = None) -> Iterator[Bar]:
     """Show how far long work has come: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
-    if _verbosity == QUIET:
+    if _verbosity <= QUIET:
         yield Bar()
         return
     if not sys.stderr.isatty():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from evcap_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
+Dtype = Literal["auto", "bf16", "fp16", "fp32"]
+"""Number formats that ``--dtype`` offers."""
 NO_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 """How torch's backends say it where they raise a plain RuntimeError."""
 

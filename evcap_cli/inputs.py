@@ -1,6 +1,6 @@
-"""From what the user typed to a plan: which videos, in which order, under which names, and into which files.
+"""From what the user typed to sorted videos: files, folders, patterns and lists; ids; shards.
 
-Everything that can be wrong with the call is found here, before any work starts.
+What is wrong with an input is found here, before any work starts; `output/output_plan.py` does the same for outputs.
 """
 
 from __future__ import annotations
@@ -9,16 +9,13 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import TYPE_CHECKING
 
-from evcap_cli.errors import UsageError
+from evcap_cli.errors import EvcapError, UsageError
 from evcap_cli.paths import (
-    LONGEST_NAME_BYTES,
     VIDEO_SUFFIXES,
     can_be_named,
-    check_output_name,
     expanded,
     is_hidden,
     is_video_name,
@@ -28,13 +25,10 @@ from evcap_cli.paths import (
 )
 from evcap_cli.reading.text import decoded, read_bytes
 
-if TYPE_CHECKING:
-    from evcap_cli.output.writers import Writer
-
 GLOB_CHARACTERS = frozenset("*?[")
 LIST_HINT = "@FILE names a text file, a path a line"
-LOOKED_AT_BYTES = 65536
-LOOKED_AT_LINES = 20
+LIST_PROBE_BYTES = 65536
+LIST_PROBE_LINES = 20
 """So much of a file is read to see whether it is a list of paths."""
 
 
@@ -51,6 +45,12 @@ class Source:
     given: str
     relative: PurePosixPath
     id: str = ""
+
+
+def typed_paths(values: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """One path or several, as the texts that a command line would have of them."""
+    several = [values] if isinstance(values, (str, os.PathLike)) else values
+    return [os.fspath(value) for value in several]
 
 
 def gather(inputs: Sequence[str]) -> list[Source]:
@@ -134,12 +134,12 @@ def _is_list(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            raw = file.read(LOOKED_AT_BYTES)
-        whole = raw if len(raw) < LOOKED_AT_BYTES else raw.rpartition(b"\n")[0]
+            raw = file.read(LIST_PROBE_BYTES)
+        whole = raw if len(raw) < LIST_PROBE_BYTES else raw.rpartition(b"\n")[0]
         entries = [line.strip() for line in _lines(whole, path.name)]
     except (OSError, UsageError):
         return False  # no text; opening it as a video says what it is
-    entries = [entry for entry in entries if entry and not entry.startswith("#")][:LOOKED_AT_LINES]
+    entries = [entry for entry in entries if entry and not entry.startswith("#")][:LIST_PROBE_LINES]
     there = sum(os.path.lexists(expanded(entry)) for entry in entries)
     return there > len(entries) / 2
 
@@ -194,7 +194,7 @@ def _file(path: Path) -> Source:
 
 
 def _readable_kind(path: Path) -> bool:
-    """Whether reading it comes to an end: no pipe, no device. A dangling link is told when the video is opened."""
+    """Whether reading it comes to an end: no pipe, no device. A dangling link is reported when the video is opened."""
     return path.is_file() or not path.exists()
 
 
@@ -226,6 +226,13 @@ def with_ids(sources: Sequence[Source]) -> list[Source]:
             str(other(source)) if count[name_key(name)] > 1 else name for source, name in zip(sources, ids, strict=True)
         ]
     return [Source(s.path, s.given, s.relative, name) for s, name in zip(sources, ids, strict=True)]
+
+
+def nothing_found(inputs: Sequence[str], shard: str | None = None) -> EvcapError:
+    """The error of a run without a single video; exit code 1."""
+    if shard is not None:
+        return EvcapError(f"no video falls to --shard {shard}", path=", ".join(inputs), hint="use fewer shards")
+    return EvcapError("no video found", path=", ".join(inputs), hint="check the folder, or name the files themselves")
 
 
 def take_shard(
@@ -275,98 +282,3 @@ def _slurm_task(environment: Mapping[str, str]) -> tuple[int, int]:
             hint="name the part that each task takes: --shard I/N",
         )
     return tasks.index(own), count
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where captions go: whole files, mirrored trees, or JSONL on stdout."""
-
-    files: tuple[tuple[Path, Writer], ...] = ()
-    trees: tuple[tuple[Path, Writer], ...] = ()
-    stdout: bool = False
-
-    @property
-    def journal(self) -> Path | None:
-        """``OUT.partial`` beside the first output; none for stdout alone."""
-        for path, _ in (*self.files, *self.trees):
-            return path.with_name(path.name + ".partial")
-        return None
-
-    def tree_targets(self, source: Source) -> list[tuple[Path, Writer]]:
-        """The files that mirror ``source``; names keep the source suffix (``a/x.mp4.srt``)."""
-        return [(root / f"{source.relative}{writer.suffix}", writer) for root, writer in self.trees]
-
-
-def plan_outputs(outputs: Sequence[str], tree_format: str, writers: Mapping[str, Writer]) -> Outputs:
-    """Sort ``-o`` values into files (by suffix), trees (a trailing slash or an existing folder) and stdout (``-``).
-
-    Raises:
-        UsageError: an unknown suffix or format, or one file named twice.
-    """
-    if not outputs:
-        raise UsageError(
-            "nowhere to write", hint="add -o out.srt, -o out.jsonl, -o folder/ or -o - for standard output"
-        )
-    known = ", ".join(sorted(writers))
-    files: list[tuple[Path, Writer]] = []
-    trees: list[tuple[Path, Writer]] = []
-    for typed in outputs:
-        if typed == "-":
-            continue
-        if not typed:
-            raise UsageError("an output is empty", hint="name a file, or a folder/")
-        text = expanded(typed)
-        path = Path(text)
-        check_output_name(path)
-        if text.endswith(("/", os.sep)) or path.is_dir():
-            writer = writers.get("." + tree_format.lstrip("."))
-            if writer is None:
-                raise UsageError(f"unknown --format {tree_format!r}", hint=f"one of: {known}")
-            trees.append((path, writer))
-        elif path.suffix.lower() in writers:
-            files.append((path, writers[path.suffix.lower()]))
-        else:
-            named = f"unknown suffix {path.suffix!r}" if path.suffix else "no suffix"
-            raise UsageError(
-                named, path=text, hint=f"use one of {known}, or end the name with / to mirror into a folder"
-            )
-    names = Counter(os.path.realpath(path) for path, _ in (*files, *trees))
-    for name, count in names.items():
-        if count > 1:
-            raise UsageError("named twice as output", path=name, hint="give each -o its own name")
-    return Outputs(tuple(files), tuple(trees), "-" in outputs)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one run of ``caption`` will do."""
-
-    sources: list[Source]
-    outputs: Outputs = field(default_factory=Outputs)
-
-
-def check_collisions(plan: Plan) -> None:
-    """No two videos may share an output file, no output may overwrite an input, every name must fit a file system.
-
-    Raises:
-        UsageError: naming both.
-    """
-    inputs = {os.path.realpath(source.path): source for source in plan.sources}
-    taken: dict[str, str] = {}
-    targets = [(path, "an output") for path, _ in plan.outputs.files]
-    targets += [(target, source.given) for source in plan.sources for target, _ in plan.outputs.tree_targets(source)]
-    for path, owner in targets:
-        if len(os.fsencode(path.name)) > LONGEST_NAME_BYTES:
-            raise UsageError(
-                "this output name is too long for a file", path=path, hint="rename the video, or use -o FILE"
-            )
-        real = os.path.realpath(path)
-        if real in inputs:
-            raise UsageError("is an input and would be overwritten", path=path, hint="choose another -o")
-        if real in taken:
-            raise UsageError(
-                f"would be written for both {taken[real]} and {owner}",
-                path=path,
-                hint="caption the folders one by one, or name their common parent as input",
-            )
-        taken[real] = owner

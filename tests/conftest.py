@@ -33,6 +33,7 @@ def _source_tree_on_path() -> None:
 
 _source_tree_on_path()
 
+from evcap_cli import console  # noqa: E402
 
 # tests call the command line many hundred times in one process, and each time typer reads the signatures of all
 # commands again, which takes five times as long as all the rest of a call
@@ -41,7 +42,8 @@ typer.main.get_params_from_function = functools.cache(typer.main.get_params_from
 
 @pytest.fixture(autouse=True)
 def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No user cache, no data root, no debug traces, no network."""
+    """No user cache, no data root, no debug traces, no network; messages are printed, as while a command runs."""
+    monkeypatch.setattr(console, "_verbosity", console.NORMAL)
     monkeypatch.setenv("EVCAP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("EVCAP_DATA", "EVCAP_PLUGINS", "EVCAP_DEBUG"):

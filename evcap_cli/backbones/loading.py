@@ -26,7 +26,7 @@ def load_backbones(
     *,
     weights: Mapping[str, str] | None = None,
     options: Mapping[str, Mapping[str, str]] | None = None,
-    spare: Collection[str] = (),
+    allow_unused: Collection[str] = (),
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
 ) -> dict[Kind, Backbone]:
@@ -36,7 +36,7 @@ def load_backbones(
         addresses: kind -> NAME or NAME:VARIANT.
         weights: NAME (or NAME:VARIANT) -> path or source; others load their default.
         options: NAME (or NAME:VARIANT) -> key -> value.
-        spare: names in weights and options that need not be in use: evcap.toml serves several presets.
+        allow_unused: names in weights and options that need not be in use: evcap.toml serves several presets.
         device: where models and batches live.
         dtype: of the model and of the batches it is given; float32 when None.
 
@@ -50,7 +50,7 @@ def load_backbones(
     """
     import torch
 
-    made = make_backbones(addresses, weights or {}, options or {}, spare)
+    made = make_backbones(addresses, weights or {}, options or {}, allow_unused)
     where, number = torch.device(device), dtype or torch.float32
     loaded: list[Backbone] = []
     crowded = False
@@ -79,7 +79,7 @@ def make_backbones(
     addresses: Mapping[Kind, str],
     weights: Mapping[str, str],
     options: Mapping[str, Mapping[str, str]],
-    spare: Collection[str],
+    allow_unused: Collection[str],
 ) -> dict[Kind, Backbone]:
     """The backbone of each kind, not loaded yet; the arguments are those of ``load_backbones``.
 
@@ -89,7 +89,7 @@ def make_backbones(
     made = {kind: make_backbone(kind, addresses[kind], options) for kind in KINDS if kind in addresses}
     used = {name for backbone in made.values() for name in _names(backbone)}
     for given, flag in ((weights, "--weights"), (options, "--option")):
-        unused = sorted(set(given) - used - set(spare))
+        unused = sorted(set(given) - used - set(allow_unused))
         if unused:
             raise UsageError(
                 f"{flag} names {unused[0]!r}, which is not in use", hint=f"in use: {', '.join(sorted(used))}"

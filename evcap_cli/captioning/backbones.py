@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from evcap_cli.errors import CheckpointError, PluginError
@@ -14,37 +13,29 @@ if TYPE_CHECKING:
     from evcap_cli.checkpoints.checkpoint import Checkpoint
 
 
-@dataclass(frozen=True)
-class ChosenBackbones:
-    """Which backbones a run loads, with what; and which of them the user names for feature files."""
+def choose_backbones(checkpoint: Checkpoint, options: CaptionOptions) -> tuple[CaptionOptions, dict[Kind, str]]:
+    """``options`` that name the backbones of ``checkpoint`` with their weights and options, and what the user adds.
 
-    addresses: dict[Kind, str]
-    weights: dict[str, str]
-    options: dict[str, Mapping[str, str]]
-    stand_ins: dict[Kind, str]
-
-
-def choose_backbones(checkpoint: Checkpoint, options: CaptionOptions) -> ChosenBackbones:
-    """The backbones of ``checkpoint``, with what the user says about them.
+    Returns:
+        The options, and which backbones replace feature files that the checkpoint was trained on: kind -> address.
 
     Raises:
         CheckpointError: the user names others. PluginError: one is not installed.
     """
-    from evcap_cli.backbones.presets import backbone_addresses
-    from evcap_cli.data.published_backbones import stand_ins
+    from evcap_cli.data.published_backbones import replacements
 
     trained = checkpoint.backbones
-    asked = {
+    requested = {
         kind: name
-        for kind, name in backbone_addresses(options.preset, options.backbones, options.presets).items()
+        for kind, name in options.addresses().items()
         # a preset names all four kinds, whatever the checkpoint reads
         if kind in trained or kind in options.backbones
     }
-    found = stand_ins(trained, asked, checkpoint.name)
+    found = replacements(trained, requested, checkpoint.name)
     for kind, name in found.items():
         trained[kind] = {**trained[kind], "name": name}
-    addresses = {kind: str(record["name"]) for kind, record in trained.items()}
-    for kind, name in asked.items():
+    addresses: dict[str, str] = {kind: str(record["name"]) for kind, record in trained.items()}
+    for kind, name in requested.items():
         if name != addresses.get(kind):
             used = f"{kind} backbone {addresses[kind]}" if kind in addresses else f"no {kind} backbone"
             raise CheckpointError(
@@ -60,12 +51,14 @@ def choose_backbones(checkpoint: Checkpoint, options: CaptionOptions) -> ChosenB
         if not {name, name.partition(":")[0]} & set(options.weights)
     }
     trained_options = {str(record["name"]).partition(":")[0]: record["options"] for record in trained.values()}
-    return ChosenBackbones(
-        addresses,
+    chosen = replace(
+        options,
+        backbone=None,
+        backbones=addresses,
         weights={**drawn, **options.weights},
-        options={**trained_options, **options.backbone_options},
-        stand_ins=found,
+        backbone_options={**trained_options, **options.backbone_options},
     )
+    return chosen, found
 
 
 def _check_installed(checkpoint: Checkpoint) -> None:
@@ -86,13 +79,13 @@ def _check_installed(checkpoint: Checkpoint) -> None:
 
 
 def check_backbones(options: CaptionOptions) -> None:
-    """See what ``Captioning`` would refuse of backbones, before any weights are read.
+    """See what ``Captioner`` would refuse of backbones, before any weights are read.
 
     Raises:
-        CheckpointError, PluginError, UsageError: as ``Captioning`` does.
+        CheckpointError, PluginError, UsageError: as ``Captioner`` does.
     """
     from evcap_cli.backbones.loading import make_backbones
     from evcap_cli.checkpoints.checkpoint import Checkpoint
 
-    chosen = choose_backbones(Checkpoint.from_pretrained(options.checkpoint), options)
-    make_backbones(chosen.addresses, chosen.weights, chosen.options, options.spare)
+    chosen, _ = choose_backbones(Checkpoint.from_pretrained(options.checkpoint), options)
+    make_backbones(chosen.addresses(), chosen.weights, chosen.backbone_options, chosen.allow_unused)

@@ -1,46 +1,47 @@
-"""Everything that decides what a caption run writes, and how it gets there."""
+"""What describes a caption run: the options of its features, and those of its captioner."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from evcap_cli.media.memory import DEFAULT_BYTES
+from annotated_types import Ge
 
-if TYPE_CHECKING:
-    from evcap_cli.network.config import Rerank
+from evcap_cli.features.options import FeatureKeywords, FeatureOptions
+from evcap_cli.network.config import Rerank
 
 
-@dataclass(frozen=True)
-class CaptionOptions:
-    """Everything that decides what a run writes, and how it gets there. None: as the checkpoint has it."""
+@dataclass(frozen=True, kw_only=True)
+class CaptionOptions(FeatureOptions):
+    """What decides the captions of a run. None: as the checkpoint has it.
 
-    checkpoint: str = "demo"
-    preset: str | None = None
-    backbones: Mapping[str, str] = field(default_factory=dict)
-    presets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """The user's own, of evcap.toml."""
-    weights: Mapping[str, str] = field(default_factory=dict)
-    backbone_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    spare: frozenset[str] = frozenset()
-    """Names in weights and options that need not be in use."""
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int | None = None
-    workers: int = 2
-    beam_size: int | None = None
-    max_words: int | None = None
-    length_penalty: float | None = None
+    Args:
+        checkpoint: "demo", a folder, or "hf-hub:org/name[@revision]".
+        beam_size: beams of the search.
+        max_words: longest caption.
+        length_penalty: power of the length normalisation.
+        rerank: how to choose among the beam's best captions.
+        drop_audio: caption as if no video had sound: for experiments.
+
+    The other arguments are those of ``FeatureOptions``. Backbones need no naming: the checkpoint names its own.
+
+    Raises:
+        UsageError: a value is not of its type, or out of its range.
+    """
+
+    checkpoint: str = field(default="demo", kw_only=False)
+    beam_size: Annotated[int, Ge(1)] | None = None
+    max_words: Annotated[int, Ge(1)] | None = None
+    length_penalty: Annotated[float, Ge(0)] | None = None
     rerank: Rerank | None = None
-    segment: str = "whole"
-    sampling: str | None = None
-    audio_track: int = 0
-    mute: bool = False
-    """Leave the sound away, as if no video had any: for experiments."""
-    cache: bool = True
-    cache_dir: Path | None = None
-    timeout: float = 120.0
-    decoder_memory: int = DEFAULT_BYTES
-    """Bytes that decoding one video may take."""
+    drop_audio: bool = False
+
+
+class CaptionKeywords(FeatureKeywords, total=False):
+    """The fields of ``CaptionOptions`` besides ``checkpoint``, as keyword arguments of functions that make one."""
+
+    beam_size: int | None
+    max_words: int | None
+    length_penalty: float | None
+    rerank: Rerank | None
+    drop_audio: bool

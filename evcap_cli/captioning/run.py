@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from evcap_cli.errors import EvcapError, UsageError, WriteError
+from evcap_cli import plugins
+from evcap_cli.captioning.captioner import Captioner, load_captioner
+from evcap_cli.errors import UsageError, WriteError
 from evcap_cli.files import check_writable
+from evcap_cli.inputs import gather, nothing_found, take_shard, typed_paths
 from evcap_cli.output.journal import Journal
+from evcap_cli.output.output_plan import CaptionPlan, check_collisions, plan_outputs
 from evcap_cli.output.reading import read_records
 from evcap_cli.output.records import Record, error_fields
 from evcap_cli.output.rendering import FormatError, rendered, write_files
@@ -17,8 +22,8 @@ from evcap_cli.output.trees import Tree
 from evcap_cli.paths import name_key
 
 if TYPE_CHECKING:
-    from evcap_cli.captioning.engine import Captioning
-    from evcap_cli.inputs import Plan, Source
+    from evcap_cli.captioning.options import CaptionKeywords
+    from evcap_cli.inputs import Source
 
 UNFINISHED = "unfinished"
 """In the journal's folder: features of the videos under way."""
@@ -26,17 +31,22 @@ UNFINISHED = "unfinished"
 
 @dataclass
 class Summary:
-    """How a run ended."""
+    """How a run ended.
+
+    Attributes:
+        total: videos of the run.
+        done: captioned. failed: not captioned; their records say why.
+        skipped: of those, taken over from an earlier run of the same plan.
+        damaged: captioned, but more than a tenth of the picture or of the audio was lost.
+        unwritten: what went wrong with whole outputs; the others are written.
+    """
 
     total: int = 0
     done: int = 0
     failed: int = 0
     skipped: int = 0
-    """Taken over from an earlier run of the same plan."""
     damaged: int = 0
-    """Captioned, but more than a tenth of the picture or the sound was lost."""
     unwritten: list[WriteError] = field(default_factory=list)
-    """What went wrong with whole outputs; the others are written."""
 
     def count(self, record: Record) -> None:
         """One more video is finished."""
@@ -54,9 +64,103 @@ class Summary:
         return 3 if self.done else 1
 
 
+def caption_videos(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    outputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    checkpoint: str | os.PathLike[str] = "demo",
+    captioner: Captioner | None = None,
+    tree_format: str = "srt",
+    shard: str | None = None,
+    limit: int | None = None,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    fail_fast: bool = False,
+    on_record: Callable[[Record], None] = lambda _: None,
+    **options: Unpack[CaptionKeywords],
+) -> Summary:
+    """Caption videos into files: the safe run of ``evcap caption``.
+
+    Outputs appear whole or not at all. A journal next to the first one (``OUT.partial/``) keeps what is finished: the
+    same call after a kill, a full disk or an exception goes on there and ends with the same bytes.
+
+    Args:
+        inputs: videos, folders (recursive), patterns, "@list.txt".
+        outputs: files by suffix (.jsonl, .srt, .vtt, .tsv, .html, and those of plugins), or "folder/" to mirror the
+            inputs into.
+        checkpoint: what to caption with, see ``load_captioner``.
+        captioner: one that is loaded already, in place of ``checkpoint`` and ``options``.
+        tree_format: of the files in a mirrored folder, such as "srt".
+        shard: "i/n" takes the i-th of n parts, "slurm" that of the array task.
+        limit: take the first videos only.
+        retry_failed: read the old JSONL output and caption only what failed or is new.
+        overwrite: caption again what is finished.
+        fail_fast: stop at the first video that fails; whole outputs are not written then.
+        on_record: called with each record made now, in sorted input order.
+        options: fields of ``CaptionOptions``.
+
+    Returns:
+        How many videos were captioned, failed or taken over, and which outputs could not be written. A failed video
+        does not raise: it has a record with an error in the JSONL output.
+
+    Raises:
+        UsageError: inputs or outputs that cannot be used, or outputs of another run in the way; and its subclasses, as
+            in ``load_captioner``.
+        WriteError: the journal or a mirrored folder cannot be written; what was finished stays.
+        EvcapError: there is no video.
+
+    Example:
+        ```python
+        import evcap_cli as evcap
+
+        summary = evcap.caption_videos(
+            ["videos/"], outputs=["out.srt", "out.jsonl"], segment="scenes", workers=4, timeout=60
+        )
+        print(f"{summary.done} of {summary.total} captioned, {summary.failed} failed")
+        for problem in summary.unwritten:
+            print(problem)
+        ```
+    """
+    if captioner is not None and options:
+        raise UsageError(f"{next(iter(options))} is given with a captioner, which has its own options")
+    plan = plan_captions(typed_paths(inputs), typed_paths(outputs), tree_format=tree_format, shard=shard, limit=limit)
+    if plan.outputs.stdout:
+        raise UsageError("'-' as output is for `evcap caption`", hint="name a file, or use Captioner.caption_many")
+    _, summary = caption_plan(
+        plan,
+        captioner or load_captioner(checkpoint, **options),
+        retry_failed=retry_failed,
+        overwrite=overwrite,
+        fail_fast=fail_fast,
+        on_record=on_record,
+    )
+    return summary
+
+
+def plan_captions(
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    tree_format: str = "srt",
+    shard: str | None = None,
+    limit: int | None = None,
+) -> CaptionPlan:
+    """Which videos a run captions, and into what; the arguments are those of ``caption_videos``.
+
+    Raises:
+        UsageError: something in it cannot work. EvcapError: there is no video.
+    """
+    targets = plan_outputs(outputs, tree_format, plugins.writers())
+    plan = CaptionPlan(take_shard(gather(inputs), shard)[:limit], targets)
+    check_collisions(plan)
+    if not plan.sources:
+        raise nothing_found(inputs, shard)
+    return plan
+
+
 def caption_plan(
-    plan: Plan,
-    engine: Captioning,
+    plan: CaptionPlan,
+    captioner: Captioner,
     *,
     retry_failed: bool = False,
     overwrite: bool = False,
@@ -68,7 +172,7 @@ def caption_plan(
 
     Args:
         plan: what to caption, and where to.
-        engine: the checkpoint with its backbones.
+        captioner: the checkpoint with its backbones.
         retry_failed: take over what went well in the JSONL that is there.
         overwrite: take nothing over, and replace mirrored files of other settings.
         fail_fast: stop at the first video that fails; whole outputs are not written then.
@@ -86,17 +190,17 @@ def caption_plan(
     outputs = plan.outputs
     summary = Summary() if summary is None else summary
     summary.total = len(plan.sources)
-    run = _Run(plan, engine, summary, fail_fast, on_record)
-    kept = _old_records(plan, engine) if retry_failed else {}
+    run = _Run(plan, captioner, summary, fail_fast, on_record)
+    kept = _old_records(plan, captioner) if retry_failed else {}
     for path, _ in outputs.files:
         check_writable(path)
     if outputs.journal is None:
         return run.records(plan.sources, {}), summary
-    with _Trees(plan, engine.settings, overwrite=overwrite) as trees:
+    with _Trees(plan, captioner.settings, overwrite=overwrite) as trees:
         if not outputs.files and not outputs.stdout:
             return run.into_trees(trees), summary
-        with Journal(outputs.journal, engine.settings) as journal:
-            engine.keep_unfinished(outputs.journal / UNFINISHED)
+        with Journal(outputs.journal, captioner.settings) as journal:
+            captioner.keep_unfinished(outputs.journal / UNFINISHED)
             for source in plan.sources:
                 finished = journal.get(source.given, source.path)
                 record = kept.get(source.given) or (None if overwrite else finished)
@@ -118,8 +222,8 @@ def caption_plan(
 class _Run:
     """One run over a plan: counts and announces what comes out."""
 
-    plan: Plan
-    engine: Captioning
+    plan: CaptionPlan
+    captioner: Captioner
     summary: Summary
     fail_fast: bool
     on_record: Callable[[Record], None]
@@ -136,7 +240,7 @@ class _Run:
         for source, record in self._made(todo):
             if journal is not None:
                 journal.add(source.given, source.path, record)
-                self.engine.drop_unfinished(record)
+                self.captioner.drop_unfinished(record)
             everything[source.given] = record
             self._announce(record)
         return [everything[source.given] for source in sources if source.given in everything]
@@ -156,7 +260,7 @@ class _Run:
         return records
 
     def _made(self, todo: Sequence[Source]) -> Iterator[tuple[Source, Record]]:
-        with closing(self.engine.run(todo)) as made:
+        with closing(self.captioner.run(todo)) as made:
             for source, record in zip(todo, made, strict=True):
                 yield source, record
                 if self.fail_fast and record.status == "failed":
@@ -170,7 +274,7 @@ class _Run:
 class _Trees:
     """The mirrored trees of a plan, open for one run; a video that failed has no file in any."""
 
-    def __init__(self, plan: Plan, settings: Mapping[str, Any], *, overwrite: bool) -> None:
+    def __init__(self, plan: CaptionPlan, settings: Mapping[str, Any], *, overwrite: bool) -> None:
         self.trees = [
             (Tree(root, writer.suffix, settings, plan.sources, overwrite=overwrite), writer)
             for root, writer in plan.outputs.trees
@@ -209,7 +313,7 @@ class _Trees:
         return problems
 
 
-def _old_records(plan: Plan, engine: Captioning) -> dict[str, Record]:
+def _old_records(plan: CaptionPlan, captioner: Captioner) -> dict[str, Record]:
     """Records of the videos that went well in the run before, from the JSONL output."""
     path = next((path for path, writer in plan.outputs.files if writer.suffix == ".jsonl"), None)
     if path is None:
@@ -219,7 +323,7 @@ def _old_records(plan: Plan, engine: Captioning) -> dict[str, Record]:
     old = {record.path: record for record in read_records(path) if record.status == "ok"}
     for record in old.values():
         used = None if record.checkpoint is None else record.checkpoint["digest"]
-        if used != engine.checkpoint.digest:
+        if used != captioner.checkpoint.digest:
             raise UsageError(
                 "was written with another checkpoint", path=path, hint="use the same -c, or run without --retry-failed"
             )
@@ -229,10 +333,3 @@ def _old_records(plan: Plan, engine: Captioning) -> dict[str, Record]:
         for source in plan.sources
     }
     return {given: replace(old[name], path=given) for given, name in found.items() if name is not None}
-
-
-def nothing_found(inputs: Sequence[str], shard: str | None = None) -> EvcapError:
-    """The error of a plan without a single video; exit code 1."""
-    if shard is not None:
-        return EvcapError(f"no video falls to --shard {shard}", path=", ".join(inputs), hint="use fewer shards")
-    return EvcapError("no video found", path=", ".join(inputs), hint="check the folder, or name the files themselves")

@@ -6,24 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evcap_cli import console, plugins
+from evcap_cli import console
 from evcap_cli.commands import options as shared
 from evcap_cli.console import counted
 from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED, WriteError
-from evcap_cli.inputs import Plan, check_collisions, gather, plan_outputs, take_shard
 from evcap_cli.standard_streams import check_output
 
 if TYPE_CHECKING:
     from evcap_cli.captioning.run import Summary
-    from evcap_cli.inputs import Outputs
+    from evcap_cli.output.output_plan import CaptionPlan, Outputs
     from evcap_cli.output.records import Record
-
-DRY_RUN_LINES = 20
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(caption)
+    app.command()(shared.takes()(caption))
 
 
 def caption(
@@ -40,94 +37,38 @@ def caption(
     ],
     checkpoint: shared.Checkpoint = "demo",
     format_: Annotated[str, typer.Option("--format", help="Format of the files in a mirrored folder.")] = "srt",
-    backbone: shared.Preset = None,
-    appearance: shared.Appearance = None,
-    motion: shared.Motion = None,
-    object_: shared.Object = None,
-    audio: shared.Audio = None,
-    weights: shared.Weights = None,
-    option: shared.Option = None,
-    segment: shared.Segment = "whole",
-    sampling: Annotated[
-        str | None, typer.Option(help="Which frames: moments or epan.", show_default="as the checkpoint was trained")
-    ] = None,
-    audio_track: shared.AudioTrack = 0,
-    beam_size: Annotated[int | None, typer.Option(min=1, help="Beams; 5 in the paper.", show_default="5")] = None,
-    max_words: Annotated[int | None, typer.Option(min=1, help="Longest caption.", show_default="15")] = None,
-    length_penalty: Annotated[
-        float | None, typer.Option(min=0, help="Power of the length normalisation.", show_default="1.6")
-    ] = None,
-    rerank: shared.RerankText = None,
-    device: shared.Device = "auto",
-    dtype: shared.Dtype = "auto",
-    batch_size: shared.BatchSize = "auto",
-    workers: shared.Workers = 2,
-    timeout: shared.Timeout = 120.0,
-    decoder_memory: shared.DecoderMemory = shared.DECODER_MEMORY,
-    cache_dir: shared.CacheDir = None,
-    no_cache: shared.NoCache = False,
     shard: shared.Shard = None,
     limit: shared.Limit = None,
     dry_run: shared.DryRun = False,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")] = False,
+    fail_fast: shared.FailFast = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Read the old JSONL, caption only what failed or is new.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Do finished files of a mirrored folder again.")
     ] = False,
-    config: shared.Config = None,
-    quiet: shared.Quiet = False,  # noqa: ARG001  read by its callback
-    verbose: shared.Verbose = False,  # noqa: ARG001
+    *,
+    flags: shared.CaptionFlags,
 ) -> None:
     """Caption videos: what happens, and what it feels like.
 
     Example: evcap caption videos/ -o out.srt -o out.jsonl
     """
     from evcap_cli.captioning.backbones import check_backbones
-    from evcap_cli.captioning.engine import Captioning
-    from evcap_cli.captioning.options import CaptionOptions
-    from evcap_cli.captioning.run import Summary, caption_plan, nothing_found
+    from evcap_cli.captioning.captioner import Captioner
+    from evcap_cli.captioning.run import Summary, caption_plan, plan_captions
 
-    outputs = plan_outputs(output, format_, plugins.writers())
+    plan = plan_captions(inputs, output, tree_format=format_, shard=shard, limit=limit)
+    outputs = plan.outputs
     if outputs.stdout:
         check_output()
-    plan = Plan(take_shard(gather(inputs), shard)[:limit], outputs)
-    check_collisions(plan)
-    if not plan.sources:
-        raise nothing_found(inputs, shard)
-    settings = shared.backbone_settings(config, weights, option)
-    choice = shared.rerank_choice(rerank)
-    options = CaptionOptions(
-        checkpoint=checkpoint,
-        preset=backbone,
-        backbones=shared.overrides(appearance, motion, object_, audio),
-        presets=settings.presets,
-        weights=settings.weights,
-        backbone_options=settings.options,
-        spare=settings.spare,
-        device=device,
-        dtype=dtype,
-        batch_size=shared.batch_rows(batch_size),
-        workers=workers,
-        beam_size=beam_size,
-        max_words=max_words,
-        length_penalty=length_penalty,
-        rerank=choice,
-        segment=segment,
-        sampling=sampling,
-        audio_track=audio_track,
-        cache=not no_cache,
-        cache_dir=cache_dir,
-        timeout=timeout,
-        decoder_memory=shared.decoder_memory(decoder_memory),
-    )
+    options = flags.caption_options(checkpoint)
     if dry_run:
-        if backbone or options.backbones or weights or option:  # reading the checkpoint takes its time
+        if options.backbone or options.backbones or flags.weights or flags.option:  # reading the checkpoint takes time
             check_backbones(options)
         _show(plan)
         return
-    engine = Captioning(options)
+    captioner = Captioner(options)
     shared.note_demo(checkpoint)
     summary = Summary()
     stream = outputs.stdout and outputs.journal is None
@@ -137,12 +78,12 @@ def caption(
             if stream:
                 console.data(record.to_line() + "\n")
             bar.advance(note=record.path)
-            tell(record)
+            report_problems(record)
 
         try:
             records, _ = caption_plan(
                 plan,
-                engine,
+                captioner,
                 retry_failed=retry_failed,
                 overwrite=overwrite,
                 fail_fast=fail_fast,
@@ -163,7 +104,7 @@ def caption(
     raise typer.Exit(summary.exit_code)
 
 
-def tell(record: Record) -> None:
+def report_problems(record: Record) -> None:
     """Warnings and the error of one video, a line each."""
     for text in record.warnings:
         console.warn(f"{record.path}: {text}")
@@ -180,7 +121,7 @@ def sentence(summary: Summary, outputs: Outputs, *, stopped: bool = False) -> st
         text += f", {summary.failed} failed"
         if stopped:
             return f"{text}: stopped by --fail-fast; run again without it to go on"
-    text += lost_much(summary.damaged)
+    text += shared.lost_much(summary.damaged)
     lost = {problem.path for problem in summary.unwritten}
     names = [str(path) for path, _ in outputs.files if str(path) not in lost] + [
         f"{root}/" for root, _ in outputs.trees
@@ -188,12 +129,6 @@ def sentence(summary: Summary, outputs: Outputs, *, stopped: bool = False) -> st
     names += ["standard output"] * outputs.stdout
     text += f": {', '.join(names)}" if names else ""
     return f"{text}; not all is written, {outputs.journal} keeps the captions for the next run" if lost else text
-
-
-def lost_much(count: int) -> str:
-    """What a last line says of videos that damage took much of."""
-    whose = "its" if count == 1 else "their"
-    return f", {counted(count, 'video')} lost more than a tenth of {whose} picture or sound" if count else ""
 
 
 def interrupted(summary: Summary, outputs: Outputs) -> str:
@@ -205,16 +140,13 @@ def interrupted(summary: Summary, outputs: Outputs) -> str:
     return f"interrupted: {counted(finished, 'video')} finished, kept in {where}; run the same command to go on"
 
 
-def _show(plan: Plan) -> None:
+def _show(plan: CaptionPlan) -> None:
     """What ``--dry-run`` prints: the plan, on standard output."""
     outputs = plan.outputs
     lines = []
-    for source in plan.sources[:DRY_RUN_LINES]:
-        targets = [str(target) for target, _ in outputs.tree_targets(source)]
-        lines.append(" -> ".join([source.given, ", ".join(targets)]) if targets else source.given)
-    if len(plan.sources) > DRY_RUN_LINES:
-        lines.append(f"... and {len(plan.sources) - DRY_RUN_LINES} more")
+    for source in plan.sources:
+        targets = ", ".join(str(target) for target, _ in outputs.tree_targets(source))
+        lines.append(f"{source.given} -> {targets}" if targets else source.given)
+    shared.show_some(lines)
     files = [str(path) for path, _ in outputs.files] + ["standard output"] * outputs.stdout
-    lines.append(counted(len(plan.sources), "video") + (f" -> {', '.join(files)}" if files else ""))
-    for line in lines:
-        console.answer(line)
+    console.answer(counted(len(lines), "video") + (f" -> {', '.join(files)}" if files else ""))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evcap_cli import console, plugins
-from evcap_cli.commands.caption import lost_much
+from evcap_cli.commands.options import lost_much
 from evcap_cli.console import counted
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, UsageError
-from evcap_cli.inputs import plan_outputs
+from evcap_cli.output.output_plan import plan_outputs
 from evcap_cli.paths import name_key
 from evcap_cli.standard_streams import check_output
 

@@ -5,21 +5,28 @@ Order of precedence: flag, environment, the file given by ``--config``, the chec
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 
 from evcap_cli import console
 from evcap_cli.commands import config_file
+from evcap_cli.console import counted
 from evcap_cli.data.emvidcap import Subset
+from evcap_cli.devices import Dtype
 from evcap_cli.errors import UsageError
+from evcap_cli.features.options import FeatureOptions, Sampling
 from evcap_cli.paths import expanded
 
 if TYPE_CHECKING:
+    from evcap_cli.captioning.options import CaptionOptions
+    from evcap_cli.features.options import FeatureKeywords
     from evcap_cli.network.config import Rerank
 
 
@@ -76,13 +83,13 @@ class BackboneSettings:
         weights: backbone name -> path or source.
         options: backbone name -> key -> value.
         presets: the user's own.
-        spare: names that only evcap.toml brings up: no error where they are not in use.
+        allow_unused: names that only evcap.toml brings up: no error where they are not in use.
     """
 
     weights: Mapping[str, str]
     options: Mapping[str, Mapping[str, str]]
     presets: Mapping[str, Mapping[str, str]]
-    spare: frozenset[str]
+    allow_unused: frozenset[str]
 
 
 def backbone_settings(
@@ -104,10 +111,11 @@ def backbone_settings(
         weights={**filed, **given},
         options={**given_options, **merged},
         presets=config_file.presets(config),
-        spare=frozenset({*filed, *filed_options} - {*given, *given_options}),
+        allow_unused=frozenset({*filed, *filed_options} - {*given, *given_options}),
     )
 
 
+DRY_RUN_LINES: Final = 20
 SIZES: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 LEAST_DECODER_MEMORY: Final = 64 << 20
 
@@ -134,41 +142,16 @@ Weights = Annotated[
 Option = Annotated[
     list[str] | None, typer.Option("--option", metavar="NAME.KEY=VALUE", help="An option of a backbone.")
 ]
-RerankText = Annotated[
-    str | None,
-    typer.Option(
-        "--rerank",
-        metavar="off|NAME=WEIGHT,...",
-        help="Choose among the beam's best by consensus=W, emotion=W, candidates=N; off: by score alone.",
-        show_default="as the checkpoint was trained",
-    ),
-]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
-Dtype = Annotated[str, typer.Option("--dtype", help="auto (bf16 on CUDA, else fp32), bf16, fp16 or fp32.")]
-BatchSize = Annotated[str, typer.Option("--batch-size", help="Rows a model takes at once: a number, or auto.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Decoding processes.")]
-Segment = Annotated[str, typer.Option("--segment", help="whole, fixed:SECONDS or scenes.")]
-Sampling = Annotated[
-    str, typer.Option("--sampling", help="Which frames: moments, or epan as published features have them.")
-]
-AudioTrack = Annotated[int, typer.Option("--audio-track", min=0, help="Which audio track, counted from 0.")]
+DECODER_MEMORY: Final = "3G"
 CacheDir = Annotated[
     Path | None, typer.Option("--cache-dir", envvar="EVCAP_CACHE_DIR", help="Where features are kept.", metavar="DIR")
 ]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the feature cache.")]
-Timeout = Annotated[
-    float, typer.Option("--timeout", min=0.1, help="Seconds without progress before a video is given up.")
-]
-DecoderMemory = Annotated[
-    str,
-    typer.Option(
-        "--decoder-memory", metavar="SIZE", help="What decoding one video may take before it is given up: 3G, 800M."
-    ),
-]
-DECODER_MEMORY: Final = "3G"
 Shard = Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Take the i-th of n parts, or slurm.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Take the first N videos only.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", callback=_quiet, is_eager=True)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More detail.", callback=_verbose, is_eager=True)]
 Config = Annotated[
@@ -181,6 +164,160 @@ Config = Annotated[
         is_eager=True,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class FeatureFlags:
+    """The options of ``FeatureOptions`` as they are typed; ``takes`` makes them parameters of a command."""
+
+    backbone: Preset = None
+    appearance: Appearance = None
+    motion: Motion = None
+    object_: Object = None
+    audio: Audio = None
+    weights: Weights = None
+    option: Option = None
+    segment: Annotated[str, typer.Option("--segment", help="whole, fixed:SECONDS or scenes.")] = FeatureOptions.segment
+    sampling: Annotated[
+        Sampling | None,
+        typer.Option("--sampling", help="Which frames; epan as published features have them.", show_default="moments"),
+    ] = None
+    audio_track: Annotated[int, typer.Option("--audio-track", min=0, help="Which audio track, counted from 0.")] = (
+        FeatureOptions.audio_track
+    )
+    device: Device = FeatureOptions.device
+    dtype: Annotated[Dtype, typer.Option("--dtype", help="Number format of models; auto: bf16 on CUDA, else fp32.")] = (
+        FeatureOptions.dtype
+    )
+    batch_size: Annotated[str, typer.Option("--batch-size", help="Rows a model takes at once: a number, or auto.")] = (
+        "auto"
+    )
+    workers: Workers = FeatureOptions.workers
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Seconds without progress before a video is given up.")
+    ] = FeatureOptions.timeout
+    decoder_memory: Annotated[
+        str,
+        typer.Option(
+            "--decoder-memory",
+            metavar="SIZE",
+            help="What decoding one video may take before it is given up: 3G, 800M.",
+        ),
+    ] = DECODER_MEMORY
+    cache_dir: CacheDir = None
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the feature cache.")] = False
+    config: Config = None
+    quiet: Quiet = False
+    verbose: Verbose = False
+
+    def options(self) -> FeatureOptions:
+        """What is typed here and stands in the file of --config.
+
+        Raises:
+            UsageError: a value cannot be read, or the file cannot.
+        """
+        return FeatureOptions(**self.keywords())
+
+    def keywords(self) -> FeatureKeywords:
+        """The same as keyword arguments."""
+        settings = backbone_settings(self.config, self.weights, self.option)
+        return {
+            "backbone": self.backbone,
+            "backbones": overrides(self.appearance, self.motion, self.object_, self.audio),
+            "presets": settings.presets,
+            "weights": settings.weights,
+            "backbone_options": settings.options,
+            "allow_unused": settings.allow_unused,
+            "device": self.device,
+            "dtype": self.dtype,
+            "batch_size": batch_rows(self.batch_size),
+            "workers": self.workers,
+            "segment": self.segment,
+            "sampling": self.sampling,
+            "audio_track": self.audio_track,
+            "cache": not self.no_cache,
+            "cache_dir": self.cache_dir,
+            "timeout": self.timeout,
+            "decoder_memory": decoder_memory(self.decoder_memory),
+        }
+
+
+@dataclass(frozen=True)
+class CaptionFlags(FeatureFlags):
+    """The options of ``CaptionOptions`` as they are typed."""
+
+    sampling: Annotated[
+        Sampling | None, typer.Option(help="Which frames are taken.", show_default="as the checkpoint was trained")
+    ] = None
+    beam_size: Annotated[int | None, typer.Option(min=1, help="Beams; 5 in the paper.", show_default="5")] = None
+    max_words: Annotated[int | None, typer.Option(min=1, help="Longest caption.", show_default="15")] = None
+    length_penalty: Annotated[
+        float | None, typer.Option(min=0, help="Power of the length normalisation.", show_default="1.6")
+    ] = None
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            "--rerank",
+            metavar="off|NAME=WEIGHT,...",
+            help="Choose among the beam's best by consensus=W, emotion=W, candidates=N; off: by score alone.",
+            show_default="as the checkpoint was trained",
+        ),
+    ] = None
+
+    def caption_options(self, checkpoint: str) -> CaptionOptions:
+        """What is typed here and stands in the file of --config, for ``checkpoint``.
+
+        Raises:
+            UsageError: a value cannot be read, or the file cannot.
+        """
+        from evcap_cli.captioning.options import CaptionOptions
+
+        return CaptionOptions(
+            checkpoint,
+            **self.keywords(),
+            beam_size=self.beam_size,
+            max_words=self.max_words,
+            length_penalty=self.length_penalty,
+            rerank=rerank_choice(self.rerank),
+        )
+
+
+LAST: Final = ("config", "quiet", "verbose")
+"""Where help lists them, whatever a class of flags adds."""
+
+
+def takes(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that its parameter ``flags`` declares, in place of this parameter.
+
+    Args:
+        without: fields that the command does not offer; they keep their defaults.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        flags = hints.pop("flags")
+        hints.pop("return", None)
+        declared = get_type_hints(flags, include_extras=True)
+        offered = [each for each in fields(flags) if each.name not in without]
+        own = [each for name, each in inspect.signature(command).parameters.items() if name != "flags"]
+
+        @wraps(command)
+        def call(**values: Any) -> None:
+            given = {each.name: values.pop(each.name) for each in offered}
+            command(**values, flags=flags(**given))
+
+        added = [
+            inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default)
+            for each in sorted(offered, key=lambda each: each.name in LAST)
+        ]
+        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own] + added
+        call.__annotations__ = {**hints, **{each.name: declared[each.name] for each in offered}}
+        call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [each.replace(annotation=call.__annotations__[each.name]) for each in parameters]
+        )
+        return call
+
+    return decorate
 
 
 def overrides(appearance: str | None, motion: str | None, object_: str | None, audio: str | None) -> dict[str, str]:
@@ -247,3 +384,17 @@ def note_demo(checkpoint: str) -> None:
             "note: the bundled demo checkpoint knows only the cartoon world of `evcap demo`; train a real one with"
             " `evcap train`, or give -c hf-hub:org/name"
         )
+
+
+def show_some(lines: Sequence[str]) -> None:
+    """The first lines of a dry run, on standard output, and how many more there are."""
+    for line in lines[:DRY_RUN_LINES]:
+        console.answer(line)
+    if len(lines) > DRY_RUN_LINES:
+        console.answer(f"... and {len(lines) - DRY_RUN_LINES} more")
+
+
+def lost_much(count: int) -> str:
+    """What a last line says of videos that damage took much of."""
+    whose = "its" if count == 1 else "their"
+    return f", {counted(count, 'video')} lost more than a tenth of {whose} picture or sound" if count else ""

@@ -25,11 +25,10 @@ STALE: Final = ("state", "tensorboard", "log.jsonl", "test.json", "test.jsonl")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(train)
+    app.command()(shared.takes(without=("segment", "batch_size"))(train))
 
 
 def train(
-    backbone: Annotated[str | None, typer.Option("--backbone", help="Preset of backbones: lite, resnet, clip.")] = None,
     data: Annotated[
         Path | None, typer.Option("--data", envvar="EVCAP_DATA", metavar="ROOT", help="EmVidCap data root.")
     ] = None,
@@ -105,21 +104,6 @@ def train(
             show_default="0",
         ),
     ] = None,
-    appearance: shared.Appearance = None,
-    motion: shared.Motion = None,
-    object_: shared.Object = None,
-    audio: shared.Audio = None,
-    weights: shared.Weights = None,
-    option: shared.Option = None,
-    sampling: shared.Sampling = "moments",
-    audio_track: shared.AudioTrack = 0,
-    device: shared.Device = "auto",
-    dtype: shared.Dtype = "auto",
-    workers: shared.Workers = 2,
-    timeout: shared.Timeout = 120.0,
-    decoder_memory: shared.DecoderMemory = shared.DECODER_MEMORY,
-    cache_dir: shared.CacheDir = None,
-    no_cache: shared.NoCache = False,
     test: Annotated[bool, typer.Option("--test/--no-test", help="Score the test split once, at the end.")] = True,
     push_to_hub: Annotated[
         str | None,
@@ -127,9 +111,8 @@ def train(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew instead of going on.")] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the recipe with all values.")] = False,
-    config: shared.Config = None,
-    quiet: shared.Quiet = False,  # noqa: ARG001  read by its callback
-    verbose: shared.Verbose = False,  # noqa: ARG001
+    *,
+    flags: shared.FeatureFlags,
 ) -> None:
     """Train a captioning system on EmVidCap, or on a data set in its layout.
 
@@ -153,20 +136,18 @@ def train(
         select=select,
         early_stop=early_stop,
         self_critical_epochs=self_critical_epochs,
-        precision=None if dtype == "auto" else dtype,
+        precision=None if flags.dtype == "auto" else flags.dtype,
     )
     if print_config:
         console.data(chosen.to_toml())
         return
 
-    from evcap_cli.backbones.presets import backbone_addresses
     from evcap_cli.commands import train_sources
     from evcap_cli.files import check_writable
     from evcap_cli.training.run_log import FILE as LOG
 
-    overrides = shared.overrides(appearance, motion, object_, audio)
-    settings = shared.backbone_settings(config, weights, option)
-    addresses = backbone_addresses(backbone, overrides, settings.presets)
+    options = flags.options()
+    addresses = options.addresses()
     if not addresses:
         raise UsageError("no backbone is named", hint="give --backbone lite, which needs no download, resnet or clip")
     if features is not None and videos is not None:
@@ -179,13 +160,13 @@ def train(
         check_pushing(push_to_hub)
     root = _open(data, subset)
     extra = [] if extra_captions is None else _words(extra_captions)
-    run = output or Path("runs") / f"{chosen.system}-{backbone or 'own'}-{date.today().isoformat()}"
+    run = output or Path("runs") / f"{chosen.system}-{options.backbone or 'own'}-{date.today().isoformat()}"
     check_writable(run / LOG)
-    for kind in overrides.keys() - chosen.read(addresses).keys():
+    for kind in options.backbones.keys() - chosen.read(addresses).keys():
         console.warn(f"{chosen.system} does not read the {kind} stream here: --{kind} is not used")
     source: FeatureSource
     if features is not None:
-        source, chosen = train_sources.from_files(features, addresses, overrides, root, chosen)
+        source, chosen = train_sources.from_files(features, addresses, options.backbones, root, chosen)
         there, sampling = set(filter(source.has, {**root.train, **root.test})), source.sampling
     else:
         found = root.videos(videos or root.root / "videos")
@@ -193,21 +174,8 @@ def train(
     train_sources.tell(root, there, features)
     scored = test and train_sources.testable(root, there, needed=chosen.train.select == ORACLE)
     if features is None:
-        source = train_sources.from_videos(
-            found,
-            chosen.read(addresses),
-            settings=settings,
-            spare=addresses,
-            device=device,
-            dtype=dtype,
-            sampling=sampling,
-            audio_track=audio_track,
-            workers=workers,
-            timeout=timeout,
-            decoder_memory=shared.decoder_memory(decoder_memory),
-            cache_dir=cache_dir,
-            cache=not no_cache,
-        )
+        sampling = options.sampling or "moments"
+        source = train_sources.from_videos(found, options, chosen.read(addresses))
     if overwrite:
         _start_anew(run)
 
@@ -221,7 +189,7 @@ def train(
         root.lexicon,
         source,
         run,
-        device=choose_device(device).type,
+        device=choose_device(options.device).type,
         glove=glove,
         sampling=sampling,
         command=without_places(shlex.join(["evcap", *sys.argv[1:]])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,9 @@ from evcap_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
-    from evcap_cli.commands.options import BackboneSettings
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.data.features_hdf5 import FeatureFiles
+    from evcap_cli.features.options import FeatureOptions
     from evcap_cli.training.feature_sources import PipelineSource
     from evcap_cli.training.recipe import Recipe
 
@@ -46,50 +47,22 @@ def from_files(
     return files, fitting
 
 
-def from_videos(
-    videos: Mapping[str, Path],
-    addresses: Mapping[Kind, str],
-    *,
-    settings: BackboneSettings,
-    spare: Mapping[Kind, str],
-    device: str,
-    dtype: str,
-    sampling: str,
-    audio_track: int,
-    workers: int,
-    timeout: float,
-    decoder_memory: int,
-    cache_dir: Path | None,
-    cache: bool,
-) -> PipelineSource:
-    """The feature pipeline on the videos; ``spare`` are backbones that weights and options may name though unused."""
-    from evcap_cli.backbones.loading import load_backbones
-    from evcap_cli.devices import choose_device, choose_dtype
-    from evcap_cli.features.cache import FeatureCache
-    from evcap_cli.features.pipeline import FeaturePipeline
+def from_videos(videos: Mapping[str, Path], options: FeatureOptions, addresses: Mapping[Kind, str]) -> PipelineSource:
+    """The feature pipeline on the videos, of the backbones in ``addresses``, which the system reads.
+
+    Weights and options may name the others of ``options`` all the same.
+    """
+    from evcap_cli.features.building import backbones_of, build_pipeline
     from evcap_cli.training.feature_sources import PipelineSource
 
-    where = choose_device(device)
-    unused = {name for address in spare.values() for name in (address, address.partition(":")[0])}
-    loaded = load_backbones(
-        addresses,
-        weights=settings.weights,
-        options=settings.options,
-        spare=settings.spare | unused,
-        device=where,
-        dtype=choose_dtype(dtype, where),
+    unused = {name for address in options.addresses().values() for name in (address, address.partition(":")[0])}
+    read = replace(
+        options,
+        backbone=None,
+        backbones={str(kind): address for kind, address in addresses.items()},
+        allow_unused=options.allow_unused | unused,
     )
-    pipeline = FeaturePipeline(
-        loaded,
-        cache=FeatureCache(cache_dir) if cache else None,
-        sampling=sampling,
-        workers=workers,
-        device=where,
-        timeout=timeout,
-        decoder_memory=decoder_memory,
-        audio_track=audio_track,
-    )
-    return PipelineSource(pipeline, videos)
+    return PipelineSource(build_pipeline(read, backbones_of(read)), videos)
 
 
 def tell(root: DataRoot, there: Collection[str], features: Path | None) -> None:

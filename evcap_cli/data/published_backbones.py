@@ -35,16 +35,18 @@ def published_backbone(name: str) -> str:
     return next((backbone for backbone, names in PUBLISHED.items() if plain(name) in names), name)
 
 
-def stand_ins(records: Mapping[Kind, Mapping[str, Any]], asked: Mapping[Kind, str], checkpoint: str) -> dict[Kind, str]:
-    """The backbones that the user lets stand in for published features; empty where a checkpoint has none.
+def replacements(
+    records: Mapping[Kind, Mapping[str, Any]], requested: Mapping[Kind, str], checkpoint: str
+) -> dict[Kind, str]:
+    """The backbones that replace published features at the user's word; empty where a checkpoint has no such.
 
     Args:
         records: what the checkpoint remembers.
-        asked: kind -> backbone that the command line names.
+        requested: kind -> backbone that the command line names.
         checkpoint: its name, for the error.
 
     Raises:
-        CheckpointError: one has no stand-in; it names the likely ones. Nothing can stand in for surrogates.
+        CheckpointError: one has no replacement; it names the likely ones. Nothing replaces surrogates.
     """
     if surrogate_kinds(records):
         raise CheckpointError(
@@ -53,19 +55,19 @@ def stand_ins(records: Mapping[Kind, Mapping[str, Any]], asked: Mapping[Kind, st
             hint="its captions of the test split are in test.jsonl of the run; train on real features to caption",
         )
     foreign = {kind: record for kind, record in records.items() if record["version"] == FOREIGN_VERSION}
-    if any(kind not in asked for kind in foreign):
-        told = ", ".join(f"{kind} {record['name']} ({record['dim']} wide)" for kind, record in foreign.items())
+    if any(kind not in requested for kind in foreign):
+        names = ", ".join(f"{kind} {record['name']} ({record['dim']} wide)" for kind, record in foreign.items())
         likely = " ".join(f"--{kind} {published_backbone(str(record['name']))}" for kind, record in foreign.items())
         raise CheckpointError(
-            f"was trained on feature files, not on a backbone: {told}",
+            f"was trained on feature files, not on a backbone: {names}",
             path=checkpoint,
             hint=f"if you know what made them, say so, for example {likely}",
         )
-    return {kind: asked[kind] for kind in foreign}
+    return {kind: requested[kind] for kind in foreign}
 
 
-def check_stand_in(record: Mapping[str, Any], backbone: Backbone, checkpoint: str) -> None:
-    """See that a stand-in gives features of the width that the checkpoint reads.
+def check_replacement(record: Mapping[str, Any], backbone: Backbone, checkpoint: str) -> None:
+    """See that a replacement backbone gives features of the width that the checkpoint reads.
 
     Raises:
         CheckpointError: it does not.

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli import plugins
-from evcap_cli.captioning.engine import Captioning
+from evcap_cli.captioning.captioner import Captioner
 from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.captioning.run import Summary, caption_plan
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts
-from evcap_cli.inputs import Plan, gather, plan_outputs
+from evcap_cli.inputs import gather
+from evcap_cli.output.output_plan import CaptionPlan, plan_outputs
 from evcap_cli.scoring.score_texts import Scores, score_texts
 
 if TYPE_CHECKING:
@@ -49,13 +50,13 @@ def run_demo(
     Raises:
         WriteError: the folder cannot be written. CheckpointError: the bundled checkpoint is not there.
     """
-    engine = Captioning(CaptionOptions())
+    engine = Captioner(CaptionOptions())
     facts = make_facts(clips, seed)
     write_world(folder, facts, test_share=1.0)
     names = {f"{clip.id}.mp4" for clip in facts}
     sources = [source for source in gather([str(folder / "videos")]) if source.path.name in names]
     outputs = plan_outputs([str(folder / name) for name in OUTPUTS], "srt", plugins.writers())
-    records, summary = caption_plan(Plan(sources, outputs), engine, on_record=on_record)
+    records, summary = caption_plan(CaptionPlan(sources, outputs), engine, on_record=on_record)
     references = {clip.id: write_captions(clip) for clip in facts}
     said = {record.id: record.captions[0].text for record in records if record.captions}
     scores = score_texts(said, {name: references[name] for name in said}, engine.checkpoint.lexicon)

@@ -16,7 +16,7 @@ from evcap_cli.inputs import Source, gather
 from evcap_cli.output.report import Picture, all_pictures_at, missing_pictures
 
 if TYPE_CHECKING:
-    from evcap_cli.captioning.engine import Captioning
+    from evcap_cli.captioning.captioner import Captioner
     from evcap_cli.features.pipeline import SegmentReady
 
 THUMBNAIL_SIDE = 96
@@ -55,7 +55,7 @@ def one_video(given: str) -> Source:
     return sources[0]
 
 
-def explain(source: Source, engine: Captioning) -> Explained:
+def explain(source: Source, engine: Captioner) -> Explained:
     """Look inside the captioning of one video, whole.
 
     Args:
@@ -70,7 +70,7 @@ def explain(source: Source, engine: Captioning) -> Explained:
 
     ready: SegmentReady | None = None
     warnings: tuple[str, ...] = ()
-    with closing(engine.pipeline.run([source.path])) as events:  # type: ignore[type-var]
+    with closing(engine.pipeline.run([source.path])) as events:
         for event in events:
             if isinstance(event, SegmentReady):
                 ready = ready or event

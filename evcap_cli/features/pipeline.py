@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -156,7 +156,7 @@ class FeaturePipeline:
             return self.cache
         return FeatureCache(self.unfinished / digest)
 
-    def run(self, paths: Sequence[Path]) -> Iterator[Event]:
+    def run(self, paths: Sequence[Path]) -> Generator[Event, None, None]:
         """Segments and ends of ``paths`` in their order.
 
         Closing the iterator, or an exception in it, leaves no thread and no child process behind.

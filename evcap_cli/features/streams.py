@@ -39,3 +39,5 @@ class ClipFeatures:
     streams: Mapping[Kind, StreamFeatures]
     duration: float
     """Seconds of the segment."""
+    start: float = 0.0
+    """Seconds from the start of the video, where the features are those of a part of it."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evcap_cli import console
-from evcap_cli.captioning.engine import Captioning
+from evcap_cli.captioning.captioner import Captioner
 from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.grammar import write_captions
@@ -58,20 +58,20 @@ def examine(world: Path, checkpoint: str = "demo") -> Exam:
     """Caption and judge the test split of ``world``.
 
     Raises:
-        DataError: the world has no test split or lacks videos. Also the errors of ``Captioning``.
+        DataError: the world has no test split or lacks videos. Also the errors of ``Captioner``.
     """
     found = read_world(world)
     clips = found.of(TEST)
     if not clips:
         raise DataError("this world has no test split", path=world, hint="make one with --test-share 1")
     sources = gather([str(found.video(clip)) for clip in clips])
-    said = _captions(sources, checkpoint, mute=False)
+    said = _captions(sources, checkpoint, drop_audio=False)
     hidden = {clip.id for clip in clips if clip.hidden}
-    muted = _captions([source for source in sources if source.id in hidden], checkpoint, mute=True)
+    muted = _captions([source for source in sources if source.id in hidden], checkpoint, drop_audio=True)
     references = {clip.id: write_captions(clip) for clip in clips}
     other = [text for clip in make_facts(CONSTANT_FROM_CLIPS, 0) for text in write_captions(clip)]
     systems = {"checkpoint": said, "constant": constant(clips, other), "shuffled": shuffled(said)}
-    lexicon = Captioning(CaptionOptions(checkpoint=checkpoint)).checkpoint.lexicon
+    lexicon = Captioner(CaptionOptions(checkpoint=checkpoint)).checkpoint.lexicon
     return Exam(
         rates={name: evaluate(clips, told, muted if name == "checkpoint" else None) for name, told in systems.items()},
         scores={
@@ -82,9 +82,9 @@ def examine(world: Path, checkpoint: str = "demo") -> Exam:
     )
 
 
-def _captions(sources: Sequence[Source], checkpoint: str, *, mute: bool) -> dict[str, str]:
-    engine = Captioning(CaptionOptions(checkpoint=checkpoint, mute=mute))
-    label = "captioning without sound" if mute else "captioning"
+def _captions(sources: Sequence[Source], checkpoint: str, *, drop_audio: bool) -> dict[str, str]:
+    engine = Captioner(CaptionOptions(checkpoint=checkpoint, drop_audio=drop_audio))
+    label = "captioning without sound" if drop_audio else "captioning"
     said: dict[str, str] = {}
     with console.progress(len(sources), label, "clip") as bar:
         for record in engine.run(sources):

@@ -126,27 +126,23 @@ def study(
 
 def _sources(worlds: Worlds, config: Path | None, *, device: str, workers: int, cache_dir: Path | None) -> Sources:
     """Features of both worlds by the lite backbones, by way of the cache."""
-    from evcap_cli.backbones.presets import backbone_addresses
     from evcap_cli.commands import train_sources
+    from evcap_cli.features.options import FeatureOptions
     from evcap_cli.training.feature_sources import PipelineSource
     from evcap_experiments.study.study_work import Sources
 
-    addresses = backbone_addresses("lite", {}, {})
-    main = train_sources.from_videos(
-        {clip.id: worlds.main.video(clip) for clip in worlds.main.facts},
-        addresses,
-        settings=shared.backbone_settings(config, None, None),
-        spare=addresses,
+    settings = shared.backbone_settings(config, None, None)
+    options = FeatureOptions(
+        backbone="lite",
+        weights=settings.weights,
+        backbone_options=settings.options,
+        allow_unused=settings.allow_unused,
         device=device,
-        dtype="auto",
-        sampling="moments",
-        audio_track=0,
         workers=workers,
-        timeout=120.0,
-        decoder_memory=shared.decoder_memory(shared.DECODER_MEMORY),
         cache_dir=cache_dir,
-        cache=True,
     )
+    videos = {clip.id: worlds.main.video(clip) for clip in worlds.main.facts}
+    main = train_sources.from_videos(videos, options, options.addresses())
     conflict = {clip.id: worlds.conflict.video(clip) for clip in worlds.conflict.facts}
     return Sources(main, PipelineSource(main.pipeline, conflict))
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from evcap_cli.captioning.engine import CLIPS_A_BATCH, Captioning
+from evcap_cli.captioning.captioner import CLIPS_A_BATCH, Captioner
 from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts
@@ -30,7 +30,7 @@ SEED = 5
 CODE = """
 import sys, time
 import av, torch, safetensors.torch
-import evcap_cli.captioning.run, evcap_cli.captioning.engine, evcap_cli.features.pipeline
+import evcap_cli.captioning.run, evcap_cli.captioning.captioner, evcap_cli.features.pipeline
 import evcap_cli.checkpoints.checkpoint, evcap_cli.search.beam_search
 import evcap_backbones.lite.appearance, evcap_backbones.lite.motion, evcap_backbones.lite.objects
 import evcap_backbones.lite.audio
@@ -61,7 +61,7 @@ class Bare:
     """The work of backbones and captioner without everything around it."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.engine = Captioning(CaptionOptions(cache=False))
+        self.engine = Captioner(CaptionOptions(cache=False))
         backbones = self.engine.pipeline.backbones
         events = self._segments(paths[:1])  # first calls build plans and tables
         self.forwards = Forwards(backbones)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from evcap_cli.captioning.engine import Captioning
+from evcap_cli.captioning.captioner import Captioner
 from evcap_cli.features import pipeline
 from evcap_cli.media import stretches
 from evcap_cli.media.decoder import AudioChunk, DecodedFrame, DecodePlan, Decoder, DecodeReport
@@ -79,15 +79,15 @@ def test_features_of_a_finished_video_are_not_kept_without_a_cache(
     for seed in range(2):
         make_film(tmp_path / "films" / f"{seed}.mkv", frames=30, seed=seed)
     dropped = []
-    plain = Captioning.drop_unfinished
+    plain = Captioner.drop_unfinished
 
-    def drop(engine: Captioning, record: Record) -> None:
+    def drop(engine: Captioner, record: Record) -> None:
         folder = Path("out.jsonl.partial/unfinished") / str(record.digest)
         there = folder.exists()
         plain(engine, record)
         dropped.append((there, folder.exists()))
 
-    monkeypatch.setattr(Captioning, "drop_unfinished", drop)
+    monkeypatch.setattr(Captioner, "drop_unfinished", drop)
     assert evcap("caption", "films", *OPTIONS, "-c", checkpoint, "--no-cache") == 0
     assert dropped == [(True, False), (True, False)]
     dropped.clear()

@@ -134,9 +134,11 @@ def test_one_digest_for_one_content_wherever_it_lies_and_whatever_it_computes_in
 
 def test_names_that_only_a_file_brings_up_need_not_be_in_use():
     given = {"weights": {"resnet": "w.safetensors"}, "options": {"fasterrcnn": {"top_k": "20"}}}
-    assert list(load_backbones({"appearance": "family"}, **given, spare={"resnet", "fasterrcnn"})) == ["appearance"]
+    assert list(load_backbones({"appearance": "family"}, **given, allow_unused={"resnet", "fasterrcnn"})) == [
+        "appearance"
+    ]
     with pytest.raises(UsageError, match="fasterrcnn"):
-        load_backbones({"appearance": "family"}, **given, spare={"resnet"})
+        load_backbones({"appearance": "family"}, **given, allow_unused={"resnet"})
 
 
 def test_a_bad_file_is_a_line_that_names_file_backbone_and_next_step(tmp_path):

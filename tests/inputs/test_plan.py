@@ -9,7 +9,8 @@ import pytest
 
 from evcap_cli import plugins
 from evcap_cli.errors import UsageError
-from evcap_cli.inputs import Plan, check_collisions, gather, plan_outputs, take_shard
+from evcap_cli.inputs import gather, take_shard
+from evcap_cli.output.output_plan import CaptionPlan, check_collisions, plan_outputs
 
 
 @pytest.fixture
@@ -118,18 +119,18 @@ def test_unknown_suffixes_are_refused(name: str) -> None:
 
 
 def test_two_inputs_must_not_share_an_output(tree: Path) -> None:
-    plan = Plan(gather(["videos/a", "videos/b"]), plan_outputs(["tree/"], "srt", plugins.writers()))
+    plan = CaptionPlan(gather(["videos/a", "videos/b"]), plan_outputs(["tree/"], "srt", plugins.writers()))
     with pytest.raises(UsageError) as caught:
         check_collisions(plan)
     assert "videos/a/x.mp4" in str(caught.value)
     assert "videos/b/x.mp4" in str(caught.value)
-    check_collisions(Plan(gather(["videos"]), plan.outputs))
+    check_collisions(CaptionPlan(gather(["videos"]), plan.outputs))
 
 
 def test_an_output_must_not_be_an_input(tree: Path) -> None:
     Path("out.srt").symlink_to(tree / "a" / "x.mp4")
     with pytest.raises(UsageError, match="overwritten"):
-        check_collisions(Plan(gather(["videos"]), plan_outputs(["out.srt"], "srt", plugins.writers())))
+        check_collisions(CaptionPlan(gather(["videos"]), plan_outputs(["out.srt"], "srt", plugins.writers())))
 
 
 def test_one_output_named_twice_is_refused(tree: Path) -> None:

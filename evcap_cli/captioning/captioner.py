@@ -1,27 +1,31 @@
-"""Videos to records: what is heavy (checkpoint, backbones, feature pipeline), loaded once for a run."""
+"""A checkpoint with its backbones, loaded once: videos in, records out, in the videos' order."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from evcap_cli import console
 from evcap_cli.captioning.backbones import choose_backbones
+from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.captioning.record_fields import emotion_of, media_fields, whole_milliseconds
 from evcap_cli.errors import UsageError
-from evcap_cli.inputs import Source
+from evcap_cli.inputs import Source, with_ids
 from evcap_cli.output.records import Caption, Record, error_fields
 from evcap_cli.paths import same_file_groups
 from evcap_cli.version import __version__
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, Kind
-    from evcap_cli.captioning.options import CaptionOptions
+    from evcap_cli.captioning.options import CaptionKeywords
+    from evcap_cli.features.options import Sampling
     from evcap_cli.features.pipeline import SegmentReady, VideoDone
     from evcap_cli.features.streams import ClipFeatures
     from evcap_cli.search.beam_search import Hypothesis
@@ -32,25 +36,66 @@ FLUSH_SECONDS = 15.0
 """So long a clip may wait for others to share its batch: people watch, and a kill must not cost much."""
 
 
-class Captioning:
-    """A checkpoint with its backbones, ready to caption.
+def load_captioner(checkpoint: str | os.PathLike[str] = "demo", **options: Unpack[CaptionKeywords]) -> Captioner:
+    """Load a checkpoint and its backbones.
+
+    Args:
+        checkpoint: "demo" (bundled, knows only the cartoon world of ``evcap demo``), a folder that ``evcap train`` or
+            ``save_pretrained`` wrote, or "hf-hub:org/name[@revision]".
+        options: fields of ``CaptionOptions``, such as ``beam_size=1``, ``segment="scenes"`` or ``cache=False``.
 
     Raises:
-        CheckpointError, PluginError, UsageError: before any video is touched.
+        CheckpointError: there is no such checkpoint, or it is damaged.
+        PluginError, WeightsError: one of its backbones is not installed or cannot be loaded.
+        UsageError: an option is out of its range, or this machine lacks the device.
+
+    Example:
+        ```python
+        import evcap_cli as evcap
+
+        captioner = evcap.load_captioner("demo", device="cpu", segment="fixed:5")
+        record = captioner.caption("clip.mp4")
+        if record.status == "ok":
+            for caption in record.captions:
+                print(f"{caption.start:6.2f} s  {caption.text}")
+        else:
+            print(record.error["message"])
+        ```
+    """
+    return Captioner(CaptionOptions(os.fspath(checkpoint), **options))
+
+
+class Captioner:
+    """A checkpoint with its backbones, ready to caption any number of videos; ``load_captioner`` makes one.
+
+    Several captioners can be alive at once. One may be used from several threads, which then take turns; nothing of a
+    run (decoding processes, threads) outlives the call, or the iterator, that started it.
+
+    Args:
+        options: what to load, and how to caption.
+
+    Attributes:
+        options: as given.
+        checkpoint: the model with its vocabulary, lexicon, beam defaults and the records of its backbones.
+        backbones: kind -> address of the backbones in use.
+        device, dtype: where models run, and in which number format.
+
+    Raises:
+        CheckpointError, PluginError, WeightsError, UsageError: before any video is touched; see ``load_captioner``.
     """
 
     def __init__(self, options: CaptionOptions) -> None:
         from evcap_cli.checkpoints.checkpoint import Checkpoint
         from evcap_cli.devices import choose_device, choose_dtype
-        from evcap_cli.features.cache import FeatureCache
-        from evcap_cli.features.pipeline import FeaturePipeline
+        from evcap_cli.features.building import build_pipeline
         from evcap_cli.search.beam_search import BeamConfig
 
         self.options = options
         self.device = choose_device(options.device)
         self.checkpoint = Checkpoint.from_pretrained(options.checkpoint)
         self.checkpoint.model.to(self.device).eval()
-        self.sampling = options.sampling or self.checkpoint.sampling
+        # one of ``Sampling``: reading a checkpoint checks it
+        self.sampling = options.sampling or cast("Sampling", self.checkpoint.sampling)
         self.dtype = choose_dtype(options.dtype, self.device)
         backbones = self._load_backbones()
         self.backbones: dict[str, str] = {
@@ -67,48 +112,94 @@ class Captioning:
             self.checkpoint.model.config.check_search(self.beam.max_words)
         except ValueError as problem:
             raise UsageError(f"cannot search like that: {problem}", hint="see --beam-size and --max-words") from problem
-        self.pipeline = FeaturePipeline(
-            backbones,
-            cache=FeatureCache(options.cache_dir) if options.cache else None,
-            segmentation=options.segment,
-            sampling=self.sampling,
-            workers=options.workers,
-            batch_size=options.batch_size,
-            device=self.device,
-            timeout=options.timeout,
-            decoder_memory=options.decoder_memory,
-            audio_track=options.audio_track,
-        )
+        self.pipeline = build_pipeline(replace(options, sampling=self.sampling), backbones)
+        self._turns = threading.Lock()
 
     def _load_backbones(self) -> dict[Kind, Backbone]:
         """The backbones of the checkpoint; naming others is an error, naming the same ones is not."""
-        from evcap_cli.backbones.loading import load_backbones
         from evcap_cli.checkpoints.checkpoint import backbone_record
-        from evcap_cli.data.published_backbones import check_stand_in
+        from evcap_cli.data.published_backbones import check_replacement
+        from evcap_cli.features.building import backbones_of
 
         trained = self.checkpoint.backbones
-        chosen = choose_backbones(self.checkpoint, self.options)
-        self.stand_ins = chosen.stand_ins
-        loaded = load_backbones(
-            chosen.addresses,
-            weights=chosen.weights,
-            options=chosen.options,
-            spare=self.options.spare,
-            device=self.device,
-            dtype=self.dtype,
-        )
-        for kind in self.stand_ins:
-            check_stand_in(trained[kind], loaded[kind], self.checkpoint.name)
+        chosen, self.replacements = choose_backbones(self.checkpoint, self.options)
+        loaded = backbones_of(chosen)
+        for kind in self.replacements:
+            check_replacement(trained[kind], loaded[kind], self.checkpoint.name)
             trained[kind] = backbone_record(loaded[kind])
-        if self.stand_ins:
-            names = " and ".join(f"{kind} {name}" for kind, name in self.stand_ins.items())
+        if self.replacements:
+            names = " and ".join(f"{kind} {name}" for kind, name in self.replacements.items())
             console.warn(
                 f"{self.checkpoint.name} was trained on feature files: that {names} gives the same is your word"
             )
         self.checkpoint.check_backbones(loaded)
-        if self.options.mute:
+        if self.options.drop_audio:
             loaded.pop("audio", None)
         return loaded
+
+    def caption(self, path: str | os.PathLike[str]) -> Record:
+        """Caption one video.
+
+        Args:
+            path: of a video file, taken as it is: no pattern, no folder.
+
+        Returns:
+            Its record: ``captions``, one a segment, each with ``start`` and ``end`` in seconds, ``text``, ``score``
+            (log probability of the words over their number to the power of the length penalty) and ``emotion``. A video
+            that cannot be captioned, or is not there, has the ``status`` "failed" and an ``error`` with ``code`` and
+            ``message``: nothing is raised.
+
+        Example:
+            ```python
+            import evcap_cli as evcap
+
+            captioner = evcap.load_captioner("demo")
+            caption = captioner.caption("clip.mp4").captions[0]
+            print(caption.text)
+            print(caption.emotion.category, caption.emotion.probability)
+            for category, probability in caption.emotion.top.items():
+                print(f"{category:<12} {probability:.2f}")
+            ```
+        """
+        return next(self.caption_many([path]))
+
+    def caption_many(self, paths: Iterable[str | os.PathLike[str]]) -> Generator[Record, None, None]:
+        """Caption videos side by side; much faster than one by one.
+
+        Args:
+            paths: of video files, each taken as it is: no patterns, no folders. Several names of one file (links) are
+                decoded once and get a record each.
+
+        Yields:
+            One record a path, in the order of ``paths``. A video that cannot be captioned has the ``status`` "failed"
+            and an ``error``; it changes nobody else's captions and never ends the run.
+
+        Closing the iterator, or dropping it, ends the decoding processes.
+
+        Example:
+            ```python
+            from pathlib import Path
+
+            import evcap_cli as evcap
+
+            captioner = evcap.load_captioner("demo", workers=4)
+            for record in captioner.caption_many(sorted(Path("videos").glob("*.mp4"))):
+                if record.status == "failed":
+                    print(record.path, record.error["code"], record.error["message"])
+                else:
+                    print(record.path, record.captions[0].text)
+            ```
+        """
+        given = [Path(path) for path in paths]
+        sources = with_ids([Source(path, path.as_posix(), PurePosixPath(path.name)) for path in given])
+        with closing(self.run(sources)) as records:
+            while True:
+                # models and their memory are shared; a thread waits for its next record, not for the other's whole run
+                with self._turns:
+                    record = next(records, None)
+                if record is None:
+                    return
+                yield record
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -117,14 +208,14 @@ class Captioning:
             "evcap": __version__,
             # names the backbones' versions and weights as well: ``check_backbones`` saw that they are the same
             "checkpoint": [self.checkpoint.name, self.checkpoint.digest],
-            "stand_ins": {kind: self.checkpoint.backbones[kind] for kind in self.stand_ins},
+            "replacements": {kind: self.checkpoint.backbones[kind] for kind in self.replacements},
             "dtype": str(self.dtype),
             "beam": [self.beam.size, self.beam.max_words, self.beam.length_penalty],
             "rerank": asdict(self.beam.rerank),
             "segment": self.options.segment,
             "sampling": self.sampling,
             "audio_track": self.options.audio_track,
-            "mute": self.options.mute,
+            "drop_audio": self.options.drop_audio,
             "device": str(self.device),
         }
 
@@ -163,19 +254,20 @@ class Captioning:
                 yield self._record(sources[done.video], done, captions.pop(done.video, []))
             finished.clear()
 
-        for event in self.pipeline.run([source.path for source in sources]):
-            if isinstance(event, SegmentReady):
-                since = since if waiting else time.monotonic()
-                waiting.append(event)
-            else:
-                finished.append(event)
-            late = finished and time.monotonic() - since > FLUSH_SECONDS
-            if len(waiting) == CLIPS_A_BATCH or (not waiting and finished) or late:
-                yield from flush()
-        yield from flush()
+        with closing(self.pipeline.run([source.path for source in sources])) as events:
+            for event in events:
+                if isinstance(event, SegmentReady):
+                    since = since if waiting else time.monotonic()
+                    waiting.append(event)
+                else:
+                    finished.append(event)
+                late = finished and time.monotonic() - since > FLUSH_SECONDS
+                if len(waiting) == CLIPS_A_BATCH or (not waiting and finished) or late:
+                    yield from flush()
+            yield from flush()
 
     def keep_unfinished(self, folder: Path) -> None:
-        """Keep features of videos that are not finished in ``folder``: without a cache, a long one would start anew.
+        """Keep features of videos that are not finished in ``folder``: without a cache, a long one would start again.
 
         Not where a video is one segment: a part of it would be worth nothing.
         """
@@ -197,26 +289,26 @@ class Captioning:
         if not events:
             return []
         model = self.checkpoint.model
-        clips = [self._heard(event.features) for event in events]
+        clips = [self._without_dropped(event.features) for event in events]
         clips += [clips[-1]] * (CLIPS_A_BATCH - len(clips))
         with torch.inference_mode():
             prepared = model.prepare(collate(clips, model.config).to(self.device))
             found = best_captions(model, prepared, self.beam, self.checkpoint.vocabulary, self.checkpoint.lexicon)
-        told = prepared.categories
-        felt = [None] * len(clips) if told is None else told.float().cpu().tolist()
+        categories = prepared.categories
+        emotions = [None] * len(clips) if categories is None else categories.float().cpu().tolist()
         return [
             self._sentence(event, hypotheses[0], probabilities)
-            for event, hypotheses, probabilities in zip(events, found, felt, strict=False)
+            for event, hypotheses, probabilities in zip(events, found, emotions, strict=False)
         ]
 
-    def _heard(self, features: ClipFeatures) -> ClipFeatures:
-        """``features``, without their sound where the run is mute."""
+    def _without_dropped(self, features: ClipFeatures) -> ClipFeatures:
+        """``features``, with no rows of audio where the run drops it."""
         import torch
 
         from evcap_cli.features.streams import StreamFeatures
 
         wide = self.checkpoint.model.config.streams.get("audio")
-        if not self.options.mute or wide is None:
+        if not self.options.drop_audio or wide is None:
             return features
         silence = StreamFeatures(torch.zeros(0, wide), torch.zeros(0))
         return replace(features, streams={**features.streams, "audio": silence})
@@ -247,7 +339,7 @@ class Captioning:
                 "name": self.checkpoint.name,
                 "digest": self.checkpoint.digest,
                 **({"untrained": True} if self.checkpoint.untrained else {}),
-                **({"stand_ins": self.stand_ins} if self.stand_ins else {}),
+                **({"stand_ins": self.replacements} if self.replacements else {}),
                 **({"weights": self.checkpoint.weights} if self.checkpoint.weights else {}),
             },
             warnings=tuple(done.warnings),

@@ -1,0 +1,225 @@
+"""The run of ``evcap extract``: features of videos into the cache, into HDF5 files, or to the caller."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Unpack
+
+from evcap_cli.errors import EvcapError, WriteError
+from evcap_cli.features.options import FeatureOptions
+from evcap_cli.files import cause_of
+from evcap_cli.inputs import Source, gather, nothing_found, take_shard, typed_paths
+from evcap_cli.output.features_hdf5 import ExportPlan, FeatureExport, plan_export
+from evcap_cli.paths import same_file_groups
+
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Kind
+    from evcap_cli.features.options import FeatureKeywords
+    from evcap_cli.features.pipeline import Event, FeaturePipeline, VideoDone
+    from evcap_cli.features.streams import ClipFeatures
+
+DEFAULT_PRESET: Final = "lite"
+"""Where neither a preset nor a single backbone is named."""
+
+
+def extract_features(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    on_error: Callable[[Path, EvcapError], object] | None = None,
+    **options: Unpack[FeatureKeywords],
+) -> Iterator[tuple[Path, ClipFeatures]]:
+    """Features of videos, by way of the cache.
+
+    Args:
+        inputs: videos, folders (recursive), patterns, "@list.txt".
+        on_error: called with path and error of a video that fails, after which the others go on; None: the error is
+            raised.
+        options: fields of ``FeatureOptions``, such as ``backbone="clip"``, ``segment="fixed:10"`` or ``cache=False``.
+            Where no backbone is named, the preset "lite" is used.
+
+    Yields:
+        The path and the features of each segment, in sorted input order; a segment says where it begins (``start``) and
+        how long it is (``duration``), in seconds. ``features.streams[kind].values`` is a float32 tensor on the CPU,
+        (n, D): n moments (at most 30), objects (at most 16) or audio bins (at most 60), D the backbone's width.
+        ``.times`` has their seconds from the start of the segment, (n,). Several names of one file (links) come
+        together.
+
+    Raises:
+        UsageError: an input, an option or a backbone that cannot be used; at once. EvcapError: there is no video.
+        PluginError, WeightsError: a backbone is not installed or cannot be loaded; at once.
+        VideoError: a video cannot be opened or decoded, or a backbone failed on it; while iterating.
+
+    Example:
+        ```python
+        import evcap_cli as evcap
+
+        failed = {}
+        for path, features in evcap.extract_features(["videos/"], backbone="lite", on_error=failed.__setitem__):
+            appearance = features.streams["appearance"]
+            print(path, appearance.values.numpy().shape, appearance.times.numpy().round(1))
+        for path, problem in failed.items():
+            print(path, problem.code, problem.message)
+        ```
+    """
+    from evcap_cli.features.building import backbones_of, build_pipeline
+
+    chosen = FeatureOptions(**options)
+    typed = typed_paths(inputs)
+    sources = gather(typed)
+    if not sources:
+        raise nothing_found(typed)
+    pipeline = build_pipeline(chosen, backbones_of(chosen, DEFAULT_PRESET))
+    return _features(sources, pipeline, on_error)
+
+
+def _features(
+    sources: Sequence[Source], pipeline: FeaturePipeline, on_error: Callable[[Path, EvcapError], object] | None
+) -> Iterator[tuple[Path, ClipFeatures]]:
+    from evcap_cli.features.pipeline import SegmentReady
+
+    with closing(_events(sources, pipeline)) as events:
+        for number, event in events:
+            path = sources[number].path
+            if isinstance(event, SegmentReady):
+                yield path, replace(event.features, start=float(event.segment.start))
+            elif event.error is not None:
+                if on_error is None:
+                    raise event.error
+                on_error(path, event.error)
+
+
+def _events(sources: Sequence[Source], pipeline: FeaturePipeline) -> Generator[tuple[int, Event], None, None]:
+    """What the pipeline finds, with the numbers of the sources; of links to one file, which is decoded once, each."""
+    groups = same_file_groups((number, source.path) for number, source in enumerate(sources))
+    with closing(pipeline.run([sources[group[0]].path for group in groups])) as events:
+        for event in events:
+            yield from ((number, event) for number in groups[event.video])
+
+
+@dataclass(frozen=True)
+class ExtractionPlan:
+    """What one run of ``evcap extract`` will do.
+
+    Args:
+        sources: the videos.
+        addresses: kind -> backbone.
+        export: the HDF5 files; None where only the cache is filled.
+    """
+
+    sources: Sequence[Source]
+    addresses: dict[Kind, str]
+    export: ExportPlan | None = None
+
+
+def plan_extraction(
+    inputs: Sequence[str],
+    options: FeatureOptions,
+    *,
+    output: str | None = None,
+    shard: str | None = None,
+    limit: int | None = None,
+) -> ExtractionPlan:
+    """Which videos and backbones, and into which files.
+
+    Raises:
+        UsageError: something in it cannot work.
+    """
+    sources = take_shard(gather(inputs), shard)[:limit]
+    addresses = options.addresses(DEFAULT_PRESET)
+    export = None if output is None else plan_export(output, addresses, sources, options.segment)
+    return ExtractionPlan(sources, addresses, export)
+
+
+@dataclass
+class ExtractionSummary:
+    """How an extraction ended.
+
+    Attributes:
+        done: videos whose features are in the cache. cached: of those, that were there before.
+        failed: videos that have none.
+        damaged: extracted, but more than a tenth of the picture or of the audio was lost.
+        exported: whether the HDF5 files are written.
+    """
+
+    done: int = 0
+    cached: int = 0
+    failed: int = 0
+    damaged: int = 0
+    exported: bool = False
+
+
+class Extraction:
+    """A run of ``evcap extract`` with its backbones loaded.
+
+    Raises:
+        WriteError: the cache or the HDF5 files cannot be written.
+        PluginError, WeightsError, UsageError: a backbone cannot be used.
+    """
+
+    def __init__(self, plan: ExtractionPlan, options: FeatureOptions) -> None:
+        from evcap_cli.features.building import backbones_of, build_pipeline
+        from evcap_cli.features.cache import FeatureCache
+
+        self.plan = plan
+        self.cache = FeatureCache(options.cache_dir)
+        self.cache.check_writable()
+        if plan.export is not None:
+            plan.export.check_writable()
+        self.pipeline = build_pipeline(options, backbones_of(options, DEFAULT_PRESET), self.cache)
+
+    def run(
+        self, *, fail_fast: bool = False, on_video: Callable[[Source, VideoDone], None] = lambda _, __: None
+    ) -> ExtractionSummary:
+        """Extract all videos, or with ``fail_fast`` those before the first that fails; ``on_video`` hears of each.
+
+        Raises:
+            WriteError: the HDF5 files cannot be written.
+        """
+        from evcap_cli.features.pipeline import SegmentReady
+
+        summary = ExtractionSummary()
+        features: ClipFeatures | None = None
+        with ExitStack() as stack:
+            export = None if self.plan.export is None else stack.enter_context(self._export(self.plan.export))
+            for number, event in stack.enter_context(closing(_events(self.plan.sources, self.pipeline))):
+                if isinstance(event, SegmentReady):
+                    features = event.features
+                    continue
+                if event.error is None:
+                    summary.done += 1
+                    summary.cached += event.from_cache
+                    summary.damaged += event.loss.serious
+                    if export is not None and features is not None:
+                        export.add(number, features)
+                else:
+                    summary.failed += 1
+                on_video(self.plan.sources[number], event)
+                if fail_fast and summary.failed:
+                    break
+            if export is not None and summary.done and not (fail_fast and summary.failed):
+                export.commit()
+                summary.exported = True
+        return summary
+
+    def check_cache(self) -> None:
+        """See that all features could be kept.
+
+        Raises:
+            WriteError: they could not.
+        """
+        if self.cache.failure is not None:
+            raise WriteError(
+                f"not all features could be kept ({cause_of(self.cache.failure)})",
+                path=self.cache.root,
+                hint="free space or choose another --cache-dir, then run the same command again: it goes on from there",
+            )
+
+    def _export(self, plan: ExportPlan) -> FeatureExport:
+        from evcap_cli.checkpoints.checkpoint import backbone_record
+
+        records = {kind: backbone_record(backbone) for kind, backbone in self.pipeline.backbones.items()}
+        return FeatureExport(plan, records, self.pipeline.plan.sampling)
