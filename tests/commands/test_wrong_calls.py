@@ -62,7 +62,10 @@ def one_line(capfd: pytest.CaptureFixture[str]) -> str:
         (["videos", "-o", "out.srt", "--decoder-memory", "1M"], "--decoder-memory '1M' is less than 64M"),
         (["videos", "-o", "out.srt", "--sampling", "often"], "often"),
         (["videos", "-o", "out.srt", "--device", "toaster"], "--device toaster"),
-        (["videos", "-o", "out.srt", "--dtype", "fp3"], "unknown --dtype 'fp3'"),
+        (
+            ["videos", "-o", "out.srt", "--dtype", "fp3"],
+            "'--dtype': 'fp3' is not one of 'auto', 'bf16', 'fp16', 'fp32'",
+        ),
         (["videos", "-o", "out.srt", "--shard", "3/2"], "--shard 3/2 is out of range"),
         (["videos", "-o", "out.srt", "--backbone", "clip"], "not with clip"),
         (["videos", "-o", "out.srt", "--backbone", "huge"], "unknown --backbone 'huge'"),
