@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from evcap_cli.network.losses import Targets
     from evcap_cli.output.records import Caption, Emotion, Media, Record
     from evcap_cli.output.writers import Writer
+    from evcap_cli.scoring.score_captions import score_captions
+    from evcap_cli.scoring.score_texts import Scores
     from evcap_cli.systems.contract import CaptionModel, Prepared, WeightedTerms
     from evcap_cli.systems.spec import SystemSpec
 
@@ -86,6 +88,8 @@ _HOMES: Final = {
     "evcap_cli.network.losses": "Targets",
     "evcap_cli.output.records": "Caption Emotion Media Record",
     "evcap_cli.output.writers": "Writer",
+    "evcap_cli.scoring.score_captions": "score_captions",
+    "evcap_cli.scoring.score_texts": "Scores",
     "evcap_cli.systems.contract": "CaptionModel Prepared WeightedTerms",
     "evcap_cli.systems.spec": "SystemSpec",
 }
@@ -124,6 +128,7 @@ __all__ = [
     "Prepared",
     "Record",
     "Rerank",
+    "Scores",
     "StreamFeatures",
     "Summary",
     "SystemConfig",
@@ -146,6 +151,7 @@ __all__ = [
     "load_strictly",
     "random_seed",
     "read_tensors",
+    "score_captions",
     "seeded",
     "state_digest",
 ]
