@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from evcap_cli.output.writers import Writer
     from evcap_cli.scoring.score_captions import score_captions
     from evcap_cli.scoring.score_texts import Scores
+    from evcap_cli.search.beam_search import BeamConfig, beam_search
     from evcap_cli.systems.contract import CaptionModel, Prepared, WeightedTerms
     from evcap_cli.systems.spec import SystemSpec
 
@@ -90,6 +91,7 @@ _HOMES: Final = {
     "evcap_cli.output.writers": "Writer",
     "evcap_cli.scoring.score_captions": "score_captions",
     "evcap_cli.scoring.score_texts": "Scores",
+    "evcap_cli.search.beam_search": "BeamConfig beam_search",
     "evcap_cli.systems.contract": "CaptionModel Prepared WeightedTerms",
     "evcap_cli.systems.spec": "SystemSpec",
 }
@@ -101,6 +103,7 @@ __all__ = [
     "Backbone",
     "BackboneError",
     "BackboneSpec",
+    "BeamConfig",
     "Caption",
     "CaptionModel",
     "CaptionOptions",
@@ -144,6 +147,7 @@ __all__ = [
     "WriteError",
     "Writer",
     "__version__",
+    "beam_search",
     "caption_videos",
     "extract_features",
     "hookimpl",

@@ -70,6 +70,18 @@ def score_captions(
     Raises:
         UsageError: there are no references.
         DataError: a file that cannot be read, or is none of these; captions and references without a common video.
+
+    Example:
+        ```python
+        import evcap_cli as evcap
+
+        references = {"clip1": ["a man is happily dancing", "someone dances"], "clip2": ["a dog runs"]}
+        scores = evcap.score_captions("out.jsonl", references, protocol="paper", bootstrap=1000)
+        for name, value in scores.metrics.items():
+            print(name, value, scores.intervals.get(name))
+        for video in scores.per_video:
+            print(video.video, video.right, video.wrong, video.missing)
+        ```
     """
     this, other = _predictions(predictions), None if compare is None else _predictions(compare, "compare")
     if isinstance(references, (str, Path)) and Path(references).is_dir():
