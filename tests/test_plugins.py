@@ -12,6 +12,7 @@ import pytest
 from evcap_cli import plugins
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EXIT_USAGE, PluginError
 from tests.features.films import make_film
+from tests.forked import Forked
 
 GOOD = """
 from evcap_cli import Backbone, BackboneSpec, FrameInput, hookimpl
@@ -43,15 +44,21 @@ def install(site: Path, distribution: str, module: str, source: str) -> None:
 
 
 def ask(site: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in a forked process that sees what is installed in ``site``."""
+    given = {"PYTHONPATH": python_path(site), **environment}
+    process = Forked(lambda: exec(code, {"__name__": "__main__"}), given, site)
+    return subprocess.CompletedProcess(code, *process.end())
+
+
+def ask_afresh(site: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Like ``ask``, in a fresh interpreter."""
+    environment = {**os.environ, "PYTHONPATH": python_path(site)}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+
+
+def python_path(site: Path) -> str:
     root = Path(plugins.__file__).parents[1]
-    path = os.pathsep.join([str(site), str(root), str(root / "plugins")])
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": path, **environment},
-    )
+    return os.pathsep.join([str(site), str(root), str(root / "plugins")])
 
 
 def evcap(site: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -187,7 +194,7 @@ def test_only_named_plugins_are_loaded_when_asked(site: Path) -> None:
 def test_registering_imports_no_torch(site: Path) -> None:
     code = "import sys; from evcap_cli import plugins; plugins.registry(); "
     code += "print('torch' in sys.modules, 'av' in sys.modules)"
-    assert ask(site, code).stdout.split() == ["False", "False"]
+    assert ask_afresh(site, code).stdout.split() == ["False", "False"]
 
 
 def test_a_missing_backbone_says_what_is_installed() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EXIT_USAGE
 from tests.features.films import make_film
-from tests.test_plugins import GOOD, ask, evcap, install
+from tests.test_plugins import GOOD, ask, ask_afresh, evcap, install
 
 HEAD = "import os, sys\nfrom evcap_cli import hookimpl\n"
 HOOKS = ("register_backbones", "register_systems", "register_writers", "register_metrics")
@@ -74,12 +74,22 @@ CHANGES = {
 WITHOUT_EFFECT = ("removes", "replaces", "hides", "callback")
 
 
+@pytest.fixture(scope="module")
+def helps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], str]:
+    """Help texts of evcap without plugins."""
+    nothing = tmp_path_factory.mktemp("nothing")
+    pages = (("merge", "--help"), ("cache", "info", "--help"), ("--help",))
+    return {page: evcap(nothing, *page, EVCAP_PLUGINS="").stdout for page in pages}
+
+
 @pytest.mark.parametrize("change", CHANGES)
-def test_commands_of_evcap_cannot_be_taken_removed_or_broken(site: Path, change: str) -> None:
+def test_commands_of_evcap_cannot_be_taken_removed_or_broken(
+    site: Path, change: str, helps: dict[tuple[str, ...], str]
+) -> None:
     install(site, "evcap-bad", "evcap_bad", commands(CHANGES[change]))
-    for arguments in (("merge", "--help"), ("cache", "info", "--help"), ("--help",)):
-        plain, done = evcap(site, *arguments, EVCAP_PLUGINS=""), evcap(site, *arguments)
-        assert (done.returncode, done.stdout) == (0, plain.stdout)
+    for arguments, plain in helps.items():
+        done = evcap(site, *arguments)
+        assert (done.returncode, done.stdout) == (0, plain)
         if change in WITHOUT_EFFECT:
             assert done.stderr == ""
             continue
@@ -94,7 +104,9 @@ def test_a_command_of_two_plugins_names_both_and_runs_neither(site: Path) -> Non
     install(site, "evcap-two", "evcap_two", commands("@app.command()\ndef paint(x: str = ''): print('mine')"))
     done = evcap(site, "paint", "go", "--help")
     assert (done.returncode, done.stdout) == (EXIT_USAGE, "")
-    for line in done.stderr.splitlines():
+    lines = done.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["warning", "error"]
+    for line in lines:
         assert "'paint' is offered by both evcap-one and evcap-two" in line
     assert evcap(site, "paint", EVCAP_PLUGINS="evcap-two").stdout == "mine\n"
 
@@ -125,7 +137,7 @@ def test_only_data_comes_out_of_standard_output_whatever_a_plugin_prints(site: P
         ["plugins", "--json"],
         ["extract", str(film), "--appearance", "grid", "--cache-dir", str(tmp_path / "cache")],
     ):
-        done = ask(site, code.replace("ARGUMENTS", repr(arguments)))
+        done = ask_afresh(site, code.replace("ARGUMENTS", repr(arguments)))
         assert done.returncode == 0, done.stderr
         assert "talk" in done.stderr
         assert "talk" not in done.stdout
@@ -141,7 +153,7 @@ def test_a_plugin_cannot_move_evcap_elsewhere_or_take_its_streams(site: Path) ->
     install(site, "evcap-moves", "evcap_moves", source)
     here = "import os, signal, sys; here = os.getcwd(); from evcap_cli import plugins; plugins.registry(); "
     here += "print(os.getcwd() == here, signal.getsignal(signal.SIGINT) is signal.default_int_handler, sys.stdin.name)"
-    assert ask(site, here).stdout.split() == ["True", "True", "<stdin>"]
+    assert ask_afresh(site, here).stdout.split() == ["True", "True", "<stdin>"]
 
 
 @pytest.mark.parametrize("place", ["load", "extract", "spec_for", "weights_source"])

@@ -18,6 +18,7 @@ from evcap_cli.data.special_tokens import END
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.network.config import CaptionerConfig
 from evcap_cli.network.model import Captioner
+from tests.forked import Forked
 
 ROOT = Path(__file__).parents[2]
 LEXICON = Lexicon({"joy": ["happily", "cheerful"], "sadness": ["sadly", "gloomy"], "fear": ["scared"]}, name="small")
@@ -86,6 +87,18 @@ def start_evcap(*arguments: object, first: Sequence[Path] = (), **options: objec
         start_new_session=True,
         **options,  # type: ignore[call-overload]
     )
+
+
+def fork_evcap(*arguments: object) -> Forked:
+    """Start evcap in a process and a process group of its own, forked from this one: what is patched stays patched."""
+
+    def call() -> None:
+        from evcap_cli import app
+
+        sys.argv[1:] = map(str, arguments)
+        app.main()
+
+    return Forked(call)
 
 
 def records(path: Path) -> list[dict]:

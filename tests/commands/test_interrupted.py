@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from evcap_cli.captioning import captioner
-from tests.commands.small import evcap, start_evcap
+from tests.commands.small import evcap, fork_evcap
 
 Call = Callable[..., int]
 ONE_AT_A_TIME = 1
@@ -47,30 +47,16 @@ def test_killed_at_several_moments_the_rerun_ends_with_the_same_bytes(
         "more is finished": lambda: kept() > 2,
     }
     for mark in marks.values():
-        child = forked_evcap(*arguments)
-        while not mark() and os.waitpid(child, os.WNOHANG) == (0, 0):
+        process = fork_evcap(*arguments)
+        while not mark() and process.running():
             time.sleep(0.005)
-        os.killpg(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.end()
         for name, content in contents(*(path for path in outputs if path.exists())).items():
             assert content == undisturbed[name], "an output exists only whole"
     assert caption(films, *way) == 0
     assert contents(*outputs) == undisturbed
     assert not [path.name for path in Path().rglob("*") if path.name.endswith((".tmp", ".partial"))]
-
-
-def forked_evcap(*arguments: object) -> int:
-    """evcap in a child and process group of its own, forked: imports are done, batches are small as here."""
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
-        os._exit(evcap(*arguments))
-    while os.getpgid(child) != child:
-        time.sleep(0.001)
-    return child
 
 
 def kept() -> int:
@@ -91,13 +77,12 @@ def test_a_signal_is_one_line_an_exit_code_and_resumes(
 ) -> None:
     """A batch system signals all processes of a job, decoding ones too: no video may fail of it."""
     arguments = ("caption", films, "-o", "out.srt", "-c", checkpoint, "--no-cache", "--workers", "1")
-    process = start_evcap(*arguments)
-    while not Path("out.srt.partial/records.jsonl").exists() and process.poll() is None:
+    process = fork_evcap(*arguments)
+    while not Path("out.srt.partial/records.jsonl").exists() and process.running():
         time.sleep(0.01)
     os.kill(process.pid, number) if whom == "it" else os.killpg(process.pid, number)
-    out, err = process.communicate()
-    assert process.returncode == code
-    assert out == ""
+    found, out, err = process.end()
+    assert (found, out) == (code, "")
     assert [line.startswith("interrupted") for line in err.splitlines()] == [True], err
     assert not Path("out.srt").exists()
     assert b'"failed"' not in Path("out.srt.partial/records.jsonl").read_bytes()

@@ -15,8 +15,7 @@ from evcap_cli.features import pipeline
 from evcap_cli.media import stretches
 from evcap_cli.media.decoder import AudioChunk, DecodedFrame, DecodePlan, Decoder, DecodeReport
 from evcap_cli.output.records import Record
-from tests.commands.small import evcap
-from tests.commands.test_interrupted import forked_evcap
+from tests.commands.small import evcap, fork_evcap
 from tests.features.films import make_film
 
 OPTIONS = ("-o", "out.jsonl", "--segment", "fixed:1")
@@ -38,11 +37,11 @@ def test_a_kill_late_in_a_long_video_repeats_what_is_left(
     cached: bool, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stretches, "STRETCH_SECONDS", 2)
+    monkeypatch.setattr(stretches, "STRETCH_SECONDS", 1)
     plans: list[DecodePlan] = []
     monkeypatch.setattr(Recording, "plans", plans, raising=False)
     monkeypatch.setattr(pipeline, "Decoder", Recording)
-    film = make_film(tmp_path / "long.mkv", frames=200)
+    film = make_film(tmp_path / "long.mkv", frames=100)
     assert evcap("caption", film, *OPTIONS, "-c", checkpoint, "--no-cache") == 0
     undisturbed = Path("out.jsonl").read_bytes()
     assert len(plans) == 5
@@ -52,12 +51,12 @@ def test_a_kill_late_in_a_long_video_repeats_what_is_left(
     place = ["--cache-dir", "kept"] if cached else ["--no-cache"]
     folder = Path("kept") if cached else partial / "unfinished"
 
-    child = forked_evcap("caption", film, *OPTIONS, "-c", checkpoint, *place)
-    # four streams a segment, and a report a stretch: the third of five stretches is under way
-    while len(list(folder.rglob("*.safetensors"))) < 20 and os.waitpid(child, os.WNOHANG) == (0, 0):
+    process = fork_evcap("caption", film, *OPTIONS, "-c", checkpoint, *place)
+    # four streams a segment, and a report a stretch: the third of five stretches is nearly done
+    while len(list(folder.rglob("*.safetensors"))) < 14 and process.running():
         time.sleep(0.005)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.end()
     assert partial.exists()
     assert not Path("out.jsonl").exists()
 
