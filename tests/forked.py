@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -15,9 +16,12 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import pytest
 
 from evcap_cli import console, plugins
+from evcap_cli.files import WholeFile
 
 LOADED = ("torch._dynamo", "transformers.audio_utils")
 """What nearly every command loads, PyTorch along with it."""
@@ -90,3 +94,23 @@ class Forked:
             stream.seek(0)
         out, err = (stream.read() for stream in self._streams)
         return self._code, out, err
+
+
+def kill_at_commit(patch: pytest.MonkeyPatch, suffix: str, times: int) -> None:
+    """From now on a process kills its group when it is about to rename a file to a name that ends in ``suffix``.
+
+    Args:
+        patch: how long "from now on" is; processes are to be forked within.
+        suffix: which files count.
+        times: the file of this number, counted from one, stays under its temporary name.
+    """
+    commit, names = WholeFile.commit, list[str]()
+
+    def killing(self: WholeFile, **given: Any) -> None:
+        if self.path.name.endswith(suffix):
+            names.append(self.path.name)
+            if len(names) == times:
+                os.killpg(0, signal.SIGKILL)
+        commit(self, **given)
+
+    patch.setattr(WholeFile, "commit", killing)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +13,16 @@ from evcap_cli.features import pipeline
 from evcap_cli.media import stretches
 from evcap_cli.media.decoder import AudioChunk, DecodedFrame, DecodePlan, Decoder, DecodeReport
 from evcap_cli.output.records import Record
-from tests.commands.small import evcap, fork_evcap
+from tests.commands.small import evcap, fork_evcap, save_checkpoint
 from tests.features.films import make_film
+from tests.forked import kill_at_commit
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whose features take little time."""
+    return save_checkpoint(tmp_path_factory.mktemp("checkpoints") / "small", kinds=("appearance", "audio"))
+
 
 OPTIONS = ("-o", "out.jsonl", "--segment", "fixed:1")
 
@@ -49,14 +55,11 @@ def test_a_kill_late_in_a_long_video_repeats_what_is_left(
     partial = Path("out.jsonl.partial")
     assert not partial.exists()
     place = ["--cache-dir", "kept"] if cached else ["--no-cache"]
-    folder = Path("kept") if cached else partial / "unfinished"
-
-    process = fork_evcap("caption", film, *OPTIONS, "-c", checkpoint, *place)
-    # four streams a segment, and a report a stretch: the third of five stretches is nearly done
-    while len(list(folder.rglob("*.safetensors"))) < 14 and process.running():
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.end()
+    with monkeypatch.context() as patch:
+        # of fifteen: two streams a segment, and a report a stretch
+        kill_at_commit(patch, "safetensors", 12)
+        process = fork_evcap("caption", film, *OPTIONS, "-c", checkpoint, *place)
+        assert process.end()[0] == -signal.SIGKILL
     assert partial.exists()
     assert not Path("out.jsonl").exists()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from evcap_cli.training.final_test import score_test
 from evcap_cli.training.printed_comparison import markdown_table, quoted, rows_beside, text_table
 from evcap_cli.training.run_log import RunLog
 from evcap_cli.training.trainer import Trainer
+from tests.forked import Forked, kill_at_commit
 from tests.training import run_toy, toy
 
 
@@ -327,12 +327,9 @@ def test_a_killed_process_ends_with_the_same_scores_and_weights(
 ) -> None:
     """The process ends by SIGKILL with ``name`` written but not yet renamed: nothing of it can clean up."""
     cut = tmp_path / "cut"
-    child = os.fork()
-    if child == 0:
-        kill_at_commit(name, times)
-        run_toy.main(str(cut), "3")
-        os._exit(0)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at_commit(patch, name, times)
+        assert Forked(lambda: run_toy.main(str(cut), "3")).end()[0] == -signal.SIGKILL
     assert list(cut.rglob(f"*{name}*.tmp"))
     assert logged(cut) == logged(whole)[: 3 if name == "test.json" else 1]
     run_toy.main(str(cut), "3")
@@ -341,16 +338,3 @@ def test_a_killed_process_ends_with_the_same_scores_and_weights(
     for result in RESULTS:
         assert (cut / result).read_bytes() == (whole / result).read_bytes(), result
     assert not list(cut.rglob("*.tmp"))
-
-
-def kill_at_commit(name: str, times: int) -> None:
-    """Make this process kill itself when it is about to rename a file to ``name`` for the ``times``-th time."""
-    commit, seen = WholeFile.commit, []
-
-    def killing(self: WholeFile, **given: Any) -> None:
-        seen.extend([1] * (self.path.name == name))
-        if len(seen) == times:
-            os.kill(os.getpid(), signal.SIGKILL)
-        commit(self, **given)
-
-    WholeFile.commit = killing  # type: ignore[method-assign]
