@@ -127,7 +127,7 @@ def registry() -> Registry:
     """Load every healthy plugin once and return what they registered."""
     found = Registry()
     found.manager.add_hookspecs(hookspecs)
-    found.manager.register(import_module("evcap_cli.output.builtin"), name="evcap")
+    found.manager.register(import_module("evcap_cli.output.builtin_writers"), name="evcap")
     _collect("evcap", found, "evcap")
     for point in _entry_points():
         found.loaded.append(_load(point, found))

@@ -203,7 +203,7 @@ class Captioner:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What records depend on beside the videos: the key of a journal and of a mirrored tree."""
+        """What records depend on besides the videos: the key of a journal and of a mirrored tree."""
         return {
             "evcap": __version__,
             # names the backbones' versions and weights as well: ``check_backbones`` saw that they are the same

@@ -21,16 +21,16 @@ def emotion_of(words: Sequence[str], probabilities: Sequence[float] | None, lexi
             is then that of the first emotion word of the caption, and there is no emotion without one.
         lexicon: of the checkpoint.
     """
-    told = tuple(dict.fromkeys(word for word in words if word in lexicon.word_ids))
+    found = tuple(dict.fromkeys(word for word in words if word in lexicon.word_ids))
     if probabilities is None:
-        if not told:
+        if not found:
             return None
-        return Emotion(lexicon.categories[lexicon.category_ids[told[0]][0]], None, told)
+        return Emotion(lexicon.categories[lexicon.category_ids[found[0]][0]], None, found)
     order = sorted(range(len(probabilities)), key=lambda number: (-probabilities[number], number))
     return Emotion(
         category=lexicon.categories[order[0]],
         probability=probabilities[order[0]],
-        words=told,
+        words=found,
         top={lexicon.categories[number]: probabilities[number] for number in order[:TOP_CATEGORIES]},
     )
 

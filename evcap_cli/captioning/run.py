@@ -15,7 +15,7 @@ from evcap_cli.files import check_writable
 from evcap_cli.inputs import gather, nothing_found, take_shard, typed_paths
 from evcap_cli.output.journal import Journal
 from evcap_cli.output.output_plan import CaptionPlan, check_collisions, plan_outputs
-from evcap_cli.output.reading import read_records
+from evcap_cli.output.record_files import read_records
 from evcap_cli.output.records import Record, error_fields
 from evcap_cli.output.rendering import FormatError, rendered, write_files
 from evcap_cli.output.trees import Tree

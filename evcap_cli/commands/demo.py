@@ -46,12 +46,12 @@ def demo(
 
 def lines(result: DemoResult) -> list[str]:
     """Captions with their emotions, and the scores below them."""
-    told = []
+    shown = []
     for record in result.records:
         for caption in record.captions:
-            felt = caption.emotion
-            note = "" if felt is None else felt.category
-            note += "" if felt is None or felt.probability is None else f" {felt.probability:.0%}"
-            told.append(f"{record.id}  {note:<18}  {caption.text}")
-    shown = "  ".join(f"{name} {value:.1f}" for name, value in result.scores.metrics.items() if value is not None)
-    return [*told, "", f"scores of {counted(len(result.records), 'clip')}: {shown}"]
+            emotion = caption.emotion
+            note = "" if emotion is None else emotion.category
+            note += "" if emotion is None or emotion.probability is None else f" {emotion.probability:.0%}"
+            shown.append(f"{record.id}  {note:<18}  {caption.text}")
+    scores = "  ".join(f"{name} {value:.1f}" for name, value in result.scores.metrics.items() if value is not None)
+    return [*shown, "", f"scores of {counted(len(result.records), 'clip')}: {scores}"]

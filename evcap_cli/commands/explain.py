@@ -32,9 +32,9 @@ def explain(
     Example: evcap explain videos/a.mp4 -c runs/mine -o page.html
     """
     from evcap_cli.captioning.captioner import Captioner
-    from evcap_cli.explaining.page import render
-    from evcap_cli.explaining.video import explain as look_inside
-    from evcap_cli.explaining.video import one_video
+    from evcap_cli.explaining.explain_page import render
+    from evcap_cli.explaining.explain_video import explain as explain_video
+    from evcap_cli.explaining.explain_video import one_video
     from evcap_cli.files import check_writable, write_whole
 
     if output.suffix.lower() != ".html":
@@ -45,7 +45,7 @@ def explain(
     check_writable(output)
     captioner = Captioner(replace(flags.caption_options(checkpoint), workers=1))
     shared.note_demo(checkpoint)
-    explained = look_inside(source, captioner)
+    explained = explain_video(source, captioner)
     for text in explained.warnings:
         console.warn(f"{source.given}: {text}")
     write_whole(output, render(explained, captioner.checkpoint))

@@ -33,7 +33,7 @@ def merge(
 
     Example: evcap merge part1.jsonl part2.jsonl -o all.srt
     """
-    from evcap_cli.output.reading import read_records
+    from evcap_cli.output.record_files import read_records
     from evcap_cli.output.rendering import write_files
 
     outputs = plan_outputs(output, "srt", plugins.writers())

@@ -28,8 +28,8 @@ def report(
     Example: evcap report out.jsonl -o report.html
     """
     from evcap_cli.files import check_writable, write_whole
-    from evcap_cli.output.reading import read_records
-    from evcap_cli.output.report import is_there, render_report
+    from evcap_cli.output.html_report import is_there, render_report
+    from evcap_cli.output.record_files import read_records
 
     records = read_records(predictions)
     check_writable(output)

@@ -1,1 +1,1 @@
-"""Looking inside: what a captioning system did with one video, collected and drawn as one page."""
+"""What a captioning system did with one video, collected and drawn as one page."""

@@ -1,4 +1,4 @@
-"""The journal of a run: ``OUT.partial/`` beside the output carries finished videos over a kill, a full disk or Ctrl-C.
+"""The journal of a run: ``OUT.partial/`` next to the output carries finished videos over a kill, a full disk or Ctrl-C.
 
 One line a finished video is appended and flushed to disk. A kill can cut the last line only: reading drops what does
 not end in a line feed. The first line names the settings; a journal of other settings is not continued.
@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from evcap_cli.errors import UsageError
 from evcap_cli.files import write_error
-from evcap_cli.output.reading import read_entry
+from evcap_cli.output.record_files import read_entry
 from evcap_cli.output.records import Record
 from evcap_cli.reading.typed import NotOfType
 
@@ -39,7 +39,7 @@ class Journal:
     """Finished records of one plan; use as a context manager, call ``finish`` when the outputs stand.
 
     Args:
-        folder: ``OUT.partial``. settings: what the records depend on beside the videos themselves.
+        folder: ``OUT.partial``. settings: what the records depend on besides the videos themselves.
 
     Raises:
         UsageError: another process is writing the same output.
@@ -51,7 +51,7 @@ class Journal:
         self.settings = json.dumps(settings, sort_keys=True)
         self.done: dict[str, tuple[list[int], Record]] = {}
         self._stamps: dict[str, list[int]] = {}
-        """As they were when a record was asked for: a video that changes while it is captioned is not finished."""
+        """As they were when a record was looked up: a video that changes while it is captioned is not finished."""
         self._file: IO[bytes] | None = None
         self._lock = FileLock(folder / "lock")
 

@@ -24,7 +24,7 @@ class Outputs:
 
     @property
     def journal(self) -> Path | None:
-        """``OUT.partial`` beside the first output; none for stdout alone."""
+        """``OUT.partial`` next to the first output; none for stdout alone."""
         for path, _ in (*self.files, *self.trees):
             return path.with_name(path.name + ".partial")
         return None

@@ -20,7 +20,7 @@ from evcap_cli.version import __version__
 SCHEMA = 1
 TOP_CATEGORIES = 5
 LINE_ENDS = "\x85\u2028\u2029"
-"""What many readers take for the end of a line beside the line feed; escaped where a text holds it."""
+"""What many readers take for the end of a line besides the line feed; escaped where a text holds it."""
 DECIMALS = 4
 """Of scores and probabilities. Rounded where a record is made, so that one read back is equal to one made now."""
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
 
 ATTRIBUTE: Final = "surrogate"
-"""Attribute of a file: in words, that no video was looked at."""
+"""Attribute of a file: in words, that no video was read."""
 SAMPLING: Final = "moments"
 
 

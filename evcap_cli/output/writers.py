@@ -145,7 +145,7 @@ class Table:
             for caption in record.captions:
                 emotion = caption.emotion
                 sure = None if emotion is None else emotion.probability
-                felt = ("" if emotion is None else cell(emotion.category), "" if sure is None else f"{sure:.4f}")
+                columns = ("" if emotion is None else cell(emotion.category), "" if sure is None else f"{sure:.4f}")
                 rows.writerow(
                     (
                         cell(record.id),
@@ -153,7 +153,7 @@ class Table:
                         f"{caption.start:.3f}",
                         f"{caption.end:.3f}",
                         cell(one_line(caption.text)),
-                        *felt,
+                        *columns,
                     )
                 )
         return text.getvalue()
@@ -167,6 +167,6 @@ class HtmlReport:
     description: str = "a page with thumbnails, captions and emotions"
 
     def render(self, records: Sequence[Record]) -> str:
-        from evcap_cli.output.report import render_report
+        from evcap_cli.output.html_report import render_report
 
         return render_report(records)

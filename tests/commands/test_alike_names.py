@@ -16,7 +16,7 @@ from evcap_cli.data.emvidcap import DataRoot
 from evcap_cli.data.features_hdf5 import FeatureFiles
 from evcap_cli.data.video_files import match_videos
 from evcap_cli.inputs import gather
-from evcap_cli.output.reading import read_records
+from evcap_cli.output.record_files import read_records
 from tests.commands.small import evcap, records
 from tests.output.test_formats import a_record
 

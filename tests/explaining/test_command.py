@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.small import evcap, records, save_checkpoint
-from tests.explaining.test_page import self_contained
+from tests.explaining.test_explain_page import self_contained
 from tests.features.films import make_film
 
 

@@ -10,7 +10,7 @@ import pytest
 from evcap_cli.data.video_files import match_videos
 from evcap_cli.errors import UsageError
 from evcap_cli.inputs import gather, take_shard
-from evcap_cli.output.builtin import register_writers
+from evcap_cli.output.builtin_writers import register_writers
 from evcap_cli.output.output_plan import plan_outputs
 from tests.commands.small import start_evcap
 

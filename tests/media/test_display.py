@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from evcap_cli.media.decoder import Decoder
 from evcap_cli.media.display import nearest_orientation, pixel_aspect
 from evcap_cli.media.frames import Geometry
-from evcap_cli.output.report import pictures_at
+from evcap_cli.output.html_report import pictures_at
 from tests.media.clips import corners_of, draw, make_clip, number_in
 from tests.media.reading import plain_pictures, run
 

@@ -13,7 +13,7 @@ import pytest
 from evcap_cli import plugins
 from evcap_cli.errors import DataError, WriteError
 from evcap_cli.files import check_writable, write_whole
-from evcap_cli.output.reading import read_records
+from evcap_cli.output.record_files import read_records
 from evcap_cli.output.records import Caption, Emotion, Media, Record
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "record.schema.json").read_text())

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from evcap_cli.media.decoder import Decoder
-from evcap_cli.output import report
+from evcap_cli.output import html_report
+from evcap_cli.output.html_report import all_pictures_at, render_report
 from evcap_cli.output.records import Caption, Record
-from evcap_cli.output.report import all_pictures_at, render_report
 from tests.features.films import make_film
 from tests.output.test_formats import a_record
 
@@ -30,19 +30,19 @@ def record(tmp_path: Path) -> Record:
 def test_a_decoder_that_is_killed_once_changes_nothing(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = render_report([record])
     assert expected.count("data:image") == len(SECONDS)
-    plain, asked = report.pictures_at, []
+    plain, requests = html_report.pictures_at, []
 
     def killed(decoder: Decoder, path: str, wanted: list[float], side: int) -> Iterator[Any]:
-        asked.append(wanted)
+        requests.append(wanted)
         for number, item in enumerate(plain(decoder, path, wanted, side)):
             yield item
-            if number == 1 and len(asked) == 1 and decoder.pid is not None:
+            if number == 1 and len(requests) == 1 and decoder.pid is not None:
                 os.kill(decoder.pid, signal.SIGKILL)
-                raise report.DecoderCrashed("the decoder died")
+                raise html_report.DecoderCrashed("the decoder died")
 
-    monkeypatch.setattr(report, "pictures_at", killed)
+    monkeypatch.setattr(html_report, "pictures_at", killed)
     assert render_report([record]) == expected
-    assert asked == [SECONDS, SECONDS[2:]]
+    assert requests == [SECONDS, SECONDS[2:]]
 
 
 def test_pictures_that_are_missing_are_counted_on_the_page_and_in_a_warning(
@@ -50,10 +50,10 @@ def test_pictures_that_are_missing_are_counted_on_the_page_and_in_a_warning(
 ) -> None:
     def dead(decoder: Decoder, path: str, wanted: list[float], side: int) -> Iterator[Any]:
         yield from list(plain(decoder, path, wanted, side))[:1]
-        raise report.DecoderCrashed("the decoder died")
+        raise html_report.DecoderCrashed("the decoder died")
 
-    plain = report.pictures_at
-    monkeypatch.setattr(report, "pictures_at", dead)
+    plain = html_report.pictures_at
+    monkeypatch.setattr(html_report, "pictures_at", dead)
     page = render_report([record])
     assert page.count("data:image") == 2
     assert f"Not shown: {KILLED}." in page

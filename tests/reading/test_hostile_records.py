@@ -13,7 +13,7 @@ from evcap_cli.commands.merge import merge
 from evcap_cli.commands.report import report
 from evcap_cli.errors import EvcapError
 from evcap_cli.output.journal import RECORDS, Journal
-from evcap_cli.output.reading import read_records
+from evcap_cli.output.record_files import read_records
 from evcap_cli.scoring.prediction_files import read_predictions, read_references
 from tests.commands.small import evcap
 from tests.output.test_formats import a_failure, a_record

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli.files import write_whole
-from evcap_cli.output.pages import page
+from evcap_cli.output.html_pages import page
 from evcap_cli.scoring.metrics import LABELS, METRICS
 from evcap_cli.scoring.published_rows import SOURCE
 

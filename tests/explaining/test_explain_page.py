@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from evcap_cli.explaining.inside import look_inside
-from evcap_cli.explaining.page import FILM_FRAMES, distributions, film, percent, points, render
-from evcap_cli.explaining.record import Inside
-from evcap_cli.explaining.video import Explained
-from evcap_cli.output.report import Picture
-from tests.explaining.test_inside import BEAM, CLIP, LEXICON, fusion, of
+from evcap_cli.explaining.clip_trace import trace_clip
+from evcap_cli.explaining.explain_page import FILM_FRAMES, distributions, film, percent, points, render
+from evcap_cli.explaining.explain_video import ExplainedVideo
+from evcap_cli.explaining.trace_values import ClipTrace
+from evcap_cli.output.html_report import Picture
+from tests.explaining.test_clip_trace import BEAM, CLIP, LEXICON, fusion, of
 from tests.network import small
 from tests.systems.small import system
 
@@ -66,29 +66,29 @@ def self_contained(text: str) -> Page:
     return page
 
 
-def explained(inside: Inside, name: str = "films/a.mp4") -> Explained:
-    moments = dict.fromkeys(range(len(inside.moments)), PICTURE)
-    objects = dict.fromkeys(range(len(inside.objects or ())), PICTURE)
-    return Explained(name, 4.0, inside, moments, objects)
+def explained(trace: ClipTrace, name: str = "films/a.mp4") -> ExplainedVideo:
+    moments = dict.fromkeys(range(len(trace.moments)), PICTURE)
+    objects = dict.fromkeys(range(len(trace.objects or ())), PICTURE)
+    return ExplainedVideo(name, 4.0, trace, moments, objects)
 
 
 def test_every_word_stands_on_the_page_with_its_attention_and_its_objects() -> None:
     checkpoint = of(fusion())
-    inside = look_inside(checkpoint, CLIP, BEAM)
-    page = self_contained(render(explained(inside), checkpoint))
-    for word in inside.words:
+    trace = trace_clip(checkpoint, CLIP, BEAM)
+    page = self_contained(render(explained(trace), checkpoint))
+    for word in trace.words:
         assert word.text in page.text
     attention, objects = page.numbers("data-attention"), page.numbers("data-object")
-    assert attention == pytest.approx([w for word in inside.words for w in word.attention or ()], abs=1e-6)
+    assert attention == pytest.approx([w for word in trace.words for w in word.attention or ()], abs=1e-6)
     for values, size in ((attention, 3), (objects, 2)):
-        assert len(values) == size * len(inside.words)
+        assert len(values) == size * len(trace.words)
         for first in range(0, len(values), size):
             assert sum(values[first : first + size]) == pytest.approx(1, abs=1e-5)
     assert sum(page.numbers("data-by-appearance")) == pytest.approx(1, abs=1e-5)
     assert sum(page.numbers("data-by-motion")) == pytest.approx(1, abs=1e-5)
     # picture, sound, reported
     assert sum(page.numbers("data-share")) == pytest.approx(3, abs=1e-4)
-    assert sum(tag == "img" for tag, _ in page.tags) == 3 + len(inside.words) + 2
+    assert sum(tag == "img" for tag, _ in page.tags) == 3 + len(trace.words) + 2
 
 
 def test_a_distribution_keeps_its_sum_where_few_categories_are_shown() -> None:
@@ -96,7 +96,7 @@ def test_a_distribution_keeps_its_sum_where_few_categories_are_shown() -> None:
     low = [0.01] * 34
     picture, sound = [*low], [*low]
     picture[3] = sound[30] = 1 - 33 * 0.01
-    made = look_inside(of(fusion()), CLIP, BEAM)
+    made = trace_clip(of(fusion()), CLIP, BEAM)
     branches = tuple(replace(b, categories=tuple(r)) for b, r in zip(made.branches, (picture, sound), strict=True))
     mean = tuple((a + b) / 2 for a, b in zip(picture, sound, strict=True))
     found = distributions(replace(made, branches=branches, categories=mean), names)
@@ -110,9 +110,9 @@ def test_a_distribution_keeps_its_sum_where_few_categories_are_shown() -> None:
 @pytest.mark.parametrize("module", ["fine_grained", "audio_visual"])
 def test_what_is_off_is_said_and_not_drawn(module: str) -> None:
     checkpoint = of(fusion(**{module: False}))
-    inside = look_inside(checkpoint, CLIP, BEAM)
-    page = self_contained(render(explained(inside), checkpoint))
-    assert inside.lacks[0] in page.text
+    trace = trace_clip(checkpoint, CLIP, BEAM)
+    page = self_contained(render(explained(trace), checkpoint))
+    assert trace.lacks[0] in page.text
     letter = {"fine_grained": "B", "audio_visual": "A"}[module]
     assert not any(text.startswith(f"Module {letter}:") for text in page.text)
     assert any(f"{letter} (" in text and " off" in text for text in page.text)
@@ -123,9 +123,9 @@ def test_what_is_off_is_said_and_not_drawn(module: str) -> None:
 @pytest.mark.parametrize("name", ["epan", "sa-lstm"])
 def test_another_system_gets_a_page_of_what_it_has(name: str) -> None:
     checkpoint = of(system(name).float(), name)
-    inside = look_inside(checkpoint, CLIP, BEAM)
-    page = self_contained(render(explained(inside), checkpoint))
-    assert inside.lacks[0] in page.text
+    trace = trace_clip(checkpoint, CLIP, BEAM)
+    page = self_contained(render(explained(trace), checkpoint))
+    assert trace.lacks[0] in page.text
     assert ("The picture" in page.text) == (name == "epan")
     assert not page.numbers("data-attention")
 
@@ -134,17 +134,17 @@ def test_an_empty_caption_and_a_clip_of_one_moment_without_anything_else() -> No
     model = fusion()
     model.decoder.output.bias.data[2] += 50
     checkpoint = of(model)
-    inside = look_inside(checkpoint, small.clip(1, 0, 0), BEAM)
-    assert inside.hypothesis.tokens == ()
-    page = self_contained(render(Explained("a.mp4", 0.04, inside, {}, {}), checkpoint))
+    trace = trace_clip(checkpoint, small.clip(1, 0, 0), BEAM)
+    assert trace.hypothesis.tokens == ()
+    page = self_contained(render(ExplainedVideo("a.mp4", 0.04, trace, {}, {}), checkpoint))
     assert "(an empty caption)" in page.text
-    assert set(inside.lacks) <= set(page.text)
+    assert set(trace.lacks) <= set(page.text)
 
 
 def test_text_is_shown_as_text() -> None:
     hostile = '<script>alert(1)</script>"onload=x.mp4'
     checkpoint = of(fusion())
-    made = explained(look_inside(checkpoint, CLIP, BEAM), hostile)
+    made = explained(trace_clip(checkpoint, CLIP, BEAM), hostile)
     page = self_contained(render(replace(made, warnings=("<b>odd</b>",)), checkpoint))
     assert any(hostile in text for text in page.text)
     assert "<b>odd</b>" in page.text
@@ -152,7 +152,7 @@ def test_text_is_shown_as_text() -> None:
 
 def test_emotion_words_of_the_lexicon_are_marked() -> None:
     checkpoint = of(fusion())
-    made = look_inside(checkpoint, CLIP, BEAM)
+    made = trace_clip(checkpoint, CLIP, BEAM)
     words = tuple(replace(word, text="c" if number == 0 else word.text) for number, word in enumerate(made.words))
     page = self_contained(render(explained(replace(made, words=words)), checkpoint))
     assert [values["title"] for tag, values in page.tags if tag == "mark" and "title" in values] == ["fear"]
@@ -171,7 +171,7 @@ def test_the_film_covers_each_moment_once(count: int) -> None:
 
 
 def test_numbers_for_people() -> None:
-    told = [percent(share).replace("\N{NO-BREAK SPACE}", " ") for share in (1, 0.344, 0.01, 0.004, 0.0001, 0)]
-    assert told == ["100 %", "34 %", "1 %", "0.4 %", "< 0.1 %", "< 0.1 %"]
+    texts = [percent(share).replace("\N{NO-BREAK SPACE}", " ") for share in (1, 0.344, 0.01, 0.004, 0.0001, 0)]
+    assert texts == ["100 %", "34 %", "1 %", "0.4 %", "< 0.1 %", "< 0.1 %"]
     assert points((0.0, 0.5, 1.0), 600, 100) == "0.0,100.0 300.0,50.0 600.0,0.0"
     assert points((0.25,), 600, 100) == "0.0,75.0 600.0,75.0"

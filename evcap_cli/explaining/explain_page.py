@@ -1,4 +1,4 @@
-"""Drawing one video's inside: numbers to bars and curves, a template beside this file to one offline HTML page.
+"""The page of ``evcap explain``: numbers of one trace to bars and curves, a template to one offline HTML page.
 
 All marks are inline SVG: they print as they show, and the page loads nothing from anywhere and runs nothing.
 """
@@ -12,14 +12,14 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from evcap_cli.clocks import clock
-from evcap_cli.explaining.record import END_MARK
-from evcap_cli.output.pages import page
-from evcap_cli.output.report import Picture, hue
+from evcap_cli.explaining.trace_values import END_MARK
+from evcap_cli.output.html_pages import page
+from evcap_cli.output.html_report import Picture, hue
 
 if TYPE_CHECKING:
     from evcap_cli.checkpoints.checkpoint import Checkpoint
-    from evcap_cli.explaining.record import Inside, Row, SeenObject, ToldWord
-    from evcap_cli.explaining.video import Explained
+    from evcap_cli.explaining.explain_video import ExplainedVideo
+    from evcap_cli.explaining.trace_values import ClipTrace, DecodedWord, ObjectAttention, Row
 
 FILM_FRAMES = 10
 """Pictures of the film strip, at most."""
@@ -45,13 +45,13 @@ class WordRow:
     """One word of the figure.
 
     Args:
-        told: the word. emotion: its category, where the lexicon has the word.
+        word: the word. emotion: its category, where the lexicon has the word.
         peak: the number of the moment with the greatest weight.
-        share: of appearance in the moments it looks at. objects: what the decoder looks at, else what these moments
-            look at, (M,).
+        share: of appearance in the moments it attends to. objects: what the decoder attends to, else what these
+            moments attend to, (M,).
     """
 
-    told: ToldWord
+    word: DecodedWord
     emotion: str | None
     peak: int | None
     share: float | None
@@ -64,7 +64,7 @@ class Distribution:
 
     Args:
         words: the emotion words that the branch finds likeliest.
-        present: False where the branch had no stream to look at.
+        present: False where the branch had no stream.
     """
 
     title: str
@@ -74,11 +74,11 @@ class Distribution:
     present: bool = True
 
 
-def render(explained: Explained, checkpoint: Checkpoint) -> str:
+def render(explained: ExplainedVideo, checkpoint: Checkpoint) -> str:
     """The whole page."""
     filters = {"clock": clock, "hue": hue, "percent": percent, "points": points}
-    inside = explained.inside
-    rows = word_rows(inside, checkpoint)
+    trace = explained.trace
+    rows = word_rows(trace, checkpoint)
     return (
         page(
             "evcap_cli.explaining",
@@ -86,39 +86,39 @@ def render(explained: Explained, checkpoint: Checkpoint) -> str:
             filters,
             title=PurePath(explained.name).name,
             explained=explained,
-            inside=inside,
+            trace=trace,
             end_mark=END_MARK,
             rows=rows,
-            highest=max((weight for row in rows for weight in row.told.attention or ()), default=1.0),
-            film=film(inside.moments, explained.moments),
-            objects=object_means(inside),
-            distributions=distributions(inside, checkpoint.lexicon.categories),
+            highest=max((weight for row in rows for weight in row.word.attention or ()), default=1.0),
+            film=film(trace.moments, explained.moments),
+            objects=object_means(trace),
+            distributions=distributions(trace, checkpoint.lexicon.categories),
             facts=facts(checkpoint),
         )
         + "\n"
     )
 
 
-def word_rows(inside: Inside, checkpoint: Checkpoint) -> list[WordRow]:
+def word_rows(trace: ClipTrace, checkpoint: Checkpoint) -> list[WordRow]:
     """The words of the figure, the end mark last."""
     lexicon = checkpoint.lexicon
     rows = []
-    for told in inside.words:
-        category = lexicon.first_category(told.text)
+    for word in trace.words:
+        category = lexicon.first_category(word.text)
         peak = share = objects = None
-        if told.attention is not None:
-            peak = max(range(len(told.attention)), key=told.attention.__getitem__)
-            if inside.appearance_share is not None:
-                share = inside.through_attention(told, inside.appearance_share)
-            if told.objects is not None:
-                objects = told.objects
-            elif inside.objects:
-                objects = tuple(inside.through_attention(told, _both(seen)) for seen in inside.objects)
-        rows.append(WordRow(told, None if category is None else lexicon.categories[category], peak, share, objects))
+        if word.attention is not None:
+            peak = max(range(len(word.attention)), key=word.attention.__getitem__)
+            if trace.appearance_share is not None:
+                share = trace.through_attention(word, trace.appearance_share)
+            if word.objects is not None:
+                objects = word.objects
+            elif trace.objects:
+                objects = tuple(trace.through_attention(word, _both(seen)) for seen in trace.objects)
+        rows.append(WordRow(word, None if category is None else lexicon.categories[category], peak, share, objects))
     return rows
 
 
-def _both(seen: SeenObject) -> Row:
+def _both(seen: ObjectAttention) -> Row:
     """The mean of the two attentions over objects, at each moment."""
     return tuple((a + m) / 2 for a, m in zip(seen.by_appearance, seen.by_motion, strict=True))
 
@@ -134,21 +134,21 @@ def film(moments: Row, pictures: Mapping[int, Picture]) -> list[FilmFrame]:
     ]
 
 
-def object_means(inside: Inside) -> list[tuple[SeenObject, float, float]]:
+def object_means(trace: ClipTrace) -> list[tuple[ObjectAttention, float, float]]:
     """Each object with its mean weight over the moments, as appearance and as motion see it."""
     return [
         (seen, sum(seen.by_appearance) / len(seen.by_appearance), sum(seen.by_motion) / len(seen.by_motion))
-        for seen in inside.objects or ()
+        for seen in trace.objects or ()
     ]
 
 
-def distributions(inside: Inside, names: Sequence[str]) -> list[Distribution]:
+def distributions(trace: ClipTrace, names: Sequence[str]) -> list[Distribution]:
     """The emotion of each branch and what is reported, with the same categories in the same order."""
-    if inside.categories is None:
+    if trace.categories is None:
         return []
-    rows = [branch.categories for branch in inside.branches] + [inside.categories]
+    rows = [branch.categories for branch in trace.branches] + [trace.categories]
     best = {number for row in rows for number in sorted(range(len(row)), key=lambda n: -row[n])[:SHOWN_CATEGORIES]}
-    reported = inside.categories
+    reported = trace.categories
     shown = sorted(best, key=lambda number: (-reported[number], number))
 
     def bars(row: Row) -> tuple[tuple[str, float], ...]:
@@ -157,7 +157,7 @@ def distributions(inside: Inside, names: Sequence[str]) -> list[Distribution]:
     rest = len(names) - len(shown)
     found = [
         Distribution(f"The {branch.name}", bars(branch.categories), rest, branch.words, branch.present)
-        for branch in inside.branches
+        for branch in trace.branches
     ]
     return [*found, Distribution("Reported: the mean of those that count", bars(reported), rest)]
 

@@ -1,4 +1,4 @@
-"""What the page knows of one clip: words, emotion, gates and objects as plain numbers, free of torch.
+"""What the page shows of one clip: words, emotion, gates and objects as plain numbers, free of torch.
 
 Notation: N real moments, M objects that were found, N_c categories.
 """
@@ -18,15 +18,15 @@ Row = tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class ToldWord:
+class DecodedWord:
     """One step of the decoder.
 
     Args:
         text: the word; ``END_MARK`` for the end of the caption.
-        log_probability: of this word behind those before it.
-        others: the likeliest other words that may be told, with their probabilities.
+        log_probability: of this word after those before it.
+        others: the likeliest other words that may be predicted, with their probabilities.
         attention: weights of Z_t over the moments, (N,), which sum to one.
-        objects: weights over the objects, (M,), which sum to one, of a decoder that looks at them itself.
+        objects: weights over the objects, (M,), which sum to one, of a decoder that attends to them itself.
     """
 
     text: str
@@ -37,7 +37,7 @@ class ToldWord:
 
     @property
     def probability(self) -> float:
-        """Of this word behind those before it."""
+        """Of this word after those before it."""
         return exp(self.log_probability)
 
 
@@ -47,7 +47,7 @@ class Branch:
 
     Args:
         name: ``picture`` or ``sound``.
-        present: False where the clip lacks the stream: the branch saw the learned "absent" token, and has no say.
+        present: False where the clip lacks the stream: the branch saw the trained "absent" token and does not count.
         categories: P_c, (N_c,). words: the likeliest emotion words of P_w, with their probabilities.
     """
 
@@ -58,7 +58,7 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class SeenObject:
+class ObjectAttention:
     """One object row.
 
     Args:
@@ -73,7 +73,7 @@ class SeenObject:
 
 
 @dataclass(frozen=True)
-class Inside:
+class ClipTrace:
     """Everything the page shows of one clip.
 
     Args:
@@ -83,24 +83,24 @@ class Inside:
         categories: the emotion that ``evcap caption`` reports, (N_c,) probabilities.
         branches: of emotion perception.
         appearance_share: the gate a of Eq. 1 averaged over the width, at each moment, (N,): 1 takes appearance only.
-        hearing: how much each moment looks at the global vector of the sound in module A, averaged over heads and
-            levels, (N,).
+        audio_attention: how much each moment attends to the global vector of the audio in module A, averaged over
+            heads and levels, (N,).
         objects: those that were found, in time order.
     """
 
     hypothesis: Hypothesis
-    words: tuple[ToldWord, ...]
+    words: tuple[DecodedWord, ...]
     moments: Row
     categories: Row | None = None
     branches: tuple[Branch, ...] = ()
     appearance_share: Row | None = None
-    hearing: Row | None = None
-    objects: tuple[SeenObject, ...] | None = None
+    audio_attention: Row | None = None
+    objects: tuple[ObjectAttention, ...] | None = None
     lacks: tuple[str, ...] = ()
     """Sentences about what the system, or the clip, does not have."""
 
-    def through_attention(self, word: ToldWord, values: Row) -> float:
-        """The mean of a value per moment, weighted by what ``word`` looked at."""
+    def through_attention(self, word: DecodedWord, values: Row) -> float:
+        """The mean of a value per moment, weighted by what ``word`` attends to."""
         if word.attention is None:
             raise ValueError("this system does not show its attention")
         return sum(weight * value for weight, value in zip(word.attention, values, strict=True))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from evcap_cli import console
 from evcap_cli.clocks import clock
 from evcap_cli.errors import DecoderCrashed, DecodeTimeout, EvcapError, OutOfMemory
-from evcap_cli.output.pages import page
+from evcap_cli.output.html_pages import page
 from evcap_cli.output.records import Caption, Record
 from evcap_cli.reading.text import printable
 
@@ -64,7 +64,7 @@ class Picture:
 
 def render_report(records: Sequence[Record], *, thumbnails: bool = True) -> str:
     """The whole page."""
-    filters = {"clock": clock, "hue": hue, "felt": mark_words}
+    filters = {"clock": clock, "hue": hue, "mark_words": mark_words}
     pictures, lost = _pictures(records) if thumbnails else ({}, "")
     if lost:
         console.warn(f"the report lacks {lost}")
@@ -155,7 +155,7 @@ def pictures_at(
     """Frames nearest to given times, each with its place in ``wanted_seconds``; one that does not decode is left out.
 
     Args:
-        decoder: reads the file anew.
+        decoder: reads the file again.
         path: of the video.
         wanted_seconds: of the video's clock, in any order.
         side: pixels of the short side.

@@ -1,4 +1,4 @@
-"""What a captioning system did with one clip, as plain numbers for people; nothing here knows of files or pages.
+"""What a captioning system did with one clip, as plain numbers; nothing here depends on files or pages.
 
 A caption is searched as ``evcap caption`` searches it; then the decoder goes over it once more, word by word, and
 forward hooks keep what the modules computed on the way. Whatever a system does not have is None.
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from evcap_cli.captioning.captioner import CLIPS_A_BATCH
 from evcap_cli.data.special_tokens import END, START
-from evcap_cli.explaining.record import END_MARK, Branch, Inside, Row, SeenObject, ToldWord
+from evcap_cli.explaining.trace_values import END_MARK, Branch, ClipTrace, DecodedWord, ObjectAttention, Row
 from evcap_cli.network.collate import collate, thinned
 from evcap_cli.network.emotion import Perceived
 from evcap_cli.network.fine_grained import FineGrainedFusion
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from evcap_cli.systems.contract import CaptionModel
 
 ALTERNATIVES: Final = 3
-"""Other words that are named beside the one that was told."""
+"""Other words that are named next to the predicted one."""
 EMOTION_WORDS: Final = 5
 """Words of P_w that are named for each branch."""
 
 
-def look_inside(checkpoint: Checkpoint, features: ClipFeatures, beam: BeamConfig) -> Inside:
+def trace_clip(checkpoint: Checkpoint, features: ClipFeatures, beam: BeamConfig) -> ClipTrace:
     """Caption one clip and keep what was computed on the way.
 
     Args:
@@ -63,15 +63,16 @@ def look_inside(checkpoint: Checkpoint, features: ClipFeatures, beam: BeamConfig
         clips = torch.zeros(1, dtype=torch.long, device=device)
         if isinstance(model, Captioner):
             logits, looks = model.decoder.watched(prepared.memory, tokens, clips)
-            attention, things = torch.cat([look.attention for look in looks]), _things(looks, outputs["streams"])
+            attention = torch.cat([look.attention for look in looks])
+            object_weights = _object_weights(looks, outputs["streams"])
             found = _of_fusion(model, outputs, checkpoint)
         else:
-            logits, attention, things = model(batch, tokens, clips).logits, None, None
+            logits, attention, object_weights = model(batch, tokens, clips).logits, None, None
             found = _of_other(outputs, checkpoint)
     real = batch.visual_mask[0]
-    return Inside(
+    return ClipTrace(
         hypothesis=hypothesis,
-        words=_words(logits[0], hypothesis, attention, real, things, checkpoint, beam),
+        words=_words(logits[0], hypothesis, attention, real, object_weights, checkpoint, beam),
         moments=_row(batch.moment_times[0][real]),
         categories=None if prepared.categories is None else _row(prepared.categories[0]),
         **_with_times(found, features, model),
@@ -90,7 +91,7 @@ def _watched_modules(model: CaptionModel) -> dict[str, nn.Module]:
         watched["by_motion"] = model.fusion.motion_looks_at_objects
     if model.audio_visual is not None:
         for level, layer in enumerate(model.audio_visual.visual_layers):
-            watched[f"hearing {level}"] = layer.get_submodule("attention")
+            watched[f"audio_attention {level}"] = layer.get_submodule("attention")
     return watched
 
 
@@ -110,8 +111,8 @@ def _outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
             handle.remove()
 
 
-def _things(looks: Sequence[Look], streams: Streams) -> Tensor | None:
-    """Weights of each word over the objects of the first clip, (L + 1, M); None where the decoder does not look."""
+def _object_weights(looks: Sequence[Look], streams: Streams) -> Tensor | None:
+    """Weights of each word over the objects of the first clip, (L + 1, M); None where the decoder has none."""
     seen = [look.objects for look in looks if look.objects is not None]
     if not seen or streams.objects is None or not bool(streams.objects.present[0]):
         return None
@@ -138,12 +139,12 @@ def _of_fusion(model: Captioner, outputs: Mapping[str, Any], checkpoint: Checkpo
         else:
             found["objects"] = ()
     if model.audio_visual is not None and branches[-1].present:
-        found["hearing"] = _row(_hearing(model.audio_visual, outputs)[0][real])
+        found["audio_attention"] = _row(_audio_attention(model.audio_visual, outputs)[0][real])
     return found
 
 
 def _of_other(outputs: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
-    """What can be told of any other system: the emotion it perceives, if it does."""
+    """What is known of any other system: the emotion it perceives, if it does."""
     perceived = outputs["encoder"].perceived if "encoder" in outputs else None
     lacks = [f"Attention, gates and objects are shown for fusion only, not yet for {checkpoint.system}."]
     if perceived is None:
@@ -152,9 +153,9 @@ def _of_other(outputs: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, A
     return {"branches": (_branch("picture", perceived, checkpoint),), "lacks": tuple(lacks)}
 
 
-def _hearing(module: AudioVisualFusion, outputs: Mapping[str, Any]) -> Tensor:
-    """Weight of the global audio vector, the first row that each moment looks at, over all levels: (B, N_v)."""
-    levels = [outputs[f"hearing {level}"][1][:, 1:, 0] for level in range(len(module.visual_layers))]
+def _audio_attention(module: AudioVisualFusion, outputs: Mapping[str, Any]) -> Tensor:
+    """Weight of the global audio vector, the first row that each moment attends to, over all levels: (B, N_v)."""
+    levels = [outputs[f"audio_attention {level}"][1][:, 1:, 0] for level in range(len(module.visual_layers))]
     return torch.stack(levels).mean(dim=0)
 
 
@@ -163,11 +164,11 @@ def _lacks(model: Captioner, branches: tuple[Branch, ...], objects: Any) -> tupl
     if not model.config.fine_grained:
         sentences.append("Module B (fine-grained fusion) is off in this checkpoint: no gate, no objects.")
     elif not bool(objects.present[0]):
-        sentences.append("No object was found in this clip: a learned token stands in for the objects.")
+        sentences.append("No object was found in this clip: a trained token replaces the objects.")
     if not model.config.audio_visual:
         sentences.append("Module A (audio-visual fusion) is off in this checkpoint: the sound is not used.")
     elif not branches[-1].present:
-        sentences.append("This clip has no sound: a learned token stands in for it, and its emotion does not count.")
+        sentences.append("This clip has no sound: a trained token replaces it, and its emotion does not count.")
     return tuple(sentences)
 
 
@@ -186,12 +187,12 @@ def _branch(name: str, perceived: Perceived, checkpoint: Checkpoint) -> Branch:
 
 
 def _with_times(found: dict[str, Any], features: ClipFeatures, model: CaptionModel) -> dict[str, Any]:
-    """``found`` with the weights of objects as ``SeenObject``s."""
+    """``found`` with the weights of objects as ``ObjectAttention``s."""
     weights = found.pop("weights", None)
     if weights is not None:
         _, times = thinned(features.streams["object"], "object", model.config.objects)
         rows = zip(times.tolist(), *(each.tolist() for each in weights), strict=True)
-        found["objects"] = tuple(SeenObject(seconds, tuple(a), tuple(m)) for seconds, a, m in rows)
+        found["objects"] = tuple(ObjectAttention(seconds, tuple(a), tuple(m)) for seconds, a, m in rows)
     return found
 
 
@@ -200,20 +201,20 @@ def _words(
     hypothesis: Hypothesis,
     attention: Tensor | None,
     real: Tensor,
-    things: Tensor | None,
+    object_weights: Tensor | None,
     checkpoint: Checkpoint,
     beam: BeamConfig,
-) -> tuple[ToldWord, ...]:
+) -> tuple[DecodedWord, ...]:
     """Each word of the caption and its end, from logits (L + 1, V), attention (L + 1, N_v) and objects (L + 1, M)."""
     chances = logits.float().log_softmax(dim=-1)
     spelled = {END: END_MARK}
-    told = []
+    decoded = []
     for step, token in enumerate((*hypothesis.tokens, END)):
         others = chances[step].clone()
         others[[token, *beam.forbidden]] = float("-inf")
         best = others.topk(min(ALTERNATIVES, len(others) - 1 - len(beam.forbidden)))
-        told.append(
-            ToldWord(
+        decoded.append(
+            DecodedWord(
                 text=spelled.get(token, checkpoint.vocabulary.words[token]),
                 log_probability=float(chances[step, token]),
                 others=tuple(
@@ -221,10 +222,10 @@ def _words(
                     for probability, number in zip(best.values.exp().tolist(), best.indices.tolist(), strict=True)
                 ),
                 attention=None if attention is None else _row(attention[step][real]),
-                objects=None if things is None else _row(things[step]),
+                objects=None if object_weights is None else _row(object_weights[step]),
             )
         )
-    return tuple(told)
+    return tuple(decoded)
 
 
 def _row(values: Tensor) -> Row:

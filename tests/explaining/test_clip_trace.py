@@ -14,8 +14,8 @@ from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.special_tokens import END, START
 from evcap_cli.data.vocabulary import Vocabulary
-from evcap_cli.explaining.inside import look_inside
-from evcap_cli.explaining.record import Inside
+from evcap_cli.explaining.clip_trace import trace_clip
+from evcap_cli.explaining.trace_values import ClipTrace
 from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.network.collate import collate
 from evcap_cli.network.config import Rerank
@@ -47,8 +47,8 @@ def of(model: CaptionModel, name: str = "fusion") -> Checkpoint:
     return Checkpoint(model, Vocabulary(words), LEXICON, {}, system=name)
 
 
-def inside(clip: ClipFeatures = CLIP, **changes: object) -> Inside:
-    return look_inside(of(fusion(**changes)), clip, BEAM)
+def trace(clip: ClipFeatures = CLIP, **changes: object) -> ClipTrace:
+    return trace_clip(of(fusion(**changes)), clip, BEAM)
 
 
 @pytest.mark.parametrize("length", [1, 4])
@@ -88,7 +88,7 @@ def test_the_recorded_attention_gives_the_decoder_s_own_states_and_scores(length
 )
 def test_words_are_those_of_the_search_and_their_probabilities_its_score(changes: dict[str, bool]) -> None:
     model = fusion(**changes)
-    found = look_inside(of(model), CLIP, BEAM)
+    found = trace_clip(of(model), CLIP, BEAM)
     best = beam_search(model, model.prepare(collate([CLIP], model.config)).memory, BEAM)[0][0]
     assert found.hypothesis.tokens == best.tokens
     assert len(best.tokens) > 1
@@ -102,31 +102,31 @@ def test_words_are_those_of_the_search_and_their_probabilities_its_score(changes
         assert word.text not in dict(word.others)
         assert sum(p for _, p in word.others) + exp(word.log_probability) <= 1 + 1e-5
     assert (found.appearance_share is None) == (not model.config.fine_grained) == (found.objects is None)
-    assert (found.hearing is None) == (not model.config.audio_visual)
+    assert (found.audio_attention is None) == (not model.config.audio_visual)
     assert len(found.lacks) == len(changes)
 
 
 def test_a_caption_that_re_ranking_chose_is_the_one_looked_into() -> None:
     model = fusion()
     checkpoint, beam = of(model), replace(BEAM, rerank=Rerank(consensus=9.0))
-    found = look_inside(checkpoint, CLIP, beam)
+    found = trace_clip(checkpoint, CLIP, beam)
     prepared = model.prepare(collate([CLIP], model.config))
     best = best_captions(model, prepared, beam, checkpoint.vocabulary, checkpoint.lexicon)[0][0]
-    assert found.hypothesis.tokens == best.tokens != look_inside(checkpoint, CLIP, BEAM).hypothesis.tokens
+    assert found.hypothesis.tokens == best.tokens != trace_clip(checkpoint, CLIP, BEAM).hypothesis.tokens
     assert [word.text for word in found.words] == [f"w{token - 4}" for token in best.tokens] + ["(end)"]
 
 
 def test_alternatives_are_the_likeliest_words_that_may_be_told() -> None:
     model = fusion()
-    found = look_inside(of(model), CLIP, BEAM)
+    found = trace_clip(of(model), CLIP, BEAM)
     with torch.no_grad():
         logits = model(collate([CLIP], model.config), torch.tensor([[START]]), torch.tensor([0])).logits
     first = logits[0, 0].softmax(dim=-1)
     names = {2: "(end)"} | {number: f"w{number - 4}" for number in range(4, 11)}
     chances = {name: float(first[number]) for number, name in names.items()}
-    told = found.words[0].text
+    word = found.words[0].text
     assert found.words[0].log_probability == pytest.approx(float(first.log()[found.hypothesis.tokens[0]]), abs=1e-5)
-    likeliest = sorted((name for name in chances if name != told), key=lambda name: -chances[name])[:3]
+    likeliest = sorted((name for name in chances if name != word), key=lambda name: -chances[name])[:3]
     assert [word for word, _ in found.words[0].others] == likeliest
     assert [p for _, p in found.words[0].others] == pytest.approx([chances[name] for name in likeliest], abs=1e-5)
 
@@ -146,7 +146,7 @@ def test_the_gate_is_what_mixes_appearance_with_motion() -> None:
         (streams,), fused = captured(model.fusion, lambda: model.prepare(batch))
         gate = model.fusion.appearance_gate(streams.appearance, streams.motion, streams.mask)
     assert torch.allclose(gate * streams.appearance + (1 - gate) * streams.motion, fused.parts[0], atol=1e-6)
-    assert look_inside(of(model), CLIP, BEAM).appearance_share == pytest.approx(
+    assert trace_clip(of(model), CLIP, BEAM).appearance_share == pytest.approx(
         gate[0, :3].mean(dim=1).tolist(), abs=1e-5
     )
 
@@ -155,7 +155,7 @@ def test_object_weights_are_the_softmax_of_both_attentions_and_keep_their_times(
     model = fusion(fusion_heads=1)
     with torch.no_grad():
         (streams,), _ = captured(model.fusion, lambda: model.prepare(small.batch([CLIP])))
-    found = look_inside(of(model), CLIP, BEAM)
+    found = trace_clip(of(model), CLIP, BEAM)
     assert found.objects is not None
     assert [seen.seconds for seen in found.objects] == pytest.approx(CLIP.streams["object"].times.tolist())
     for name, query, module in (
@@ -168,8 +168,8 @@ def test_object_weights_are_the_softmax_of_both_attentions_and_keep_their_times(
         for number, seen in enumerate(found.objects):
             assert getattr(seen, name) == pytest.approx(weights[:, number].tolist(), abs=1e-5)
     word = found.words[0]
-    told = [found.through_attention(word, seen.by_motion) for seen in found.objects]
-    assert sum(told) == pytest.approx(1, abs=1e-5)
+    weights = [found.through_attention(word, seen.by_motion) for seen in found.objects]
+    assert sum(weights) == pytest.approx(1, abs=1e-5)
 
 
 def test_hearing_is_the_weight_of_the_global_sound_in_the_visual_branch() -> None:
@@ -181,11 +181,11 @@ def test_hearing_is_the_weight_of_the_global_sound_in_the_visual_branch() -> Non
         rows = torch.cat([masked_mean(audio.values, audio.mask)[:, None], visual], dim=1)[0, :4]
         weights = (attention.query(visual[0, :3]) @ attention.key(rows).T / sqrt(rows.shape[1])).softmax(dim=1)
     assert mask[0].tolist() == [True] * 3 + [False] * 3
-    assert look_inside(of(model), CLIP, BEAM).hearing == pytest.approx(weights[:, 0].tolist(), abs=1e-5)
+    assert trace_clip(of(model), CLIP, BEAM).audio_attention == pytest.approx(weights[:, 0].tolist(), abs=1e-5)
 
 
 def test_the_reported_emotion_is_the_mean_of_picture_and_sound() -> None:
-    found = inside()
+    found = trace()
     assert [branch.name for branch in found.branches] == ["picture", "sound"]
     picture, sound = (branch.categories for branch in found.branches)
     assert sum(picture) == pytest.approx(1, abs=1e-5)
@@ -199,9 +199,9 @@ def test_the_reported_emotion_is_the_mean_of_picture_and_sound() -> None:
 
 
 def test_a_clip_without_sound_and_objects_says_so() -> None:
-    found = inside(small.clip(3, 0, 0))
+    found = trace(small.clip(3, 0, 0))
     assert found.objects == ()
-    assert found.hearing is None
+    assert found.audio_attention is None
     assert [branch.present for branch in found.branches] == [True, False]
     assert found.categories == pytest.approx(found.branches[0].categories, abs=1e-6)
     assert [sentence.split(":")[0] for sentence in found.lacks] == [
@@ -212,14 +212,14 @@ def test_a_clip_without_sound_and_objects_says_so() -> None:
 
 def test_looking_leaves_nothing_on_the_model() -> None:
     model = fusion()
-    look_inside(of(model), CLIP, BEAM)
+    trace_clip(of(model), CLIP, BEAM)
     assert not any(module._forward_hooks for module in model.modules())
 
 
 @pytest.mark.parametrize(("name", "feels"), [("epan", True), ("dcgn", True), ("canet", False), ("sa-lstm", False)])
 def test_other_systems_show_their_words_and_their_emotion(name: str, feels: bool) -> None:
     model = system(name).float()
-    found = look_inside(of(model, name), CLIP, BEAM)
+    found = trace_clip(of(model, name), CLIP, BEAM)
     total = sum(word.log_probability for word in found.words)
     assert total == pytest.approx(found.hypothesis.score * BEAM.divisor(len(found.words)), abs=1e-4)
     assert all(word.attention is None for word in found.words)
@@ -231,15 +231,15 @@ def test_other_systems_show_their_words_and_their_emotion(name: str, feels: bool
 
 def test_a_decoder_that_looks_at_objects_shows_its_own_weights() -> None:
     model = fusion(decoder_objects=True)
-    found = look_inside(of(model, "fusion+"), CLIP, BEAM)
+    found = trace_clip(of(model, "fusion+"), CLIP, BEAM)
     words = torch.tensor([[START, *found.hypothesis.tokens]])
     with torch.no_grad():
         memory = model.prepare(small.batch([CLIP])).memory
         looks = model.decoder.watched(memory, words, torch.tensor([0]))[1]
     assert found.objects
     assert len(looks) == len(found.words)
-    for told, look in zip(found.words, looks, strict=True):
-        assert len(told.objects) == len(found.objects)
-        assert sum(told.objects) == pytest.approx(1, abs=1e-5)
-        assert told.objects == pytest.approx(look.objects[0, : len(found.objects)].tolist(), abs=1e-5)
-    assert all(told.objects is None for told in inside().words), "the paper's decoder looks at none"
+    for word, look in zip(found.words, looks, strict=True):
+        assert len(word.objects) == len(found.objects)
+        assert sum(word.objects) == pytest.approx(1, abs=1e-5)
+        assert word.objects == pytest.approx(look.objects[0, : len(found.objects)].tolist(), abs=1e-5)
+    assert all(word.objects is None for word in trace().words), "the paper's decoder attends to none"

@@ -1,4 +1,4 @@
-"""From a video to what the page needs: its features as ``evcap caption`` gets them, the look inside, the pictures."""
+"""From a video to what the page needs: features as ``evcap caption`` gets them, the caption's trace, pictures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from evcap_cli.console import counted
 from evcap_cli.errors import DecodeFailed, UsageError
-from evcap_cli.explaining.inside import look_inside
-from evcap_cli.explaining.record import Inside
+from evcap_cli.explaining.clip_trace import trace_clip
+from evcap_cli.explaining.trace_values import ClipTrace
 from evcap_cli.inputs import Source, gather
-from evcap_cli.output.report import Picture, all_pictures_at, missing_pictures
+from evcap_cli.output.html_report import Picture, all_pictures_at, missing_pictures
 
 if TYPE_CHECKING:
     from evcap_cli.captioning.captioner import Captioner
@@ -24,8 +24,8 @@ THUMBNAIL_SIDE = 96
 
 
 @dataclass(frozen=True)
-class Explained:
-    """One video, looked into.
+class ExplainedVideo:
+    """One video with the trace of its caption.
 
     Args:
         name: the path as given. duration: seconds.
@@ -35,7 +35,7 @@ class Explained:
 
     name: str
     duration: float
-    inside: Inside
+    trace: ClipTrace
     moments: Mapping[int, Picture]
     objects: Mapping[int, Picture]
     warnings: tuple[str, ...] = ()
@@ -55,12 +55,12 @@ def one_video(given: str) -> Source:
     return sources[0]
 
 
-def explain(source: Source, engine: Captioner) -> Explained:
-    """Look inside the captioning of one video, whole.
+def explain(source: Source, captioner: Captioner) -> ExplainedVideo:
+    """Trace the captioning of one video, whole.
 
     Args:
         source: the video.
-        engine: the checkpoint with its backbones, for whole clips.
+        captioner: the checkpoint with its backbones, for whole clips.
 
     Raises:
         VideoError: the video cannot be opened or decoded, or a backbone failed on it.
@@ -70,7 +70,7 @@ def explain(source: Source, engine: Captioner) -> Explained:
 
     ready: SegmentReady | None = None
     warnings: tuple[str, ...] = ()
-    with closing(engine.pipeline.run([source.path])) as events:
+    with closing(captioner.pipeline.run([source.path])) as events:
         for event in events:
             if isinstance(event, SegmentReady):
                 ready = ready or event
@@ -80,20 +80,20 @@ def explain(source: Source, engine: Captioner) -> Explained:
                 warnings = tuple(event.warnings)
     if ready is None:
         raise DecodeFailed("no moment of this video decodes", path=source.given)
-    inside = look_inside(engine.checkpoint, ready.features, engine.beam)
-    moments, objects = _pictures(source.path, ready, inside)
-    lost = missing_pictures(len(moments) + len(objects), len(inside.moments) + len(inside.objects or ()))
+    trace = trace_clip(captioner.checkpoint, ready.features, captioner.beam)
+    moments, objects = _pictures(source.path, ready, trace)
+    lost = missing_pictures(len(moments) + len(objects), len(trace.moments) + len(trace.objects or ()))
     if lost:
         warnings = (*warnings, f"the page lacks {lost}")
-    return Explained(source.given, ready.features.duration, inside, moments, objects, warnings)
+    return ExplainedVideo(source.given, ready.features.duration, trace, moments, objects, warnings)
 
 
-def _pictures(path: Path, ready: SegmentReady, inside: Inside) -> tuple[dict[int, Picture], dict[int, Picture]]:
+def _pictures(path: Path, ready: SegmentReady, trace: ClipTrace) -> tuple[dict[int, Picture], dict[int, Picture]]:
     """Frames of the moments and of the objects' key frames; none where the file does not decode again."""
     from evcap_cli.media.decoder import Decoder
 
-    start, count = float(ready.segment.start), len(inside.moments)
-    wanted = [start + seconds for seconds in (*inside.moments, *(seen.seconds for seen in inside.objects or ()))]
+    start, count = float(ready.segment.start), len(trace.moments)
+    wanted = [start + seconds for seconds in (*trace.moments, *(seen.seconds for seen in trace.objects or ()))]
     with Decoder() as decoder:  # the numbers stand without their pictures
         found = all_pictures_at(decoder, path, wanted, THUMBNAIL_SIDE)
     return (
