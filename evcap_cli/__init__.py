@@ -1,4 +1,4 @@
-"""evcap: captions that say what happens in a video and what it feels like.
+"""evcap: captions that say what happens in a video and which emotion it conveys.
 
 What scripts, notebooks and plugins import is here; every other module is private. Names load on first use, so that
 ``import evcap_cli`` stays cheap.

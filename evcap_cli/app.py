@@ -58,7 +58,7 @@ def build() -> typer.Typer:
             bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
         ] = False,
     ) -> None:
-        """Caption folders of videos: what happens, and what it feels like."""
+        """Caption folders of videos: what happens, and which emotion it conveys."""
         console.set_verbosity()
 
     for name in COMMANDS:

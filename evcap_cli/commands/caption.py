@@ -50,7 +50,7 @@ def caption(
     *,
     flags: shared.CaptionFlags,
 ) -> None:
-    """Caption videos: what happens, and what it feels like.
+    """Caption videos: what happens, and which emotion it conveys.
 
     Example: evcap caption videos/ -o out.srt -o out.jsonl
     """

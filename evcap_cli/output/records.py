@@ -33,7 +33,7 @@ Count = Annotated[int, Interval(ge=0, lt=1 << 31)]
 
 @dataclass(frozen=True)
 class Emotion:
-    """What a segment feels like: the predicted category, and the emotion words that its caption uses.
+    """The emotion of a segment: the predicted category, and the emotion words that its caption uses.
 
     Where the captioning system predicts none there is no ``probability`` and no ``top``, and the category is that of
     the caption's first emotion word.
