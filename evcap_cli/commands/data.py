@@ -11,12 +11,12 @@ import typer
 from evcap_cli import console
 from evcap_cli.commands import options as shared
 from evcap_cli.console import counted
-from evcap_cli.errors import EXIT_NOTHING_DONE, UsageError
+from evcap_cli.errors import EXIT_NOTHING_DONE
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="Look at a data set before training.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="Examine a data set before training.", no_args_is_help=True, rich_markup_mode=None)
     group.command()(check)
     group.command()(surrogate)
     app.add_typer(group, name="data")
@@ -27,7 +27,7 @@ def check(
     videos: Annotated[
         Path | None, typer.Option("--videos", metavar="DIR", help="Folder of the videos.", show_default="ROOT/videos")
     ] = None,
-    subset: Annotated[str, typer.Option("--subset", help="Part of EmVidCap: L, S or both.")] = "both",
+    subset: shared.DataSubset = "both",
     features: Annotated[
         list[str] | None,
         typer.Option("--features", metavar="NAME", help="A stream of features that must be there, or their folder."),
@@ -41,12 +41,9 @@ def check(
 
     Example: evcap data check EPAN --videos clips
     """
-    from evcap_cli.data.emvidcap import SUBSETS
-    from evcap_cli.data.inventory_text import report
-    from evcap_cli.data.root_check import take_inventory
+    from evcap_cli.training.inventory_text import report
+    from evcap_cli.training.root_check import take_inventory
 
-    if subset not in SUBSETS:
-        raise UsageError(f"--subset {subset!r} is not one of {', '.join(SUBSETS)}")
     found = take_inventory(root, subset, videos=videos, features=features or ())
     console.data(json.dumps(found.to_dict(), indent=1) + "\n" if as_json else report(found, everything=verbose))
     if not found.ready:
@@ -64,7 +61,7 @@ def surrogate(
         float, typer.Option("--dropout", min=0.0, max=1.0, help="Share of a video's words that a stream misses.")
     ] = 0.2,
     width: Annotated[int, typer.Option("--width", help="Numbers a row, a multiple of 8.")] = 128,
-    subset: Annotated[str, typer.Option("--subset", help="Part of EmVidCap: L, S or both.")] = "both",
+    subset: shared.DataSubset = "both",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     config: shared.Config = None,  # noqa: ARG001  read by its callback
     quiet: shared.Quiet = False,  # noqa: ARG001
@@ -76,13 +73,11 @@ def surrogate(
 
     Example: evcap data surrogate EPAN/ -o surrogates
     """
-    from evcap_cli.data.emvidcap import SUBSETS, DataRoot
-    from evcap_cli.data.features_layout import SURROGATE, SURROGATE_NOTE
-    from evcap_cli.data.surrogate import KINDS, SurrogateSettings
+    from evcap_cli.data.emvidcap import DataRoot
+    from evcap_cli.data.features_layout import SURROGATE_NOTE
+    from evcap_cli.data.surrogate import SurrogateSettings
     from evcap_cli.output.surrogate_files import write_surrogates
 
-    if subset not in SUBSETS:
-        raise UsageError(f"--subset {subset!r} is not one of {', '.join(SUBSETS)}")
     settings = SurrogateSettings(seed=seed, noise=noise, dropout=dropout, width=width)
     opened = DataRoot.open(root, subset)
     for warning in opened.warnings:
@@ -92,6 +87,5 @@ def surrogate(
     words = ", ".join(counted(count, kind) for kind, count in written.words.items())
     console.info(f"{output}: {counted(len(written.files), 'file')} of {videos} videos, {settings.width} wide ({words})")
     console.warn(SURROGATE_NOTE)
-    streams = " ".join(f"--{kind} {SURROGATE}{kind}" for kind in KINDS)
     used = "" if subset == "L" else f" --subset {subset}"
-    console.info(f"train with: evcap train --data {root}{used} --features {output} {streams} -o runs/surrogate")
+    console.info(f"train with: evcap train --data {root}{used} --features {output} -o runs/surrogate")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -15,12 +16,19 @@ from evcap_cli.commands import options as shared
 from evcap_cli.errors import EXIT_SOME_FAILED, DataError, UsageError
 
 if TYPE_CHECKING:
-    from evcap_cli.data.emvidcap import DataRoot
-    from evcap_cli.training.feature_sources import FeatureSource
+    from evcap_cli.data.emvidcap import DataRoot, Subset
     from evcap_cli.training.trainer import Trainer, TrainResult
 
 STALE: Final = ("state", "tensorboard", "log.jsonl", "test.json", "test.jsonl")
 """What --overwrite removes of an earlier run; the checkpoint's files are replaced whole at the end."""
+
+
+class Module(StrEnum):
+    """What ``--without`` leaves out; a Literal in a list is more than typer takes."""
+
+    FINE_GRAINED = "fine-grained"
+    AUDIO_VISUAL = "audio-visual"
+    OBJECTS = "objects"
 
 
 def register(app: typer.Typer) -> None:
@@ -40,8 +48,8 @@ def train(
         typer.Option(
             "--features",
             metavar="ROOT",
-            help="Train without videos, on HDF5 features: published ones, or those of evcap extract -o."
-            " --appearance and the others then name files.",
+            help="Train without videos, on HDF5 features. Those that evcap wrote are found by themselves; of others,"
+            " --backbone names a preset, or --appearance and the others name files.",
         ),
     ] = None,
     output: Annotated[
@@ -59,12 +67,10 @@ def train(
         ),
     ] = None,
     without: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--without", help="Leave a module of fusion out: fine-grained or audio-visual; of fusion+ also objects."
-        ),
+        list[Module] | None,
+        typer.Option("--without", help="Leave a module of fusion out; objects is one of fusion+."),
     ] = None,
-    subset: Annotated[str, typer.Option("--subset", help="Part of EmVidCap: L, S or both.")] = "L",
+    subset: shared.DataSubset = "L",
     glove: Annotated[
         Path | None, typer.Option("--glove", metavar="FILE", help="glove.6B.300d.txt or GloVe_300.json to start from.")
     ] = None,
@@ -73,7 +79,7 @@ def train(
         typer.Option(
             "--extra-captions",
             metavar="PATH",
-            help="Captions whose words join the vocabulary, such as MSVD's train.csv; nothing is learned from them.",
+            help="Captions whose words join the vocabulary, such as MSVD's train.csv; nothing is trained on them.",
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=0, show_default="30")] = None,
@@ -83,10 +89,10 @@ def train(
     learning_rate: Annotated[float | None, typer.Option("--lr", help="Learning rate.", show_default="7e-4")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, show_default="0")] = None,
     select: Annotated[
-        str | None,
+        Literal["cfs", "loss", "last", "oracle"] | None,
         typer.Option(
             "--select",
-            help="What chooses the epoch: cfs or loss (on held-out videos), last, or oracle (the test split itself, as"
+            help="What chooses the epoch: cfs or loss of held-out videos, last, or oracle (the test split itself, as"
             " much published code does; marked in every result).",
             show_default="cfs",
         ),
@@ -109,7 +115,7 @@ def train(
         str | None,
         typer.Option("--push-to-hub", metavar="ORG/NAME", help="Upload the checkpoint to the hub at the end."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew instead of going on.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again instead of going on.")] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the recipe with all values.")] = False,
     *,
     flags: shared.FeatureFlags,
@@ -127,7 +133,7 @@ def train(
     from evcap_cli.training.recipe import ORACLE, load_recipe
 
     _check_system(model)
-    chosen = load_recipe(recipe, model).leaving_out(without or ())
+    chosen = load_recipe(recipe, model).leaving_out([module.value for module in without or ()])
     chosen = chosen.with_values(
         epochs=epochs,
         batch_size=batch_size,
@@ -142,13 +148,12 @@ def train(
         console.data(chosen.to_toml())
         return
 
-    from evcap_cli.commands import train_sources
     from evcap_cli.files import check_writable
+    from evcap_cli.training.feature_sources import features_of_folder, features_of_videos
     from evcap_cli.training.run_log import FILE as LOG
 
     options = flags.options()
-    addresses = options.addresses()
-    if not addresses:
+    if features is None and not options.addresses():
         raise UsageError("no backbone is named", hint="give --backbone lite, which needs no download, resnet or clip")
     if features is not None and videos is not None:
         raise UsageError("--features and --videos exclude each other", hint="give one of them")
@@ -158,40 +163,30 @@ def train(
         from evcap_cli.checkpoints.hub import check_pushing
 
         check_pushing(push_to_hub)
-    root = _open(data, subset)
+    root = _training_root(data, subset)
     extra = [] if extra_captions is None else _words(extra_captions)
     run = output or Path("runs") / f"{chosen.system}-{options.backbone or 'own'}-{date.today().isoformat()}"
     check_writable(run / LOG)
-    for kind in options.backbones.keys() - chosen.read(addresses).keys():
-        console.warn(f"{chosen.system} does not read the {kind} stream here: --{kind} is not used")
-    source: FeatureSource
     if features is not None:
-        source, chosen = train_sources.from_files(features, addresses, options.backbones, root, chosen)
-        there, sampling = set(filter(source.has, {**root.train, **root.test})), source.sampling
+        found = features_of_folder(features, root, chosen, options, test=test)
     else:
-        found = root.videos(videos or root.root / "videos")
-        there = set(found)
-    train_sources.tell(root, there, features)
-    scored = test and train_sources.testable(root, there, needed=chosen.train.select == ORACLE)
-    if features is None:
-        sampling = options.sampling or "moments"
-        source = train_sources.from_videos(found, options, chosen.read(addresses))
+        found = features_of_videos(videos or root.root / "videos", root, chosen, options, test=test)
     if overwrite:
-        _start_anew(run)
+        _remove_earlier_run(run)
 
     from evcap_cli.checkpoints.hub import without_places
     from evcap_cli.devices import choose_device
     from evcap_cli.training.trainer import Trainer
 
     trainer = Trainer(
-        chosen,
+        found.recipe,
         root.train,
         root.lexicon,
-        source,
+        found.source,
         run,
         device=choose_device(options.device).type,
         glove=glove,
-        sampling=sampling,
+        sampling=found.sampling,
         command=without_places(shlex.join(["evcap", *sys.argv[1:]])),
         test=root.test,
         extra=extra,
@@ -199,7 +194,7 @@ def train(
     )
     result = trainer.fit()
     if trainer.accelerator.is_main_process:
-        missing = _finish(trainer, result, root, scored)
+        missing = _finish(trainer, result, root, found.scored)
         if push_to_hub is not None:
             address = result.checkpoint.push_to_hub(push_to_hub, folder=run)
             console.info(f"pushed to {address}: {_use(trainer, address)}")
@@ -208,7 +203,7 @@ def train(
 
 
 def _check_system(name: str | None) -> None:
-    """See that there is such a system; --print-config asks for no more."""
+    """See that there is such a system; --print-config checks no more."""
     from evcap_cli import plugins
 
     if name is not None and name not in plugins.systems():
@@ -222,14 +217,12 @@ def _words(path: Path) -> list[str]:
     return words
 
 
-def _open(data: Path | None, subset: str) -> DataRoot:
-    from evcap_cli.data.emvidcap import HOW_TO_GET, SUBSETS, DataRoot
+def _training_root(data: Path | None, subset: Subset) -> DataRoot:
+    from evcap_cli.data.emvidcap import HOW_TO_GET, DataRoot
 
-    if subset not in SUBSETS:
-        raise UsageError(f"--subset {subset!r} is not one of {', '.join(SUBSETS)}")
     if data is None:
         raise UsageError("no data set to train on", hint=HOW_TO_GET)
-    root = DataRoot.open(data, cast("Any", subset))
+    root = DataRoot.open(data, subset)
     if not root.train:
         raise DataError("holds test captions only: nothing to train on", path=data, hint=HOW_TO_GET)
     for warning in root.warnings:
@@ -237,7 +230,7 @@ def _open(data: Path | None, subset: str) -> DataRoot:
     return root
 
 
-def _start_anew(run: Path) -> None:
+def _remove_earlier_run(run: Path) -> None:
     import shutil
 
     for name in STALE:

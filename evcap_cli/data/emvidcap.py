@@ -24,7 +24,6 @@ __all__ = ["CaptionFile", "DataRoot", "bare", "find_captions", "hold_out", "matc
 Subset = Literal["L", "S", "both"]
 Part = Literal["L", "S"]
 Split = Literal["train", "test"]
-SUBSETS: Final[tuple[Subset, ...]] = get_args(Subset)
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
 TRAIN_FILE: Final = "EmVideo_trainval_captions.csv"
 TEST_FILE: Final = "EmVideo_test_captions.csv"

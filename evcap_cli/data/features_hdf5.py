@@ -221,7 +221,7 @@ class FeatureFiles:
         return any(key in places for key in self._keys(video) for places in self.places.values())
 
 
-def origin(path: Path) -> tuple[str, str] | None:
+def origin(path: Path) -> tuple[Kind, str] | None:
     """Kind and backbone of a file that ``evcap extract`` wrote; None for any other, and for one that cannot be read."""
     try:
         with opened(path) as file:

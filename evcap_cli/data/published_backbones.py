@@ -16,7 +16,7 @@ from evcap_cli.errors import CheckpointError
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, Kind
 
-PUBLISHED: Final[Mapping[str, tuple[str, ...]]] = {
+PUBLISHED_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "clip": ("clip", "clipvitb32"),
     "resnet": ("resnet101",),
     "resnext3d": ("3dresnext101",),
@@ -26,13 +26,13 @@ PUBLISHED: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def plain(name: str) -> str:
-    """A name as ``PUBLISHED`` has it."""
+    """A name as ``PUBLISHED_NAMES`` has it."""
     return "".join(sign for sign in name.lower() if sign.isalnum())
 
 
 def published_backbone(name: str) -> str:
     """The backbone that features published as ``name`` are from, as far as names tell; else ``name`` itself."""
-    return next((backbone for backbone, names in PUBLISHED.items() if plain(name) in names), name)
+    return next((backbone for backbone, names in PUBLISHED_NAMES.items() if plain(name) in names), name)
 
 
 def replacements(

@@ -41,7 +41,7 @@ class PublishedRow:
 
 _A, _B = "audio-visual", "fine-grained"
 
-PUBLISHED: Final[tuple[PublishedRow, ...]] = (
+PUBLISHED_ROWS: Final[tuple[PublishedRow, ...]] = (
     PublishedRow(
         "table1", "resnet", "CANet", "canet",
         (41.9, 39.7, 66.9, 44.8, 29.3, 19.3, 18.2, 37.9, 23.3, 33.9, 26.8),
@@ -91,4 +91,4 @@ PUBLISHED: Final[tuple[PublishedRow, ...]] = (
 
 def published_rows(table: Table) -> list[PublishedRow]:
     """The rows of one table in printed order."""
-    return [row for row in PUBLISHED if row.table == table]
+    return [row for row in PUBLISHED_ROWS if row.table == table]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.console import counted
 from evcap_cli.scoring.metrics import DECIMALS, LABELS, METRICS, PRINTED_DECIMALS, metric_text
-from evcap_cli.scoring.published_rows import PUBLISHED, SOURCE, PublishedRow
+from evcap_cli.scoring.published_rows import PUBLISHED_ROWS, SOURCE, PublishedRow
 
 if TYPE_CHECKING:
     from evcap_cli.scoring.score_texts import Comparison, Scores
@@ -33,7 +33,7 @@ def score_text(scores: Scores, this: str, other: str, *, published: bool) -> str
     if scores.comparison is not None:
         parts.append(_comparison_table(scores.comparison, this, other))
     if published:
-        rows = [(_name(row), row.metrics) for row in PUBLISHED]
+        rows = [(_name(row), row.metrics) for row in PUBLISHED_ROWS]
         parts.append(f"quoted as printed, not computed here: {SOURCE}\n{_rows_table(rows, PRINTED_DECIMALS)}")
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -105,7 +105,7 @@ def _rows_table(rows: Sequence[_NamedValues], decimals: int = DECIMALS) -> str:
 def _published_dicts() -> dict[str, Any]:
     rows = [
         {"table": row.table, "features": _FEATURES[row.backbone], "system": row.system, "metrics": row.metrics}
-        for row in PUBLISHED
+        for row in PUBLISHED_ROWS
     ]
     return {"source": SOURCE, "quoted_as_printed": True, "rows": rows}
 

@@ -1,8 +1,7 @@
-"""Which HDF5 files of ``--features ROOT`` are which stream. Reading them is ``data/features_hdf5.py``'s business.
+"""Which HDF5 files of ``--features ROOT`` are which stream; ``data/features_hdf5.py`` reads them.
 
-A stream is asked for by the name of its files (``clip`` for ``clip_train.hdf5``) or by the name of a backbone: then
-files of that name, files that ``evcap extract -o`` wrote with it, and the names under which its features are published
-are tried in this order.
+A file that evcap wrote says of which backbone it is, so it is found without a name. Any other is named, by the name of
+its files (``CLIP`` for ``CLIP_train.hdf5``) or by a backbone whose features are published under that name.
 """
 
 from __future__ import annotations
@@ -11,74 +10,110 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from evcap_cli.backbones.contract import KINDS
 from evcap_cli.data.features_hdf5 import FOREIGN_VERSION, FeatureFiles, origin
 from evcap_cli.data.features_layout import all_feature_files, file_name
-from evcap_cli.data.published_backbones import PUBLISHED, plain
+from evcap_cli.data.published_backbones import PUBLISHED_NAMES, plain
 from evcap_cli.errors import DataError, EvcapError
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
+    from evcap_cli.training.recipe import Recipe
 
 LISTED: Final = 8
 """Streams that an error names."""
 
 
-def open_features(
-    root: Path, wanted: Mapping[Kind, str], named: Mapping[str, str], aliases: Mapping[str, str]
-) -> tuple[FeatureFiles, dict[Kind, str]]:
-    """The streams of ``wanted`` that are in ``root``, and those that are not.
+class FeatureFolder:
+    """The feature files of a folder or of a data root.
 
     Args:
-        root: a folder of feature files, or a data root.
-        wanted: kind -> file name or backbone.
-        named: those of them that the user asked for one by one: they must be there, and their width is taken as it is.
-        aliases: video -> another key it may have.
+        root: the folder.
+
+    Attributes:
+        streams: name of a stream -> its files, those of the training splits first.
+        written: kind -> backbone -> files that evcap wrote with it.
 
     Raises:
-        DataError: no such folder; no appearance stream, or not one that was asked for by name; a file that cannot be
-            used; another width than the backbone of that name has.
+        DataError: no such folder.
     """
-    if not root.is_dir():
-        raise DataError("no such folder", path=root, hint="give the folder of the .hdf5 files with --features")
-    streams = all_feature_files(root)
-    files: dict[Kind, list[Path]] = {}
-    missing: dict[Kind, str] = {}
-    for kind, name in wanted.items():
-        found = _stream_files(streams, kind, name)
-        if found:
-            files[kind] = found
-        elif kind in named or kind == "appearance":
-            raise DataError(
-                f"no {kind} features called {name} here (looked for {file_name(name)}_<split>.hdf5)",
-                path=root,
-                hint=_there(streams, kind),
-            )
-        else:
-            missing[kind] = name
-    opened = FeatureFiles(files, aliases=aliases)
-    for kind in files.keys() - named.keys():
-        _check_width(opened, kind, wanted[kind])
-    return opened, missing
 
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise DataError("no such folder", path=root, hint="give the folder of the .hdf5 files with --features")
+        self.root = root
+        self.streams = all_feature_files(root)
+        self.written: dict[Kind, dict[str, list[Path]]] = {}
+        for path in (path for paths in self.streams.values() for path in paths):
+            found = origin(path)
+            if found is not None:
+                self.written.setdefault(found[0], {}).setdefault(found[1], []).append(path)
 
-def _stream_files(streams: Mapping[str, list[Path]], kind: Kind, name: str) -> list[Path]:
-    """The files of one stream, those of the training splits first."""
-    if file_name(name) in streams:
-        return streams[file_name(name)]
-    ours = [path for paths in streams.values() for path in paths if origin(path) == (kind, name)]
-    published = {plain(name), *PUBLISHED.get(name, ())}
-    return ours or [path for stream, paths in streams.items() if plain(stream) in published for path in paths]
+    def completed(self, addresses: Mapping[Kind, str], recipe: Recipe) -> dict[Kind, str]:
+        """``addresses`` with the backbones of the other streams that the recipe reads and evcap wrote.
 
+        Raises:
+            DataError: there is no appearance stream, or files of two backbones could serve as one stream.
+        """
+        found = {**{kind: next(iter(backbones)) for kind, backbones in self.written.items()}, **addresses}
+        if "appearance" not in found:
+            raise self._without("appearance", "here")
+        for kind in recipe.read(found):
+            if kind not in addresses and len(self.written[kind]) > 1:
+                (one, first), (other, second), *_ = self.written[kind].items()
+                raise DataError(
+                    f"{first[0].name} and {second[0].name} both hold {kind} features",
+                    path=self.root,
+                    hint=f"name one of them: --{kind} {one} or --{kind} {other}",
+                )
+        return {kind: found[kind] for kind in KINDS if kind in found}
 
-def _there(streams: Mapping[str, list[Path]], kind: Kind) -> str:
-    if not streams:
-        return "there is no .hdf5 file here or in its features folders"
-    shown = ", ".join(list(streams)[:LISTED]) + (", ..." if len(streams) > LISTED else "")
-    return f"there are: {shown}; name one with --{kind}"
+    def files(self, kind: Kind, name: str) -> list[Path]:
+        """The files of a stream: of that name, else written with that backbone, else published under its names."""
+        if file_name(name) in self.streams:
+            return self.streams[file_name(name)]
+        ours = self.written.get(kind, {}).get(name)
+        published = {plain(name), *PUBLISHED_NAMES.get(name, ())}
+        return ours or [path for stream, paths in self.streams.items() if plain(stream) in published for path in paths]
+
+    def open(
+        self, wanted: Mapping[Kind, str], named: Mapping[str, str], aliases: Mapping[str, str]
+    ) -> tuple[FeatureFiles, dict[Kind, str]]:
+        """The streams of ``wanted`` that are here, and those that are not.
+
+        Args:
+            wanted: kind -> file name or backbone.
+            named: those of them that the user named one by one: they must be here, and their width is taken as it is.
+            aliases: video -> another key it may have.
+
+        Raises:
+            DataError: no appearance stream, or not one that was named; a file that cannot be used; another width than
+                the backbone of that name has.
+        """
+        files: dict[Kind, list[Path]] = {}
+        missing: dict[Kind, str] = {}
+        for kind, name in wanted.items():
+            found = self.files(kind, name)
+            if found:
+                files[kind] = found
+            elif kind in named or kind == "appearance":
+                raise self._without(kind, f"called {name} here (looked for {file_name(name)}_<split>.hdf5)")
+            else:
+                missing[kind] = name
+        opened = FeatureFiles(files, aliases=aliases)
+        for kind in files.keys() - named.keys():
+            _check_width(opened, kind, wanted[kind])
+        return opened, missing
+
+    def _without(self, kind: str, where: str) -> DataError:
+        shown = ", ".join(list(self.streams)[:LISTED]) + (", ..." if len(self.streams) > LISTED else "")
+        there = f"there are: {shown}; name one with --{kind}"
+        hint = there if self.streams else "there is no .hdf5 file here or in its features folders"
+        return DataError(f"no {kind} features {where}", path=self.root, hint=hint)
 
 
 def _check_width(files: FeatureFiles, kind: Kind, name: str) -> None:
-    """See that features that go by a backbone's name have its width; a backbone that is not installed tells none."""
+    """See that features that go by a backbone's name have its width, where that backbone is installed."""
     from evcap_cli.backbones.loading import make_backbone
 
     record = files.backbones[kind]

@@ -1,23 +1,32 @@
-"""Where training gets features from: the feature pipeline with its cache, or a mapping that is already in memory."""
+"""Where training gets features from: videos by way of the feature pipeline, HDF5 files, or a mapping in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from evcap_cli import console
 from evcap_cli.checkpoints.checkpoint import backbone_record
 from evcap_cli.console import counted
+from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
+from evcap_cli.errors import DataError, UsageError
+from evcap_cli.training.recipe import ORACLE
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
+    from evcap_cli.data.emvidcap import DataRoot
+    from evcap_cli.features.options import FeatureOptions
     from evcap_cli.features.pipeline import FeaturePipeline
     from evcap_cli.features.streams import ClipFeatures
+    from evcap_cli.training.recipe import Recipe
 
 
-NAMED = 5
+NAMED: Final = 5
 """Failed videos that are named one by one."""
+_NAMED_MISSING: Final = 3
+"""Missing videos that a warning names."""
 
 
 class FeatureSource(Protocol):
@@ -106,3 +115,147 @@ class PipelineSource:
                 bar.advance()
         if failed > NAMED:
             console.warn(f"{counted(failed, 'video')} failed, {NAMED} of them are named above; -v names all")
+
+
+@dataclass(frozen=True)
+class TrainingFeatures:
+    """What a run reads.
+
+    Args:
+        source: of the features. sampling: how their moments were chosen.
+        recipe: without the modules that the source does not serve.
+        scored: whether the test split is to be scored and a video of it has features, or a file.
+    """
+
+    source: FeatureSource
+    sampling: str
+    recipe: Recipe
+    scored: bool
+
+
+def features_of_folder(
+    folder: Path, root: DataRoot, recipe: Recipe, options: FeatureOptions, *, test: bool = True
+) -> TrainingFeatures:
+    """Features of HDF5 files; those that evcap wrote need no name, see ``feature_folder.py``.
+
+    Args:
+        folder: of the files, or a data root.
+        root: whose captions are learned.
+        recipe: of the run.
+        options: name a preset, or single streams.
+        test: whether the test split is to be scored at the end.
+
+    Raises:
+        DataError: a stream that must be there is not, two files could serve as one stream, a file cannot be used, or no
+            training video has features; or the choice of the epoch needs a test split and there is none.
+    """
+    from evcap_cli.training.feature_folder import FeatureFolder
+
+    found, addresses = FeatureFolder(folder), options.addresses()
+    if options.backbone is None:
+        addresses = found.completed(addresses, recipe)
+    _warn_unread(addresses, recipe, options)
+    files, missing = found.open(recipe.read(addresses), options.backbones, root.aliases)
+    for kind, record in files.backbones.items():
+        console.detail(f"{kind}: {record['name']}, {record['dim']} wide, {', '.join(map(str, files.files[kind]))}")
+    if surrogate_kinds(files.backbones):
+        console.warn(SURROGATE_NOTE)
+    fitting, off = recipe.reading(files.backbones)
+    if missing or off:
+        parts = [f"no {' and no '.join(f'{kind} ({name})' for kind, name in missing.items())}"] if missing else []
+        parts += [f"trained without {' and '.join(off)}"] if off else []
+        console.warn(f"{folder}: {'; '.join(parts)}")
+    there = set(filter(files.has, {**root.train, **root.test}))
+    _report(root, there, folder)
+    return TrainingFeatures(files, files.sampling, fitting, test and _testable(root, there, recipe))
+
+
+def features_of_videos(
+    folder: Path, root: DataRoot, recipe: Recipe, options: FeatureOptions, *, test: bool = True
+) -> TrainingFeatures:
+    """Features by the pipeline, of the backbones that the recipe reads; weights and options may name the others too.
+
+    Args:
+        folder: of the videos.
+        root: whose captions are learned.
+        recipe: of the run.
+        options: name the backbones.
+        test: whether the test split is to be scored at the end.
+
+    Raises:
+        UsageError: no training video was found.
+        DataError: no such folder; or the choice of the epoch needs a test split and there is none.
+        PluginError, WeightsError: a backbone cannot be loaded.
+    """
+    from evcap_cli.features.building import backbones_of, build_pipeline
+
+    addresses = options.addresses()
+    _warn_unread(addresses, recipe, options)
+    videos = root.videos(folder)
+    _report(root, videos, None)
+    scored = test and _testable(root, videos, recipe)
+    unused = {name for address in addresses.values() for name in (address, address.partition(":")[0])}
+    read = replace(
+        options,
+        backbone=None,
+        backbones={str(kind): address for kind, address in recipe.read(addresses).items()},
+        allow_unused=options.allow_unused | unused,
+    )
+    source = PipelineSource(build_pipeline(read, backbones_of(read)), videos)
+    return TrainingFeatures(source, options.sampling or "moments", recipe, scored)
+
+
+def _warn_unread(addresses: Mapping[Kind, str], recipe: Recipe, options: FeatureOptions) -> None:
+    for kind in options.backbones.keys() - recipe.read(addresses).keys():
+        console.warn(f"{recipe.system} does not read the {kind} stream here: --{kind} is not used")
+
+
+def _report(root: DataRoot, there: Collection[str], features: Path | None) -> None:
+    """Say what there is to train on.
+
+    Args:
+        root: of the captions.
+        there: videos that have a file or features.
+        features: folder of the features; None: ``there`` have files.
+
+    Raises:
+        DataError: no video of the training split has features. UsageError: none has a file.
+    """
+    captions = sum(len(several) for several in root.train.values())
+    console.info(
+        f"{root.root}: {counted(len(root.train), 'video')} with {counted(captions, 'caption')} to train on,"
+        f" {len(root.test)} to test on"
+    )
+    if not any(video in there for video in root.train):
+        if features is None:
+            cause = "none of the training videos was found"
+            raise UsageError(cause, path=root.root, hint="give their folder with --videos")
+        first = next(iter(root.train))
+        raise DataError(
+            f"none of the {counted(len(root.train), 'training video')} has features here (the first is {first})",
+            path=features,
+            hint="check --features, --data and --subset",
+        )
+    missing = [video for video in {**root.train, **root.test} if video not in there]
+    if missing:
+        names = ", ".join(missing[:_NAMED_MISSING]) + (", ..." if len(missing) > _NAMED_MISSING else "")
+        if features is None:
+            lacks = counted(len(missing), "video was not found and is", "videos were not found and are")
+        else:
+            lacks = counted(len(missing), "video has no features and is", "videos have no features and are")
+        console.warn(f"{lacks} left out: {names}")
+
+
+def _testable(root: DataRoot, there: Collection[str], recipe: Recipe) -> bool:
+    """Whether the test split can be scored; a warning says at the start that it cannot.
+
+    Raises:
+        DataError: it cannot, and the choice of the epoch needs it.
+    """
+    if any(video in there for video in root.test):
+        return True
+    cause = "the data root has no test split" if not root.test else "no video of the test split is there"
+    if recipe.train.select == ORACLE:
+        raise DataError(f"{cause}, which --select oracle needs", path=root.root, hint="use --select cfs")
+    console.warn(f"{cause}: nothing will be scored at the end")
+    return False

@@ -224,8 +224,11 @@ class Recipe:
         """Those of ``streams`` that the model reads: no objects without module B, no sound without module A.
 
         Raises:
-            UsageError, PluginError: see ``captioner``.
+            UsageError: there is no appearance stream.
+            PluginError: see ``captioner``.
         """
+        if "appearance" not in streams:
+            raise UsageError("the captioner needs an appearance backbone", hint="name one with --appearance")
         dims = {f"{kind}_dim": 1 if kind in streams else None for kind in ("appearance", "motion", "object", "audio")}
         read = self.captioner(**dims, **_ANY_SIZES).streams
         return {kind: name for kind, name in streams.items() if kind in read}

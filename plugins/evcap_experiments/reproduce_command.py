@@ -24,7 +24,7 @@ from evcap_cli.errors import (
 )
 
 if TYPE_CHECKING:
-    from evcap_cli.data.emvidcap import DataRoot
+    from evcap_cli.data.emvidcap import DataRoot, Subset
     from evcap_cli.scoring.published_rows import Table
     from evcap_experiments.reproduction.table_plan import PlannedRow, Run
 
@@ -92,7 +92,7 @@ def reproduce(
     given += [*context.args, *(["--quiet"] if quiet else []), *(["--verbose"] if verbose else [])]
     train = TrainOptions(context)
     parameters = train.parse(given)
-    root = _open(data, str(parameters["subset"]))
+    root = _open(data, parameters["subset"])
     first = recipe_of(parameters).train.seed if seed is None else seed
     numbers = range(first, first + seeds)
     rows = plan(cast("Table", table), root, output, given, train.parse, backbone=backbone, seeds=numbers)
@@ -118,12 +118,10 @@ class TrainOptions:
             return dict(context.params)
 
 
-def _open(data: Path, subset: str) -> DataRoot:
-    from evcap_cli.data.emvidcap import HOW_TO_GET, SUBSETS, DataRoot
+def _open(data: Path, subset: Subset) -> DataRoot:
+    from evcap_cli.data.emvidcap import HOW_TO_GET, DataRoot
 
-    if subset not in SUBSETS:
-        raise UsageError(f"--subset {subset!r} is not one of {', '.join(SUBSETS)}")
-    root = DataRoot.open(data, cast("Any", subset))
+    root = DataRoot.open(data, subset)
     for split, videos in (("train", root.train), ("test", root.test)):
         if not videos:
             raise DataError(f"has no {split} captions: a table needs both splits", path=data, hint=HOW_TO_GET)

@@ -126,7 +126,7 @@ def study(
 
 def _sources(worlds: Worlds, config: Path | None, *, device: str, workers: int, cache_dir: Path | None) -> Sources:
     """Features of both worlds by the lite backbones, by way of the cache."""
-    from evcap_cli.commands import train_sources
+    from evcap_cli.features.building import backbones_of, build_pipeline
     from evcap_cli.features.options import FeatureOptions
     from evcap_cli.training.feature_sources import PipelineSource
     from evcap_experiments.study.study_work import Sources
@@ -142,7 +142,7 @@ def _sources(worlds: Worlds, config: Path | None, *, device: str, workers: int, 
         cache_dir=cache_dir,
     )
     videos = {clip.id: worlds.main.video(clip) for clip in worlds.main.facts}
-    main = train_sources.from_videos(videos, options, options.addresses())
+    main = PipelineSource(build_pipeline(options, backbones_of(options)), videos)
     conflict = {clip.id: worlds.conflict.video(clip) for clip in worlds.conflict.facts}
     return Sources(main, PipelineSource(main.pipeline, conflict))
 

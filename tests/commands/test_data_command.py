@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from tests.commands.small import evcap
 from tests.data import fake_root
 from tests.data.fake_root import Variant, build
+from tests.training import toy
 
 PAGE = Path(__file__).parents[2] / "docs" / "data.md"
 TRAIN_CAPTIONS = Path("EPAN/data/EmVidCap-L/EmVideo_trainval_captions.csv")
@@ -110,6 +112,62 @@ def test_training_can_start_from_features_alone(root: Path, check: Check) -> Non
     assert found["video_folder"] is None
     assert check("--features", "clip")[0] == 0
     assert check("--features", CLIP.parent)[0] == 0
+
+
+def written(path: Path, kind: str) -> None:
+    """A file of the training videos that says what it is, as evcap writes it."""
+    fake_root.features(path, {key: fake_root.table(f"vid{key}") for key in ("10001", "50002", "80703")})
+    record = {"name": path.stem, "options": {}, "version": "1", "dim": fake_root.WIDTH, "weights_digest": ""}
+    with h5py.File(path, "a") as file:
+        file.attrs["evcap"] = json.dumps({"kind": kind, "backbone": record, "sampling": "moments"})
+
+
+def without_videos_and_features(root: Path) -> None:
+    shutil.rmtree(root / "videos")
+    for path in root.rglob("*.hdf5"):
+        path.unlink()
+
+
+def published(path: Path) -> None:
+    fake_root.features(path, {key: fake_root.table(f"vid{key}") for key in ("10001", "50002", "80703")})
+
+
+@pytest.mark.parametrize(
+    ("files", "options"),
+    [
+        ({"own": "appearance", "flow": "motion"}, []),
+        ({"own": "appearance", "own2": "appearance"}, ["--appearance", "own"]),
+        ({"look": None}, ["--appearance", "look"]),
+    ],
+)
+def test_the_command_of_the_report_finds_the_features_that_are_there(
+    root: Path, check: Check, files: dict[str, str | None], options: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    without_videos_and_features(root)
+    for name, kind in files.items():
+        path = CLIP.with_name(f"{name}.hdf5")
+        written(path, kind) if kind else published(path)
+    code, found = check()
+    assert (code, found["feature_folder"], found["feature_options"]) == (0, "EPAN", options)
+    assert evcap("data", "check", "EPAN", "--subset", "L") == 0
+    line = capfd.readouterr().out.splitlines()[-1]
+    command = shlex.split(line.partition("Training can start: evcap ")[2])
+    assert command == ["train", *options, "--data", "EPAN", "--features", "EPAN"]
+    Path("tiny.toml").write_text(toy.recipe(epochs=0).to_toml())
+    assert evcap(*command, "--recipe", "tiny.toml", "--no-test", "--device", "cpu", "-o", "run") == 0
+
+
+@pytest.mark.parametrize(("name", "kind"), [("flow", "motion"), ("sound", "audio"), ("3D-ResNext101_train", None)])
+def test_features_without_an_appearance_stream_stop_training(
+    root: Path, check: Check, name: str, kind: str | None
+) -> None:
+    without_videos_and_features(root)
+    path = CLIP.with_name(f"{name}.hdf5")
+    written(path, kind) if kind else published(path)
+    code, found = check()
+    assert code == 1
+    stops = [advice["text"] for advice in found["advice"] if advice["level"] == "stop"]
+    assert stops == ["EPAN: no appearance features, which all captioners read"]
 
 
 def test_neither_videos_nor_features_is_exit_code_1_with_the_way_out(root: Path, check: Check) -> None:
@@ -211,7 +269,7 @@ def test_a_subset_that_is_not_there_and_missing_names_of_clips_are_told(root: Pa
         (["nowhere"], "nowhere: no such data root"),
         (["EPAN/videos"], "EPAN/videos: neither EmVideo_trainval_captions.csv nor"),
         (["EPAN", "--videos", "nowhere"], "nowhere: no such video folder"),
-        (["EPAN", "--subset", "M"], "--subset 'M' is not one of L, S, both"),
+        (["EPAN", "--subset", "M"], "Invalid value for '--subset': 'M' is not one of"),
     ],
 )
 def test_no_data_set_at_all_is_one_line_and_exit_code_2(

@@ -15,7 +15,7 @@ from evcap_cli.errors import EXIT_SOME_FAILED, EXIT_USAGE, DataError, UsageError
 from evcap_cli.scoring.java import JavaError
 from evcap_cli.scoring.metrics import METRICS
 from evcap_cli.scoring.prediction_files import match_ids, read_predictions, read_references
-from evcap_cli.scoring.published_rows import PUBLISHED
+from evcap_cli.scoring.published_rows import PUBLISHED_ROWS
 from tests.scoring.test_score import HYPOTHESES, LEXICON, REFERENCES
 
 Call = Callable[..., Result]
@@ -316,7 +316,7 @@ def test_people_and_published_rows_stand_below(call: Call, files: tuple[Path, Pa
     assert set(found["human"]["human"]) == set(METRICS)
     assert (found["human"]["videos"], found["human"]["rounds"]) == (6, 2)
     assert found["published"]["quoted_as_printed"] is True
-    assert len(found["published"]["rows"]) == len(PUBLISHED)
+    assert len(found["published"]["rows"]) == len(PUBLISHED_ROWS)
 
 
 def test_published_rows_beside_other_data_are_said_to_be_of_another_kind(

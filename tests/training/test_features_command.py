@@ -206,6 +206,79 @@ def test_an_export_of_our_own_gives_a_checkpoint_that_captions_videos(
     assert {line["video_id"]: line["caption"] for line in tested} == {f"vid{key}": captioned[key] for key in TEST}
 
 
+def written(path: Path, kind: str, backbone: str, width: int = 6) -> None:
+    """A file that says what it is, as evcap writes it, by h5py alone."""
+    write(path, [*TRAIN, *TEST], width)
+    record = {"name": backbone, "options": {}, "version": "1", "dim": width, "weights_digest": ""}
+    with h5py.File(path, "a") as file:
+        file.attrs["evcap"] = json.dumps({"kind": kind, "backbone": record, "sampling": "moments"})
+
+
+def test_files_that_evcap_wrote_are_found_without_a_name(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "clips").mkdir()
+    for number, key in enumerate([*TRAIN[:4], *TEST]):
+        make_film(root / "clips" / f"{key}.mp4", frames=12, seed=number)
+    kinds = [part for kind, cls in TINY.items() for part in (f"--{kind}", cls.spec.name)]
+    assert evcap("extract", root / "clips", *kinds, "--device", "cpu", "-o", "features/") == 0
+    assert train(root, *kinds, "--epochs", 1, features=Path("features"), run="named") == 0
+    assert train(root, "--epochs", 1, features=Path("features"), run="found") == 0
+    named, found = (Checkpoint.from_pretrained(run) for run in ("named", "found"))
+    assert found.backbones == named.backbones
+    assert found.backbones.keys() == TINY.keys()
+    assert Path("found/model.safetensors").read_bytes() == Path("named/model.safetensors").read_bytes()
+    # a file of others next to them is not taken for a stream
+    write(Path("features/look_train.hdf5"), TRAIN, 7)
+    assert train(root, "--epochs", 1, features=Path("features"), run="found") == 0
+
+
+def test_two_files_that_could_serve_are_both_named_and_one_of_them_is_chosen(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = root / "features"
+    for kind, backbone in (("appearance", "one"), ("appearance", "two:b"), ("motion", "flow"), ("audio", "sound")):
+        written(folder / f"{backbone.replace(':', '-')}.hdf5", kind, backbone)
+    written(folder / "other-sound.hdf5", "audio", "other")
+    assert train(root, "--epochs", 1) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == (
+        f"error: {root}: one.hdf5 and two-b.hdf5 both hold appearance features;"
+        " name one of them: --appearance one or --appearance two:b"
+    )
+    assert train(root, "--appearance", "two:b", "--epochs", 1) == 2
+    assert "other-sound.hdf5 and sound.hdf5 both hold audio features" in capsys.readouterr().err
+    # EPAN reads no sound, so nothing is unclear
+    recipe = toy.recipe("epan", epochs=1).to_toml()
+    Path("tiny.toml").write_text(recipe)
+    assert train(root, "--appearance", "two:b") == 0
+    backbones = Checkpoint.from_pretrained("run").backbones
+    assert {kind: record["name"] for kind, record in backbones.items()} == {"appearance": "two:b", "motion": "flow"}
+
+
+def test_two_files_of_one_backbone_are_one_stream(root: Path) -> None:
+    written(root / "features/first.hdf5", "appearance", "one")
+    written(root / "features/second.hdf5", "appearance", "one")
+    for path, keys in ((root / "features/first.hdf5", TRAIN[:5]), (root / "features/second.hdf5", TRAIN[5:])):
+        with h5py.File(path, "a") as file:
+            for key in keys:
+                del file[key]
+    assert train(root, "--epochs", 1) == 0
+    data = Checkpoint.from_pretrained("run").training["data"]
+    assert data["videos"] + data["held_out"] == 10
+
+
+@pytest.mark.parametrize("kind", ["motion", None])
+def test_without_appearance_the_files_that_are_there_are_listed(
+    root: Path, capsys: pytest.CaptureFixture[str], kind: str | None
+) -> None:
+    path = root / "features/flow.hdf5"
+    written(path, kind, "flow") if kind else write(path, TRAIN, 7)
+    assert train(root, "--epochs", 1) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == f"error: {root}: no appearance features here; there are: flow; name one with --appearance"
+    assert train(root, "--motion", "flow") == 2
+    assert "no appearance features here" in capsys.readouterr().err
+
+
 def test_captioning_with_published_features_needs_the_users_word_for_a_backbone(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from evcap_cli.console import counted, noun
 from evcap_cli.data.caption_files import oddities
-from evcap_cli.data.inventory import NAMED, SPLIT_NAMES, Inventory, named
+from evcap_cli.training.root_inventory import NAMED, SPLIT_NAMES, Inventory, named
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import Split
@@ -103,9 +103,10 @@ def _streams(found: Inventory, most: int | None) -> Iterator[str]:
 
 
 def _command(found: Inventory) -> str:
-    words = ["evcap", "train", "--backbone", "clip", "--data", str(found.root)]
-    if found.video_folder is None:
-        words += ["--features", str(found.root)]
+    backbones = ["--backbone", "clip"] if found.feature_folder is None else found.feature_options
+    words = ["evcap", "train", *backbones, "--data", str(found.root)]
+    if found.feature_folder is not None:
+        words += ["--features", str(found.feature_folder)]
     elif found.video_folder != found.root / "videos":
         words += ["--videos", str(found.video_folder)]
     parts = {file.part for file in found.captions}

@@ -1,4 +1,4 @@
-"""What a data root holds, held against what EmVidCap has, and what to do about what is missing.
+"""What a data root holds, compared with what EmVidCap has, and what to do about what is missing.
 
 These are plain values: ``root_check.py`` finds them, ``inventory_text.py`` puts them into words.
 """
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from evcap_cli import console
 from evcap_cli.data.emvidcap import Part, Split, Subset
 
-PUBLISHED: Final[dict[tuple[Part, Split], tuple[int, int]]] = {
+PUBLISHED_COUNTS: Final[dict[tuple[Part, Split], tuple[int, int]]] = {
     ("L", "train"): (19398, 1134),
     ("L", "test"): (6527, 382),
     ("S", "train"): (9462, 240),
@@ -38,7 +38,7 @@ class Advice:
 
 
 @dataclass(frozen=True)
-class Captions:
+class FoundCaptions:
     """A caption file.
 
     Args:
@@ -59,7 +59,7 @@ class Captions:
 
 
 @dataclass(frozen=True)
-class Videos:
+class FoundVideos:
     """How many videos of a split have a file."""
 
     part: Part
@@ -69,7 +69,7 @@ class Videos:
 
 
 @dataclass(frozen=True)
-class Stream:
+class FoundStream:
     """Feature files of one stream.
 
     Args:
@@ -87,7 +87,7 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class WordVectors:
+class FoundWordVectors:
     """A file of word vectors; ``width`` None where it cannot be read."""
 
     file: str
@@ -99,21 +99,25 @@ class Inventory:
     """Everything found.
 
     Args:
+        feature_folder: where training without videos finds features; None: it needs none. feature_options: what it is
+            given next to that.
         vocabulary: words of the training captions. extended: of MSVD's training captions with them; None: no such.
         ready: training can start from this root.
     """
 
     root: Path
     subset: Subset
-    captions: list[Captions] = field(default_factory=list)
+    captions: list[FoundCaptions] = field(default_factory=list)
     vocabulary: int = 0
     extended: int | None = None
     in_both_splits: list[str] = field(default_factory=list)
     lexicon: dict[str, Any] | None = None
     video_folder: Path | None = None
-    videos: list[Videos] = field(default_factory=list)
-    features: list[Stream] = field(default_factory=list)
-    word_vectors: list[WordVectors] = field(default_factory=list)
+    videos: list[FoundVideos] = field(default_factory=list)
+    features: list[FoundStream] = field(default_factory=list)
+    feature_folder: Path | None = None
+    feature_options: list[str] = field(default_factory=list)
+    word_vectors: list[FoundWordVectors] = field(default_factory=list)
     extra_captions: Path | None = None
     advice: list[Advice] = field(default_factory=list)
 
@@ -124,11 +128,8 @@ class Inventory:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        paths = {name: None if path is None else str(path) for name, path in self._paths().items()}
-        return {**asdict(self), **paths, "ready": self.ready}
-
-    def _paths(self) -> dict[str, Path | None]:
-        return {"root": self.root, "video_folder": self.video_folder, "extra_captions": self.extra_captions}
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        return {**plain, "ready": self.ready}
 
 
 def counted(count: int, what: str = "video") -> str:

@@ -1,15 +1,16 @@
-"""Looks at all of a data root for ``evcap data check``.
+"""What ``evcap data check`` finds in a data root.
 
-Nothing is changed and no feature value is read; what cannot be used becomes advice, so that one call tells everything.
+Nothing is changed and no feature value is read. What cannot be used becomes advice: one call reports everything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
 from evcap_cli import console
+from evcap_cli.backbones.presets import PRESETS, backbone_addresses
 from evcap_cli.data.caption_files import SEPARATORS, CaptionFile, read_captions
 from evcap_cli.data.caption_text import tokens
 from evcap_cli.data.emvidcap import (
@@ -27,13 +28,26 @@ from evcap_cli.data.emvidcap import (
 from evcap_cli.data.features_layout import all_feature_files, entries, opened
 from evcap_cli.data.glove import find_glove
 from evcap_cli.data.glove_rows import first_row
-from evcap_cli.data.inventory import PUBLISHED, Advice, Captions, Inventory, Stream, Videos, WordVectors, counted, named
 from evcap_cli.data.learnable import learnable
 from evcap_cli.data.lexicon import Lexicon, word_folder
 from evcap_cli.data.msvd import find_extra, read_extra_captions
+from evcap_cli.data.published_backbones import PUBLISHED_NAMES, plain
 from evcap_cli.data.video_files import bare, match_videos
 from evcap_cli.errors import DataError, TrainingError
 from evcap_cli.reading.text import read_text
+from evcap_cli.training.feature_folder import FeatureFolder
+from evcap_cli.training.recipe import Recipe
+from evcap_cli.training.root_inventory import (
+    PUBLISHED_COUNTS,
+    Advice,
+    FoundCaptions,
+    FoundStream,
+    FoundVideos,
+    FoundWordVectors,
+    Inventory,
+    counted,
+    named,
+)
 
 _LISTS: Final = ("34_emotion.txt", "179_words.txt")
 
@@ -52,25 +66,27 @@ def take_inventory(
     Raises:
         DataError: no such folder, no caption file in it, no such folder of videos.
     """
-    look = _Look(Inventory(root, subset))
-    look.at_captions()
-    look.at_lexicon()
-    with_videos = look.at_videos(videos)
-    with_features = look.at_features(features)
-    if not with_videos and not with_features:
-        look.tell(
+    check = _RootCheck(Inventory(root, subset))
+    check.captions()
+    check.lexicon()
+    with_videos = check.videos(videos)
+    with_features = check.features(features)
+    if with_features and not with_videos:
+        with_features = check.training_on_features(features)
+    elif not with_videos:
+        check.advise(
             "stop",
             "neither videos nor features of the training split were found",
             "give the folder of the videos with --videos, or of published features with --features",
         )
-    elif look.split["train"]:
-        look.at_training(with_videos | with_features)
-    look.at_words()
-    return look.found
+    if check.split["train"] and (with_videos or with_features):
+        check.training(with_videos | with_features)
+    check.words()
+    return check.found
 
 
-class _Look:
-    """Fills an inventory part by part; what cannot be read becomes advice, so that one call tells everything."""
+class _RootCheck:
+    """Fills an inventory part by part."""
 
     def __init__(self, found: Inventory) -> None:
         self.found, self.root = found, found.root
@@ -78,20 +94,20 @@ class _Look:
         self.split: dict[Split, dict[str, list[str]]] = {"train": {}, "test": {}}
         self.aliases: dict[str, str] = {}
 
-    def tell(self, level: Literal["stop", "warning", "note"], text: str, step: str = "") -> None:
+    def advise(self, level: Literal["stop", "warning", "note"], text: str, step: str = "") -> None:
         """Add advice."""
         self.found.advice.append(Advice(level, " ".join(text.split()), step))
 
     def failed(self, level: Literal["stop", "warning"], problem: DataError) -> None:
         """Add an error as advice."""
-        self.tell(level, f"{problem.path}: {problem.cause}" if problem.path else problem.cause, problem.hint or "")
+        self.advise(level, f"{problem.path}: {problem.cause}" if problem.path else problem.cause, problem.hint or "")
 
-    def at_captions(self) -> None:
-        """Caption files of the wanted parts, what is odd about them, what stands in both splits."""
+    def captions(self) -> None:
+        """Caption files of the requested parts, what is odd about them, what stands in both splits."""
         there = find_captions(self.root)
         wanted = wanted_parts(there, self.found.subset)
         if self.found.subset != "both" and self.found.subset not in there:
-            self.tell("warning", f"no EmVidCap-{self.found.subset} here; EmVidCap-{wanted[0]} is used", HOW_TO_GET)
+            self.advise("warning", f"no EmVidCap-{self.found.subset} here; EmVidCap-{wanted[0]} is used", HOW_TO_GET)
         for part in wanted:
             for split, path in there[part].items():
                 try:
@@ -99,47 +115,47 @@ class _Look:
                 except DataError as problem:
                     self.failed("stop", problem)
             if "test" not in there[part]:
-                self.tell("warning", f"no test captions of EmVidCap-{part}: nothing to score on", HOW_TO_GET)
+                self.advise("warning", f"no test captions of EmVidCap-{part}: nothing to score on", HOW_TO_GET)
         names = msvd_names(self.root) if "S" in wanted else {}
         if "S" in wanted and not names:
-            self.tell(
+            self.advise(
                 "warning",
                 "no youtube_mapping.txt: videos and features of EmVidCap-S are found under their vid<N> names only",
                 "put MSVD's file at data/MSVD/youtube_mapping.txt",
             )
         self.split["train"], self.split["test"], self.aliases, clashes = joined(self.files, names)
         for warning in clashes:
-            self.tell("warning", *warning.split("; ", 1))
+            self.advise("warning", *warning.split("; ", 1))
         for (part, split), file in self.files.items():
             self._list(part, split, file)
         if any((file.captions, file.videos) != file.published for file in self.found.captions):
-            self.tell(
+            self.advise(
                 "note",
                 "the counts are not those of EmVidCap as published",
                 "if it should be, copy the caption files again",
             )
         self.found.in_both_splits = in_both_splits(self.split["train"], self.split["test"])
         if not self.split["train"] and self.found.ready:
-            self.tell("stop", "no training captions here: nothing to train on", HOW_TO_GET)
+            self.advise("stop", "no training captions here: nothing to train on", HOW_TO_GET)
 
     def _list(self, part: Part, split: Split, file: CaptionFile) -> None:
         self.found.captions.append(
-            Captions(
+            FoundCaptions(
                 part,
                 split,
                 self._short(file.path),
                 SEPARATORS[file.separator],
                 file.count,
                 len(file.captions),
-                PUBLISHED[part, split],
+                PUBLISHED_COUNTS[part, split],
                 file.latin_1,
                 file.empty,
                 file.wordless,
             )
         )
 
-    def at_lexicon(self) -> None:
-        """The emotion lexicon, and whether the two lists beside it say the same."""
+    def lexicon(self) -> None:
+        """The emotion lexicon, and whether the two lists next to it say the same."""
         try:
             lexicon = root_lexicon(self.root)
         except DataError as problem:
@@ -156,14 +172,14 @@ class _Look:
             "folder": None if folder is None else self._short(folder),
         }
         if folder is None:
-            self.tell(
+            self.advise(
                 "warning",
                 "no emotion lexicon here; evcap's general one is used, and scores cannot stand beside printed ones",
                 "copy EPAN's EmotionEval/sentiment-words-E into the data root",
             )
             return
         if not lexicon.official:
-            self.tell("note", "the lexicon is not EmVidCap's own: scores by it cannot stand beside printed ones")
+            self.advise("note", "the lexicon is not EmVidCap's own: scores by it cannot stand beside printed ones")
         self._compare_lists(lexicon, folder.parent)
 
     def _compare_lists(self, lexicon: Lexicon, folder: Path) -> None:
@@ -174,28 +190,28 @@ class _Look:
                 continue
             other = sorted(listed ^ set(known))
             if other:
-                self.tell(
+                self.advise(
                     "warning",
                     f"{self._short(folder / name)} and the word lists differ in"
                     f" {console.counted(len(other), 'word')}: {named(other)}",
                     "the word lists count; copy both again if this should be EmVidCap's lexicon",
                 )
 
-    def at_videos(self, folder: Path | None) -> set[str]:
+    def videos(self, folder: Path | None) -> set[str]:
         """Files of the videos; the training videos that have one."""
         chosen = folder or (self.root / "videos" if (self.root / "videos").is_dir() else self.root)
         matched = match_videos([*self.split["train"], *self.split["test"]], chosen, self.aliases)
         if not matched:
             if folder is not None:
-                self.tell("warning", f"{folder}: none of the videos is here", "files are named as the ids are")
+                self.advise("warning", f"{folder}: none of the videos is here", "files are named as the ids are")
             return set()
         self.found.video_folder = chosen
         for part, split, ids in self._ids():
             missing = [video for video in ids if video not in matched]
-            self.found.videos.append(Videos(part, split, len(ids), missing))
+            self.found.videos.append(FoundVideos(part, split, len(ids), missing))
         absent = {video for videos in self.found.videos for video in videos.missing}
         if absent:
-            self.tell(
+            self.advise(
                 "warning",
                 f"{counted(len(absent))} no file: left out",
                 f"add them below {chosen} (any depth, named as the id, with or without vid)",
@@ -209,18 +225,18 @@ class _Look:
             ids = [video for video in self.split[split] if (bare(video) in large) == (part == "L")]
             yield part, split, ids
 
-    def at_training(self, there: set[str]) -> None:
-        """Whether training would find something to learn, asked as training asks it."""
+    def training(self, there: set[str]) -> None:
+        """Whether training would find something to train on, by the function that training uses."""
         try:
             learnable(self.split["train"]).check(there)
         except TrainingError as problem:
-            self.tell("stop", problem.cause, problem.hint or "check the captions, and that their videos are here")
+            self.advise("stop", problem.cause, problem.hint or "check the captions, and that their videos are here")
 
-    def at_features(self, wanted: Sequence[str]) -> set[str]:
+    def features(self, requested: Sequence[str]) -> set[str]:
         """Published features; the training videos that usable ones cover."""
-        streams: dict[str, list[Path]] = {} if wanted else all_feature_files(self.root)
-        below = all_feature_files(self.root) if wanted else {}
-        for name in wanted:
+        streams: dict[str, list[Path]] = {} if requested else all_feature_files(self.root)
+        below = all_feature_files(self.root) if requested else {}
+        for name in requested:
             found = all_feature_files(Path(name)) if Path(name).is_dir() else {name: below.get(name, [])}
             for key, paths in (found or {name: []}).items():
                 streams.setdefault(key, []).extend(paths)
@@ -229,11 +245,11 @@ class _Look:
             stream = self._stream(name, paths)
             self.found.features.append(stream)
             if stream.problem is not None:
-                self.tell("stop" if wanted else "warning", stream.problem)
-            elif wanted and not stream.covered["train"]:
-                self.tell("stop", f"no training video has {name} features", "check that they are of this data set")
+                self.advise("stop" if requested else "warning", stream.problem)
+            elif requested and not stream.covered["train"]:
+                self.advise("stop", f"no training video has {name} features", "check that they are of this data set")
             elif stream.missing:
-                self.tell(
+                self.advise(
                     "warning",
                     f"{counted(len(stream.missing))} no {name} features: left out of training on features"
                     f" if {name} is appearance or motion",
@@ -243,10 +259,33 @@ class _Look:
                 covered |= self.split["train"].keys() - set(stream.missing)
         return covered
 
-    def _stream(self, name: str, paths: Sequence[Path]) -> Stream:
+    def training_on_features(self, requested: Sequence[str]) -> set[str]:
+        """The training videos that ``evcap train --features`` would find, and the options that it needs."""
+        folders = [Path(name) for name in requested if Path(name).is_dir()]
+        self.found.feature_folder = folders[0] if folders else self.root
+        folder = FeatureFolder(self.found.feature_folder)
+        problem: DataError | None = None
+        for preset, chosen in _calls(folder):
+            try:
+                addresses = backbone_addresses(preset, chosen)
+                wanted = addresses if preset else folder.completed(addresses, Recipe())
+                files, _ = folder.open(wanted, chosen, self.aliases)
+            except DataError as found:
+                problem = problem or found
+                continue
+            flags = [part for kind, name in chosen.items() for part in (f"--{kind}", name)]
+            self.found.feature_options = ["--backbone", preset] if preset else flags
+            for kind, names in folder.written.items():
+                if not preset and len(names) > 1:
+                    self.advise("note", f"{' and '.join(names)} are {kind} features here", f"--{kind} chooses one")
+            return {video for video in self.split["train"] if files.has(video)}
+        self.failed("stop", problem or DataError("no appearance features, which all captioners read", path=folder.root))
+        return set()
+
+    def _stream(self, name: str, paths: Sequence[Path]) -> FoundStream:
         files = [self._short(path) for path in paths]
         if not paths:
-            return Stream(name, files, problem=f"no {name}_<split>.hdf5 below {self.root}")
+            return FoundStream(name, files, problem=f"no {name}_<split>.hdf5 below {self.root}")
         rows: dict[str, int] = {}
         width = None
         try:
@@ -256,9 +295,9 @@ class _Look:
                         width = entry.width
                         rows[bare(entry.key)] = max(entry.rows, rows.get(bare(entry.key), 0))
         except DataError as problem:
-            return Stream(name, files, problem=str(problem))
+            return FoundStream(name, files, problem=str(problem))
         if width is None:
-            return Stream(name, files, problem=f"{paths[0]}: holds no video; copy or download it again")
+            return FoundStream(name, files, problem=f"{paths[0]}: holds no video; copy or download it again")
 
         def rows_of(video: str) -> int | None:
             keys = [bare(key) for key in (video, self.aliases.get(video)) if key is not None]
@@ -267,9 +306,9 @@ class _Look:
         covered = {split: sum(bool(rows_of(video)) for video in ids) for split, ids in self.split.items()}
         videos = dict.fromkeys([*self.split["train"], *self.split["test"]])
         missing = [video for video in videos if not rows_of(video)]
-        return Stream(name, files, width, covered, missing, [video for video in missing if rows_of(video) == 0])
+        return FoundStream(name, files, width, covered, missing, [video for video in missing if rows_of(video) == 0])
 
-    def at_words(self) -> None:
+    def words(self) -> None:
         """Vocabulary, MSVD's captions, word vectors."""
         words = _words(text for texts in self.split["train"].values() for text in texts)
         self.found.vocabulary = len(words)
@@ -280,7 +319,7 @@ class _Look:
             except DataError as problem:
                 self.failed("warning", problem)
         else:
-            self.tell(
+            self.advise(
                 "note",
                 "no MSVD captions here: the vocabulary is that of EmVidCap alone, not the paper's 13,980 words",
                 "put SGN's data/MSVD/metadata/train.csv into the data root and train with --extra-captions",
@@ -290,10 +329,10 @@ class _Look:
             try:
                 width = first_row(path).width
             except (DataError, OSError) as problem:
-                self.tell("warning", str(problem), "it cannot serve with --glove")
-            self.found.word_vectors.append(WordVectors(self._short(path), width))
+                self.advise("warning", str(problem), "it cannot serve with --glove")
+            self.found.word_vectors.append(FoundWordVectors(self._short(path), width))
         if not self.found.word_vectors:
-            self.tell(
+            self.advise(
                 "note",
                 "no word vectors here: words start from random ones",
                 "get glove.6B.zip from nlp.stanford.edu/projects/glove and give --glove glove.6B.300d.txt",
@@ -305,3 +344,18 @@ class _Look:
 
 def _words(captions: Iterable[str]) -> set[str]:
     return {word for caption in captions for word in tokens(caption)}
+
+
+def _calls(folder: FeatureFolder) -> Iterator[tuple[str | None, dict[str, str]]]:
+    """What ``evcap train`` could be given to find features: a preset, or the names of streams."""
+    if "appearance" in folder.written:
+        yield None, {str(kind): next(iter(names)) for kind, names in folder.written.items() if len(names) > 1}
+    yield from ((preset, {}) for preset, kinds in PRESETS.items() if folder.files("appearance", kinds["appearance"]))
+    appearance = {kinds["appearance"] for kinds in PRESETS.values()}
+    known = {path for names in folder.written.values() for paths in names.values() for path in paths}
+    others = {
+        plain(name) for backbone, names in PUBLISHED_NAMES.items() if backbone not in appearance for name in names
+    }
+    for stream, paths in folder.streams.items():
+        if known.isdisjoint(paths) and plain(stream) not in others:
+            yield None, {"appearance": stream}
