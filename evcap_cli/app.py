@@ -74,8 +74,8 @@ def _place(entry: plugin_commands.Entry) -> int:
     return COMMANDS.index(name) if name in COMMANDS else len(COMMANDS)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         console.answer(f"evcap {__version__}")
         raise typer.Exit
 
@@ -83,6 +83,7 @@ def _version(asked: bool) -> None:
 def run(arguments: Sequence[str]) -> int:
     """One call of the command line; returns its exit code."""
     codes: list[int] = []
+    console.set_verbosity()  # before plugins load: what is wrong with them is printed
 
     def call() -> None:
         with standard_streams.data_only(process=True):
@@ -147,7 +148,7 @@ def main() -> None:
     code = run(sys.argv[1:])
     if not standard_streams.end_of_data():
         code = code or EXIT_NOTHING_DONE
-    # the work is done and told: a late Ctrl-C must not turn the interpreter's clean-up into a traceback
+    # the work is done and reported: a late Ctrl-C must not turn the interpreter's clean-up into a traceback
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if code == EXIT_TERMINATED:
         # the interpreter's clean-up waits for threads, whoever made them

@@ -42,7 +42,7 @@ def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
 
 
 def debug() -> bool:
-    """Whether EVCAP_DEBUG asks for tracebacks."""
+    """Whether EVCAP_DEBUG requests tracebacks."""
     return os.environ.get("EVCAP_DEBUG", "") not in ("", "0")
 
 
@@ -135,12 +135,12 @@ def _log(level: str, text: str) -> None:
 
     logger = logging.getLogger("evcap_cli")
     if not logger.handlers:
-        logger.addHandler(logging.NullHandler())  # else Python prints what nobody asked for
+        logger.addHandler(logging.NullHandler())  # else Python prints lines that nobody requested
     getattr(logger, level)(text)
 
 
 def info(text: str) -> None:
-    """A line people want to see in a normal run."""
+    """A line that normal runs show."""
     if _verbosity == LIBRARY:
         _log("info", text)
     if _verbosity >= NORMAL:
@@ -264,7 +264,7 @@ def run(main: Callable[[], object]) -> int:
     error, anything else 1 with a line that says how to see more.
     """
     standard_streams.replace_closed()
-    with interrupts.heeded():
+    with interrupts.handled():
         try:
             _undisguised(main)
         except KeyboardInterrupt:

@@ -1,6 +1,6 @@
 """Writing files whole or not at all: a unique temporary neighbour, flushed to disk, then renamed over the target.
 
-All temporary names of the program are made here, and what a killed process left under one is removed here. A process
+This module makes all temporary names of the program, and removes files that a killed process left under one. A process
 holds a lock on its temporary files, which the system drops when the process ends, however it ends: a file whose lock
 is free belongs to nobody. Process numbers say nothing: they are used again, and each container counts its own.
 """
@@ -132,7 +132,7 @@ def _begin(path: Path) -> tuple[Path, int]:
     while True:
         temporary = path.with_name(_name(path.name))
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        # between these two lines another process may have taken it for left behind
+        # between these two lines another process may have removed it as abandoned
         if take_lock(descriptor) is not False and _is_at(descriptor, temporary):
             return temporary, descriptor
         os.close(descriptor)
@@ -187,7 +187,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 _swept: set[tuple[int, str]] = set()
-"""Folders that were looked at, each with the number of the command that did."""
+"""Folders that were swept, each with the number of the command that did."""
 
 
 def _sweep_once(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """How a command ends early: Ctrl-C, and SIGTERM and SIGHUP, which batch systems and closed terminals send.
 
 All three raise ``KeyboardInterrupt`` in the main thread, so that whatever is open is finished or dropped on the way
-out. Python can do that only between two of its instructions; a thread of its own hears the signals at once and ends
+out. Python can do that only between two of its instructions; a thread of its own receives the signals at once and ends
 the process hard where the way out takes too long, or where somebody insists. What is on disk is whole at any instant.
 """
 
@@ -93,8 +93,8 @@ def _code(signum: int) -> int:
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
-    """Let the program hear the signals, unless the caller has a handler of its own or is not the main thread.
+def handled() -> Iterator[None]:
+    """Let the program receive the signals, unless the caller has a handler of its own or is not the main thread.
 
     A signal that is ignored, as by nohup(1), stays ignored.
     """
@@ -129,33 +129,33 @@ def heeded() -> Iterator[None]:
 @contextmanager
 def _watched() -> Iterator[None]:
     """Have a thread that ends the process where the main thread does not."""
-    hearing, telling = socket.socketpair()
-    with hearing, telling:
-        telling.setblocking(False)
-        before = signal.set_wakeup_fd(telling.fileno(), warn_on_full_buffer=False)
+    receiver, sender = socket.socketpair()
+    with receiver, sender:
+        sender.setblocking(False)
+        before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
         if before != -1:  # the caller's event loop
             signal.set_wakeup_fd(before)
             yield
             return
-        thread = threading.Thread(target=_watch, args=(hearing,), name="evcap-signals", daemon=True)
+        thread = threading.Thread(target=_watch, args=(receiver,), name="evcap-signals", daemon=True)
         thread.start()
         try:
             yield
         finally:
             signal.set_wakeup_fd(-1)
-            telling.shutdown(socket.SHUT_WR)
+            sender.shutdown(socket.SHUT_WR)
             thread.join()
 
 
-def _watch(hearing: socket.socket) -> None:
+def _watch(receiver: socket.socket) -> None:
     """A thread: read the numbers of signals, as Python's own handler writes them, until the other side closes."""
     first, since = 0, 0.0
     deadline: float | None = None
     while True:
         wait = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-        if not select.select([hearing], [], [], wait)[0]:
+        if not select.select([receiver], [], [], wait)[0]:
             _leave(first)
-        numbers = hearing.recv(64)
+        numbers = receiver.recv(64)
         if not numbers:
             return
         for number in filter(SIGNALS.__contains__, numbers):

@@ -1,4 +1,4 @@
-"""What a person types as a path, and the folders behind it: the home folder, links, loops of links.
+"""What a person types as a path, and the folders it leads to: the home folder, links, loops of links.
 
 Shells expand ``~`` only where a word begins with it: not in ``--cache-dir=~/x``, in a file or in the environment. What
 a path stands for is decided here, so that every command, list and setting means the same by it.
@@ -22,7 +22,7 @@ VIDEO_SUFFIXES: Final = frozenset(
         ".gif",
     }
 )
-"""What a folder is searched for; a file named on the command line is taken whatever its suffix."""
+"""What a search of a folder finds; a file named on the command line is taken whatever its suffix."""
 SYSTEM_FOLDERS: Final = frozenset({"lost+found", "System Volume Information", "$RECYCLE.BIN"})
 """At the root of a volume, closed to users and never meant by them: a search of the whole volume passes them by."""
 LONGEST_NAME_BYTES: Final = 255

@@ -1,4 +1,4 @@
-"""Calling into plugins: what they raise, print and change stays theirs.
+"""Calling into plugins: what they raise, print and change does not reach the rest of evcap.
 
 A call that ends the program (``sys.exit``, an interrupt of their own making) becomes an error like any other. Nothing
 can be done about ``os._exit``, a crash in C code or a call that never returns: ``EVCAP_PLUGINS`` leaves such a plugin
@@ -31,10 +31,10 @@ def contained() -> Iterator[None]:
     except BaseException as problem:
         if interrupts.is_interrupt(problem) or type(problem).__module__.startswith("evcap_cli."):
             raise
-        raise RuntimeError(_said(problem)) from problem
+        raise RuntimeError(_how_it_ended(problem)) from problem
 
 
-def _said(problem: BaseException) -> str:
+def _how_it_ended(problem: BaseException) -> str:
     if isinstance(problem, SystemExit):
         return f"it called sys.exit({'' if problem.code is None else repr(problem.code)})"
     return f"it raised {type(problem).__name__}" + (f": {problem}" if str(problem) else "")
@@ -66,6 +66,6 @@ def registering() -> Iterator[None]:
 
 
 def show_traceback(problem: BaseException) -> None:
-    """Where EVCAP_DEBUG asks for it, show where a plugin failed; evcap goes on without it."""
+    """Show where a plugin failed, if EVCAP_DEBUG is set; evcap goes on without it."""
     if console.debug():
         traceback.print_exception(problem)

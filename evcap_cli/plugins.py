@@ -1,7 +1,7 @@
 """Finding and registering plugins: one entry point at a time, each in a guard.
 
 A plugin that fails to import or to register is reported with its distribution's name and skipped; two that claim one
-name are both named. What comes in through a hook is kept in typed registries that the rest of evcap asks by name.
+name are both named. What comes in through a hook is kept in typed registries, where the rest of evcap finds it by name.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OWN = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """One entry point and what became of it."""
+    """One entry point, and the error that kept it from loading."""
 
     name: str
     distribution: str
@@ -63,7 +63,7 @@ class Registry:
     origin: dict[tuple[str, str], str] = field(default_factory=dict)
     manager: pluggy.PluginManager = field(default_factory=lambda: pluggy.PluginManager(GROUP))
     clashes: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
-    """(kind, name) -> the two distributions that claim it; the first keeps it until it is asked for."""
+    """(kind, name) -> the two distributions that claim it; the first keeps it until the name is used."""
 
     def add(self, kind: str, table: dict[str, Any], name: str, thing: Any, distribution: str) -> bool:
         """Enter ``thing`` unless the name is taken by another distribution; then note the clash and return False."""
@@ -100,7 +100,7 @@ class Registry:
         )
 
 
-def _wanted(points: Iterable[EntryPoint]) -> list[EntryPoint]:
+def _chosen(points: Iterable[EntryPoint]) -> list[EntryPoint]:
     points = sorted(points, key=lambda point: (point.name not in _OWN, point.name))
     chosen = os.environ.get(ONLY_VARIABLE)
     if chosen is None:
@@ -113,7 +113,7 @@ def _wanted(points: Iterable[EntryPoint]) -> list[EntryPoint]:
 
 
 def _entry_points() -> list[EntryPoint]:
-    points = _wanted(entry_points(group=GROUP))
+    points = _chosen(entry_points(group=GROUP))
     found = {point.name for point in points}
     return [EntryPoint(name, module, GROUP) for name, module in _OWN.items() if name not in found] + points
 
@@ -197,7 +197,7 @@ def check_clash(kind: str, name: str) -> None:
         raise PluginError(_clash_text(kind, name, *registry().clashes[kind, name]), hint=_CLASH_HINT)
 
 
-def _ask(kind: str, table: Mapping[str, Any], name: str, hint: str) -> Any:
+def _registered(kind: str, table: Mapping[str, Any], name: str, hint: str) -> Any:
     check_clash(kind, name)
     if name not in table:
         known = ", ".join(sorted(table)) or "none"
@@ -210,12 +210,12 @@ def backbone_class(name: str, distribution: str = "") -> type[Backbone]:
 
     Args:
         name: without a variant.
-        distribution: the one that is known to offer it, where something remembers that; else a likely name is told.
+        distribution: the one that is known to offer it, where something remembers that; else a likely name is given.
 
     Raises:
         PluginError: nothing, or more than one distribution, offers that name.
     """
-    found: type[Backbone] = _ask("backbone", registry().backbones, name, _how_to_get(name, distribution))
+    found: type[Backbone] = _registered("backbone", registry().backbones, name, _how_to_get(name, distribution))
     return found
 
 
@@ -260,7 +260,7 @@ def system(name: str, distribution: str = "") -> SystemSpec:
         PluginError: nothing, or more than one distribution, offers that name.
     """
     hint = _how_to_get(name, distribution) if distribution else "see `evcap plugins` for what is installed"
-    found: SystemSpec = _ask("system", registry().systems, name, hint)
+    found: SystemSpec = _registered("system", registry().systems, name, hint)
     return found
 
 

@@ -62,13 +62,13 @@ def test_an_earlier_ctrl_c_does_not_end_the_next_run(capfd: pytest.CaptureFixtur
 
 
 def test_a_caller_with_a_handler_of_its_own_keeps_it() -> None:
-    heard = []
-    before = signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+    received = []
+    before = signal.signal(signal.SIGINT, lambda *_: received.append(1))
     try:
         assert console.run(interrupt) == 0
     finally:
         signal.signal(signal.SIGINT, before)
-    assert heard == [1]
+    assert received == [1]
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 videos"), (1, "1 video"), (2, "2 videos"), (1000, "1000 videos")])

@@ -27,7 +27,7 @@ def sleeping():
     finally: print("cleaned up", flush=True)
 def in_c():
     ready()
-    ctypes.CDLL(None).sleep(600)  # the interpreter hears nothing meanwhile
+    ctypes.CDLL(None).sleep(600)  # the interpreter runs no handler meanwhile
 def slow_to_clean_up():
     try: sleeping()
     finally:

@@ -43,15 +43,15 @@ def install(site: Path, distribution: str, module: str, source: str) -> None:
     (info / "entry_points.txt").write_text(f"[evcap]\n{module.replace('_', '-')} = {module}\n")
 
 
-def ask(site: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_code(site: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``code`` in a forked process that sees what is installed in ``site``."""
     given = {"PYTHONPATH": python_path(site), **environment}
     process = Forked(lambda: exec(code, {"__name__": "__main__"}), given, site)
     return subprocess.CompletedProcess(code, *process.end())
 
 
-def ask_afresh(site: Path, code: str) -> subprocess.CompletedProcess[str]:
-    """Like ``ask``, in a fresh interpreter."""
+def run_code_afresh(site: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Like ``run_code``, in a fresh interpreter."""
     environment = {**os.environ, "PYTHONPATH": python_path(site)}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
 
@@ -64,7 +64,7 @@ def python_path(site: Path) -> str:
 def evcap(site: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command, in a process that sees what is installed in ``site``."""
     given = list(map(str, arguments))
-    return ask(site, f"import sys; from evcap_cli.app import run; sys.exit(run({given!r}))", **environment)
+    return run_code(site, f"import sys; from evcap_cli.app import run; sys.exit(run({given!r}))", **environment)
 
 
 NAMES = "from evcap_cli import plugins; print(*sorted(plugins.registry().backbones))"
@@ -72,7 +72,7 @@ NAMES = "from evcap_cli import plugins; print(*sorted(plugins.registry().backbon
 
 def test_a_strangers_backbone_comes_in_by_its_entry_point(site: Path) -> None:
     install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
-    answer = ask(site, NAMES)
+    answer = run_code(site, NAMES)
     assert "grid" in answer.stdout.split()
     assert "lite-appearance" in answer.stdout.split()
     assert answer.stderr == ""
@@ -92,7 +92,7 @@ def test_a_strangers_backbone_comes_in_by_its_entry_point(site: Path) -> None:
 def test_a_broken_plugin_is_named_and_skipped(site: Path, source: str) -> None:
     install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
     install(site, "evcap-broken", "evcap_broken", source)
-    answer = ask(site, NAMES)
+    answer = run_code(site, NAMES)
     assert answer.returncode == 0
     assert "grid" in answer.stdout.split()
     assert len(answer.stderr.splitlines()) == 1
@@ -165,7 +165,7 @@ def test_the_check_of_a_healthy_plugin_says_so_and_a_wrong_call_is_one_line(site
 
 def test_a_half_registered_plugin_leaves_nothing_behind(site: Path) -> None:
     install(site, "evcap-half", "evcap_half", GOOD.format(name="half") + "    raise RuntimeError('too late')\n")
-    answer = ask(site, NAMES)
+    answer = run_code(site, NAMES)
     assert "half" not in answer.stdout.split()
     assert "too late" in answer.stderr
 
@@ -173,20 +173,20 @@ def test_a_half_registered_plugin_leaves_nothing_behind(site: Path) -> None:
 def test_two_plugins_of_one_name_are_both_named(site: Path) -> None:
     install(site, "evcap-one", "evcap_one", GOOD.format(name="grid"))
     install(site, "evcap-two", "evcap_two", GOOD.format(name="grid"))
-    answer = ask(site, "from evcap_cli import plugins; plugins.backbone_class('grid')")
+    answer = run_code(site, "from evcap_cli import plugins; plugins.backbone_class('grid')")
     assert answer.returncode != 0
     last = answer.stderr.splitlines()[-1]
     assert "evcap-one" in last
     assert "evcap-two" in last
-    chosen = ask(site, "from evcap_cli import plugins; plugins.backbone_class('grid')", EVCAP_PLUGINS="evcap-two")
+    chosen = run_code(site, "from evcap_cli import plugins; plugins.backbone_class('grid')", EVCAP_PLUGINS="evcap-two")
     assert chosen.returncode == 0
 
 
 def test_only_named_plugins_are_loaded_when_asked(site: Path) -> None:
     install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
-    assert "grid" not in ask(site, NAMES, EVCAP_PLUGINS="").stdout.split()
-    assert "lite-appearance" in ask(site, NAMES, EVCAP_PLUGINS="").stdout.split()
-    answer = ask(site, NAMES, EVCAP_PLUGINS="evcap-grid,evcap-typo")
+    assert "grid" not in run_code(site, NAMES, EVCAP_PLUGINS="").stdout.split()
+    assert "lite-appearance" in run_code(site, NAMES, EVCAP_PLUGINS="").stdout.split()
+    answer = run_code(site, NAMES, EVCAP_PLUGINS="evcap-grid,evcap-typo")
     assert "grid" in answer.stdout.split()
     assert "evcap-typo" in answer.stderr
 
@@ -194,7 +194,7 @@ def test_only_named_plugins_are_loaded_when_asked(site: Path) -> None:
 def test_registering_imports_no_torch(site: Path) -> None:
     code = "import sys; from evcap_cli import plugins; plugins.registry(); "
     code += "print('torch' in sys.modules, 'av' in sys.modules)"
-    assert ask_afresh(site, code).stdout.split() == ["False", "False"]
+    assert run_code_afresh(site, code).stdout.split() == ["False", "False"]
 
 
 def test_a_missing_backbone_says_what_is_installed() -> None:
@@ -216,15 +216,15 @@ def test_what_could_bring_a_missing_backbone_is_named(site: Path) -> None:
         assert str(caught.value).endswith(hint)
     install(site, "evcap-broken", "evcap_broken", "import nowhere")
     code = "from evcap_cli import plugins; plugins.backbone_class('dinov9')"
-    assert "evcap-broken may bring it and is broken" in ask(site, code).stderr.splitlines()[-1]
-    assert "EVCAP_PLUGINS keeps plugins out" in ask(site, code, EVCAP_PLUGINS="").stderr.splitlines()[-1]
+    assert "evcap-broken may bring it and is broken" in run_code(site, code).stderr.splitlines()[-1]
+    assert "EVCAP_PLUGINS keeps plugins out" in run_code(site, code, EVCAP_PLUGINS="").stderr.splitlines()[-1]
 
 
 def test_a_backbone_is_traced_to_its_distribution(site: Path) -> None:
     install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
     code = "from evcap_cli import plugins; "
     code += "print([plugins.distribution_of('backbone', n) for n in ('grid', 'lite-audio', 'nowhere')])"
-    assert ask(site, code).stdout.strip() == "['evcap-grid', 'evcap', '']"
+    assert run_code(site, code).stdout.strip() == "['evcap-grid', 'evcap', '']"
 
 
 def test_the_contract_is_importable_from_one_place() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, EXIT_USAGE
 from tests.features.films import make_film
-from tests.test_plugins import GOOD, ask, ask_afresh, evcap, install
+from tests.test_plugins import GOOD, evcap, install, run_code, run_code_afresh
 
 HEAD = "import os, sys\nfrom evcap_cli import hookimpl\n"
 HOOKS = ("register_backbones", "register_systems", "register_writers", "register_metrics")
@@ -113,7 +113,7 @@ def test_a_command_of_two_plugins_names_both_and_runs_neither(site: Path) -> Non
 
 def test_what_evcap_brings_itself_cannot_be_disabled_by_its_name(site: Path) -> None:
     install(site, "evcap-rival", "evcap_rival", GOOD.format(name="lite-appearance"))
-    done = ask(site, "from evcap_cli import plugins; print(plugins.backbone_class('lite-appearance').__module__)")
+    done = run_code(site, "from evcap_cli import plugins; print(plugins.backbone_class('lite-appearance').__module__)")
     assert done.stdout.startswith("evcap_backbones.lite")
     assert "evcap-rival" in done.stderr
 
@@ -137,7 +137,7 @@ def test_only_data_comes_out_of_standard_output_whatever_a_plugin_prints(site: P
         ["plugins", "--json"],
         ["extract", str(film), "--appearance", "grid", "--cache-dir", str(tmp_path / "cache")],
     ):
-        done = ask_afresh(site, code.replace("ARGUMENTS", repr(arguments)))
+        done = run_code_afresh(site, code.replace("ARGUMENTS", repr(arguments)))
         assert done.returncode == 0, done.stderr
         assert "talk" in done.stderr
         assert "talk" not in done.stdout
@@ -153,7 +153,7 @@ def test_a_plugin_cannot_move_evcap_elsewhere_or_take_its_streams(site: Path) ->
     install(site, "evcap-moves", "evcap_moves", source)
     here = "import os, signal, sys; here = os.getcwd(); from evcap_cli import plugins; plugins.registry(); "
     here += "print(os.getcwd() == here, signal.getsignal(signal.SIGINT) is signal.default_int_handler, sys.stdin.name)"
-    assert ask_afresh(site, here).stdout.split() == ["True", "True", "<stdin>"]
+    assert run_code_afresh(site, here).stdout.split() == ["True", "True", "<stdin>"]
 
 
 @pytest.mark.parametrize("place", ["load", "extract", "spec_for", "weights_source"])

@@ -46,7 +46,7 @@ def file_name(source: WeightsSource) -> str:
 
 
 def local_copy(source: WeightsSource) -> Path | None:
-    """The file or folder of ``source`` on this machine, without asking the network; None where there is none."""
+    """The file or folder of ``source`` on this machine, without the network; None where there is none."""
     if not source.location.startswith(HUB):
         path = checkpoint_folder() / file_name(source)
         return path if path.is_file() else None

@@ -1,4 +1,4 @@
-"""What stands around every use of the model hub: no long attempts without a network, no bars without a terminal.
+"""Guards for every use of the model hub: no long attempts without a network, no bars without a terminal.
 
 Backbones fetch from the hub in their own ways (transformers, open_clip, the hub's client itself).
 """
@@ -26,15 +26,15 @@ PROBE_SECONDS: Final = 10.0
 
 @contextmanager
 def within_reach(source: WeightsSource | None) -> Iterator[None]:
-    """Let what is done here fetch ``source``, or fail at once with one line where the hub does not answer.
+    """Let the block fetch ``source``, or fail at once with one line where the hub does not answer.
 
     The hub client's bars are shown on terminals only.
 
-    Nothing is asked where the source is no hub repository, lies on this machine, or the user set HF_HUB_OFFLINE.
+    The hub is not probed where the source is no hub repository, lies on this machine, or the user set HF_HUB_OFFLINE.
     Without an answer the client works offline: what its cache holds still loads.
 
     Raises:
-        WeightsError: the hub does not answer, and what was done here failed.
+        WeightsError: the hub does not answer, and the block failed.
     """
     if source is None or not source.location.startswith(HUB) or local_copy(source) is not None:
         yield
@@ -82,8 +82,5 @@ def silence(address: str) -> Exception | None:
             return None
     except HTTPError:
         return None
-    except (
-        OSError,
-        ValueError,
-    ) as problem:  # URLError is an OSError; an HF_ENDPOINT that is no address is a ValueError
+    except (OSError, ValueError) as problem:  # a URLError; an HF_ENDPOINT that is no address
         return problem

@@ -89,7 +89,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 def read_legacy(path: str | Path) -> dict[str, Tensor]:
     """The tensors of what ``torch.save`` wrote, on the CPU: a state dict, alone or under "state_dict".
 
-    Read with ``weights_only``: a file that asks for more than tensors and plain values is refused, not executed.
+    Read with ``weights_only``: a file that needs more than tensors and plain values is refused, not executed.
 
     Raises:
         WeightsError: it is missing, damaged, holds no tensors, or more than plain values.

@@ -84,11 +84,11 @@ def check_value(name: str, value: Any, kind: Any) -> None:
         kind = (
             next((part for part in get_args(kind) if part is not NoneType), None) if len(get_args(kind)) == 2 else None
         )
-    wanted = kind if get_origin(kind) is Annotated else _OTHERS.get(kind) if isinstance(kind, type) else None
-    if wanted is None:
+    bounded = kind if get_origin(kind) is Annotated else _OTHERS.get(kind) if isinstance(kind, type) else None
+    if bounded is None:
         return
     try:
-        checked(wanted, value, name)
+        checked(bounded, value, name)
     except NotOfType as problem:
         raise ValueError(str(problem)) from None
 

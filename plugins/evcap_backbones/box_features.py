@@ -1,7 +1,7 @@
-"""A torchvision detector that also tells what its box head knew of each detection, in the same forward pass.
+"""A torchvision detector that also returns its box head's features of each detection, from the same forward pass.
 
-torchvision's code runs as it is. Around its choice of detections stands a question that its numbers answer: which
-proposal gave this box and this score for this class? Frames come prepared, so its own resizing is passed over.
+torchvision's code runs unchanged. After it has chosen detections, each is matched with the proposal that gave this box
+and this score for this class. Frames come prepared, so its own resizing is skipped.
 
 Notation: N frames, P proposals of a frame, C classes with the background, k detections of a frame, D the box head's
 width.
@@ -31,7 +31,7 @@ class AsGiven(GeneralizedRCNNTransform):  # type: ignore[misc]
 
 
 class _Tracing(nn.Module):
-    """Stands in for the RoI heads: calls them and adds "features" (k, D) to each frame's detections."""
+    """Replaces the RoI heads: calls them and adds "features" (k, D) to each frame's detections."""
 
     def __init__(self, heads: Any) -> None:
         super().__init__()
@@ -76,6 +76,6 @@ def origins(found: dict[str, Tensor], boxes: Tensor, scores: Tensor, size: tuple
 
 
 def keep_box_features(model: Any) -> None:
-    """Make a torchvision ``FasterRCNN`` in evaluation take prepared frames and return "features" beside "boxes"."""
+    """Make a torchvision ``FasterRCNN`` in evaluation take prepared frames and return "features" next to "boxes"."""
     model.transform = AsGiven(model.transform)
     model.roi_heads = _Tracing(model.roi_heads)

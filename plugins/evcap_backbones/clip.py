@@ -32,21 +32,21 @@ DEFAULT_TAG: Final = "openai"
 DEFAULT_SOURCE: Final = WeightsSource(
     "open_clip ViT-B-32-quickgelu/openai", "hf-hub:timm/vit_base_patch32_clip_224.openai", license="Apache-2.0"
 )
-"""Written out, so that listing backbones imports no model library; a test holds it against open_clip's own entry. The
+"""Written out, so that listing backbones imports no model library; a test compares it with open_clip's own entry. The
 licence is what the hub repository says; OpenAI itself names none for its weights."""
 TOWER: Final = "visual."
 CONFIG_FILE: Final = "open_clip_config.json"
 HUB_FILES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """Where open_clip looks in a repository that names no file, in this order."""
 _NO_TEXT: Final = {"context_length": 1, "vocab_size": 2, "width": 8, "heads": 1, "layers": 1}
-"""open_clip builds no model without a text tower: this one costs nothing, and asks no hub for a tokenizer."""
+"""open_clip builds no model without a text tower: this one costs nothing, and needs no tokenizer of the hub."""
 _PRECISION: Final = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 class Clip(Backbone):
     """What ``encode_image`` of an open_clip model gives, one row a frame."""
 
-    # held against open_clip's own configuration by a test, so that naming the default costs no import of open_clip
+    # a test compares it with open_clip's own configuration, so that naming the default costs no import of open_clip
     spec = BackboneSpec(
         name="clip",
         kind="appearance",
@@ -171,7 +171,7 @@ class Clip(Backbone):
         from huggingface_hub import try_to_load_from_cache
 
         repository = source.location.removeprefix(HUB)
-        # the hub's client would ask the network first, for minutes where there is none
+        # the hub's client would try the network first, for minutes where there is none
         for name in (source.file,) if source.file else HUB_FILES:
             cached = try_to_load_from_cache(repository, name)
             if isinstance(cached, str):

@@ -1,4 +1,4 @@
-"""Objects by torchvision's Faster R-CNN (ResNet-50, FPN, version 2, COCO): boxes and what the box head knew of each.
+"""Objects by torchvision's Faster R-CNN (ResNet-50, FPN, version 2, COCO): boxes and the box head's features of each.
 
 The feature of a box is the 1024 numbers from which its class and its place were read, taken from the forward pass that
 found it: the box head's output is kept while torchvision picks the detections, and each detection is traced back to the
@@ -26,7 +26,7 @@ SOURCE: Final = WeightsSource(
     "https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
     license="unknown",
 )
-"""Written out, so that listing backbones imports no model library; a test holds it against the library's own entry."""
+"""Written out, so that listing backbones imports no model library; a test compares it with the library's own entry."""
 SHORT_SIDE: Final = 800
 MAX_SIDE: Final = 1333
 """Of a picture, as the detector was trained and scored."""
@@ -43,7 +43,7 @@ class Choices:
     Args:
         score_threshold: a detection needs more than this; torchvision's own 0.05 keeps mostly boxes that are not there.
         top_k: detections kept of a frame; more than are kept of a clip, so that the limit rarely decides.
-        proposals: boxes of a frame that the box head looks at; fewer are faster, torchvision's own number is 1000.
+        proposals: boxes of a frame that the box head reads; fewer are faster, torchvision's own number is 1000.
     """
 
     score_threshold: float = 0.5
@@ -137,7 +137,7 @@ class FasterRCNN(NetworkBackbone):
         import torch
 
         if not len(batch):
-            return []  # torchvision's detector wants at least one frame
+            return []  # torchvision's detector needs at least one frame
         with torch.autocast(batch.device.type, dtype=self.compute, enabled=self.compute != torch.float32):
             found = self.model(list(batch.float()))
         return [Detections(one["boxes"], one["scores"], one["features"].float()) for one in found]

@@ -86,7 +86,7 @@ def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def found(source: WeightsSource) -> Path:
-    """The weights of a hub repository: what the hub's cache holds, without asking the network, or what is fetched.
+    """The weights of a hub repository: what the hub's cache holds, without the network, or what is fetched.
 
     Raises:
         WeightsError: see ``fetch``.

@@ -62,7 +62,7 @@ def config_of(size: Size) -> Any:
 
 
 def outside_shapes(config: Any) -> dict[str, Any]:
-    """What of the config belongs in a digest beside the tensors."""
+    """What of the config belongs in a digest next to the tensors."""
     return {name: getattr(config, name) for name in OUTSIDE_SHAPES}
 
 

@@ -21,7 +21,7 @@ class NetworkBackbone(Backbone):
 
     @abstractmethod
     def build(self) -> Any:
-        """The network, freshly drawn; on the meta device where torch is told so and its parts allow it."""
+        """The network, freshly drawn; on the meta device where torch is set to it and its parts allow it."""
 
     @abstractmethod
     def weights_source(self) -> WeightsSource:

@@ -26,7 +26,7 @@ DEFAULT_SOURCE: Final = WeightsSource(
     "https://download.pytorch.org/models/r3d_18-b3b3357e.pth",
     license="unknown",
 )
-"""Written out, so that listing backbones imports no model library; a test holds it against the library's own entry."""
+"""Written out, so that listing backbones imports no model library; a test compares it with the library's own entry."""
 STRETCHED: Final = (128, 171)
 CROP: Final = 112
 TOP, LEFT = 8, 30  # where torchvision's centre crop of 112 x 112 begins; half of 59 is rounded to even there

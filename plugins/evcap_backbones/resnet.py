@@ -29,7 +29,7 @@ DEFAULT_SOURCE: Final = WeightsSource(
     "https://download.pytorch.org/models/resnet101-63fe2227.pth",
     license="unknown",
 )
-"""Written out, so that listing backbones imports no model library; a test holds it against the library's own entry."""
+"""Written out, so that listing backbones imports no model library; a test compares it with the library's own entry."""
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 
@@ -64,19 +64,21 @@ class ResNet(NetworkBackbone):
         if variant is None:
             return cls.spec
         arch, tag = _parts(variant)
-        wanted = _weights(arch, tag).transforms()
-        if wanted.interpolation.value != "bilinear":
-            raise ValueError(f"resnet:{arch}/{tag} is resized by {wanted.interpolation.value}, which evcap does not do")
+        transforms = _weights(arch, tag).transforms()
+        if transforms.interpolation.value != "bilinear":
+            raise ValueError(
+                f"resnet:{arch}/{tag} is resized by {transforms.interpolation.value}, which evcap does not do"
+            )
         return replace(
             cls.spec,
             dim=_width(arch),
             weights=f"{arch}/{tag}",
             input=FrameInput(
-                size=(wanted.crop_size[0], wanted.crop_size[0]),
-                short_side=wanted.resize_size[0],
+                size=(transforms.crop_size[0], transforms.crop_size[0]),
+                short_side=transforms.resize_size[0],
                 fit="crop",
-                mean=tuple(wanted.mean),
-                std=tuple(wanted.std),
+                mean=tuple(transforms.mean),
+                std=tuple(transforms.std),
             ),
         )
 
@@ -95,7 +97,7 @@ class ResNet(NetworkBackbone):
 
         model = self.loaded(weights)
         model.fc = torch.nn.Identity()
-        # a third faster on a CPU, and what convolutions on a GPU's tensor cores want
+        # a third faster on a CPU, and what a GPU's tensor cores are fastest with
         self.model = model.eval().requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
 
     def extract(self, batch: Tensor) -> Tensor:

@@ -19,11 +19,11 @@ from evcap_cli.backbones.downloading import fetch
 class Server(BaseHTTPRequestHandler):
     """Sends ``content``; the path says what goes wrong."""
 
-    asked: ClassVar[list[str]] = []
+    requested: ClassVar[list[str]] = []
     content: ClassVar[bytes] = b""
 
     def do_GET(self) -> None:
-        Server.asked.append(self.path)
+        Server.requested.append(self.path)
         if "missing" in self.path:
             self.send_error(404)
             return
@@ -44,7 +44,7 @@ class Server(BaseHTTPRequestHandler):
 def serving(content: bytes) -> Iterator[str]:
     """Serve ``content`` under every path of the address that is handed out."""
     Server.content = content
-    Server.asked.clear()
+    Server.requested.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -181,20 +181,20 @@ def test_torchscript_archives_are_not_executed(tmp_path: Path) -> None:
 
 
 def test_default_weights_come_from_the_hub_as_tensors(tmp_path: Path, monkeypatch) -> None:
-    asked = []
+    requested = []
     path = saved(drawn(), tmp_path / "open_clip_model.safetensors")
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
 
     def from_hub(entry: dict[str, str]) -> str:
-        asked.append(entry)
+        requested.append(entry)
         return path
 
     monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda arch, tag: {"hf_hub": "org/tiny/", "quick_gelu": True})
     monkeypatch.setattr(open_clip, "download_pretrained", from_hub)
     backbone = loaded(None, "tiny/mine")
     backbone.fetch_weights()
-    assert asked == [{"hf_hub": "org/tiny/"}] * 2
+    assert requested == [{"hf_hub": "org/tiny/"}] * 2
     assert backbone.weights_digest == loaded(path).weights_digest
 
 

@@ -37,14 +37,14 @@ def source(location: str, file: str = "") -> WeightsSource:
 
 @pytest.mark.parametrize("name", [f"net-{HASH}.pth", "net.pth", "net-unsized.pth"])
 def test_a_file_arrives_whole_and_once(address: str, hub: Path, name: str) -> None:
-    wanted = source(f"{address}/models/{name}?download=true")
-    assert local_copy(wanted) is None
-    path = fetch(wanted)
+    net = source(f"{address}/models/{name}?download=true")
+    assert local_copy(net) is None
+    path = fetch(net)
     assert path == hub / name == checkpoint_folder() / name
     assert path.read_bytes() == CONTENT
-    assert local_copy(wanted) == path
-    assert fetch(wanted) == path
-    assert len(Server.asked) == 1
+    assert local_copy(net) == path
+    assert fetch(net) == path
+    assert len(Server.requested) == 1
     assert list(hub.iterdir()) == [path]
 
 
@@ -97,17 +97,17 @@ def test_a_repository_of_the_model_hub_is_found_in_its_cache(tmp_path: Path, mon
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    wanted = WeightsSource("HuBERT base", "hf-hub:org/hubert", "Apache-2.0")
-    assert local_copy(wanted) is None
+    net = WeightsSource("HuBERT base", "hf-hub:org/hubert", "Apache-2.0")
+    assert local_copy(net) is None
     repository = tmp_path / "hub" / "models--org--hubert"
     snapshot = repository / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
     (snapshot / "config.json").write_text("{}")
-    assert local_copy(wanted) is None  # the configuration alone is not the weights
+    assert local_copy(net) is None  # the configuration alone is not the weights
     (snapshot / "model.safetensors").write_bytes(b"weights")
-    assert local_copy(wanted) == snapshot
+    assert local_copy(net) == snapshot
     named = WeightsSource("HuBERT base", "hf-hub:org/hubert", "Apache-2.0", "model.safetensors")
     assert local_copy(named) == snapshot / "model.safetensors"
     assert local_copy(WeightsSource("other", "hf-hub:org/other", "MIT")) is None
@@ -116,6 +116,6 @@ def test_a_repository_of_the_model_hub_is_found_in_its_cache(tmp_path: Path, mon
     other = repository / "snapshots" / "def"
     other.mkdir()
     (other / "model.safetensors").write_bytes(b"weights of a branch")
-    assert local_copy(wanted) == snapshot  # what "main" names comes first
+    assert local_copy(net) == snapshot  # what "main" names comes first
     (snapshot / "model.safetensors").unlink()
-    assert local_copy(wanted) == other
+    assert local_copy(net) == other

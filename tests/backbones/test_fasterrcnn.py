@@ -1,4 +1,4 @@
-"""Detections are torchvision's own, and the features beside them those its box head had of them."""
+"""Detections are torchvision's own, and the features are those of its box head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Without a network the hub's client is told at once; with one, or with what is needed here, nothing is different."""
+"""Without a network the hub's client fails at once; with one, or with what is needed here, nothing is different."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_a_backbones_own_line_keeps_its_file_and_gains_the_reason() -> None:
 
 def test_without_an_answer_other_files_of_the_cache_still_load(tmp_path: Path) -> None:
     put(tmp_path)
-    wanted = WeightsSource("HuBERT base", "hf-hub:org/hubert", "Apache-2.0", "pytorch_model.bin")
-    with within_reach(wanted):
+    hub_source = WeightsSource("HuBERT base", "hf-hub:org/hubert", "Apache-2.0", "pytorch_model.bin")
+    with within_reach(hub_source):
         assert constants.HF_HUB_OFFLINE is True
         found = hf_hub_download("org/hubert", "model.safetensors", cache_dir=tmp_path / "hub")
     assert Path(found).read_bytes() == b"weights"
@@ -81,7 +81,7 @@ def test_nothing_is_asked_where_it_is_not_needed(tmp_path: Path, monkeypatch: py
     with within_reach(None), within_reach(WeightsSource("Net", "https://download.pytorch.org/net.pth", "MIT")):
         pass
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(KeyError), within_reach(SOURCE):  # what the user asked for is left alone
+    with pytest.raises(KeyError), within_reach(SOURCE):  # a choice of the user is left alone
         raise KeyError
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     put(tmp_path)
@@ -98,4 +98,4 @@ def test_a_hub_that_answers_is_left_to_its_client(path: str, monkeypatch: pytest
             offline.append(constants.HF_HUB_OFFLINE)
             raise KeyError
         assert offline == [False]
-        assert Server.asked == [path or "/"]
+        assert Server.requested == [path or "/"]

@@ -149,9 +149,9 @@ def test_the_steps_of_chunks_are_those_of_the_whole_sound(base: Path) -> None:
     norm = backbone.network.feature_extractor.conv_layers[0].layer_norm
     norm.forward = lambda hidden: hidden * 3
     backbone.network.encoder.layers = backbone.network.encoder.layers[:0]
-    wanted = AudioInput(16000, (50 * HOP + WINDOW - HOP) / 16000, (20 * HOP + WINDOW - HOP) / 16000, 0.02, 0.025)
+    declared = AudioInput(16000, (50 * HOP + WINDOW - HOP) / 16000, (20 * HOP + WINDOW - HOP) / 16000, 0.02, 0.025)
     samples = sound(16000 * 3 + 777)
-    cutter = SoundCutter(wanted, 0.0, 100.0)
+    cutter = SoundCutter(declared, 0.0, 100.0)
     chunks = cutter.feed(0.0, samples) + cutter.finish()
     assert len(chunks) == 5
     kept, times = [], []
@@ -183,10 +183,10 @@ def test_the_published_sizes_are_what_their_configs_say() -> None:
 
 
 def test_half_of_the_overlap_reaches_further_than_the_convolution_of_positions() -> None:
-    wanted = Hubert.spec.input
-    assert isinstance(wanted, AudioInput)
-    assert wanted.chunk_seconds * 16000 == pytest.approx(1500 * 320 + 80)
-    assert wanted.overlap_seconds / 2 / 0.02 > HubertConfig().num_conv_pos_embeddings / 2
+    declared = Hubert.spec.input
+    assert isinstance(declared, AudioInput)
+    assert declared.chunk_seconds * 16000 == pytest.approx(1500 * 320 + 80)
+    assert declared.overlap_seconds / 2 / 0.02 > HubertConfig().num_conv_pos_embeddings / 2
 
 
 @pytest.mark.parametrize(
@@ -354,19 +354,19 @@ def test_without_a_network_one_line_names_repository_and_option(tmp_path, monkey
 def test_a_repository_of_pickles_is_fetched_as_its_converted_copy(base, tmp_path, monkeypatch, capsys) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
-    asked = []
+    requested = []
 
     def snapshot(repository: str, *, revision: str | None = None, allow_patterns: list[str]) -> str:
         assert repository == "facebook/hubert-base-ls960"
         assert not any(pattern.endswith(".bin") for pattern in allow_patterns)
-        asked.append(revision)
+        requested.append(revision)
         return str(base if revision else bare)
 
     class Hub:
         offers = (SimpleNamespace(git_reference="refs/pr/2"),)
 
-        def get_repo_discussions(self, repository: str, **wanted: str):
-            assert wanted["author"] == "SFconvertbot"
+        def get_repo_discussions(self, repository: str, **filters: str):
+            assert filters["author"] == "SFconvertbot"
             return iter(self.offers)
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -374,7 +374,7 @@ def test_a_repository_of_pickles_is_fetched_as_its_converted_copy(base, tmp_path
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     assert hubert_files.fetch(Hubert().weights_source()) == base
-    assert asked == [None, "refs/pr/2"]
+    assert requested == [None, "refs/pr/2"]
     Hub.offers = ()
     with pytest.raises(
         WeightsError,

@@ -107,12 +107,12 @@ def test_short_sound_and_silence_give_finite_rows(samples: int) -> None:
 
 
 def test_a_row_comes_every_declared_hop_at_its_own_time() -> None:
-    wanted = LiteAudio.spec.input
-    assert isinstance(wanted, AudioInput)
+    declared = LiteAudio.spec.input
+    assert isinstance(declared, AudioInput)
     sound = torch.zeros(1, 3 * RATE)
     sound[:, 2 * RATE :] = tone(440, 1.0)
     rows = describe_sound(sound)[0]
-    assert len(rows) == round(3.0 / wanted.hop_seconds)
+    assert len(rows) == round(3.0 / declared.hop_seconds)
     bins = rows[:, :64].amax(1)
     first_loud = int((bins > 1).float().argmax())
-    assert abs((first_loud + 0.5) * wanted.hop_seconds - 2.0) < 0.06
+    assert abs((first_loud + 0.5) * declared.hop_seconds - 2.0) < 0.06

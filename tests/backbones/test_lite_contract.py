@@ -24,14 +24,14 @@ def ready(cls: type[Backbone]) -> Backbone:
 def some_batch(cls: type[Backbone], rows: int = 3) -> Tensor:
     """Rows with something in each: noise, and a patch that wanders (pictures) or a tone (sound)."""
     torch.manual_seed(4)
-    wanted = cls.spec.input
-    if isinstance(wanted, AudioInput):
-        t = torch.arange(24000) / wanted.rate
+    declared = cls.spec.input
+    if isinstance(declared, AudioInput):
+        t = torch.arange(24000) / declared.rate
         tones = torch.sin(2 * torch.pi * torch.tensor([[220.0], [330.0], [523.0]])[:rows] * t)
         return 0.2 * tones + 0.02 * torch.randn(rows, 24000)
-    assert wanted.size is not None
-    height, width = wanted.size
-    frames = wanted.frames if isinstance(wanted, ClipInput) else 1
+    assert declared.size is not None
+    height, width = declared.size
+    frames = declared.frames if isinstance(declared, ClipInput) else 1
     batch = 0.4 + 0.02 * torch.randn(rows, 3, frames, height, width)
     texture = torch.rand(rows, 3, height // 2, width // 4)
     for row in range(rows):
@@ -39,7 +39,7 @@ def some_batch(cls: type[Backbone], rows: int = 3) -> Tensor:
             left = width // 8 * (row + 1) + frame % (width // 8)
             batch[row, :, frame, height // 4 : height // 4 + height // 2, left : left + width // 4] = texture[row]
     batch = batch.clamp(0, 1)
-    return batch if isinstance(wanted, ClipInput) else batch[:, :, 0]
+    return batch if isinstance(declared, ClipInput) else batch[:, :, 0]
 
 
 def as_tensors(features: Tensor | list[Detections]) -> list[tuple[Tensor, ...]]:

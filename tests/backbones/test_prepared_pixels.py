@@ -53,9 +53,9 @@ UPSTREAM = {
 
 def prepared(backbone: Backbone, decoder: Decoder, path: Path, ordinals: list[int]) -> torch.Tensor:
     """What the backbone would be given of these frames, through the decoder and the runner, (N, 3, H, W)."""
-    wanted = backbone.spec.input
-    assert isinstance(wanted, FrameInput)
-    geometry = Geometry(wanted.size, wanted.short_side, wanted.max_side, wanted.fit, wanted.interpolation)
+    declared = backbone.spec.input
+    assert isinstance(declared, FrameInput)
+    geometry = Geometry(declared.size, declared.short_side, declared.max_side, declared.fit, declared.interpolation)
     decoder.open(path)
     frames = run(decoder, ordinals, geometry=geometry).frames
     runner: BackboneRunner[int] = BackboneRunner(backbone, batch_size=1, device="cpu", owner=lambda ticket: ticket)

@@ -59,12 +59,12 @@ def test_features_are_torchvisions_before_the_classifier(arch: str, tmp_path: Pa
 
 @pytest.mark.parametrize("arch", VARIANTS)
 def test_the_spec_is_what_torchvision_says_of_the_weights(arch: str) -> None:
-    wanted = get_model_weights(arch)[TAG].transforms()
+    transforms = get_model_weights(arch)[TAG].transforms()
     found = R3D(arch).spec.input
-    assert found.size == tuple(wanted.resize_size) == (128, 171)
-    assert wanted.crop_size == [112, 112]
-    assert (found.fit, found.interpolation) == ("stretch", wanted.interpolation.value)
-    assert (found.mean, found.std) == (tuple(wanted.mean), tuple(wanted.std))
+    assert found.size == tuple(transforms.resize_size) == (128, 171)
+    assert transforms.crop_size == [112, 112]
+    assert (found.fit, found.interpolation) == ("stretch", transforms.interpolation.value)
+    assert (found.mean, found.std) == (tuple(transforms.mean), tuple(transforms.std))
     assert found.frames == 16
     assert R3D(arch).weights_source().location == get_model_weights(arch)[TAG].url
 

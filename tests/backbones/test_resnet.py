@@ -57,14 +57,14 @@ def test_features_are_torchvisions_before_the_classifier(variant, builder, dim, 
 
 def test_the_default_is_resnet101_with_the_weights_of_the_literature() -> None:
     spec, weights = ResNet().spec, get_weight("ResNet101_Weights.IMAGENET1K_V1")
-    wanted = weights.transforms()
+    transforms = weights.transforms()
     assert spec.input == FrameInput(
-        size=(wanted.crop_size[0], wanted.crop_size[0]),
-        short_side=wanted.resize_size[0],
+        size=(transforms.crop_size[0], transforms.crop_size[0]),
+        short_side=transforms.resize_size[0],
         fit="crop",
-        interpolation=wanted.interpolation.value,
-        mean=tuple(wanted.mean),
-        std=tuple(wanted.std),
+        interpolation=transforms.interpolation.value,
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
     )
     assert spec.dim == 2048
     assert ResNet().weights_source().location == weights.url

@@ -80,7 +80,7 @@ def test_the_list_says_source_licence_and_whether_it_is_here(served: str, capsys
     source = {"source": "Net weights V1", "location": f"{served}/net.pth", "license": "CC0-1.0"}
     assert before["net"] == {"name": "net", "kind": "appearance", **source, "here": None}
     assert before["lite-audio"]["source"] is None
-    assert Server.asked == []
+    assert Server.requested == []
     assert evcap("weights", "fetch", "net") == 0
     assert listed(capsys, "net")["net"]["here"] == str(Path("torch/hub/checkpoints/net.pth").resolve())
     assert evcap("weights", "list", "net", "lite") == 0
@@ -106,7 +106,7 @@ def test_a_fetched_file_is_what_loading_uses(served: str, capsys: pytest.Capture
     assert evcap("weights", "fetch", "--appearance", "net") == 0
     assert "here already" in capsys.readouterr().err
     loaded = load_backbones({"appearance": "net"})["appearance"]
-    assert Server.asked == ["/net.pth"]
+    assert Server.requested == ["/net.pth"]
     assert torch.equal(loaded.model.weight, state()["module.weight"])  # type: ignore[attr-defined]
 
 

@@ -159,7 +159,7 @@ BROKEN: dict[str, tuple[type[Backbone], set[str]]] = {
     "whole numbers": (extracting(lambda self, batch, honest: (honest * 100).long()), {"number-format"}),
     "NaN for flat pictures": (extracting(divides_by_contrast), {"finite"}),
     "dropout": (extracting(dropout), {"repeatable"}),
-    "weights drawn anew each time": (loading(drawn_late), {"fresh-instance"}),
+    "weights drawn again each time": (loading(drawn_late), {"fresh-instance"}),
     "batch norm over the batch": (extracting(batch_norm), {"neighbours", "batch-size", "one-row"}),
     "a row that knows its place": (extracting(by_place), {"batch-size"}),
     "no answer to no rows": (extracting(hurt_by_nothing), {"no-rows"}),

@@ -14,7 +14,7 @@ from evcap_cli.systems.contract import CaptionModel
 from evcap_cli.systems.fusion import Fusion
 from evcap_cli.systems.spec import SystemSpec
 from tests.network import small
-from tests.test_plugins import ask, install
+from tests.test_plugins import install, run_code
 
 BUNDLED = {"fusion", "epan", "dcgn", "canet", "sa-lstm"}
 
@@ -97,7 +97,7 @@ def test_a_strangers_system_and_a_clash_are_named(site: Path) -> None:
     )
     install(site, "evcap-mine", "evcap_mine", source.format(name="mine"))
     install(site, "evcap-other", "evcap_other", source.format(name="epan"))
-    listed = ask(site, "from evcap_cli import plugins; print(*plugins.systems())")
+    listed = run_code(site, "from evcap_cli import plugins; print(*plugins.systems())")
     assert "mine" in listed.stdout.split()
-    clash = ask(site, "from evcap_cli import plugins; plugins.system('epan')")
+    clash = run_code(site, "from evcap_cli import plugins; plugins.system('epan')")
     assert "evcap-other" in clash.stderr.splitlines()[-1]

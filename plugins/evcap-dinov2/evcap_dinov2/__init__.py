@@ -23,7 +23,7 @@ WIDTHS = {
     "facebook/dinov2-large": 1024,
     "facebook/dinov2-giant": 1536,
 }
-"""D of each model on the hub, known without a look at its configuration: declaring a backbone needs no network."""
+"""D of each model on the hub, known without reading its configuration: declaring a backbone needs no network."""
 DEFAULT = "facebook/dinov2-base"
 
 

@@ -87,15 +87,15 @@ def test_features_are_those_of_transformers_with_its_own_preparation(weights: Pa
     with torch.inference_mode():
         model = Dinov2Model.from_pretrained(weights, local_files_only=True).float().eval()
         expected = model(**processor(frame, return_tensors="pt")).last_hidden_state[:, 0]
-        wanted = Dinov2.spec.input
-        assert (wanted.short_side, wanted.size, wanted.fit, wanted.interpolation) == (
+        declared = Dinov2.spec.input
+        assert (declared.short_side, declared.size, declared.fit, declared.interpolation) == (
             256,
             (224, 224),
             "crop",
             "bicubic",
         )
         pixels = torch.from_numpy(frame[16:240, 58:282]).permute(2, 0, 1)[None] / 255
-        mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (wanted.mean, wanted.std))
+        mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (declared.mean, declared.std))
         features = loaded(weights).extract((pixels - mean) / std)
     torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
 

@@ -1,8 +1,8 @@
 """lite-audio: how a sound is, moment by moment, and what it does in the seconds around.
 
 Each row joins the moment itself (spectrum, loudness, roughness, pitch, pitch classes) with a context of a few
-seconds (means and deviations, rhythm of the onsets, the melody's intervals, major or minor), so that a reader of
-single rows already hears tempo and mode. Harmony is described without its key: transposed music sounds the same here.
+seconds (means and deviations, rhythm of the onsets, the melody's intervals, major or minor), so that a
+single row already carries tempo and mode. Harmony is described without its key: transposed music sounds the same here.
 
 Notation: N sounds, S samples, F analysis frames, R rows (one per ``STEP`` frames), context of about ``CONTEXT``.
 """

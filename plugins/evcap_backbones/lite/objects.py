@@ -1,6 +1,6 @@
 """lite-object: the regions that ``proposals`` finds, each with a descriptor of how it looks and where it is.
 
-The descriptor knows nothing of motion: the neighbours of a frame help to find a region and are then forgotten. It
+The descriptor does not depend on motion: the neighbours of a frame only help to find a region. It
 holds place and size (so that attention can join it with motion at the same place), colours and oriented gradients of
 the whole region, and the same, finer, of its head: the square at its top, where what has a face carries it.
 

@@ -128,10 +128,10 @@ def _best_box(salient: Tensor) -> tuple[Tensor, Tensor]:
     scores, boxes = [], []
     for tall, wide in _shapes(height, width):
         inner = integral[:, 1:-1, 1:-1]
-        held = _box_sums(inner, tall, wide)
-        leak = _box_sums(integral, tall + 2, wide + 2) - held
+        inside_sum = _box_sums(inner, tall, wide)
+        leak = _box_sums(integral, tall + 2, wide + 2) - inside_sum
         band = inner[:, tall:] - inner[:, :-tall]
-        score = (held - LEAK_PRICE * leak) * (1 - _gap(band[:, :, 1:] - band[:, :, :-1], wide))
+        score = (inside_sum - LEAK_PRICE * leak) * (1 - _gap(band[:, :, 1:] - band[:, :, :-1], wide))
         scores.append(score.flatten(1))
         boxes.append(_boxes_of(score, tall, wide))
     best, index = torch.cat(scores, 1).max(1)
@@ -181,10 +181,10 @@ def _tighten(salient: Tensor, box: Tensor) -> Tensor:
     height, width = salient.shape[-2:]
     rows, columns = _places(height, width, salient.device)
     near = box + torch.tensor([-1.0, -1.0, 1.0, 1.0], device=box.device)
-    held = salient * _inside(near, rows, columns)
-    x0, x1 = _extent(held.sum(1))
-    y0, y1 = _extent(held.sum(2))
-    empty = held.sum((1, 2)) < 1e-3
+    kept = salient * _inside(near, rows, columns)
+    x0, x1 = _extent(kept.sum(1))
+    y0, y1 = _extent(kept.sum(2))
+    empty = kept.sum((1, 2)) < 1e-3
     tight = torch.stack([x0, y0, x1, y1], dim=1)
     return torch.where(empty.unsqueeze(1), box, tight)
 

@@ -70,8 +70,8 @@ def _chroma_weights() -> Tensor:
     pitch = SEMITONES * torch.log2(hertz.clamp(min=1.0) / 440.0)
     away = pitch.unsqueeze(1) - torch.arange(SEMITONES)
     away = away - SEMITONES * torch.round(away / SEMITONES)
-    heard = ((hertz >= 100) & (hertz <= 2200)).unsqueeze(1)
-    return (torch.exp(-0.5 * (away / 0.5).square()) * heard).float()
+    audible = ((hertz >= 100) & (hertz <= 2200)).unsqueeze(1)
+    return (torch.exp(-0.5 * (away / 0.5).square()) * audible).float()
 
 
 def chroma(power: Tensor) -> Tensor:
