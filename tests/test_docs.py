@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import evcap_cli.testing
 from evcap_cli import AudioInput, ClipInput, FrameInput, hookspecs
 from evcap_cli.conformance import comparing, declaration, features, refusals
 from evcap_cli.errors import (
@@ -35,6 +36,21 @@ def test_the_documented_hooks_are_the_hooks() -> None:
     text = (ROOT / "docs" / "plugins.md").read_text()
     rows = re.findall(r"^\| `(register_\w+)` \| `(\w+)` \|", text, re.MULTILINE)
     assert {name: [argument] for name, argument in rows} == hooks()
+
+
+def test_guides_and_the_template_import_what_is_public() -> None:
+    template = (ROOT / "plugins" / "evcap-dinov2").rglob("*.py")
+    imported = {
+        (module, name)
+        for file in ((ROOT / "README.md"), *(ROOT / "docs").rglob("*.md"), *template)
+        for module, names in re.findall(r"from (evcap_cli[\w.]*) import ([\w, ]+)", file.read_text())
+        for name in names.replace(" ", "").split(",")
+    }
+    public = {("evcap_cli", name) for name in evcap_cli.__all__} | {
+        ("evcap_cli.testing", name) for name in evcap_cli.testing.__all__
+    }
+    assert ("evcap_cli", "Backbone") in imported
+    assert imported <= public
 
 
 def test_the_documented_checks_are_the_checks_with_their_tolerances() -> None:

@@ -100,8 +100,15 @@ def test_a_broken_plugin_is_named_and_skipped(site: Path, source: str) -> None:
     assert "Traceback" not in answer.stderr
 
 
+def test_the_command_line_names_a_broken_plugin_whatever_command_follows(site: Path) -> None:
+    install(site, "evcap-broken", "evcap_broken", "import a_module_that_nobody_has")
+    done = run_code_afresh(site, "from evcap_cli.app import run; run(['--version'])")
+    assert done.stdout.startswith("evcap ")
+    assert "evcap-broken" in done.stderr
+
+
 @pytest.mark.slow
-def test_beside_a_broken_plugin_everything_works_with_one_warning(site: Path, tmp_path: Path) -> None:
+def test_next_to_a_broken_plugin_everything_works_with_one_warning(site: Path, tmp_path: Path) -> None:
     film = make_film(tmp_path / "a film.mp4", frames=4)
     install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
     install(site, "evcap-broken", "evcap_broken", "import a_module_that_nobody_has")
