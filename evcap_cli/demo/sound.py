@@ -19,7 +19,6 @@ RATE = 16000
 Signal = npt.NDArray[np.float32]
 
 MAJOR = (0, 4, 7, 12, 16, 19, 24)
-MINOR = (0, 3, 7, 12, 15)
 
 
 def sound_of(emotion: str, samples: int, rng: np.random.Generator) -> Signal:

@@ -9,13 +9,13 @@ Notation: H x W pixels, T frames of a window.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from evcap_cli.backbones.contract import BackboneSpec, ClipInput, FrameInput, Kind
+from evcap_cli.backbones.contract import BackboneSpec, ClipInput, Kind
 from evcap_cli.features.sampling import ClipSample, Ordinals
 
 if TYPE_CHECKING:
@@ -73,11 +73,6 @@ def wanted_rows(video: int, segment: int, spec: BackboneSpec, sample: ClipSample
         WantedRow(Ticket(video, segment, kind, row, part), tuple(ordinals), centre, window)
         for (row, part), ordinals, centre in zip(places, windows.tolist(), centres.tolist(), strict=True)
     ]
-
-
-def picture_inputs(specs: Iterable[BackboneSpec]) -> dict[Kind, FrameInput]:
-    """The inputs of the streams that are made of pictures."""
-    return {spec.kind: spec.input for spec in specs if isinstance(spec.input, FrameInput)}
 
 
 class RowAssembler:

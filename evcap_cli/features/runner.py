@@ -39,7 +39,6 @@ AHEAD: Final = 2
 """Batches that may be under way at once where results come in the background: one that runs, one ready to run."""
 
 Ticket = TypeVar("Ticket")
-Owner = Callable[[Ticket], object]
 
 
 @dataclass(frozen=True)

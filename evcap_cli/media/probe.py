@@ -1,6 +1,6 @@
 """What a file says of itself: ``MediaInfo``, and the times of its frames, ``Timeline``.
 
-Plain values; how they are found is ``scan.py``'s business. Time is ``Fraction`` seconds or whole ticks of the picture
+Plain values; ``scan.py`` finds them. Time is ``Fraction`` seconds or whole ticks of the picture
 stream's time base, counted from the start of the container, so that picture and sound share one zero.
 """
 
@@ -12,8 +12,6 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    import os
-
     import numpy as np
     import numpy.typing as npt
 
@@ -76,16 +74,3 @@ class Timeline:
         if self.info.duration is not None:
             return self.info.duration
         return self.seconds(len(self.times) - 1) + 1 / (self.info.fps or FALLBACK_RATE)
-
-
-def probe(path: str | os.PathLike[str], audio_track: int = 0) -> MediaInfo:
-    """Facts of a file, found in this process: for files one trusts. ``Decoder.open`` does it in a child.
-
-    Raises:
-        OpenFailed, NoVideoStream, DecodeFailed.
-    """
-    from evcap_cli.media.scan import open_video
-
-    opened = open_video(path, audio_track)
-    opened.source.close()
-    return opened.timeline.info

@@ -48,10 +48,6 @@ class Dropout(nn.Module):
     def _dropped(self) -> int:
         return round(self.rate * 2**16)
 
-    def extra_repr(self) -> str:
-        """The rate, when printed."""
-        return f"rate={self.rate}"
-
 
 class _Keep(torch.autograd.Function):
     """values * kept * scale; a byte a number waits for the backward pass, not a float."""

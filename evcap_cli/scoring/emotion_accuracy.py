@@ -6,11 +6,9 @@ Notation: N videos; per video the counts (right, wrong, silent, any_right, both)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,14 +40,6 @@ def judge(hypothesis: Sequence[str], references: Sequence[Sequence[str]], lexico
     told = frozenset(number for number in firsts if number is not None)
     true = frozenset(number for words in references for number in lexicon.categories_told(words))
     return EmotionVerdict(right=told & true, wrong=told - true, missing=true - told)
-
-
-def count_emotions(
-    hypotheses: Mapping[str, Sequence[str]], references: Mapping[str, Sequence[Sequence[str]]], lexicon: Lexicon
-) -> npt.NDArray[np.int64]:
-    """Counts of each video, (N, 5) in the order of ``hypotheses``."""
-    rows = [judge(words, references[video], lexicon).counts() for video, words in hypotheses.items()]
-    return np.array(rows, dtype=np.int64).reshape(len(rows), len(COUNTS))
 
 
 def acc_sw(totals: Sequence[Any] | npt.NDArray[Any]) -> float:

@@ -75,12 +75,11 @@ def test_the_golden_case_of_the_published_metrics() -> None:
 
 
 def test_golden_emotion_counts() -> None:
-    counts = emotion_accuracy.count_emotions(
-        {k: v.split() for k, v in HYPOTHESES.items()},
-        {k: [t.split() for t in v] for k, v in REFERENCES.items()},
-        LEXICON,
-    )
-    assert counts.sum(0).tolist() == [5, 2, 1, 4, 1]
+    counts = [
+        emotion_accuracy.judge(text.split(), [other.split() for other in REFERENCES[video]], LEXICON).counts()
+        for video, text in HYPOTHESES.items()
+    ]
+    assert [sum(column) for column in zip(*counts, strict=True)] == [5, 2, 1, 4, 1]
 
 
 def random_case(seed: int) -> tuple[dict[str, str], dict[str, list[str]]]:
