@@ -14,7 +14,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,11 +35,11 @@ class Forked:
     Args:
         work: what it does.
         environment: variables of its environment beside those here.
-        path: a folder where it looks for modules and distributions first.
+        path: folders where it looks for modules and distributions first.
     """
 
     def __init__(
-        self, work: Callable[[], object], environment: Mapping[str, str] | None = None, path: Path | None = None
+        self, work: Callable[[], object], environment: Mapping[str, str] | None = None, path: Sequence[Path] = ()
     ) -> None:
         for module in LOADED:
             importlib.import_module(module)
@@ -51,7 +51,7 @@ class Forked:
         while os.getpgid(self.pid) != self.pid:
             time.sleep(0.001)
 
-    def _run(self, work: Callable[[], object], environment: Mapping[str, str], path: Path | None) -> NoReturn:
+    def _run(self, work: Callable[[], object], environment: Mapping[str, str], path: Sequence[Path]) -> NoReturn:
         code: object = 1
         try:
             os.setsid()
@@ -63,8 +63,8 @@ class Forked:
             for kind in HIDDEN_WARNINGS:
                 warnings.simplefilter("ignore", kind)
             os.environ.update(environment)
-            if path is not None:
-                sys.path.insert(0, str(path))
+            if path:
+                sys.path[:0] = map(str, path)
                 importlib.invalidate_caches()
                 plugins.registry.cache_clear()
             console._console = None

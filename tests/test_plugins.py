@@ -46,7 +46,7 @@ def install(site: Path, distribution: str, module: str, source: str) -> None:
 def run_code(site: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``code`` in a forked process that sees what is installed in ``site``."""
     given = {"PYTHONPATH": python_path(site), **environment}
-    process = Forked(lambda: exec(code, {"__name__": "__main__"}), given, site)
+    process = Forked(lambda: exec(code, {"__name__": "__main__"}), given, [site])
     return subprocess.CompletedProcess(code, *process.end())
 
 

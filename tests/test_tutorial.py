@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import evcap_cli
+from tests.forked import Forked
 
 DOCS = Path(__file__).parents[1] / "docs"
 SOURCE = Path(evcap_cli.__file__).parents[1]
@@ -53,23 +55,39 @@ class Reader:
         if line == PUBLISHING:
             assert {path.suffix for path in (self.folder / "dist").iterdir()} == {".whl", ".gz"}
             return
-        done = subprocess.run(
-            [sys.executable, *self.arguments(line)],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(map(str, (self.folder, self.site, SOURCE, SOURCE / "plugins"))),
-                "EVCAP_CACHE_DIR": str(self.cache),
-                "PYTHONDONTWRITEBYTECODE": "1",
-                **self.surroundings,
-            },
-        )
-        self.output = done.stdout
-        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-        assert "warning: plugin" not in done.stderr, done.stderr
+        path = [self.folder, self.site]
+        environment = {
+            "PYTHONPATH": os.pathsep.join(map(str, (*path, SOURCE, SOURCE / "plugins"))),
+            "EVCAP_CACHE_DIR": str(self.cache),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **self.surroundings,
+        }
+        if line.startswith(("evcap ", "python save")):
+            code, out, err = Forked(lambda: self.work(line), environment, path).end()
+        else:
+            done = subprocess.run(
+                [sys.executable, *self.arguments(line)],
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                check=False,
+                env={**os.environ, **environment},
+            )
+            code, out, err = done.returncode, done.stdout, done.stderr
+        self.output = out
+        assert code == 0, f"{line}\n{out}\n{err}"
+        assert "warning: plugin" not in err, err
+
+    def work(self, line: str) -> None:
+        """What a forked process does for a line."""
+        os.chdir(self.folder)
+        program, *sys.argv[1:] = shlex.split(line)
+        if program == "evcap":
+            from evcap_cli.app import main
+
+            main()
+        else:
+            runpy.run_path(sys.argv[1], run_name="__main__")
 
     def arguments(self, line: str) -> list[str]:
         program, *rest = shlex.split(line)
@@ -78,8 +96,6 @@ class Reader:
             return ["-m", "pip", "install", *offline, "--target", str(self.site), "."]
         if line == "python -m build":
             return ["-m", "build", "--no-isolation"]
-        if program == "evcap":
-            return ["-c", "from evcap_cli.app import main; main()", *rest]
         if program == "pytest":
             return ["-m", "pytest", "-q", "-p", "no:cacheprovider", *rest]
         assert program == "python", f"nobody here knows how to run {line!r}"
