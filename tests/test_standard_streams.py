@@ -18,15 +18,24 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False, cwd=folder)
 
 
-@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-"])
 @pytest.mark.slow
-def test_a_run_that_needs_no_stream_works_without_it(tmp_path: Path, closed: str) -> None:
+def test_a_caption_run_needs_no_stream(tmp_path: Path) -> None:
     make_film(tmp_path / "a.mp4", frames=4)
-    done = shell(f"{EVCAP} caption a.mp4 -o out.jsonl --cache-dir cache {closed}", tmp_path)
+    done = shell(f"{EVCAP} caption a.mp4 -o out.jsonl --cache-dir cache <&- >&- 2>&-", tmp_path)
     assert done.returncode == 0, done.stderr
     (line,) = (tmp_path / "out.jsonl").read_text().splitlines()
     assert json.loads(line)["status"] == "ok"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "cache", "out.jsonl"]
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-"])
+@pytest.mark.slow
+def test_features_are_extracted_without_a_stream(tmp_path: Path, closed: str) -> None:
+    make_film(tmp_path / "a.mp4", frames=4)
+    done = shell(f"{EVCAP} extract a.mp4 --appearance lite-appearance --cache-dir cache {closed}", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 2, "rows, and the report of the video"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "cache"]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import socket
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +15,8 @@ import pytest
 from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.data.caption_batches import caption_batches
 from evcap_cli.training.loop import Loop
-
-ROOT = Path(__file__).parents[2]
+from tests.forked import Forked
+from tests.training import run_toy, toy
 
 
 def shares(count: int, per_clip: int) -> list[tuple[object, float]]:
@@ -51,13 +51,26 @@ def test_a_batch_with_fewer_videos_than_processes_is_left_out_by_all() -> None:
         assert loop._share(batch) == (None, 0.0)
 
 
+def train_as(rank: int, run: Path) -> None:
+    """What a launcher's process does: accelerate finds its place in the environment."""
+    from accelerate.state import AcceleratorState
+
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    run_toy.main(str(run), "2")
+
+
 @pytest.mark.slow
-def test_two_processes_train_one_checkpoint(tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*launch, "-m", "tests.training.run_toy", str(tmp_path), "2"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_two_processes_train_one_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evcap_cli.scoring.score_texts._meteor", toy.meteor)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [Forked(partial(train_as, rank, tmp_path), together) for rank in range(2)]
+    for process in processes:
+        code, _, err = process.end()
+        assert code == 0, err[-2000:]
     losses = [json.loads(line)["loss"]["total"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert len(losses) == 2
     assert losses[1] < losses[0]
