@@ -16,17 +16,17 @@ from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.wording import DEMO_LEXICON, PAIR_VERBS, PLACE_PHRASES, SOLO_VERBS, SUBJECT_NAMES, TURNED_VERBS
 
 _SMALL_WORDS: Final = frozenset({"a", "the", "is"})
-"""Left out where a phrase is looked for."""
+"""Left out in the search for phrases."""
 
 
 @dataclass(frozen=True)
-class Told:
+class ReportedFacts:
     """What a caption says.
 
     Args:
         subjects: in the order of the roles: with two, the first does it to the second.
-        action, place: None when none or several are told.
-        emotions: categories of the lexicon words, each once, in the order told.
+        action, place: None when the caption mentions none or several.
+        emotions: categories of the lexicon words, each once, in the order of the caption.
     """
 
     subjects: tuple[str, ...]
@@ -36,37 +36,64 @@ class Told:
 
     @property
     def emotion(self) -> str | None:
-        """The one emotion told; None when none or several are."""
+        """The one emotion; None when the caption mentions none or several."""
         return self.emotions[0] if len(self.emotions) == 1 else None
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """A caption beside the facts.
+class JudgedCaption:
+    """The facts of a clip and what its caption reports."""
 
-    Args:
-        subjects_right: just these subjects are named, in whatever role.
-        roles_right: and each in its role (with one subject the same as ``subjects_right``).
-        action_right: just this action is named.
-        place_right: just this place is named. place_told: any is.
-        emotion_right: just this emotion is told. emotion_told: any is.
-    """
-
-    subjects_right: bool
-    roles_right: bool
-    action_right: bool
-    place_told: bool
-    place_right: bool
-    emotion_told: bool
-    emotion_right: bool
+    clip: ClipFacts
+    reported: ReportedFacts
 
     @property
-    def deed_right(self) -> bool:
+    def subjects_right(self) -> bool:
+        """Just these subjects are named, in whatever role."""
+        return sorted(self.reported.subjects) == sorted(self.clip.subjects)
+
+    @property
+    def roles_right(self) -> bool:
+        """Each subject is named in its role (with one subject the same as ``subjects_right``)."""
+        return self.reported.subjects == self.clip.subjects
+
+    @property
+    def action_right(self) -> bool:
+        """Just this action is named."""
+        return self.reported.action == self.clip.action
+
+    @property
+    def action_with_subjects_right(self) -> bool:
+        """The action and the subjects are, in whatever role."""
+        return self.subjects_right and self.action_right
+
+    @property
+    def action_with_roles_right(self) -> bool:
         """Who does what (to whom) is right."""
         return self.roles_right and self.action_right
 
+    @property
+    def place_mentioned(self) -> bool:
+        """The caption mentions just one place."""
+        return self.reported.place is not None
 
-def read_caption(text: str) -> Told:
+    @property
+    def place_right(self) -> bool:
+        """Just this place is named."""
+        return self.reported.place == self.clip.place
+
+    @property
+    def emotion_mentioned(self) -> bool:
+        """The caption mentions any emotion."""
+        return bool(self.reported.emotions)
+
+    @property
+    def emotion_right(self) -> bool:
+        """Just this emotion is mentioned."""
+        return self.reported.emotion == self.clip.emotion
+
+
+def read_caption(text: str) -> ReportedFacts:
     """Subjects, action, place and emotions of a caption, by the words this world has for them."""
     names: list[str] = []
     actions: dict[tuple[str, bool], None] = {}
@@ -84,7 +111,7 @@ def read_caption(text: str) -> Told:
         category = DEMO_LEXICON.first_category(word)
         if category is not None:
             emotions[DEMO_LEXICON.categories[category]] = None
-    return Told(
+    return ReportedFacts(
         subjects=tuple(reversed(names)) if turned else tuple(names),
         action=action,
         place=next(iter(places)) if len(places) == 1 else None,
@@ -92,18 +119,9 @@ def read_caption(text: str) -> Told:
     )
 
 
-def judge(facts: ClipFacts, caption: str) -> Verdict:
-    """What a caption gets right about a clip."""
-    told = read_caption(caption)
-    return Verdict(
-        subjects_right=sorted(told.subjects) == sorted(facts.subjects),
-        roles_right=told.subjects == facts.subjects,
-        action_right=told.action == facts.action,
-        place_told=told.place is not None,
-        place_right=told.place == facts.place,
-        emotion_told=bool(told.emotions),
-        emotion_right=told.emotion == facts.emotion,
-    )
+def judge(clip: ClipFacts, caption: str) -> JudgedCaption:
+    """Compare a caption with the facts; "" is wrong in everything."""
+    return JudgedCaption(clip, read_caption(caption))
 
 
 def _phrases_in(words: list[str]) -> Iterator[tuple[str, str, bool]]:
@@ -128,8 +146,8 @@ def _known() -> dict[tuple[str, ...], tuple[str, str, bool]]:
     """Phrase without small words -> (kind, value, roles turned)."""
     found: dict[tuple[str, ...], tuple[str, str, bool]] = {}
 
-    def learn(phrase: str, kind: str, value: str, turned: bool = False) -> None:
-        # "chasing {} ..." is known by what stands before the other's name; "gives {} a parcel" by "gives"
+    def add(phrase: str, kind: str, value: str, turned: bool = False) -> None:
+        # "chasing {} ..." is known by the words before the name of the other; "gives {} a parcel" by "gives"
         key = tuple(word for word in phrase.split("{}")[0].split() if word not in _SMALL_WORDS)
         meaning = (kind, value, turned)
         if found.setdefault(key, meaning) != meaning:
@@ -137,17 +155,17 @@ def _known() -> dict[tuple[str, ...], tuple[str, str, bool]]:
 
     for subject, names in SUBJECT_NAMES.items():
         for _, name in names:
-            learn(name, "subject", subject)
+            add(name, "subject", subject)
     for place, phrases in PLACE_PHRASES.items():
         for _, phrase in phrases:
-            learn(phrase, "place", place)
+            add(phrase, "place", place)
     for verbs in (SOLO_VERBS, PAIR_VERBS):
         for action, ways in verbs.items():
             for _, verb in ways:
-                learn(verb.plain, "action", action)
-                learn(verb.going, "action", action)
+                add(verb.plain, "action", action)
+                add(verb.going, "action", action)
     for action, turned_ways in TURNED_VERBS.items():
         for _, way in turned_ways:
-            learn(way, "action", action, turned=True)
-            learn(way.replace("runs away", "is running away").replace("gets", "is getting"), "action", action, True)
+            add(way, "action", action, turned=True)
+            add(way.replace("runs away", "is running away").replace("gets", "is getting"), "action", action, True)
     return found

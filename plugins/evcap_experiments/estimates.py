@@ -1,4 +1,4 @@
-"""How long a table will take: from epochs that were measured in its folder, else from a training step measured now.
+"""How long an experiment will take: from epochs measured in its folder, else from a training step measured now.
 
 An estimate always says where it comes from and what it leaves out.
 """
@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from evcap_cli.backbones.contract import KINDS
 from evcap_cli.console import counted
@@ -28,29 +28,10 @@ if TYPE_CHECKING:
     from evcap_cli.network.batch import ClipBatch
     from evcap_cli.network.config import SystemConfig
     from evcap_cli.training.recipe import Recipe
-    from evcap_experiments.reproduction.table_plan import Run
+    from evcap_experiments.runs import SeedRuns
 
 LOG: Final = "log.jsonl"
 WARM_STEPS, TIMED_STEPS = 1, 2
-
-
-class Planned(Protocol):
-    """What is trained: a row of a table, a system of a study."""
-
-    @property
-    def runs(self) -> Sequence[Run]:
-        """One a seed; none where it is not trained."""
-        ...
-
-    @property
-    def recipe(self) -> Recipe | None:
-        """All numbers of the runs; None where there are none."""
-        ...
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """Values of ``evcap train``'s parameters."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -81,22 +62,22 @@ def epochs_measured(run: Path) -> list[float]:
         return []
 
 
-def estimate(rows: Sequence[Planned], root: DataRoot, dims: Mapping[str, int]) -> Estimate:
-    """Time of what is left of ``rows``.
+def estimate(planned: Sequence[SeedRuns], root: DataRoot, dims: Mapping[str, int]) -> Estimate:
+    """Time of the runs that are not done.
 
-    A run's own epochs count most, then the epochs of other runs of these rows, then a step of each system measured on
-    random tensors of the recipe's sizes, with the most modules.
+    A run's own epochs count most, then the epochs of other runs, then a step of each system measured on random tensors
+    of the recipe's sizes, with the most modules.
 
     Args:
-        rows: of the table.
+        planned: all runs of an experiment.
         root: the data set they are trained on.
         dims: kind of backbone -> its width.
 
     Raises:
         UsageError: the recipe's model cannot be built.
     """
-    pairs = [(row, run) for row in rows for run in row.runs]
-    left = [(row, run) for row, run in pairs if not run.done]
+    pairs = [(one, run) for one in planned for run in one.runs]
+    left = [(one, run) for one, run in pairs if not run.done]
     if not left:
         return Estimate(0.0, "every run is done")
     measured = {run.folder: epochs_measured(run.folder) for _, run in pairs}
@@ -104,39 +85,36 @@ def estimate(rows: Sequence[Planned], root: DataRoot, dims: Mapping[str, int]) -
     if seconds:
         usual = statistics.median(seconds)
         total = sum(
-            max(_epochs(row) - len(measured[run.folder]), 0) * (statistics.median(measured[run.folder] or [usual]))
-            for row, run in left
+            max(_epochs(one.recipe) - len(measured[run.folder]), 0)
+            * (statistics.median(measured[run.folder] or [usual]))
+            for one, run in left
         )
         return Estimate(
             total,
             f"{counted(len(seconds), 'epoch')} measured in this folder, {usual:.1f} s each in the middle, validation"
             " included; the features of videos that are not in the cache yet, and the test at the end, come on top",
         )
-    recipes = {}
-    for row, _ in sorted(left, key=lambda pair: _modules(pair[0])):
-        if row.recipe is not None:
-            recipes[row.recipe.system] = row.recipe, str(row.parameters["device"])
-    step = {system: seconds_a_step(recipe, root, dims, device) for system, (recipe, device) in recipes.items()}
-    steps = steps_an_epoch(next(iter(recipes.values()))[0], root)
+    # the last of a system is the one with the most modules
+    largest = {one.recipe.system: one for one, _ in sorted(left, key=lambda pair: -len(pair[0].recipe.without))}
+    step = {
+        system: seconds_a_step(one.recipe, root, dims, str(one.parameters["device"])) for system, one in largest.items()
+    }
+    steps = steps_an_epoch(next(iter(largest.values())).recipe, root)
     taken = ", ".join(f"{seconds:.2f} s ({system})" for system, seconds in step.items())
     return Estimate(
-        sum(_epochs(row) * steps * step[row.recipe.system] for row, _ in left if row.recipe is not None),
+        sum(_epochs(one.recipe) * steps * step[one.recipe.system] for one, _ in left),
         f"a training step on random tensors took {taken} here just now,"
         f" {counted(steps, 'step')} an epoch by this data set; the"
         " features of the videos, validation and the test come on top",
     )
 
 
-def _modules(row: Planned) -> int:
-    return 0 if row.recipe is None else -len(row.recipe.without)
-
-
-def _epochs(row: Planned) -> int:
-    return 0 if row.recipe is None else row.recipe.train.epochs + row.recipe.train.self_critical_epochs
+def _epochs(recipe: Recipe) -> int:
+    return recipe.train.epochs + recipe.train.self_critical_epochs
 
 
 def steps_an_epoch(recipe: Recipe, root: DataRoot) -> int:
-    """Batches of the captions that are not held out."""
+    """Batches of the captions that are not validation."""
     from evcap_cli.data.emvidcap import hold_out
 
     learn, _ = hold_out(list(root.train), recipe.train.val_share, recipe.train.seed)

@@ -1,7 +1,7 @@
 """The examination of a checkpoint on an unseen demo world: ``python -m evcap_experiments.exam WORLD [CHECKPOINT]``.
 
-Captions every clip of the test split twice, with sound and (hidden clips) muted, judges the captions against the facts
-and prints the rates beside the constant and shuffled baselines, all with 95 % intervals.
+Captions every clip of the test split twice, with sound and (hidden clips) without, judges the captions against the
+facts and prints the rates next to those of the constant and shuffled baselines, all with 95 % intervals.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.errors import DataError
 from evcap_cli.inputs import Source, gather
 from evcap_cli.scoring.score_texts import Scores, score_texts
-from evcap_experiments.rates import Rate, constant, evaluate, shuffled
+from evcap_experiments.baselines import constant, shuffled
+from evcap_experiments.caption_judging import judge
+from evcap_experiments.rates import Rate, evaluate
 
 BOOTSTRAP = 1000
 CONSTANT_FROM_CLIPS = 200
@@ -65,42 +67,40 @@ def examine(world: Path, checkpoint: str = "demo") -> Exam:
     if not clips:
         raise DataError("this world has no test split", path=world, hint="make one with --test-share 1")
     sources = gather([str(found.video(clip)) for clip in clips])
-    said = _captions(sources, checkpoint, drop_audio=False)
+    captions = _captions(sources, checkpoint, drop_audio=False)
     hidden = {clip.id for clip in clips if clip.hidden}
-    muted = _captions([source for source in sources if source.id in hidden], checkpoint, drop_audio=True)
+    silent = _captions([source for source in sources if source.id in hidden], checkpoint, drop_audio=True)
     references = {clip.id: write_captions(clip) for clip in clips}
     other = [text for clip in make_facts(CONSTANT_FROM_CLIPS, 0) for text in write_captions(clip)]
-    systems = {"checkpoint": said, "constant": constant(clips, other), "shuffled": shuffled(said)}
+    systems = {"checkpoint": captions, "constant": constant(clips, other), "shuffled": shuffled(captions)}
     lexicon = Captioner(CaptionOptions(checkpoint=checkpoint)).checkpoint.lexicon
     return Exam(
-        rates={name: evaluate(clips, told, muted if name == "checkpoint" else None) for name, told in systems.items()},
+        rates={name: evaluate(clips, of, silent if name == "checkpoint" else None) for name, of in systems.items()},
         scores={
-            name: score_texts(told, references, lexicon, bootstrap=BOOTSTRAP, meteor=name == "checkpoint")
-            for name, told in systems.items()
+            name: score_texts(of, references, lexicon, bootstrap=BOOTSTRAP, meteor=name == "checkpoint")
+            for name, of in systems.items()
         },
-        captions=said,
+        captions=captions,
     )
 
 
 def _captions(sources: Sequence[Source], checkpoint: str, *, drop_audio: bool) -> dict[str, str]:
     engine = Captioner(CaptionOptions(checkpoint=checkpoint, drop_audio=drop_audio))
     label = "captioning without sound" if drop_audio else "captioning"
-    said: dict[str, str] = {}
+    captions: dict[str, str] = {}
     with console.progress(len(sources), label, "clip") as bar:
         for record in engine.run(sources):
-            said[record.id] = record.captions[0].text if record.captions else ""
+            captions[record.id] = record.captions[0].text if record.captions else ""
             bar.advance()
-    return said
+    return captions
 
 
 def wrong(exam: Exam, clips: Sequence[ClipFacts]) -> list[str]:
-    """Captions that miss the deed or the emotion, beside the truth: to read, not to count."""
-    from evcap_experiments.caption_judging import judge
-
+    """Captions that miss the action, its roles or the emotion, with the truth: to read, not to count."""
     lines = []
     for clip in clips:
-        verdict = judge(clip, exam.captions[clip.id])
-        if not (verdict.deed_right and verdict.emotion_right):
+        judged = judge(clip, exam.captions[clip.id])
+        if not (judged.action_with_roles_right and judged.emotion_right):
             truth = f"{' > '.join(clip.subjects)} {clip.action} {clip.emotion}{' hidden' * clip.hidden}"
             lines.append(f"{clip.id} [{truth}] {exam.captions[clip.id]}")
     return lines

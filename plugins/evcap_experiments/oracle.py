@@ -1,8 +1,9 @@
 """The captioner on facts instead of features: what is still wrong then is the captions', the search's or the model's.
 
-The streams tell what honest backbones would: the picture where and, unless hidden, what is felt; motion what each side
-of the picture does, not who; objects who stands where, not what they do; sound the emotion alone. Who does what to whom
-must be put together from two streams. ``run_oracle`` trains on such features and judges unseen clips::
+Each stream has what an honest backbone would report: appearance the place and, unless hidden, the emotion; motion the
+action of each side of the picture, not the subject; objects who stands where, not what they do; audio the emotion
+alone. Who does what to whom must be put together from two streams. ``run_oracle`` trains on such features and judges
+unseen clips::
 
     python -m evcap_experiments.oracle RUN [RECIPE]
 """
@@ -10,7 +11,6 @@ must be put together from two streams. ``run_oracle`` trains on such features an
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,7 +23,9 @@ from evcap_cli.demo.facts import EMOTIONS, PAIR_ACTIONS, PLACES, SOLO_ACTIONS, S
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.demo.wording import DEMO_LEXICON
-from evcap_experiments.rates import Rate, constant, evaluate, shuffled
+from evcap_experiments.baselines import constant, shuffled
+from evcap_experiments.feature_captions import caption_features, drop_audio
+from evcap_experiments.rates import Rate, evaluate
 
 if TYPE_CHECKING:
     from evcap_cli.features.streams import ClipFeatures, StreamFeatures
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 MOMENTS: Final = 30
 SNIPPETS: Final = 5
-"""Times at which objects are looked for."""
+"""Times at which objects are detected."""
 NOISE: Final = 0.3
 """Standard deviation of every number about its truth, which is 0 or 1."""
 IDLE_DIMS: Final = 8
@@ -44,13 +46,8 @@ _MOVES = (*SOLO_ACTIONS, *PAIR_ACTIONS, *(f"other of {action}" for action in PAI
 Array = npt.NDArray[np.float32]
 
 
-def oracle_features(facts: ClipFacts, *, muted: bool = False) -> ClipFeatures:
-    """Features of a clip that a perfect but noisy set of backbones would give; a function of the facts.
-
-    Args:
-        facts: the truth.
-        muted: leave the sound out.
-    """
+def oracle_features(facts: ClipFacts) -> ClipFeatures:
+    """Features of a clip that a perfect but noisy set of backbones would give; a function of the facts."""
     from evcap_cli.features.streams import ClipFeatures
 
     rng = np.random.default_rng([facts.seed, 4711])
@@ -58,13 +55,12 @@ def oracle_features(facts: ClipFacts, *, muted: bool = False) -> ClipFeatures:
     snippets = (np.arange(SNIPPETS) + 0.5) / SNIPPETS * facts.seconds
     steps = (np.arange(int(facts.seconds * 10)) + 0.5) / 10
     objects, seen = _objects(facts, rng)
-    silent = muted or facts.silent
     sound = np.tile(_one(EMOTIONS, facts.sounding), (len(steps), 1))
     streams: dict[str, StreamFeatures] = {
         "appearance": _stream(np.tile(_picture(facts), (MOMENTS, 1)), moments, rng),
         "motion": _stream(_motion(facts, rng), moments, rng),
         "object": _stream(objects, snippets[seen], rng),
-        "audio": _stream(sound, steps, rng, keep=not silent),
+        "audio": _stream(sound, steps, rng, keep=not facts.silent),
     }
     return ClipFeatures(streams=streams, duration=facts.seconds)  # type: ignore[arg-type]
 
@@ -87,13 +83,13 @@ def _motion(facts: ClipFacts, rng: np.random.Generator) -> Array:
 def _objects(facts: ClipFacts, rng: np.random.Generator) -> tuple[Array, npt.NDArray[np.intp]]:
     """A row for each subject found in a snippet (some are missed) and some for clutter; and the rows' snippets."""
     rows, seen = [], []
-    feeling = _one(EMOTIONS, None if facts.hidden else facts.emotion)
+    emotion = _one(EMOTIONS, None if facts.hidden else facts.emotion)
     sides = (facts.actor_side, "left" if facts.actor_side == "right" else "right")
     for snippet in range(SNIPPETS):
         for subject, side in zip(facts.subjects, sides, strict=False):
             if snippet and rng.random() < 0.2:
                 continue
-            rows.append(np.concatenate([_one(SUBJECTS, subject), _one(("left", "right"), side), feeling]))
+            rows.append(np.concatenate([_one(SUBJECTS, subject), _one(("left", "right"), side), emotion]))
             seen.append(snippet)
         if rng.random() < 0.3:
             nothing = np.concatenate([_one(SUBJECTS, None), _one(("left", "right"), None), _one(EMOTIONS, None)])
@@ -124,7 +120,7 @@ def _stream(
 
 @dataclass(frozen=True)
 class OracleResult:
-    """How captions of unseen clips were judged, beside two that saw nothing.
+    """How captions of unseen clips were judged, next to those of two baselines.
 
     Args:
         rates: of the captioner. constant, shuffled: of the baselines. captions: id -> caption.
@@ -158,32 +154,23 @@ def run_oracle(
     Args:
         run: folder of the training run; a run that is there goes on.
         recipe: the demo recipe where None.
-        train_clips: size of the world to learn from.
+        train_clips: size of the world to train on.
         test_clips: size of the unseen one.
         device: to train on.
     """
-    from evcap_cli.training.evaluation import caption_clips
     from evcap_cli.training.feature_sources import MappingSource
     from evcap_cli.training.recipe import load_recipe
     from evcap_cli.training.trainer import Trainer
-    from evcap_cli.training.training_tables import FeatureTable
 
-    learn, unseen = make_facts(train_clips, TRAIN_SEED), make_facts(test_clips, TEST_SEED)
-    texts = {clip.id: write_captions(clip) for clip in learn}
-    source = MappingSource({clip.id: oracle_features(clip) for clip in learn})
+    known, unseen = make_facts(train_clips, TRAIN_SEED), make_facts(test_clips, TEST_SEED)
+    texts = {clip.id: write_captions(clip) for clip in known}
+    source = MappingSource({clip.id: oracle_features(clip) for clip in known})
     trainer = Trainer(recipe or load_recipe("demo"), texts, DEMO_LEXICON, source, run, device=device)
     made = trainer.fit().checkpoint
-    beam = made.beam.search()
-
-    def told(clips: Iterable[ClipFacts], *, muted: bool = False) -> dict[str, str]:
-        features = [(clip.id, oracle_features(clip, muted=muted)) for clip in clips]
-        table = FeatureTable.build(features, len(features), made.model.config)
-        return caption_clips(made.model, table, range(len(table)), made.vocabulary, made.lexicon, beam)
-
-    captions = told(unseen)
-    muted = told((clip for clip in unseen if clip.hidden), muted=True)
+    captions = caption_features(made, {clip.id: oracle_features(clip) for clip in unseen})
+    hidden = {clip.id: drop_audio(oracle_features(clip)) for clip in unseen if clip.hidden}
     return OracleResult(
-        rates=evaluate(unseen, captions, muted),
+        rates=evaluate(unseen, captions, caption_features(made, hidden)),
         constant=evaluate(unseen, constant(unseen, (text for of_clip in texts.values() for text in of_clip))),
         shuffled=evaluate(unseen, shuffled(captions)),
         captions=captions,

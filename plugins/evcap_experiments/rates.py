@@ -1,16 +1,14 @@
-"""Rates of right captions with their 95 % intervals, and the captions that need no look at a video to compare with."""
+"""Rates of right captions with their 95 % intervals."""
 
 from __future__ import annotations
 
 import math
-import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from evcap_cli.demo.facts import ClipFacts
-from evcap_experiments.caption_judging import Verdict, judge
+from evcap_experiments.caption_judging import JudgedCaption, judge
 
 Z_95: Final = 1.959963984540054
 
@@ -51,80 +49,45 @@ def wilson(right: int, total: int) -> Rate:
     return Rate(right, total, middle - reach if right else 0.0, middle + reach if right < total else 1.0)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """One clip and what its caption got right."""
-
-    clip: ClipFacts
-    verdict: Verdict
-
-    @property
-    def pair(self) -> bool:
-        """Whether the clip shows two subjects."""
-        return len(self.clip.subjects) == 2
-
-
-Test = Callable[[Judged], bool]
+Test = Callable[[JudgedCaption], bool]
 _RATES: Final[Mapping[str, tuple[Test | None, Test]]] = {
     # name -> which clips it concerns (None: all), what is right
-    "one subject: subject and action": (lambda j: not j.pair, lambda j: j.verdict.deed_right),
-    "two subjects: both, roles and action": (lambda j: j.pair, lambda j: j.verdict.deed_right),
+    "one subject: subject and action": (lambda j: len(j.clip.subjects) == 1, lambda j: j.action_with_roles_right),
+    "two subjects: both, roles and action": (lambda j: len(j.clip.subjects) == 2, lambda j: j.action_with_roles_right),
     "two subjects: both and action, any role": (
-        lambda j: j.pair,
-        lambda j: j.verdict.subjects_right and j.verdict.action_right,
+        lambda j: len(j.clip.subjects) == 2,
+        lambda j: j.action_with_subjects_right,
     ),
-    "place, where told": (lambda j: j.verdict.place_told, lambda j: j.verdict.place_right),
-    "emotion word in the caption": (None, lambda j: j.verdict.emotion_told),
-    "emotion": (None, lambda j: j.verdict.emotion_right),
+    "place, where mentioned": (lambda j: j.place_mentioned, lambda j: j.place_right),
+    "emotion word in the caption": (None, lambda j: j.emotion_mentioned),
+    "emotion": (None, lambda j: j.emotion_right),
     "emotion, picture and sound": (
         lambda j: not j.clip.hidden and not j.clip.silent,
-        lambda j: j.verdict.emotion_right,
+        lambda j: j.emotion_right,
     ),
-    "emotion, no sound": (lambda j: j.clip.silent, lambda j: j.verdict.emotion_right),
-    "emotion, hidden": (lambda j: j.clip.hidden, lambda j: j.verdict.emotion_right),
+    "emotion, no sound": (lambda j: j.clip.silent, lambda j: j.emotion_right),
+    "emotion, hidden": (lambda j: j.clip.hidden, lambda j: j.emotion_right),
 }
-MUTED: Final = "emotion, hidden, muted"
+HIDDEN_WITHOUT_AUDIO: Final = "emotion, hidden, without audio"
 
 
 def evaluate(
-    facts: Iterable[ClipFacts], captions: Mapping[str, str], muted: Mapping[str, str] | None = None
+    facts: Iterable[ClipFacts], captions: Mapping[str, str], without_audio: Mapping[str, str] | None = None
 ) -> dict[str, Rate]:
-    """How often captions are right, by what is asked of them.
+    """How often captions are right, by question.
 
     Args:
         facts: the truth. A clip without a caption counts as wrong.
         captions: id -> caption.
-        muted: id -> caption of the same clips captioned without their sound; only hidden clips are judged.
+        without_audio: id -> caption of the same clips captioned without their sound; only hidden clips are judged.
     """
     clips = list(facts)
-    judged = [Judged(clip, judge(clip, captions.get(clip.id, ""))) for clip in clips]
+    judged = [judge(clip, captions.get(clip.id, "")) for clip in clips]
     rates: dict[str, Rate] = {}
     for name, (concerns, right) in _RATES.items():
         concerned = [one for one in judged if concerns is None or concerns(one)]
         rates[name] = wilson(sum(map(right, concerned)), len(concerned))
-    if muted is not None:
-        hidden = [judge(clip, muted.get(clip.id, "")).emotion_right for clip in clips if clip.hidden]
-        rates[MUTED] = wilson(sum(hidden), len(hidden))
+    if without_audio is not None:
+        hidden = [judge(clip, without_audio.get(clip.id, "")).emotion_right for clip in clips if clip.hidden]
+        rates[HIDDEN_WITHOUT_AUDIO] = wilson(sum(hidden), len(hidden))
     return rates
-
-
-def constant_caption(training_captions: Iterable[str]) -> str:
-    """The caption said most often of training clips (the first in alphabetical order of several)."""
-    counts = Counter(training_captions)
-    return min(counts, key=lambda caption: (-counts[caption], caption))
-
-
-def constant(facts: Iterable[ClipFacts], training_captions: Iterable[str]) -> dict[str, str]:
-    """One caption for every clip."""
-    caption = constant_caption(training_captions)
-    return {clip.id: caption for clip in facts}
-
-
-def shuffled(captions: Mapping[str, str], seed: int = 0) -> dict[str, str]:
-    """Each clip gets another clip's caption: right only by the shares of what is told, not by looking.
-
-    A cyclic shift of a random order, so that no clip keeps its own (unless there is only one).
-    """
-    ids: Sequence[str] = sorted(captions)
-    order = random.Random(seed).sample(ids, len(ids))
-    return {clip: captions[order[number - 1]] for number, clip in enumerate(order)}

@@ -1,32 +1,21 @@
-"""``evcap reproduce``: the rows of a printed table, trained one after another, beside the print."""
+"""``evcap reproduce``: the rows of a printed table, trained one after another, next to the printed scores."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from evcap_cli import console
-from evcap_cli.clocks import roughly
 from evcap_cli.commands import options as shared
-from evcap_cli.console import counted
-from evcap_cli.errors import (
-    EXIT_INTERRUPTED,
-    EXIT_NOTHING_DONE,
-    EXIT_SOME_FAILED,
-    DataError,
-    TrainingError,
-    UsageError,
-)
+from evcap_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot, Subset
     from evcap_cli.scoring.published_rows import Table
-    from evcap_experiments.reproduction.table_plan import PlannedRow, Run
+    from evcap_experiments.reproduction.table_plan import PlannedRow
 
 FOLDER = Path("reproduced")
 
@@ -77,7 +66,10 @@ def reproduce(
     """
     from evcap_cli.data.emvidcap import HOW_TO_GET
     from evcap_cli.scoring.published_rows import Table
-    from evcap_experiments.reproduction.table_plan import plan, recipe_of
+    from evcap_experiments.reproduction.reproduction import Reproduction
+    from evcap_experiments.reproduction.table_pages import to_text
+    from evcap_experiments.reproduction.table_plan import plan_table
+    from evcap_experiments.runs import TrainOptions, recipe_of
 
     if table not in get_args(Table):
         raise UsageError(
@@ -85,6 +77,7 @@ def reproduce(
         )
     if data is None:
         raise UsageError("no data set to train on", hint=HOW_TO_GET)
+    chosen = cast("Table", table)
     given: list[str] = ["--data", str(data)]
     paired = {"--videos": videos, "--features": features, "--epochs": epochs, "--recipe": recipe, "--config": config}
     for flag, value in paired.items():
@@ -95,27 +88,14 @@ def reproduce(
     root = _open(data, parameters["subset"])
     first = recipe_of(parameters).train.seed if seed is None else seed
     numbers = range(first, first + seeds)
-    rows = plan(cast("Table", table), root, output, given, train.parse, backbone=backbone, seeds=numbers)
+    rows = plan_table(chosen, root, output, given, train.parse, backbone=backbone, seeds=numbers)
     if dry_run:
         _show(rows, root)
         return
-    work = _Work(cast("Table", table), rows, root, output)
-    work.run()
-    console.data(work.text())
+    work = Reproduction(folder=output, table=chosen, rows=rows, root=root)
+    console.info(f"wrote {', '.join(map(str, work.run()))}")
+    console.data(to_text(work.result()))
     raise typer.Exit(work.exit_code)
-
-
-class TrainOptions:
-    """``evcap train`` as the parser knows it: wrong options are found before any row begins."""
-
-    def __init__(self, context: typer.Context) -> None:
-        self.root = context.find_root()
-        self.command = cast("Any", self.root.command).commands["train"]
-
-    def parse(self, arguments: Sequence[str]) -> Mapping[str, Any]:
-        """Values of its parameters, defaults included."""
-        with self.command.make_context("train", list(arguments), parent=self.root) as context:
-            return dict(context.params)
 
 
 def _open(data: Path, subset: Subset) -> DataRoot:
@@ -130,16 +110,14 @@ def _open(data: Path, subset: Subset) -> DataRoot:
 
 def _show(rows: Sequence[PlannedRow], root: DataRoot) -> None:
     """The plan, on standard output."""
-    from evcap_experiments.estimates import estimate
+    from evcap_experiments.dry_run import show_runs, show_time
 
     for row in rows:
         console.answer(f"{row.printed.system} ({row.printed.backbone} features): {_state(row)}")
         if row.note:
             console.answer(f"  {row.note}")
-        for run in row.runs:
-            console.answer(f"  {'done   ' if run.done else 'to do  '}{shlex.join(['evcap', 'train', *run.arguments])}")
-    found = estimate(rows, root, _widths(rows))
-    console.answer(f"time to go: {f'about {roughly(found.seconds)}' if found.seconds else 'none'} ({found.source})")
+        show_runs(row.runs)
+    show_time([row.trained for row in rows if row.trained], root)
 
 
 def _state(row: PlannedRow) -> str:
@@ -147,77 +125,3 @@ def _state(row: PlannedRow) -> str:
         return f"not trained here: {row.reason}"
     done = sum(run.done for run in row.runs)
     return f"{done} of {len(row.runs)} done" if len(row.runs) > 1 else "done" if done else "to do"
-
-
-def _widths(rows: Sequence[PlannedRow]) -> dict[str, int]:
-    """Kind -> width of the backbones that will be used; none of them is loaded."""
-    from evcap_cli.backbones.loading import make_backbone
-    from evcap_cli.backbones.presets import backbone_addresses
-
-    given = next(row.parameters for row in rows if row.runs)
-    settings = shared.backbone_settings(given["config"], given["weights"], given["option"])
-    overrides = shared.overrides(given["appearance"], given["motion"], given["object_"], given["audio"])
-    addresses = backbone_addresses(given["backbone"], overrides, settings.presets)
-    return {kind: make_backbone(kind, address, settings.options).spec.dim for kind, address in addresses.items()}
-
-
-@dataclass
-class _Work:
-    """All runs of a table, one after another; the table in the folder is up to date after each."""
-
-    table: Table
-    rows: Sequence[PlannedRow]
-    root: DataRoot
-    folder: Path
-    failures: dict[Path, str] = field(default_factory=dict)
-
-    def run(self) -> None:
-        """Train what is not done."""
-        from evcap_experiments.reproduction.table_pages import write_tables
-
-        todo = [(row, run) for row in self.rows for run in row.runs]
-        write_tables(self.folder, self._result())
-        for number, (row, run) in enumerate(todo, 1):
-            title = f"[{number}/{len(todo)}] {row.printed.system}, seed {run.seed}"
-            if run.done:
-                console.info(f"{title}: done, in {run.folder}")
-                continue
-            console.info(f"{title}: evcap train ... -o {run.folder}")
-            try:
-                self._train(run, title)
-            except KeyboardInterrupt:
-                console.notice(self._interrupted())
-                raise typer.Exit(EXIT_INTERRUPTED) from None
-            write_tables(self.folder, self._result())
-        written = ", ".join(str(path) for path in write_tables(self.folder, self._result()))
-        console.info(f"wrote {written}")
-
-    def _train(self, run: Run, title: str) -> None:
-        from evcap_experiments.training_process import train
-
-        try:
-            train(run, lambda line: console.info(f"  {line}"))
-        except TrainingError as problem:
-            self.failures[run.folder] = problem.message
-            console.error(f"{title}: {problem}")
-
-    def _result(self) -> Any:
-        from evcap_experiments.reproduction.table_results import collect
-
-        return collect(self.table, self.rows, self.root, self.failures)
-
-    def text(self) -> str:
-        """The table for the terminal."""
-        from evcap_experiments.reproduction.table_pages import to_text
-
-        return to_text(self._result())
-
-    def _interrupted(self) -> str:
-        done = sum(run.done for row in self.rows for run in row.runs)
-        return f"interrupted: {counted(done, 'run')} finished, kept in {self.folder}; run the same command to go on"
-
-    @property
-    def exit_code(self) -> int:
-        """0 where all runs are done, 1 where none is, else 3."""
-        done = [run.done for row in self.rows for run in row.runs]
-        return 0 if all(done) else EXIT_SOME_FAILED if any(done) else EXIT_NOTHING_DONE

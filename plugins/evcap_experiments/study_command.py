@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evcap_cli import console
-from evcap_cli.clocks import roughly
 from evcap_cli.commands import options as shared
 from evcap_cli.console import counted
-from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_experiments.study.study_plan import PlannedSystem
-    from evcap_experiments.study.study_results import Results
-    from evcap_experiments.study.study_work import Sources
+    from evcap_experiments.study.study_work import StudySources
     from evcap_experiments.study.study_worlds import Sizes, Worlds
 
 FOLDER = Path("study")
@@ -74,10 +71,11 @@ def study(
     from evcap_cli.checkpoints.hub import without_places
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.files import check_writable, temporary_folder
-    from evcap_experiments.reproduce_command import TrainOptions
+    from evcap_experiments.runs import TrainOptions
+    from evcap_experiments.study.claims import answers
     from evcap_experiments.study.study_plan import plan_study
     from evcap_experiments.study.study_report import REPORT
-    from evcap_experiments.study.study_systems import GRID, choose
+    from evcap_experiments.study.study_systems import SYSTEMS, choose
     from evcap_experiments.study.study_work import Study
     from evcap_experiments.study.study_worlds import MAIN, Sizes, write_worlds
 
@@ -88,11 +86,9 @@ def study(
     for flag, value in (("--epochs", epochs), ("--cache-dir", cache_dir), ("--config", config)):
         given += [] if value is None else [flag, str(value)]
     given += [*(["--quiet"] if quiet else []), *(["--verbose"] if verbose else [])]
-    numbers = range(seed, seed + seeds)
-    train = TrainOptions(context)
     with temporary_folder() as drawn:  # the facts decide the plan; nothing of it stays after a dry run
         root = DataRoot.open(write_worlds(drawn, sizes, render=False).main.root, "L")
-        planned = plan_study(GRID, root, output, given, train.parse, numbers)
+        planned = plan_study(SYSTEMS, root, output, given, TrainOptions(context).parse, range(seed, seed + seeds))
         if dry_run:
             _show([one for one in planned if one.system in systems], root, sizes)
             return
@@ -100,36 +96,29 @@ def study(
     worlds = write_worlds(output, sizes, workers=workers)
 
     from evcap_cli.devices import choose_device
-    from evcap_experiments.training_process import train as train_run
 
     work = Study(
         folder=output,
         planned=planned,
-        wanted=systems,
+        requested=systems,
         worlds=worlds,
         sources=lambda: _sources(worlds, config, device=device, workers=workers, cache_dir=cache_dir),
-        train=train_run,
         command=without_places(shlex.join(["evcap", *sys.argv[1:]])),
         device=choose_device(device).type,
     )
-    try:
-        work.run()
-    except KeyboardInterrupt:
-        console.notice(
-            f"interrupted: {counted(work.done, 'run')} finished, kept in {output}; run the same command to go on"
-        )
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    console.data(_summary(work.results))
+    work.run()
+    for answer in answers(work.results):
+        console.data(f"{answer.state:14}{answer.claim.question}\n")
     console.info(f"wrote {output / REPORT}")
-    raise typer.Exit(0 if work.done == work.total else EXIT_SOME_FAILED if work.done else EXIT_NOTHING_DONE)
+    raise typer.Exit(work.exit_code)
 
 
-def _sources(worlds: Worlds, config: Path | None, *, device: str, workers: int, cache_dir: Path | None) -> Sources:
+def _sources(worlds: Worlds, config: Path | None, *, device: str, workers: int, cache_dir: Path | None) -> StudySources:
     """Features of both worlds by the lite backbones, by way of the cache."""
     from evcap_cli.features.building import backbones_of, build_pipeline
     from evcap_cli.features.options import FeatureOptions
     from evcap_cli.training.feature_sources import PipelineSource
-    from evcap_experiments.study.study_work import Sources
+    from evcap_experiments.study.study_work import StudySources
 
     settings = shared.backbone_settings(config, None, None)
     options = FeatureOptions(
@@ -144,14 +133,12 @@ def _sources(worlds: Worlds, config: Path | None, *, device: str, workers: int, 
     videos = {clip.id: worlds.main.video(clip) for clip in worlds.main.facts}
     main = PipelineSource(build_pipeline(options, backbones_of(options)), videos)
     conflict = {clip.id: worlds.conflict.video(clip) for clip in worlds.conflict.facts}
-    return Sources(main, PipelineSource(main.pipeline, conflict))
+    return StudySources(main, PipelineSource(main.pipeline, conflict))
 
 
 def _show(planned: Sequence[PlannedSystem], root: DataRoot, sizes: Sizes) -> None:
     """The plan, on standard output."""
-    from evcap_cli.backbones.loading import make_backbone
-    from evcap_cli.backbones.presets import backbone_addresses
-    from evcap_experiments.estimates import estimate
+    from evcap_experiments.dry_run import show_runs, show_time
 
     captions = sum(map(len, root.train.values()))
     console.answer(
@@ -160,17 +147,5 @@ def _show(planned: Sequence[PlannedSystem], root: DataRoot, sizes: Sizes) -> Non
     )
     for one in planned:
         console.answer(f"{one.system.title}: {sum(run.done for run in one.runs)} of {len(one.runs)} done")
-        for run in one.runs:
-            console.answer(f"  {'done   ' if run.done else 'to do  '}{shlex.join(['evcap', 'train', *run.arguments])}")
-    dims = {
-        str(kind): make_backbone(kind, name, {}).spec.dim for kind, name in backbone_addresses("lite", {}, {}).items()
-    }
-    found = estimate(planned, root, dims)
-    console.answer(f"time to go: {f'about {roughly(found.seconds)}' if found.seconds else 'none'} ({found.source})")
-
-
-def _summary(results: Results) -> str:
-    """The answers, a line each."""
-    from evcap_experiments.study.claims import answers
-
-    return "".join(f"{answer.state:14}{answer.claim.question}\n" for answer in answers(results))
+        show_runs(one.runs)
+    show_time([one.trained for one in planned], root)

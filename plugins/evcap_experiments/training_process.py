@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from evcap_cli.errors import TrainingError
 
 if TYPE_CHECKING:
-    from evcap_experiments.reproduction.table_plan import Run
+    from evcap_experiments.runs import TrainingRun
 
 OWN_END_SECONDS: Final = 1.0
 """A Ctrl-C at the terminal reaches the child too: so long it may take to end by itself."""
@@ -26,17 +26,17 @@ _ERROR: Final = "error: "
 _SET_PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
 
 
-def command(run: Run) -> list[str]:
+def command(run: TrainingRun) -> list[str]:
     """What is run."""
     return [sys.executable, "-m", "evcap_cli", "train", *run.arguments]
 
 
-def train(run: Run, told: Callable[[str], None]) -> None:
+def train(run: TrainingRun, show: Callable[[str], None]) -> None:
     """Train one run to its end; where it was begun before, it goes on after its last finished epoch.
 
     Args:
         run: which.
-        told: gets what the child says, line by line, errors left out.
+        show: gets the child's output line by line, errors left out.
 
     Raises:
         TrainingError: it failed; the cause is the child's own line.
@@ -65,7 +65,7 @@ def train(run: Run, told: Callable[[str], None]) -> None:
                 problem = text.removeprefix(_ERROR)
             elif text:
                 last = text
-                told(text)
+                show(text)
         code = child.wait()
     finally:
         _stop(child)

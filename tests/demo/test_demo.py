@@ -66,6 +66,6 @@ def test_an_examination_tells_the_checkpoint_from_the_baselines(tmp_path: Path) 
     exam = examine(tmp_path)
     emotion = {system: rates["emotion"].share for system, rates in exam.rates.items()}
     assert emotion["checkpoint"] > max(emotion["constant"], emotion["shuffled"]) + 0.3
-    muted = exam.rates["checkpoint"]["emotion, hidden, muted"]
+    muted = exam.rates["checkpoint"]["emotion, hidden, without audio"]
     assert muted.total == sum(clip.hidden for clip in make_facts(24, 99))
     assert "| emotion |" in exam.markdown()

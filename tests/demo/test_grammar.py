@@ -64,9 +64,9 @@ def test_every_caption_is_true_and_says_who_does_what() -> None:
     for clip in FACTS:
         for text in CAPTIONS[clip.id]:
             verdict = judge(clip, text)
-            assert verdict.deed_right, text
-            assert verdict.place_right or not verdict.place_told, text
-            assert verdict.emotion_right or not verdict.emotion_told, text
+            assert verdict.action_with_roles_right, text
+            assert verdict.place_right or not verdict.place_mentioned, text
+            assert verdict.emotion_right or not verdict.emotion_mentioned, text
 
 
 def test_orders_voices_and_synonyms_vary() -> None:
@@ -118,7 +118,7 @@ def test_a_search_of_the_exact_distribution_tells_everything() -> None:
     for clip in [*ALONE, *TOGETHER]:
         text = _searched(caption_spread(clip))
         verdict = judge(clip, text)
-        assert verdict.deed_right, text
+        assert verdict.action_with_roles_right, text
         assert verdict.emotion_right, text
         assert verdict.place_right, text
         assert EMOTION_WORDS[clip.emotion].manner[0][1] in text
@@ -135,5 +135,5 @@ def test_a_captioner_that_is_half_sure_of_the_emotion_still_names_it(sure: float
             for text, part in caption_spread(felt).items():
                 doubtful[text] += share * part
         verdict = judge(clip, _searched(doubtful))
-        assert verdict.deed_right
+        assert verdict.action_with_roles_right
         assert verdict.emotion_right

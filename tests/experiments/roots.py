@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from evcap_experiments.reproduction.table_plan import PlannedRow, Run
+from evcap_experiments.reproduction.table_plan import PlannedRow
+from evcap_experiments.runs import TrainingRun
 
 from evcap_cli import app
 from evcap_cli.data.emvidcap import DataRoot
@@ -58,14 +59,16 @@ def parse(arguments: Sequence[str]) -> Mapping[str, Any]:
         return dict(context.params)
 
 
-def finish(run: Run, value: float, *, margin: float = 2.0, videos: int = TESTED, notes: Sequence[str] = ()) -> None:
+def finish(
+    run: TrainingRun, value: float, *, margin: float = 2.0, videos: int = TESTED, notes: Sequence[str] = ()
+) -> None:
     """The files of a finished run: every metric is ``value``, METEOR was not computed."""
     run.begin()
     metrics = {name: None if name == "meteor" else value for name in METRICS}
-    intervals = {name: [value - margin, value + margin] for name in METRICS if name != "meteor"}
+    intervals = {name: [value - 2, value + 2] for name in METRICS if name != "meteor"}
     scores = {"metrics": metrics, "videos": videos, "intervals": intervals, "notes": list(notes)}
     (run.folder / "test.json").write_text(json.dumps(scores))
 
 
-def runs(rows: Sequence[PlannedRow]) -> list[Run]:
+def runs(rows: Sequence[PlannedRow]) -> list[TrainingRun]:
     return [run for row in rows for run in row.runs]

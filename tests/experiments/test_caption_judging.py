@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from evcap_experiments.caption_judging import Told, judge, read_caption
+from evcap_experiments.caption_judging import ReportedFacts as Facts
+from evcap_experiments.caption_judging import judge, read_caption
 
 from evcap_cli.demo.facts import ClipFacts
 
@@ -12,33 +13,36 @@ WALK = ClipFacts("vid60001", ("man",), "walk", "night", "sadness", "left", False
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
-        ("a man is happily walking in the park", Told(("man",), "walk", "park", ("joy",))),
-        ("The lady, sad, takes a walk.", Told(("woman",), "walk", None, ("sadness",))),
-        ("under the stars a kitten is doing a dance", Told(("cat",), "dance", "night", ())),
-        ("there is a lad falling down on the road", Told(("boy",), "fall", "street", ())),
-        ("a dog runs after a woman in fear", Told(("dog", "woman"), "chase", None, ("fear",))),
-        ("a woman is chased by an angry dog on the beach", Told(("dog", "woman"), "chase", "beach", ("anger",))),
-        ("a woman runs away from a dog", Told(("dog", "woman"), "chase", None, ())),
-        ("a woman is running away from a dog", Told(("dog", "woman"), "chase", None, ())),
-        ("a boy is giving a girl a parcel", Told(("boy", "girl"), "give", None, ())),
-        ("a boy is giving a gift to a girl", Told(("boy", "girl"), "give", None, ())),
-        ("a boy is given a parcel by a girl", Told(("girl", "boy"), "give", None, ())),
-        ("a boy gets a parcel from a girl at night", Told(("girl", "boy"), "give", "night", ())),
-        ("a cat is cuddling a man with delight", Told(("cat", "man"), "hug", None, ("joy",))),
-        ("a cat is hugged by a man", Told(("man", "cat"), "hug", None, ())),
-        # muddled captions tell nothing that is muddled
-        ("a man is walking and jumping", Told(("man",), None, None, ())),
-        ("a man is walking in the park on the beach", Told(("man",), "walk", None, ())),
-        ("a man chases a woman is hugged by a man", Told(("man", "woman", "man"), None, None, ())),
-        ("a happy man sadly walks", Told(("man",), "walk", None, ("joy", "sadness"))),
-        ("", Told((), None, None, ())),
-        ("the thing of it", Told((), None, None, ())),
+        ("a man is happily walking in the park", Facts(("man",), "walk", "park", ("joy",))),
+        ("The lady, sad, takes a walk.", Facts(("woman",), "walk", None, ("sadness",))),
+        ("under the stars a kitten is doing a dance", Facts(("cat",), "dance", "night", ())),
+        ("there is a lad falling down on the road", Facts(("boy",), "fall", "street", ())),
+        ("a dog runs after a woman in fear", Facts(("dog", "woman"), "chase", None, ("fear",))),
+        (
+            "a woman is chased by an angry dog on the beach",
+            Facts(("dog", "woman"), "chase", "beach", ("anger",)),
+        ),
+        ("a woman runs away from a dog", Facts(("dog", "woman"), "chase", None, ())),
+        ("a woman is running away from a dog", Facts(("dog", "woman"), "chase", None, ())),
+        ("a boy is giving a girl a parcel", Facts(("boy", "girl"), "give", None, ())),
+        ("a boy is giving a gift to a girl", Facts(("boy", "girl"), "give", None, ())),
+        ("a boy is given a parcel by a girl", Facts(("girl", "boy"), "give", None, ())),
+        ("a boy gets a parcel from a girl at night", Facts(("girl", "boy"), "give", "night", ())),
+        ("a cat is cuddling a man with delight", Facts(("cat", "man"), "hug", None, ("joy",))),
+        ("a cat is hugged by a man", Facts(("man", "cat"), "hug", None, ())),
+        # what is muddled in a caption is not reported
+        ("a man is walking and jumping", Facts(("man",), None, None, ())),
+        ("a man is walking in the park on the beach", Facts(("man",), "walk", None, ())),
+        ("a man chases a woman is hugged by a man", Facts(("man", "woman", "man"), None, None, ())),
+        ("a happy man sadly walks", Facts(("man",), "walk", None, ("joy", "sadness"))),
+        ("", Facts((), None, None, ())),
+        ("the thing of it", Facts((), None, None, ())),
     ],
 )
-def test_captions_are_read_as_a_person_reads_them(text: str, told: Told) -> None:
-    assert read_caption(text) == told
+def test_captions_are_read_as_a_person_reads_them(text: str, reported: Facts) -> None:
+    assert read_caption(text) == reported
 
 
 def test_two_emotions_are_none() -> None:
@@ -49,7 +53,7 @@ def test_two_emotions_are_none() -> None:
 def test_who_acts_decides_in_either_voice() -> None:
     for right in ("a dog is happily chasing a woman in the park", "a lady is chased by a cheerful puppy in the park"):
         verdict = judge(CHASE, right)
-        assert verdict.deed_right
+        assert verdict.action_with_roles_right
         assert verdict.emotion_right
         assert verdict.place_right
     for turned in ("a woman is chasing a dog", "a dog is chased by a woman", "a dog runs away from a woman"):
@@ -57,7 +61,7 @@ def test_who_acts_decides_in_either_voice() -> None:
         assert verdict.subjects_right
         assert verdict.action_right
         assert not verdict.roles_right
-        assert not verdict.deed_right
+        assert not verdict.action_with_roles_right
 
 
 @pytest.mark.parametrize(
@@ -71,15 +75,20 @@ def test_who_acts_decides_in_either_voice() -> None:
     ],
 )
 def test_a_missing_or_surplus_subject_is_wrong(text: str) -> None:
-    assert not judge(CHASE, text).deed_right
+    assert not judge(CHASE, text).action_with_roles_right
 
 
-def test_silence_about_place_and_emotion_is_told_from_error() -> None:
+def test_silence_about_place_and_emotion_is_no_error() -> None:
     silent, wrong = judge(WALK, "a man is walking"), judge(WALK, "a man is happily walking in the park")
-    assert silent.deed_right
-    assert wrong.deed_right
-    assert (silent.emotion_told, silent.emotion_right, silent.place_told, silent.place_right) == (False,) * 4
-    assert (wrong.emotion_told, wrong.emotion_right, wrong.place_told, wrong.place_right) == (True, False, True, False)
+    assert silent.action_with_roles_right
+    assert wrong.action_with_roles_right
+    assert (silent.emotion_mentioned, silent.emotion_right, silent.place_mentioned, silent.place_right) == (False,) * 4
+    assert (wrong.emotion_mentioned, wrong.emotion_right, wrong.place_mentioned, wrong.place_right) == (
+        True,
+        False,
+        True,
+        False,
+    )
 
 
 def test_run_is_not_run_after() -> None:

@@ -1,4 +1,4 @@
-"""Oracle features: each stream tells what it may and nothing else."""
+"""Oracle features: each stream has what it may and nothing else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from evcap_experiments.feature_captions import drop_audio
 from evcap_experiments.oracle import oracle_features, run_oracle
 
 from evcap_cli.demo.facts import ClipFacts
@@ -27,7 +28,7 @@ def test_features_are_a_function_of_the_facts() -> None:
     assert _changed(PLAIN, replace(PLAIN, seed=2)) == {"appearance", "motion", "object", "audio"}
 
 
-def test_a_hidden_emotion_is_heard_only() -> None:
+def test_a_hidden_emotion_is_in_the_audio_only() -> None:
     assert _changed(HIDDEN, replace(HIDDEN, emotion="anger")) == {"audio"}
     assert _changed(HIDDEN, replace(HIDDEN, mood="anger")) == {"appearance"}
     assert _changed(PLAIN, replace(PLAIN, emotion="anger", mood="anger")) == {"appearance", "object", "audio"}
@@ -48,11 +49,11 @@ def test_place_is_seen_in_the_whole_picture_only() -> None:
     assert _changed(PLAIN, replace(PLAIN, place="beach")) == {"appearance"}
 
 
-def test_silent_and_muted_clips_have_no_sound() -> None:
+def test_silent_clips_and_clips_without_their_audio_have_no_sound() -> None:
     assert len(oracle_features(replace(PLAIN, silent=True)).streams["audio"].values) == 0
-    muted = oracle_features(PLAIN, muted=True).streams
-    assert len(muted["audio"].values) == len(muted["audio"].times) == 0
-    assert torch.equal(muted["motion"].values, oracle_features(PLAIN).streams["motion"].values)
+    silent = drop_audio(oracle_features(PLAIN)).streams
+    assert len(silent["audio"].values) == len(silent["audio"].times) == 0
+    assert torch.equal(silent["motion"].values, oracle_features(PLAIN).streams["motion"].values)
 
 
 def test_rows_fit_the_captioner() -> None:
@@ -74,6 +75,6 @@ def test_the_run_trains_captions_and_judges(tmp_path: Path) -> None:
     result = run_oracle(tmp_path, recipe=recipe, train_clips=16, test_clips=12)
     assert len(result.captions) == 12
     assert result.rates["emotion"].total == 12
-    assert result.rates["emotion, hidden, muted"].total == result.rates["emotion, hidden"].total > 0
+    assert result.rates["emotion, hidden, without audio"].total == result.rates["emotion, hidden"].total > 0
     assert "shuffled" in result.table()
     assert (tmp_path / "model.safetensors").exists()

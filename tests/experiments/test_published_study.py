@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from evcap_experiments.study.conditions import CONDITIONS, METRICS, Condition
-from evcap_experiments.study.study_results import Results
-from evcap_experiments.study.study_systems import CONSTANT, GRID, SHOWN, SHUFFLED, GridSystem
+from evcap_experiments.study.study_results import StudyResults
+from evcap_experiments.study.study_systems import CONSTANT, SHOWN, SHUFFLED, SYSTEMS, StudySystem
 from evcap_experiments.study.study_worlds import Sizes, Worlds
 
 from tests.experiments.worlds import drawn
@@ -17,7 +17,7 @@ from tests.experiments.worlds import drawn
 DOCS = Path(__file__).parents[2] / "docs"
 RAW = DOCS / "study"
 PAGE = (DOCS / "study.md").read_text("utf-8")
-AGAIN = [next(system for system in GRID if system.name == name) for name in ("fusion", "dcgn", "fusion+")]
+AGAIN = [next(system for system in SYSTEMS if system.name == name) for name in ("fusion", "dcgn", "fusion+")]
 """Systems whose results are computed anew."""
 
 
@@ -39,7 +39,7 @@ def test_every_system_has_three_seeds_or_more() -> None:
     assert min(map(len, seeds.values())) >= 3
 
 
-@pytest.mark.parametrize("where", [Condition("all", "", "", "heard", lambda _: True, tuple(METRICS)), *CONDITIONS])
+@pytest.mark.parametrize("where", [Condition("all", "", "", "with audio", lambda _: True, tuple(METRICS)), *CONDITIONS])
 def test_the_tables_of_the_page_are_those_of_the_numbers(where: Condition) -> None:
     numbers = json.loads((RAW / "study.json").read_text("utf-8"))
     cells = {(one["system"], one["condition"], one["measure"]): one for one in numbers["cells"]}
@@ -60,8 +60,8 @@ def test_the_answers_of_the_page_are_those_of_the_numbers() -> None:
 
 
 @pytest.mark.parametrize("system", AGAIN, ids=lambda system: system.name)
-def test_raw_results_follow_from_the_captions(worlds: Worlds, system: GridSystem) -> None:
-    results = Results(worlds, times=1)
+def test_raw_results_follow_from_the_captions(worlds: Worlds, system: StudySystem) -> None:
+    results = StudyResults(worlds, times=1)
     passes = {row["pass"]: row for row in rows("clips.jsonl") if (row["system"], row["seed"]) == (system.name, 0)}
     said = {
         name: {clip: text for clip, text in zip(row["ids"], row["captions"], strict=True) if text is not None}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from evcap_experiments import training_process
-from evcap_experiments.reproduction.table_plan import PlannedRow, plan
+from evcap_experiments.reproduction.table_plan import PlannedRow, plan_table
 from safetensors import safe_open
 
 from evcap_cli.training.run_state import FILE as STATE
@@ -20,18 +20,18 @@ from tests.experiments.roots import finish, opened, parse, write_root
 from tests.media.processes import members
 
 EPOCHS = 4
-HELD = """
+PAUSED = """
 import os, sys, time
 from pathlib import Path
 flush, left = os.fsync, [{writes}]
-def held(descriptor):
+def paused(descriptor):
     if "train" in sys.argv:
         left[0] -= 1
         if left[0] < 0:
-            Path({place!r}, "held").touch()
+            Path({place!r}, "paused").touch()
             time.sleep(600)
     flush(descriptor)
-os.fsync = held
+os.fsync = paused
 """
 """A module that Python imports at its start: training stands still before it has written the next file."""
 
@@ -59,7 +59,7 @@ def scores(folder: Path) -> dict:
 def planned(root: Path, table: str, folder: Path, *more: str) -> list[PlannedRow]:
     """As the command plans it."""
     train = ["--data", str(root), "--recipe", str(root / "tiny.toml"), *more]
-    return plan(table, opened(root), folder, train, parse, backbone="lite", seeds=(1,))  # type: ignore[arg-type]
+    return plan_table(table, opened(root), folder, train, parse, backbone="lite", seeds=(1,))  # type: ignore[arg-type]
 
 
 def finished_epochs(run: Path) -> int:
@@ -76,20 +76,20 @@ def test_interrupted_it_goes_on_to_the_scores_of_a_run_never_stopped(
 
     Written are the recipe, then a state and a log an epoch.
     """
-    out, place = tmp_path / "out", tmp_path / "held"
+    out, place = tmp_path / "out", tmp_path / "paused"
     run = out / "canet-lite-seed1"
     given = arguments(root, "table1", out, "--epochs", EPOCHS)
     for row in planned(root, "table1", out, "--epochs", str(EPOCHS))[1:]:
         finish(row.runs[0], 40.0)
     place.mkdir()
-    (place / "sitecustomize.py").write_text(HELD.format(writes=writes, place=str(place)))
+    (place / "sitecustomize.py").write_text(PAUSED.format(writes=writes, place=str(place)))
     process = start_evcap(*given, first=[place])
-    while not (place / "held").exists() and process.poll() is None:
+    while not (place / "paused").exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate()
+    _, shown = process.communicate()
     assert process.returncode == 130
-    assert told.splitlines()[-1] == f"interrupted: 3 runs finished, kept in {out}; run the same command to go on"
+    assert shown.splitlines()[-1] == f"interrupted: 3 runs finished, kept in {out}; run the same command to go on"
     while members(process.pid):  # decoding processes notice that they are alone, the training process is gone
         time.sleep(0.01)
     assert finished_epochs(run) == 2
@@ -177,7 +177,7 @@ def test_wrong_calls_are_one_line_before_any_work(
 ) -> None:
     called = [str(root) if part == "ROOT" else part for part in given]
     assert evcap("reproduce", *called, "-o", tmp_path / "out") == 2
-    told = capfd.readouterr().err
-    assert said in told
-    assert len(told.splitlines()) == 1
+    shown = capfd.readouterr().err
+    assert said in shown
+    assert len(shown.splitlines()) == 1
     assert not (tmp_path / "out").exists()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from evcap_experiments.oracle import oracle_features
-from evcap_experiments.reproduction.table_plan import Run, recipe_of
+from evcap_experiments.runs import TrainingRun, recipe_of
 from evcap_experiments.study.study_plan import PlannedSystem, in_order, plan_study
-from evcap_experiments.study.study_systems import GRID
-from evcap_experiments.study.study_work import Sources, Study
+from evcap_experiments.study.study_systems import SYSTEMS
+from evcap_experiments.study.study_work import Study, StudySources
 from evcap_experiments.study.study_worlds import Worlds
 from evcap_experiments.study.unseen_captions import kept_captions
 
@@ -26,7 +26,7 @@ from tests.experiments.roots import parse
 from tests.experiments.worlds import drawn
 from tests.training import toy
 
-FUSION, A_OFF = GRID[0], GRID[1]
+FUSION, A_OFF = SYSTEMS[0], SYSTEMS[1]
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ class Work:
     def __init__(self, worlds: Worlds) -> None:
         self.worlds, self.trained = worlds, list[str]()
         self.broken: set[str] = set()
-        self.asked = 0
+        self.opened = 0
 
-    def train(self, run: Run, told: Callable[[str], None]) -> None:
+    def train(self, run: TrainingRun, show: Callable[[str], None]) -> None:
         if run.folder.name in self.broken:
             raise TrainingError("it broke")
         values = parse(run.arguments)
@@ -64,18 +64,25 @@ class Work:
         Trainer(recipe, root.train, root.lexicon, self.sources().main, run.folder, device="cpu").fit()
         (run.folder / "test.json").write_text("{}")
         self.trained.append(run.folder.name)
-        told("done")
+        show("done")
 
-    def sources(self) -> Sources:
-        self.asked += 1
-        return Sources(
+    def sources(self) -> StudySources:
+        self.opened += 1
+        return StudySources(
             MappingSource({clip.id: oracle_features(clip) for clip in self.worlds.main.facts}),
             MappingSource({clip.id: oracle_features(clip) for clip in self.worlds.conflict.facts}),
         )
 
     def study(self, folder: Path, plan: list[PlannedSystem], *only: str) -> Study:
-        wanted = [one.system for one in plan if not only or one.system.name in only]
-        return Study(folder, plan, wanted, self.worlds, self.sources, self.train, "evcap study")
+        return Study(
+            folder=folder,
+            planned=plan,
+            requested=[one.system for one in plan if not only or one.system.name in only],
+            worlds=self.worlds,
+            sources=self.sources,
+            train=self.train,
+            command="evcap study",
+        )
 
 
 @pytest.mark.slow
@@ -88,7 +95,7 @@ def test_it_goes_on_where_it_stopped_and_reports_what_is_there(worlds: Worlds, r
     assert (work.trained, first.done, first.total) == (["fusion-seed0"], 1, 2)
     assert "- a-off-seed0: it broke" in (tmp_path / "study.md").read_text()
 
-    work.broken, before = set(), work.asked
+    work.broken, before = set(), work.opened
     second = work.study(tmp_path, plan)
     second.run()
     assert work.trained == ["fusion-seed0", "a-off-seed0"]
@@ -97,17 +104,17 @@ def test_it_goes_on_where_it_stopped_and_reports_what_is_there(worlds: Worlds, r
     assert [(one["system"], one["pass"]) for one in lines] == [
         (name, source)
         for name in ("fusion", "a-off", "constant", "shuffled")
-        for source in ("heard", "muted", "conflict")
+        for source in ("with audio", "without audio", "conflict")
     ]
     assert [len(one["ids"]) for one in lines] == [8] * 12
     # without A the sound makes no difference to any caption; the report can be made again from what is kept
     assert lines[3]["captions"] == lines[4]["captions"]
     kept = (tmp_path / "study.md").read_text()
-    asked = work.asked
-    assert asked > before
+    opened = work.opened
+    assert opened > before
     third = work.study(tmp_path, plan, "fusion")
     third.run()
-    assert (work.trained, work.asked) == (["fusion-seed0", "a-off-seed0"], asked), "nothing was left to do"
+    assert (work.trained, work.opened) == (["fusion-seed0", "a-off-seed0"], opened), "nothing was left to do"
     assert (tmp_path / "results.jsonl").read_text().count('"system": "a-off"') == 7, "what is there stays in the report"
     assert (tmp_path / "study.md").read_text().replace("1 of 1 run is", "2 of 2 runs are") == kept
 
@@ -116,8 +123,8 @@ def test_it_goes_on_where_it_stopped_and_reports_what_is_there(worlds: Worlds, r
 def test_a_system_that_goes_on_from_another_s_epochs_ends_as_if_trained_alone(
     worlds: Worlds, recipe: Path, tmp_path: Path
 ) -> None:
-    grid = (FUSION, next(system for system in GRID if system.name == "fusion-sc"))
-    assert grid[1].behind == "fusion"
+    grid = (FUSION, next(system for system in SYSTEMS if system.name == "fusion-sc"))
+    assert grid[1].continues == "fusion"
     given = ["--backbone", "lite", "--recipe", str(recipe), "--data", str(worlds.main.root)]
     root = DataRoot.open(worlds.main.root, "L")
     ends = []
@@ -171,7 +178,7 @@ def test_runs_of_other_settings_are_not_mixed_in(worlds: Worlds, recipe: Path, t
 
 
 def test_the_study_recipe_differs_between_systems_in_the_system_only() -> None:
-    recipes = [load_recipe("study", system.model) for system in GRID]
+    recipes = [load_recipe("study", system.model) for system in SYSTEMS]
     assert len({str(replace(recipe.train, self_critical_epochs=0)) for recipe in recipes}) == 1
     for recipe in recipes:
         for name, weight in recipe.loss.items():

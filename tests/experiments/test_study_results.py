@@ -14,17 +14,17 @@ from evcap_experiments.study.claims import CLAIMS, Answer, answers
 from evcap_experiments.study.conditions import CONDITIONS, MEASURES, METRICS, condition
 from evcap_experiments.study.dot_plot import Dot, dot_plot
 from evcap_experiments.study.study_report import About, write_report
-from evcap_experiments.study.study_results import Results
-from evcap_experiments.study.study_systems import GRID, SHOWN, choose
+from evcap_experiments.study.study_results import StudyResults
+from evcap_experiments.study.study_systems import SHOWN, SYSTEMS, choose
 from evcap_experiments.study.study_worlds import Sizes, Worlds
 
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.wording import DEMO_LEXICON
 from evcap_cli.errors import UsageError
 from evcap_cli.scoring.score_texts import score_texts
-from tests.experiments.worlds import drawn, sentence, told
+from tests.experiments.worlds import drawn, perfect_captions, sentence
 
-FUSION, A_OFF, B_OFF, BOTH_OFF = GRID[:4]
+FUSION, A_OFF, B_OFF, BOTH_OFF = SYSTEMS[:4]
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +33,15 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
 
 
 @pytest.fixture(scope="module")
-def results(worlds: Worlds) -> Results:
+def results(worlds: Worlds) -> StudyResults:
     """Systems with A hear perfectly, those without see perfectly; two seeds each, the second without some captions."""
-    found = Results(worlds, times=300)
-    for system in GRID[:4]:
+    found = StudyResults(worlds, times=300)
+    for system in SYSTEMS[:4]:
         for seed in (0, 1):
-            said = told(worlds, listens="audio-visual" not in system.without)
+            said = perfect_captions(worlds, listens="audio-visual" not in system.without)
             if seed:
                 for clip in worlds.unseen[:5]:
-                    del said["heard"][clip.id]
+                    del said["with audio"][clip.id]
             found.add(system, seed, said)
     return found
 
@@ -50,14 +50,14 @@ def by_name(found: list[Answer]) -> dict[str, Answer]:
     return {answer.claim.name: answer for answer in found}
 
 
-def test_shares_are_those_of_the_demos_own_rates(results: Results, worlds: Worlds) -> None:
-    rates = evaluate(worlds.unseen, told(worlds, listens=False)["heard"])
+def test_shares_are_those_of_the_demos_own_rates(results: StudyResults, worlds: Worlds) -> None:
+    rates = evaluate(worlds.unseen, perfect_captions(worlds, listens=False)["with audio"])
     names = {
         ("all", "emotion"): "emotion",
         ("hidden", "emotion"): "emotion, hidden",
-        ("two subjects", "deed"): "two subjects: both, roles and action",
+        ("two subjects", "action with roles"): "two subjects: both, roles and action",
         ("two subjects", "any role"): "two subjects: both and action, any role",
-        ("one subject", "deed"): "one subject: subject and action",
+        ("one subject", "action with roles"): "one subject: subject and action",
     }
     for (where, what), name in names.items():
         found = results.series("a-off", where, what)
@@ -66,15 +66,15 @@ def test_shares_are_those_of_the_demos_own_rates(results: Results, worlds: World
         assert found.clips == rates[name].total
 
 
-def test_a_clip_without_a_caption_is_wrong(results: Results, worlds: Worlds) -> None:
-    found = results.series("fusion", "all", "deed")
+def test_a_clip_without_a_caption_is_wrong(results: StudyResults, worlds: Worlds) -> None:
+    found = results.series("fusion", "all", "action with roles")
     assert found is not None
     assert found.values == pytest.approx([100.0, 100 * (len(worlds.unseen) - 5) / len(worlds.unseen)])
 
 
-def test_metrics_are_those_of_evcap_score_with_their_intervals(results: Results, worlds: Worlds) -> None:
+def test_metrics_are_those_of_evcap_score_with_their_intervals(results: StudyResults, worlds: Worlds) -> None:
     references = {clip.id: write_captions(clip) for clip in worlds.unseen}
-    captions = told(worlds, listens=False)["heard"]
+    captions = perfect_captions(worlds, listens=False)["with audio"]
     scores = score_texts(captions, references, DEMO_LEXICON, meteor=False, bootstrap=300)
     for metric in METRICS:
         found = results.series("a-off", "all", metric)
@@ -86,7 +86,7 @@ def test_metrics_are_those_of_evcap_score_with_their_intervals(results: Results,
         assert middle[-1] == pytest.approx(high, abs=1)
 
 
-def test_conflict_tells_which_of_sound_and_face_is_followed(results: Results) -> None:
+def test_conflict_tells_which_of_sound_and_face_is_followed(results: StudyResults) -> None:
     values = {
         (system, what): results.series(system, "conflict", what).values.tolist()  # type: ignore[union-attr]
         for system in ("fusion", "a-off")
@@ -98,7 +98,7 @@ def test_conflict_tells_which_of_sound_and_face_is_followed(results: Results) ->
         results.series("fusion", "conflict", "cfs")
 
 
-def test_no_sound_is_the_clips_whose_picture_shows_the_emotion(results: Results, worlds: Worlds) -> None:
+def test_no_sound_is_the_clips_whose_picture_shows_the_emotion(results: StudyResults, worlds: Worlds) -> None:
     found = results.series("fusion", "no sound", "emotion")
     assert found is not None
     assert (found.clips, found.values[0]) == (sum(not clip.hidden for clip in worlds.unseen), 100)
@@ -107,7 +107,7 @@ def test_no_sound_is_the_clips_whose_picture_shows_the_emotion(results: Results,
     assert control.values[0] == 0
 
 
-def test_answers_say_what_was_built_into_the_captions(results: Results) -> None:
+def test_answers_say_what_was_built_into_the_captions(results: StudyResults) -> None:
     found = by_name(answers(results))
     assert found["A, picture silent"].state == "holds"
     assert found["sound decides"].state == "holds"
@@ -127,31 +127,35 @@ def test_answers_say_what_was_built_into_the_captions(results: Results) -> None:
 
 @pytest.mark.slow
 def test_the_other_way_round_is_reversed(worlds: Worlds) -> None:
-    results = Results(worlds, times=100)
-    results.add(FUSION, 0, told(worlds, listens=False))
-    results.add(A_OFF, 0, told(worlds, listens=True))
+    results = StudyResults(worlds, times=100)
+    results.add(FUSION, 0, perfect_captions(worlds, listens=False))
+    results.add(A_OFF, 0, perfect_captions(worlds, listens=True))
     found = by_name(answers(results))
     assert found["A, picture silent"].state == "reversed"
     assert found["sound before face"].state == "reversed"
     assert found["B binds"].state == "not tested"
 
 
-def test_roles_are_asked_only_where_subjects_and_action_are_right(worlds: Worlds) -> None:
+def test_roles_are_judged_only_where_subjects_and_action_are_right(worlds: Worlds) -> None:
     pairs = [clip for clip in worlds.unseen if len(clip.subjects) == 2]
-    said = told(worlds, listens=True)
+    said = perfect_captions(worlds, listens=True)
     for number, clip in enumerate(pairs):  # a third each: right, roles swapped, another action altogether
         if number % 3 == 1:
-            said["heard"][clip.id] = sentence(replace(clip, subjects=clip.subjects[::-1]), clip.emotion)
+            said["with audio"][clip.id] = sentence(replace(clip, subjects=clip.subjects[::-1]), clip.emotion)
         if number % 3 == 2:
-            said["heard"][clip.id] = ""
-    found = Results(worlds, times=300)
+            said["with audio"][clip.id] = ""
+    found = StudyResults(worlds, times=300)
     found.add(FUSION, 0, said)
     right, swapped = len(range(0, len(pairs), 3)), len(range(1, len(pairs), 3))
-    assert found.series("fusion", "two subjects", "deed").values[0] == pytest.approx(100 * right / len(pairs))
+    assert found.series("fusion", "two subjects", "action with roles").values[0] == pytest.approx(
+        100 * right / len(pairs)
+    )
     roles = found.series("fusion", "two subjects", "roles")
     assert roles.values[0] == pytest.approx(100 * right / (right + swapped))
     # the replicates are ratios of what the same resampled clips have of each
-    deed, named = (found.series("fusion", "two subjects", what).replicates for what in ("deed", "any role"))
+    deed, named = (
+        found.series("fusion", "two subjects", what).replicates for what in ("action with roles", "any role")
+    )
     assert roles.replicates == pytest.approx(100 * deed / named)
 
 
@@ -166,7 +170,7 @@ def test_every_claim_can_be_tested() -> None:
 
 
 def test_the_report_holds_answers_tables_plots_and_raw_results(
-    results: Results, worlds: Worlds, tmp_path: Path
+    results: StudyResults, worlds: Worlds, tmp_path: Path
 ) -> None:
     about = About("evcap study -o study", (16, 48, 16), "study", 14, 8, 24, {"epan-seed0": "it broke"})
     write_report(tmp_path, results, about)
@@ -196,10 +200,10 @@ def test_the_report_holds_answers_tables_plots_and_raw_results(
     assert contrast["interval"][0] <= contrast["difference"] <= contrast["interval"][1]
 
 
-def test_clips_jsonl_suffices_for_the_counts(results: Results, worlds: Worlds) -> None:
+def test_clips_jsonl_suffices_for_the_counts(results: StudyResults, worlds: Worlds) -> None:
     lines = [json.loads(line) for line in results.clip_lines()]
     assert len(lines) == 8 * 3
-    second = next(one for one in lines if (one["system"], one["seed"], one["pass"]) == ("a-off", 1, "heard"))
+    second = next(one for one in lines if (one["system"], one["seed"], one["pass"]) == ("a-off", 1, "with audio"))
     assert second["captions"][:5] == [None] * 5
     rates = evaluate(
         worlds.unseen, {name: text for name, text in zip(second["ids"], second["captions"], strict=True) if text}
@@ -222,8 +226,8 @@ def test_a_plot_places_dots_by_their_values() -> None:
 
 
 def test_names_of_the_grid_are_chosen_or_refused() -> None:
-    assert choose("epan, fusion") == (GRID[0], GRID[4])
-    assert choose(None) == GRID
+    assert choose("epan, fusion") == (SYSTEMS[0], SYSTEMS[4])
+    assert choose(None) == SYSTEMS
     with pytest.raises(UsageError, match="no system 'epam'"):
         choose("epam,fusion")
     with pytest.raises(UsageError, match="too few"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from evcap_experiments.reproduction import table_results as results
 from evcap_experiments.reproduction.table_pages import signed, to_html, to_markdown, to_text, write_tables
-from evcap_experiments.reproduction.table_plan import PlannedRow, plan
+from evcap_experiments.reproduction.table_plan import PlannedRow, plan_table
 from evcap_experiments.reproduction.table_results import TableResult, collect
 
 from evcap_cli import plugins
@@ -32,7 +32,7 @@ def table(root: Path, tmp_path: Path) -> Table:
     """Rows of a table and what reads their results."""
 
     def make(name: str, *, seeds: tuple[int, ...] = (0,), more: tuple[str, ...] = ()) -> object:
-        rows = plan(name, opened(root), tmp_path, ["--data", str(root), *more], parse, seeds=seeds)  # type: ignore[arg-type]
+        rows = plan_table(name, opened(root), tmp_path, ["--data", str(root), *more], parse, seeds=seeds)  # type: ignore[arg-type]
         return rows, lambda failures=None: collect(name, rows, opened(root), failures)  # type: ignore[arg-type]
 
     return make  # type: ignore[return-value]
@@ -71,7 +71,7 @@ def test_on_the_same_data_each_row_shows_printed_ours_difference_and_interval(ta
     assert 'class="change down">-15.7<' in to_html(found)
 
 
-def test_on_other_data_there_is_no_difference_and_the_reasons_are_told(table: Table, root: Path) -> None:
+def test_on_other_data_there_is_no_difference_and_the_reasons_are_named(table: Table, root: Path) -> None:
     rows, read = table("table3", more=("--appearance", "lite-appearance"))
     finish(rows[0].runs[0], 40.0)
     finish(rows[1].runs[0], 43.0)
@@ -110,7 +110,7 @@ def test_several_seeds_show_their_mean_and_both_ends(table: Table) -> None:
     assert [run["seed"] for run in read().to_dict()["rows"][3]["runs"]] == [0, 1, 2]
 
 
-def test_every_state_of_a_row_is_told_in_words(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_state_of_a_row_is_named_in_words(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(plugins.registry().systems, "sa-lstm")
     rows, read = table("table2", seeds=(0, 1))
     finish(rows[1].runs[0], 40.0)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from evcap_experiments import training_process
-from evcap_experiments.reproduction.table_plan import Run
+from evcap_experiments.runs import TrainingRun
 
 from evcap_cli.errors import TrainingError
 from tests.commands.small import ROOT
@@ -20,8 +20,8 @@ from tests.media.processes import DEADLINE_SECONDS, gone, wait_until_gone
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return Run(tmp_path / "run", 0, (), {"epochs": 2})
+def run(tmp_path: Path) -> TrainingRun:
+    return TrainingRun(tmp_path / "run", 0, (), {"epochs": 2})
 
 
 def instead(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
@@ -29,7 +29,7 @@ def instead(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(training_process, "command", lambda run: [sys.executable, "-c", code, str(run.folder)])
 
 
-def test_its_lines_are_passed_on_and_its_scores_end_it(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+def test_its_lines_are_passed_on_and_its_scores_end_it(monkeypatch: pytest.MonkeyPatch, run: TrainingRun) -> None:
     instead(monkeypatch, "import sys; open(sys.argv[1] + '/test.json', 'w'); print('epoch 1', file=sys.stderr)")
     said: list[str] = []
     training_process.train(run, said.append)
@@ -47,17 +47,19 @@ def test_its_lines_are_passed_on_and_its_scores_end_it(monkeypatch: pytest.Monke
         ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL, as happens when memory runs out"),
     ],
 )
-def test_a_failure_is_the_childs_own_line(monkeypatch: pytest.MonkeyPatch, run: Run, code: str, said: str) -> None:
+def test_a_failure_is_the_childs_own_line(
+    monkeypatch: pytest.MonkeyPatch, run: TrainingRun, code: str, said: str
+) -> None:
     instead(monkeypatch, code)
-    heard: list[str] = []
+    shown: list[str] = []
     with pytest.raises(TrainingError) as caught:
-        training_process.train(run, heard.append)
+        training_process.train(run, shown.append)
     assert said in str(caught.value)
-    assert not [line for line in heard if line.startswith("error")], "it is told once, by who called"
+    assert not [line for line in shown if line.startswith("error")], "the caller shows it, once"
 
 
 def test_the_child_finds_the_modules_that_are_found_here(
-    monkeypatch: pytest.MonkeyPatch, run: Run, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, run: TrainingRun, tmp_path: Path
 ) -> None:
     (tmp_path / "only_here.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
@@ -76,7 +78,7 @@ def wait_for(path: Path) -> int:
 
 
 @pytest.mark.parametrize("deaf", [False, True], ids=["it listens", "it does not"])
-def test_ctrl_c_ends_the_child_before_it_ends_us(monkeypatch: pytest.MonkeyPatch, run: Run, deaf: bool) -> None:
+def test_ctrl_c_ends_the_child_before_it_ends_us(monkeypatch: pytest.MonkeyPatch, run: TrainingRun, deaf: bool) -> None:
     monkeypatch.setattr(training_process, "OWN_END_SECONDS", 0.1)
     monkeypatch.setattr(training_process, "STOP_SECONDS", 0.5)
     ears = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " if deaf else ""
@@ -93,15 +95,15 @@ def test_ctrl_c_ends_the_child_before_it_ends_us(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
-def test_the_child_ends_when_we_are_killed(run: Run) -> None:
+def test_the_child_ends_when_we_are_killed(run: TrainingRun) -> None:
     code = f"""if True:
         import sys
         from pathlib import Path
         from evcap_experiments import training_process
-        from evcap_experiments.reproduction.table_plan import Run
+        from evcap_experiments.runs import TrainingRun
         code = {SLEEPING!r} + "; time.sleep(600)"
         training_process.command = lambda run: [sys.executable, "-c", code, str(run.folder)]
-        training_process.train(Run(Path(sys.argv[1]), 0, (), {{}}), print)
+        training_process.train(TrainingRun(Path(sys.argv[1]), 0, (), {{}}), print)
     """
     path = os.pathsep.join((str(ROOT), str(ROOT / "plugins")))
     parent = subprocess.Popen(

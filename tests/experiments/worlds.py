@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evcap_experiments.study.study_worlds import Sizes, Worlds, write_worlds
-from evcap_experiments.study.unseen_captions import Said
+from evcap_experiments.study.unseen_captions import CaptionsByPass
 
 from evcap_cli.demo.facts import EMOTIONS, ClipFacts
 from evcap_cli.demo.grammar import emotional_caption, spread
@@ -27,17 +27,17 @@ def other(emotion: str) -> str:
     return EMOTIONS[(EMOTIONS.index(emotion) + 1) % 8]
 
 
-def told(worlds: Worlds, *, listens: bool) -> Said:
-    """What a perfect system says: with sound it hears the emotion, else it sees it or is wrong where it is hidden."""
+def perfect_captions(worlds: Worlds, *, listens: bool) -> CaptionsByPass:
+    """Of a perfect system: one that listens has every emotion right, another not those that the picture hides."""
 
     def seen(clip: ClipFacts) -> str:
         return other(clip.emotion) if clip.hidden else clip.emotion
 
-    def heard(clip: ClipFacts) -> str:
+    def with_audio(clip: ClipFacts) -> str:
         return clip.sounding if listens else seen(clip)
 
     return {
-        "heard": {clip.id: sentence(clip, heard(clip)) for clip in worlds.unseen},
-        "muted": {clip.id: sentence(clip, seen(clip)) for clip in worlds.unseen},
-        "conflict": {clip.id: sentence(clip, heard(clip)) for clip in worlds.conflict.facts},
+        "with audio": {clip.id: sentence(clip, with_audio(clip)) for clip in worlds.unseen},
+        "without audio": {clip.id: sentence(clip, seen(clip)) for clip in worlds.unseen},
+        "conflict": {clip.id: sentence(clip, with_audio(clip)) for clip in worlds.conflict.facts},
     }

@@ -85,22 +85,22 @@ def signed(value: float | None) -> str:
 
 def explanation(table: TableResult) -> list[str]:
     """Sentences that stand above the numbers."""
-    told = [f"Printed: {SOURCE}, as it stands there."]
+    sentences = [f"Printed: {SOURCE}, as it stands there."]
     if table.foreign:
-        told.append(
+        sentences.append(
             "Ours and the printed numbers are not of the same thing, so there is no difference between them to read:"
         )
-        told += [f"- {reason}" for reason in table.foreign]
-        told.append("What each module brings can still be compared: see the gains below." if table.gains() else "")
+        sentences += [f"- {reason}" for reason in table.foreign]
+        sentences.append("What each module brings can still be compared: see the gains below." if table.gains() else "")
     else:
-        told.append("Difference: ours minus printed.")
-    told.append(
+        sentences.append("Difference: ours minus printed.")
+    sentences.append(
         "95 %: bootstrap over the test videos for one trained model (of several seeds, from the lowest end to the"
         " highest); another seed moves the numbers too."
     )
     if not table.foreign:
-        told.append("A printed number between the ends is no sign of a difference.")
-    return [line for line in told if line]
+        sentences.append("A printed number between the ends is no sign of a difference.")
+    return [line for line in sentences if line]
 
 
 def to_text(table: TableResult) -> str:
@@ -175,7 +175,7 @@ def _spaced(lines: list[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Cell:
+class PageCell:
     """One metric of one row on the page; places are shares of the metric's own scale, in per cent."""
 
     printed: str
@@ -233,14 +233,14 @@ def _scale(table: TableResult, metric: str) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _cell(table: TableResult, result: RowResult, metric: str, scale: tuple[float, float]) -> Cell:
+def _cell(table: TableResult, result: RowResult, metric: str, scale: tuple[float, float]) -> PageCell:
     def place(number: float) -> float:
         return round(100 * (number - scale[0]) / (scale[1] - scale[0]), 2)
 
     value, difference = result.ours(metric), table.difference(result, metric)
     low, high = (0.0, 0.0) if value is None or value.interval is None else value.interval
     there = value is not None and value.interval is not None
-    return Cell(
+    return PageCell(
         printed=f"{result.printed[metric]:.1f}",
         ours="" if value is None else f"{value.value:.1f}",
         difference="" if difference is None else signed(difference),

@@ -1,4 +1,4 @@
-"""What came of a table: scores of each row beside the printed ones, and what keeps them from being compared.
+"""What came of a table: scores of each row next to the printed ones, and what keeps them from being compared.
 
 All values x 100, as printed.
 """
@@ -15,15 +15,16 @@ from evcap_cli.errors import DataError
 from evcap_cli.reading.typed import read_json
 from evcap_cli.scoring.metrics import METRICS
 from evcap_cli.scoring.published_rows import SOURCE
-from evcap_experiments.reproduction.table_plan import SCORES, values_of
+from evcap_experiments.runs import SCORES, recipe_values
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.scoring.published_rows import Table
     from evcap_cli.training.recipe import Recipe
-    from evcap_experiments.reproduction.table_plan import PlannedRow, Run
+    from evcap_experiments.reproduction.table_plan import PlannedRow
+    from evcap_experiments.runs import TrainingRun
 
-State = Literal["done", "part", "to do", "failed", "not trained"]
+RowState = Literal["done", "part", "to do", "failed", "not trained"]
 SCHEMA: Final = 1
 TEST_VIDEOS, TEST_CAPTIONS = 382, 6527
 """EmVidCap-L's test split (the paper, section 2)."""
@@ -66,7 +67,7 @@ class Scored:
     notes: tuple[str, ...]
 
     @classmethod
-    def read(cls, run: Run) -> Scored:
+    def read(cls, run: TrainingRun) -> Scored:
         """Read it.
 
         Raises:
@@ -94,7 +95,7 @@ class RowResult:
     failures: Mapping[int, str] = field(default_factory=dict)
 
     @property
-    def state(self) -> State:
+    def state(self) -> RowState:
         """``part``: some of its seeds are done."""
         if not self.row.runs:
             return "not trained"
@@ -216,12 +217,12 @@ def collect(
     Raises:
         DataError: test scores that cannot be read.
     """
-    told = failures or {}
+    failed = failures or {}
     results = tuple(
         RowResult(
             row,
             tuple(Scored.read(run) for run in row.runs if run.done),
-            {run.seed: told[run.folder] for run in row.runs if run.folder in told},
+            {run.seed: failed[run.folder] for run in row.runs if run.folder in failed},
         )
         for row in rows
     )
@@ -239,9 +240,9 @@ def foreign(rows: Sequence[PlannedRow], root: DataRoot) -> list[str]:
         )
     if not root.lexicon.official:
         found.append(f"emotions are judged by the lexicon {root.lexicon.name!r}, not by EmVidCap's own")
-    trained = [row for row in rows if row.runs]
-    for row in trained[:1]:
-        single = [str(row.parameters[kind]) for kind in PER_KIND if row.parameters.get(kind)]
+    row = next((row for row in rows if row.trained), None)
+    if row is not None and row.trained is not None:
+        single = [str(row.trained.parameters[kind]) for kind in PER_KIND if row.trained.parameters.get(kind)]
         if row.backbone != row.printed.backbone or single:
             names = " with ".join([row.backbone, ", ".join(single)] if single else [row.backbone])
             found.append(f"trained on {names} features, the print on {row.printed.backbone}")
@@ -249,21 +250,21 @@ def foreign(rows: Sequence[PlannedRow], root: DataRoot) -> list[str]:
 
 
 def notes(results: Sequence[RowResult], root: DataRoot) -> list[str]:
-    """What was done otherwise than in the paper, and what runs said of their scores."""
+    """What was done otherwise than in the paper, and the notes of runs on their scores."""
     found = [f"{result.row.printed.system}: {result.row.note}" for result in results if result.row.note]
-    first = next((result.row for result in results if result.row.runs), None)
-    if first is not None:
-        found += _recipe_notes([result.row.recipe for result in results if result.row.recipe is not None])
-        if not first.parameters.get("glove"):
+    trained = [result.row.trained for result in results if result.row.trained]
+    if trained:
+        found += _recipe_notes([row.recipe for row in trained])
+        if not trained[0].parameters.get("glove"):
             found.append("word vectors start at random: no --glove was given")
     for result in results:
         name = result.row.printed.system
         if result.reason:
             found.append(f"{name}: {'not trained here: ' if not result.row.runs else 'failed: '}{result.reason}")
         fewer = [run for run in result.scored if run.videos < len(root.test)]
-        wanted = counted(len(root.test), "test video")
+        expected = counted(len(root.test), "test video")
         found += [
-            f"{name}, seed {run.seed}: {run.videos} of {wanted} {noun(len(root.test), 'was', 'were')} scored"
+            f"{name}, seed {run.seed}: {run.videos} of {expected} {noun(len(root.test), 'was', 'were')} scored"
             for run in fewer
         ]
     found += [note for result in results for run in result.scored for note in run.notes]
@@ -271,23 +272,23 @@ def notes(results: Sequence[RowResult], root: DataRoot) -> list[str]:
 
 
 def _recipe_notes(recipes: Sequence[Recipe]) -> list[str]:
-    """What the recipe changes; what it changes in all systems alike is told once."""
+    """What the recipe changes; what it changes in all systems alike is named once."""
     from evcap_cli.training.recipe import load_recipe
 
     left_out = ("seed", "store", "precision", "fine_grained", "audio_visual")
     changed: dict[str, list[str]] = {}
     for recipe in recipes:
-        published = values_of(load_recipe("paper", recipe.system))
+        published = recipe_values(load_recipe("paper", recipe.system))
         changed[recipe.system] = [
             f"{name} {value} instead of {published[name]}"
-            for name, value in values_of(recipe).items()
+            for name, value in recipe_values(recipe).items()
             if name not in left_out and value != published[name]
         ]
     everywhere = [each for each in next(iter(changed.values())) if all(each in others for others in changed.values())]
-    told = {"": everywhere, **{system: [e for e in own if e not in everywhere] for system, own in changed.items()}}
+    by_system = {"": everywhere, **{system: [e for e in own if e not in everywhere] for system, own in changed.items()}}
     name = recipes[0].name
     return [
         f"recipe {name}{f' for {system}' if system and len(changed) > 1 else ''}: {', '.join(each)}"
-        for system, each in told.items()
+        for system, each in by_system.items()
         if each
     ]

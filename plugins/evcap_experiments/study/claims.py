@@ -16,13 +16,13 @@ from evcap_experiments.study.study_systems import title_of
 
 if TYPE_CHECKING:
     from evcap_cli.scoring.resampling import Difference
-    from evcap_experiments.study.study_results import Results
+    from evcap_experiments.study.study_results import StudyResults
 
-State = Literal["holds", "does not show", "reversed", "not tested"]
+ClaimState = Literal["holds", "does not show", "reversed", "not tested"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class StudyCell:
     """A number of the study: a measure of a system under a condition."""
 
     system: str
@@ -35,10 +35,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Of the same clips, ``this`` is said to be above ``other``."""
+    """On the same clips, the claim is that ``this`` is above ``other``."""
 
-    this: Cell
-    other: Cell
+    this: StudyCell
+    other: StudyCell
 
     @property
     def words(self) -> str:
@@ -58,7 +58,7 @@ class Claim:
     """One question.
 
     Args:
-        name: short. question: as a reader asks it. source: who says yes.
+        name: short. question: as a reader asks it. source: who claims it.
         contrasts: all of them must hold.
     """
 
@@ -69,7 +69,9 @@ class Claim:
 
 
 def _systems(this: str, others: Sequence[str], where: str, *measures: str) -> tuple[Contrast, ...]:
-    return tuple(Contrast(Cell(this, where, what), Cell(other, where, what)) for other in others for what in measures)
+    return tuple(
+        Contrast(StudyCell(this, where, what), StudyCell(other, where, what)) for other in others for what in measures
+    )
 
 
 CLAIMS: Final = (
@@ -83,7 +85,7 @@ CLAIMS: Final = (
         "sound decides",
         "Does the sound decide the emotion where the picture does not show it?",
         "the paper's text",
-        (Contrast(Cell("fusion", "hidden", "emotion"), Cell("fusion", "neither", "emotion")),),
+        (Contrast(StudyCell("fusion", "hidden", "emotion"), StudyCell("fusion", "neither", "emotion")),),
     ),
     Claim(
         "A, no sound",
@@ -99,8 +101,8 @@ CLAIMS: Final = (
         "Does B (fine-grained) tell who does what to whom, where there are two subjects?",
         "the paper's text",
         (
-            *_systems("fusion", ["b-off"], "two subjects", "deed"),
-            *_systems("a-off", ["both-off"], "two subjects", "deed"),
+            *_systems("fusion", ["b-off"], "two subjects", "action with roles"),
+            *_systems("a-off", ["both-off"], "two subjects", "action with roles"),
         ),
     ),
     Claim(
@@ -146,7 +148,7 @@ CLAIMS: Final = (
         "sound before face",
         "Where sound and face are in conflict, does the full system follow the sound?",
         "a question of ours",
-        (Contrast(Cell("fusion", "conflict", "by sound"), Cell("fusion", "conflict", "by face")),),
+        (Contrast(StudyCell("fusion", "conflict", "by sound"), StudyCell("fusion", "conflict", "by face")),),
     ),
     Claim(
         "above baselines",
@@ -166,12 +168,12 @@ CLAIMS: Final = (
     ),
     Claim(
         "objects help",
-        "Does a decoder that looks at objects help, and does it bind actor and action?",
+        "Does a decoder that attends to objects help, and does it bind actor and action?",
         "a question of ours",
         (
             *_systems("objects", ["fusion"], "all", "cfs"),
             *_systems("fusion+", ["fusion-sc"], "all", "cfs"),
-            *_systems("objects", ["fusion"], "two subjects", "deed", "any role", "roles"),
+            *_systems("objects", ["fusion"], "two subjects", "action with roles", "any role", "roles"),
         ),
     ),
     Claim(
@@ -194,14 +196,14 @@ CLAIMS: Final = (
 
 
 @dataclass(frozen=True)
-class Tested:
+class TestedContrast:
     """A contrast and what came out; None where a system was not run."""
 
     contrast: Contrast
     found: Difference | None
 
     @property
-    def state(self) -> State:
+    def state(self) -> ClaimState:
         """By the interval."""
         if self.found is None:
             return "not tested"
@@ -231,10 +233,10 @@ class Answer:
     """A claim with its contrasts tested."""
 
     claim: Claim
-    tested: tuple[Tested, ...]
+    tested: tuple[TestedContrast, ...]
 
     @property
-    def state(self) -> State:
+    def state(self) -> ClaimState:
         """Of all contrasts together."""
         states = {one.state for one in self.tested}
         if "reversed" in states:
@@ -254,17 +256,17 @@ class Answer:
         }
 
 
-def answers(results: Results, claims: Sequence[Claim] = CLAIMS) -> list[Answer]:
+def answers(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> list[Answer]:
     """Every claim, tested on the runs that are there."""
     return [Answer(claim, tuple(_tested(results, one) for one in claim.contrasts)) for claim in claims]
 
 
-def _tested(results: Results, contrast: Contrast) -> Tested:
+def _tested(results: StudyResults, contrast: Contrast) -> TestedContrast:
     this, other = (
         results.series(cell.system, cell.condition, cell.measure) for cell in (contrast.this, contrast.other)
     )
     found = None if this is None or other is None else difference(this, other, results.seed)
-    return Tested(contrast, found)
+    return TestedContrast(contrast, found)
 
 
 def _p(p: float) -> str:

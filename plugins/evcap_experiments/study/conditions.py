@@ -1,7 +1,7 @@
-"""What the study asks of which clips: conditions, and measures of a caption beside the truth.
+"""The conditions of the study, which are sets of clips, and the measures of a caption against the truth.
 
-Three passes over unseen clips make the captions: as they are (``heard``), without their sound (``muted``), and clips
-whose sound contradicts the picture (``conflict``).
+Three passes over unseen clips make the captions: as they are, without their sound, and over clips whose sound
+contradicts the picture (conflict).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Final, Literal
 
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.scoring.metrics import LABELS
-from evcap_experiments.caption_judging import Verdict, judge, read_caption
+from evcap_experiments.caption_judging import JudgedCaption
 
-Pass = Literal["heard", "muted", "conflict"]
-PASSES: Final[tuple[Pass, ...]] = ("heard", "muted", "conflict")
+Pass = Literal["with audio", "without audio", "conflict"]
+PASSES: Final[tuple[Pass, ...]] = ("with audio", "without audio", "conflict")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Condition:
     """A set of clips and how they are captioned.
 
     Args:
-        name, title: of it. note: what it holds.
-        source: the pass. holds: which of its clips.
+        name, title: of it. note: which clips these are.
+        source: the pass. includes: which of its clips.
         measures: that its table shows, in order.
     """
 
@@ -32,45 +32,27 @@ class Condition:
     title: str
     note: str
     source: Pass
-    holds: Callable[[ClipFacts], bool]
+    includes: Callable[[ClipFacts], bool]
     measures: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A clip, what its caption gets right, and the emotion that it tells (None: none, or several)."""
-
-    clip: ClipFacts
-    verdict: Verdict
-    emotion: str | None
+def _roles_right(one: JudgedCaption) -> bool | None:
+    """Whether the roles are right; None where the subjects or the action are wrong."""
+    return one.roles_right if one.action_with_subjects_right else None
 
 
-def judged(clip: ClipFacts, caption: str) -> Judged:
-    """A caption beside the facts; "" is wrong in everything."""
-    return Judged(clip, judge(clip, caption), read_caption(caption).emotion)
-
-
-def _roles_right(one: Judged) -> bool | None:
-    """Whether the roles are right, asked only where both subjects and the action are."""
-    named = one.verdict.subjects_right and one.verdict.action_right
-    return one.verdict.deed_right if named else None
-
-
-MEASURES: Final[Mapping[str, tuple[str, Callable[[Judged], bool | None]]]] = {
-    "emotion": ("emotion", lambda one: one.verdict.emotion_right),
-    "deed": ("who does what (to whom)", lambda one: one.verdict.deed_right),
-    "any role": (
-        "subjects and action, any role",
-        lambda one: one.verdict.subjects_right and one.verdict.action_right,
-    ),
+MEASURES: Final[Mapping[str, tuple[str, Callable[[JudgedCaption], bool | None]]]] = {
+    "emotion": ("emotion", lambda one: one.emotion_right),
+    "action with roles": ("who does what (to whom)", lambda one: one.action_with_roles_right),
+    "any role": ("subjects and action, any role", lambda one: one.action_with_subjects_right),
     "roles": ("roles, where the rest is right", _roles_right),
-    "subjects": ("subjects, any role", lambda one: one.verdict.subjects_right),
-    "action": ("action", lambda one: one.verdict.action_right),
-    "by sound": ("emotion of the sound", lambda one: one.emotion == one.clip.sounding),
-    "by face": ("emotion of face, posture and colours", lambda one: one.emotion == one.clip.emotion),
+    "subjects": ("subjects, any role", lambda one: one.subjects_right),
+    "action": ("action", lambda one: one.action_right),
+    "by sound": ("emotion of the sound", lambda one: one.reported.emotion == one.clip.sounding),
+    "by face": ("emotion of face, posture and colours", lambda one: one.reported.emotion == one.clip.emotion),
     "neither": (
         "another emotion, or none",
-        lambda one: one.emotion not in (one.clip.sounding, one.clip.emotion),
+        lambda one: one.reported.emotion not in (one.clip.sounding, one.clip.emotion),
     ),
 }
 """Name -> its title and what is right of a clip; a share of the clips in percent, of those that it is not None of."""
@@ -79,49 +61,51 @@ METRICS: Final[Mapping[str, str]] = {
 }
 """Those of the field that are computed; METEOR is left out."""
 
-_DEED: Final = ("deed", "any role", "subjects", "action")
+_ACTION: Final = ("action with roles", "any role", "subjects", "action")
 CONDITIONS: Final = (
-    Condition("all", "All clips", "every unseen clip as it is", "heard", lambda _: True, ("emotion", *_DEED)),
+    Condition("all", "All clips", "every unseen clip as it is", "with audio", lambda _: True, ("emotion", *_ACTION)),
     Condition(
         "hidden",
         "Hidden face",
         "face covered or turned away, posture neutral, colours drawn independently: only the sound tells the emotion",
-        "heard",
+        "with audio",
         lambda clip: clip.hidden,
-        ("emotion", "deed"),
+        ("emotion", "action with roles"),
     ),
     Condition(
         "no sound",
         "No sound",
         "clips whose picture shows the emotion, captioned as if they had no sound",
-        "muted",
+        "without audio",
         lambda clip: not clip.hidden,
-        ("emotion", "deed"),
+        ("emotion", "action with roles"),
     ),
     Condition(
         "neither",
         "Hidden face and no sound",
         "the control: nothing tells the emotion, so that what is right is chance (12.5 %)",
-        "muted",
+        "without audio",
         lambda clip: clip.hidden,
-        ("emotion", "deed"),
+        ("emotion", "action with roles"),
     ),
     Condition(
         "two subjects",
         "Two subjects",
         "one does something to the other; a still does not tell who",
-        "heard",
+        "with audio",
         lambda clip: len(clip.subjects) == 2,
-        ("deed", "any role", "roles", "subjects", "action", "emotion"),
+        ("action with roles", "any role", "roles", "subjects", "action", "emotion"),
     ),
-    Condition("one subject", "One subject", "", "heard", lambda clip: len(clip.subjects) == 1, (*_DEED, "emotion")),
+    Condition(
+        "one subject", "One subject", "", "with audio", lambda clip: len(clip.subjects) == 1, (*_ACTION, "emotion")
+    ),
     Condition(
         "conflict",
         "Sound and face in conflict",
         "face, posture and colours show one emotion, the sound tells another; never so in training",
         "conflict",
         lambda _: True,
-        ("by sound", "by face", "neither", "deed"),
+        ("by sound", "by face", "neither", "action with roles"),
     ),
 )
 

@@ -2,7 +2,7 @@
 
 Every run of a study captions the same clips, so seeds and clips are crossed: a clip that is hard is hard for all seeds.
 A resampling therefore draws seeds with replacement and, independently of them, clips with replacement, the same clips
-for all drawn seeds (Owen's pigeonhole bootstrap); clips drawn anew within each seed would average a clip's difficulty
+for all drawn seeds (Owen's pigeonhole bootstrap); clips drawn again within each seed would average a clip's difficulty
 out. Two systems meet the same draws of both, which pairs them.
 
 With few seeds the spread between them is drawn too small, by (S - 1) / S in variance; the report says so.
@@ -85,7 +85,7 @@ def clip_replicates(values: Array, times: int, seed: int) -> Array:
 
 
 def seed_draws(seeds: int, times: int, seed: int) -> Array:
-    """How often each resampling holds each seed, (R, S); the same for the same three numbers."""
+    """How often each resampling contains each seed, (R, S); the same for the same three numbers."""
     drawn = np.random.default_rng([seed, _SEED_STREAM]).integers(0, seeds, (times, seeds))
     counts: Array = (drawn[:, :, None] == np.arange(seeds)).sum(1).astype(np.float64)
     return counts

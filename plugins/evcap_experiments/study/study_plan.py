@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from evcap_experiments.reproduction.table_plan import Parse, Run, digest, recipe_of, settings_of
+from evcap_experiments.runs import data_set_digest, plan_seeds
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
-    from evcap_cli.training.recipe import Recipe
-    from evcap_experiments.study.study_systems import GridSystem
+    from evcap_experiments.runs import Parse, SeedRuns, TrainingRun
+    from evcap_experiments.study.study_systems import StudySystem
 
 RUNS: Final = "runs"
 
 
 @dataclass(frozen=True)
 class PlannedSystem:
-    """A system and what it takes here.
+    """A system and its runs."""
 
-    Args:
-        system: which. runs: one a seed.
-        recipe: all numbers of the runs (of the first; the others differ in the seed).
-        parameters: values of ``evcap train``'s parameters, of the first run.
-    """
+    system: StudySystem
+    trained: SeedRuns
 
-    system: GridSystem
-    runs: tuple[Run, ...]
-    recipe: Recipe
-    parameters: Mapping[str, Any]
+    @property
+    def runs(self) -> tuple[TrainingRun, ...]:
+        """One a seed."""
+        return self.trained.runs
 
 
 def plan_study(
-    systems: Sequence[GridSystem],
+    systems: Sequence[StudySystem],
     root: DataRoot,
     folder: Path,
     arguments: Sequence[str],
@@ -44,7 +41,7 @@ def plan_study(
     """The runs of each system.
 
     Args:
-        systems: of the grid.
+        systems: of the study.
         root: the training world; only its content counts here.
         folder: of the study.
         arguments: of ``evcap train``, the same for all runs.
@@ -54,24 +51,17 @@ def plan_study(
     Raises:
         UsageError: a recipe that cannot be read, scores of other settings in ``folder``.
     """
-    content = digest(root)
+    data_set = data_set_digest(root)
     planned = []
     for system in systems:
-        own = [*(part for name in system.without for part in ("--without", name)), *system.options]
-        runs = []
-        for seed in seeds:
-            place = folder / RUNS / f"{system.name}-seed{seed}"
-            whole = [*arguments, "--model", system.model, *own, "--seed", str(seed), "-o", str(place)]
-            runs.append(Run(place, seed, tuple(whole), settings_of(parse(whole), content)))
-        parameters = parse(list(runs[0].arguments))
-        planned.append(PlannedSystem(system, tuple(runs), recipe_of(parameters), parameters))
-    for one in planned:
-        for run in one.runs:
-            run.check()
+        modules = [part for name in system.without for part in ("--without", name)]
+        given = [*arguments, "--model", system.model, *modules, *system.options]
+        places = {seed: folder / RUNS / f"{system.name}-seed{seed}" for seed in seeds}
+        planned.append(PlannedSystem(system, plan_seeds(given, places.__getitem__, seeds, parse, data_set)))
     return planned
 
 
-def in_order(planned: Sequence[PlannedSystem]) -> list[tuple[PlannedSystem, Run]]:
+def in_order(planned: Sequence[PlannedSystem]) -> list[tuple[PlannedSystem, TrainingRun]]:
     """All runs, the first seed of every system before the second of any: stopped early, it is a smaller study."""
     rounds = max((len(one.runs) for one in planned), default=0)
     return [(one, one.runs[number]) for number in range(rounds) for one in planned if number < len(one.runs)]

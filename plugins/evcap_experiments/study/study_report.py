@@ -18,7 +18,7 @@ from evcap_experiments.study.study_results import CLIPS, RESULTS
 from evcap_experiments.study.study_systems import SHOWN
 
 if TYPE_CHECKING:
-    from evcap_experiments.study.study_results import Results
+    from evcap_experiments.study.study_results import StudyResults
 
 REPORT, NUMBERS, PLOTS = "study.md", "study.json", "plots"
 CHANCE: Final = 12.5
@@ -29,7 +29,7 @@ _ANSWER: Final = {
     "reversed": "**No, part of it is the other way round.**",
     "not tested": "*Not tested yet.*",
 }
-_METRIC_TABLE: Final = Condition("all", "", "", "heard", lambda _: True, tuple(METRICS))
+_METRIC_TABLE: Final = Condition("all", "", "", "with audio", lambda _: True, tuple(METRICS))
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class About:
     failures: Mapping[str, str]
 
 
-def write_report(folder: Path, results: Results, about: About) -> list[Path]:
+def write_report(folder: Path, results: StudyResults, about: About) -> list[Path]:
     """Write everything; each file whole or not at all.
 
     Raises:
@@ -70,7 +70,7 @@ def write_report(folder: Path, results: Results, about: About) -> list[Path]:
     return list(contents)
 
 
-def to_markdown(results: Results, found: Sequence[Answer], about: About, plots: Sequence[str]) -> str:
+def to_markdown(results: StudyResults, found: Sequence[Answer], about: About, plots: Sequence[str]) -> str:
     """study.md."""
     train, test, conflict = about.clips
     epochs = counted(about.epochs, "epoch")
@@ -110,7 +110,7 @@ def to_markdown(results: Results, found: Sequence[Answer], about: About, plots: 
     return "\n".join(lines)
 
 
-def _method(results: Results) -> list[str]:
+def _method(results: StudyResults) -> list[str]:
     return [
         "## How to read this",
         "",
@@ -126,16 +126,16 @@ def _method(results: Results) -> list[str]:
     ]
 
 
-def _systems(results: Results) -> list[str]:
+def _systems(results: StudyResults) -> list[str]:
     return [system.name for system in SHOWN if system.name in results.systems]
 
 
-def _mean(results: Results, system: str, where: Condition, what: str) -> Mean | None:
+def _mean(results: StudyResults, system: str, where: Condition, what: str) -> Mean | None:
     series = results.series(system, where.name, what)
     return None if series is None else mean(series, results.seed)
 
 
-def _clips(results: Results, where: Condition) -> int:
+def _clips(results: StudyResults, where: Condition) -> int:
     for system in _systems(results):
         series = results.series(system, where.name, where.measures[0])
         if series is not None:
@@ -143,7 +143,7 @@ def _clips(results: Results, where: Condition) -> int:
     return 0
 
 
-def _table(results: Results, where: Condition) -> list[str]:
+def _table(results: StudyResults, where: Condition) -> list[str]:
     titles = [title_of_measure(what) for what in where.measures]
     lines = [f"| system | seeds | {' | '.join(titles)} |", "|---" * (len(titles) + 2) + "|"]
     for system in _systems(results):
@@ -161,7 +161,7 @@ def _file_name(where: Condition) -> str:
     return where.name.replace(" ", "-")
 
 
-def _plots(results: Results) -> dict[str, str]:
+def _plots(results: StudyResults) -> dict[str, str]:
     """File name without its ending -> SVG."""
     systems = _systems(results)
     drawn = {}
@@ -188,7 +188,7 @@ def _dot(found: Mean | None) -> Dot | None:
     return None if found is None else Dot(found.value, found.low, found.high)
 
 
-def _numbers(results: Results, found: Sequence[Answer], about: About) -> dict[str, Any]:
+def _numbers(results: StudyResults, found: Sequence[Answer], about: About) -> dict[str, Any]:
     cells = []
     for system in _systems(results):
         for where in (_METRIC_TABLE, *CONDITIONS):

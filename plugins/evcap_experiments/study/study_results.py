@@ -14,73 +14,73 @@ from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.wording import DEMO_LEXICON
 from evcap_cli.scoring.metric_parts import Parts, measure
 from evcap_cli.scoring.resampling import replicates
+from evcap_experiments.caption_judging import JudgedCaption, judge
 from evcap_experiments.study.conditions import (
     CONDITIONS,
     MEASURES,
     METRICS,
     PASSES,
     Condition,
-    Judged,
     Pass,
     condition,
-    judged,
 )
 from evcap_experiments.study.crossed_bootstrap import RESAMPLINGS, Series, clip_replicates
+from evcap_experiments.study.study_systems import SHOWN
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from evcap_cli.demo.facts import ClipFacts
-    from evcap_experiments.study.study_systems import GridSystem
+    from evcap_experiments.study.study_systems import StudySystem
     from evcap_experiments.study.study_worlds import Worlds
-    from evcap_experiments.study.unseen_captions import Said
+    from evcap_experiments.study.unseen_captions import CaptionsByPass
 
 RESULTS, CLIPS = "results.jsonl", "clips.jsonl"
-BITS: Final = ("emotion", "deed", "any role", "by sound", "by face")
-"""Measures that clips.jsonl holds a 0 or 1 a clip of."""
+BITS: Final = ("emotion", "action with roles", "any role", "by sound", "by face")
+"""Measures that clips.jsonl has a 0 or 1 a clip of."""
 
 
-def _percent(right: npt.ArrayLike, asked: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Right of those that were asked, x 100; 0 where none was."""
-    counted = np.asarray(asked, dtype=np.float64)
+def _percent(right: npt.ArrayLike, judged: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Right of those that were judged, x 100; 0 where none was."""
+    counted = np.asarray(judged, dtype=np.float64)
     return 100 * np.divide(right, counted, out=np.zeros_like(counted), where=counted > 0)
 
 
-class Results:
+class StudyResults:
     """What is known so far; runs are added as they are done.
 
     Args:
         worlds: of the study.
-        times: resamplings behind every interval.
+        times: resamplings of every interval.
         seed: of the resamplings.
     """
 
     def __init__(self, worlds: Worlds, *, times: int = RESAMPLINGS, seed: int = 0) -> None:
         self.worlds, self.times, self.seed = worlds, times, seed
-        self.systems: dict[str, GridSystem] = {}
-        self._said: dict[tuple[str, int], Said] = {}
-        self._judged: dict[tuple[str, int, Pass], list[Judged]] = {}
+        self.systems: dict[str, StudySystem] = {}
+        self._captions: dict[tuple[str, int], CaptionsByPass] = {}
+        self._judged: dict[tuple[str, int, Pass], list[JudgedCaption]] = {}
         self._parts: dict[tuple[str, int, str], Parts] = {}
         self._measured: dict[tuple[str, int, str, str], tuple[float, npt.NDArray[np.float64]]] = {}
 
-    def add(self, system: GridSystem, seed: int, said: Said) -> None:
+    def add(self, system: StudySystem, seed: int, by_pass: CaptionsByPass) -> None:
         """The captions of one more run; a clip without a caption is wrong in everything."""
         self.systems[system.name] = system
-        self._said[system.name, seed] = said
+        self._captions[system.name, seed] = by_pass
         for source in PASSES:
-            told = said[source]
+            captions = by_pass[source]
             clips = self._clips(source)
-            self._judged[system.name, seed, source] = [judged(clip, told.get(clip.id, "")) for clip in clips]
+            self._judged[system.name, seed, source] = [judge(clip, captions.get(clip.id, "")) for clip in clips]
 
     def seeds(self, system: str) -> tuple[int, ...]:
         """Seeds of a system's runs that were added, in order."""
-        return tuple(sorted(seed for name, seed in self._said if name == system))
+        return tuple(sorted(seed for name, seed in self._captions if name == system))
 
     def series(self, system: str, where: str, what: str) -> Series | None:
         """A measure or metric of a system under a condition; None where no run was added or no clip is concerned.
 
         Args:
-            system: of the grid.
+            system: by name.
             where: a condition.
             what: one of ``MEASURES`` or ``METRICS``.
 
@@ -104,9 +104,9 @@ class Results:
             else:
                 found = [MEASURES[what][1](one) for one in self._of(system, seed, where)]
                 right = np.array([[bool(one) for one in found]], dtype=np.float64)
-                asked = np.array([[one is not None for one in found]], dtype=np.float64)
-                resampled = (clip_replicates(values, self.times, self.seed)[0] for values in (right, asked))
-                self._measured[key] = float(_percent(right.mean(), asked.mean())), _percent(*resampled)
+                judged = np.array([[one is not None for one in found]], dtype=np.float64)
+                resampled = (clip_replicates(values, self.times, self.seed)[0] for values in (right, judged))
+                self._measured[key] = float(_percent(right.mean(), judged.mean())), _percent(*resampled)
         return self._measured[key]
 
     def _measure_all(self, system: str, seed: int, where: Condition) -> None:
@@ -121,9 +121,9 @@ class Results:
             raise ValueError("clips in conflict have no right emotion to score captions by")
         key = (system, seed, where.name)
         if key not in self._parts:
-            told = self._said[system, seed][where.source]
+            captions = self._captions[system, seed][where.source]
             clips = self._concerned(where)
-            words = {clip.id: normalise(told.get(clip.id, "")) for clip in clips}
+            words = {clip.id: normalise(captions.get(clip.id, "")) for clip in clips}
             self._parts[key] = measure(words, {clip.id: self._references[clip.id] for clip in clips}, DEMO_LEXICON)
         return self._parts[key]
 
@@ -135,14 +135,14 @@ class Results:
         return self.worlds.conflict.facts if source == "conflict" else self.worlds.unseen
 
     def _concerned(self, where: Condition) -> list[ClipFacts]:
-        return [clip for clip in self._clips(where.source) if where.holds(clip)]
+        return [clip for clip in self._clips(where.source) if where.includes(clip)]
 
-    def _of(self, system: str, seed: int, where: Condition) -> list[Judged]:
-        return [one for one in self._judged[system, seed, where.source] if where.holds(one.clip)]
+    def _of(self, system: str, seed: int, where: Condition) -> list[JudgedCaption]:
+        return [one for one in self._judged[system, seed, where.source] if where.includes(one.clip)]
 
     def result_lines(self) -> Iterator[str]:
         """A line a run and condition: how many clips, how many right by measure, and the metrics of the field."""
-        for name, seed in sorted(self._said, key=self._place):
+        for name, seed in sorted(self._captions, key=self._place):
             for where in CONDITIONS:
                 several = self._of(name, seed, where)
                 row: dict[str, Any] = {
@@ -158,17 +158,17 @@ class Results:
 
     def clip_lines(self) -> Iterator[str]:
         """A line a run and pass: ids, captions, and a string of 0 and 1 a measure, one a clip, for paired tests."""
-        for name, seed in sorted(self._said, key=self._place):
+        for name, seed in sorted(self._captions, key=self._place):
             for source in PASSES:
                 several = self._judged[name, seed, source]
-                told = self._said[name, seed][source]
+                captions = self._captions[name, seed][source]
                 bits = {what: "".join(str(int(bool(MEASURES[what][1](one)))) for one in several) for what in BITS}
                 yield json.dumps(
                     {
                         **self._head(name, seed),
                         "pass": source,
                         "ids": [one.clip.id for one in several],
-                        "captions": [told.get(one.clip.id) for one in several],
+                        "captions": [captions.get(one.clip.id) for one in several],
                         "right": bits,
                     }
                 )
@@ -178,7 +178,5 @@ class Results:
         return {"system": name, "model": system.model, "without": list(system.without), "seed": seed}
 
     def _place(self, key: tuple[str, int]) -> tuple[int, int]:
-        from evcap_experiments.study.study_systems import SHOWN
-
         names = [system.name for system in SHOWN]
         return (names.index(key[0]), key[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,16 +12,16 @@ from evcap_cli.backbones.identity import digest_of, file_digest
 from evcap_cli.errors import DataError
 from evcap_cli.files import write_whole
 from evcap_cli.reading.typed import read_json
+from evcap_experiments.feature_captions import caption_features, drop_audio
 from evcap_experiments.study.conditions import PASSES, Pass
 
 if TYPE_CHECKING:
-    from evcap_cli.checkpoints.checkpoint import Checkpoint
     from evcap_cli.features.streams import ClipFeatures
     from evcap_experiments.study.study_worlds import Worlds
 
 FILE: Final = "study.json"
 MODEL: Final = "model.safetensors"
-Said = dict[Pass, dict[str, str]]
+CaptionsByPass = dict[Pass, dict[str, str]]
 """Pass -> id -> caption."""
 
 
@@ -30,10 +30,10 @@ class _File:
     """What ``write_captions`` writes; ``of`` is a digest."""
 
     of: str
-    captions: Said
+    captions: CaptionsByPass
 
 
-def kept_captions(run: Path, worlds: Worlds) -> Said | None:
+def kept_captions(run: Path, worlds: Worlds) -> CaptionsByPass | None:
     """What ``write_captions`` left; None where there is nothing, or captions of another checkpoint or other clips."""
     try:
         found = read_json(_File, run / FILE)
@@ -48,7 +48,7 @@ def write_captions(
     unseen: Mapping[str, ClipFeatures],
     conflict: Mapping[str, ClipFeatures],
     device: str = "cpu",
-) -> Said:
+) -> CaptionsByPass:
     """Caption the unseen clips with and without their sound, and the clips in conflict, and keep it in the run.
 
     Args:
@@ -65,37 +65,18 @@ def write_captions(
 
     checkpoint = Checkpoint.from_pretrained(run)
     checkpoint.model.to(device)
-    heard = _told(checkpoint, unseen)
-    listens = checkpoint.model.config.streams.get("audio") is not None
-    said: Said = {
-        "heard": heard,
-        "muted": _told(checkpoint, {name: muted(clip) for name, clip in unseen.items()}) if listens else dict(heard),
-        "conflict": _told(checkpoint, conflict),
+    captions: CaptionsByPass = {
+        "with audio": caption_features(checkpoint, unseen),
+        "conflict": caption_features(checkpoint, conflict),
     }
-    write_whole(run / FILE, json.dumps({"of": _digest(run, worlds), "captions": said}, indent=1) + "\n")
-    return said
-
-
-def muted(features: ClipFeatures) -> ClipFeatures:
-    """The same clip as if it had no sound track."""
-    from evcap_cli.features.streams import StreamFeatures
-
-    heard = features.streams.get("audio")
-    if heard is None:
-        return features
-    silence = StreamFeatures(heard.values[:0], heard.times[:0])
-    return replace(features, streams={**features.streams, "audio": silence})
-
-
-def _told(checkpoint: Checkpoint, clips: Mapping[str, ClipFeatures]) -> dict[str, str]:
-    from evcap_cli.training.evaluation import caption_clips
-    from evcap_cli.training.training_tables import FeatureTable
-
-    if not clips:
-        return {}
-    table = FeatureTable.build(clips.items(), len(clips), checkpoint.model.config)
-    vocabulary, lexicon, beam = checkpoint.vocabulary, checkpoint.lexicon, checkpoint.beam.search()
-    return caption_clips(checkpoint.model, table, range(len(table)), vocabulary, lexicon, beam)
+    if checkpoint.model.config.streams.get("audio") is None:
+        captions["without audio"] = captions["with audio"]
+    else:
+        captions["without audio"] = caption_features(
+            checkpoint, {name: drop_audio(clip) for name, clip in unseen.items()}
+        )
+    write_whole(run / FILE, json.dumps({"of": _digest(run, worlds), "captions": captions}, indent=1) + "\n")
+    return captions
 
 
 def _digest(run: Path, worlds: Worlds) -> str:
