@@ -1,1 +1,1 @@
-"""A printed table trained anew: which runs it takes, how they are run, what came out beside the print."""
+"""A printed table trained here: its runs, and their scores next to the printed ones."""
