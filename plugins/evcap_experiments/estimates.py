@@ -1,18 +1,23 @@
-"""How long an experiment will take: from epochs measured in its folder, else from a training step measured now.
+"""What ``--dry-run`` shows: the command of each run, and how long the runs will take.
 
-An estimate always says where it comes from and what it leaves out.
+The time comes from epochs measured in the folder, else from a training step measured now; an estimate always says
+which, and what it leaves out.
 """
 
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from evcap_cli import console
 from evcap_cli.backbones.contract import KINDS
+from evcap_cli.clocks import roughly
+from evcap_cli.commands import options as shared
 from evcap_cli.console import counted
 from evcap_cli.errors import DataError, UsageError
 from evcap_cli.reading.typed import read_json_lines
@@ -20,18 +25,37 @@ from evcap_cli.reading.typed import read_json_lines
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
-    from torch import Tensor
-
-    from evcap_cli.backbones.contract import Kind
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.network.batch import ClipBatch
     from evcap_cli.network.config import SystemConfig
     from evcap_cli.training.recipe import Recipe
-    from evcap_experiments.runs import SeedRuns
+    from evcap_experiments.runs import SeedRuns, TrainingRun
 
 LOG: Final = "log.jsonl"
 WARM_STEPS, TIMED_STEPS = 1, 2
+
+
+def show_runs(runs: Sequence[TrainingRun]) -> None:
+    """A line a run."""
+    for run in runs:
+        console.answer(f"  {'done   ' if run.done else 'to do  '}{shlex.join(['evcap', 'train', *run.arguments])}")
+
+
+def show_time(planned: Sequence[SeedRuns], root: DataRoot) -> None:
+    """The time that is left of all runs, and where the figure comes from."""
+    found = estimate(planned, root, _widths(planned[0].parameters))
+    console.answer(f"time to go: {f'about {roughly(found.seconds)}' if found.seconds else 'none'} ({found.source})")
+
+
+def _widths(given: Mapping[str, Any]) -> dict[str, int]:
+    """Kind -> width of the backbones that will be used; none of them is loaded."""
+    from evcap_cli.backbones.loading import make_backbone
+    from evcap_cli.backbones.presets import backbone_addresses
+
+    settings = shared.backbone_settings(given["config"], given["weights"], given["option"])
+    overrides = shared.overrides(given["appearance"], given["motion"], given["object_"], given["audio"])
+    addresses = backbone_addresses(given["backbone"], overrides, settings.presets)
+    return {kind: make_backbone(kind, address, settings.options).spec.dim for kind, address in addresses.items()}
 
 
 @dataclass(frozen=True)
@@ -117,8 +141,8 @@ def steps_an_epoch(recipe: Recipe, root: DataRoot) -> int:
     """Batches of the captions that are not validation."""
     from evcap_cli.data.emvidcap import hold_out
 
-    learn, _ = hold_out(list(root.train), recipe.train.val_share, recipe.train.seed)
-    return math.ceil(sum(len(root.train[video]) for video in learn) / recipe.train.batch_size)
+    train, _ = hold_out(list(root.train), recipe.train.val_share, recipe.train.seed)
+    return math.ceil(sum(len(root.train[video]) for video in train) / recipe.train.batch_size)
 
 
 def seconds_a_step(recipe: Recipe, root: DataRoot, dims: Mapping[str, int], device: str) -> float:
@@ -166,10 +190,10 @@ def seconds_a_step(recipe: Recipe, root: DataRoot, dims: Mapping[str, int], devi
     taken = []
     for number in range(WARM_STEPS + TIMED_STEPS):
         batch = batches[number % len(batches)]
-        clips = _random_clips(config, len(batch.clips), accelerator.device)
+        clips = _random_clips(config, len(batch.clips)).to(accelerator.device)
         started = time.perf_counter()
-        fed, targets = table.select(batch)
-        loss = system.losses(model(clips, fed, targets.clip_index), targets)
+        tokens_in, targets = table.select(batch)
+        loss = system.losses(model(clips, tokens_in, targets.clip_index), targets)
         optimiser.zero_grad(set_to_none=True)
         accelerator.backward(loss.total)
         optimiser.step()
@@ -178,31 +202,16 @@ def seconds_a_step(recipe: Recipe, root: DataRoot, dims: Mapping[str, int], devi
     return statistics.mean(taken[WARM_STEPS:])
 
 
-def _random_clips(config: SystemConfig, count: int, device: torch.device) -> ClipBatch:
-    """Clips of full length, random."""
+def _random_clips(config: SystemConfig, count: int) -> ClipBatch:
+    """Clips of full length: one random clip, ``count`` times."""
     import torch
 
-    from evcap_cli.network.batch import ClipBatch
+    from evcap_cli.features.streams import ClipFeatures, StreamFeatures
+    from evcap_cli.network.collate import collate
 
-    streams = config.streams
-
-    def rows(kind: Kind, number: int) -> Tensor | None:
-        return torch.randn(count, number, streams[kind], device=device) if kind in streams else None
-
-    def real(number: int) -> Tensor:
-        return torch.ones(count, number, dtype=torch.bool, device=device)
-
-    def times(number: int) -> Tensor:
-        return torch.linspace(0, 5, number, device=device).repeat(count, 1)
-
-    return ClipBatch(
-        appearance=torch.randn(count, config.moments, streams["appearance"], device=device),
-        visual_mask=real(config.moments),
-        moment_times=times(config.moments),
-        motion=rows("motion", config.moments),
-        objects=rows("object", config.objects),
-        object_mask=real(config.objects) if "object" in streams else None,
-        audio=rows("audio", config.audio_steps),
-        audio_mask=real(config.audio_steps) if "audio" in streams else None,
-        audio_times=times(config.audio_steps) if "audio" in streams else None,
-    )
+    rows = dict(zip(KINDS, (config.moments, config.moments, config.objects, config.audio_steps), strict=True))
+    streams = {
+        kind: StreamFeatures(torch.randn(rows[kind], dim), torch.linspace(0, 5, rows[kind]))
+        for kind, dim in config.streams.items()
+    }
+    return collate([ClipFeatures(streams, duration=5.0)] * count, config)

@@ -23,7 +23,7 @@ from evcap_cli.inputs import Source, gather
 from evcap_cli.scoring.score_texts import Scores, score_texts
 from evcap_experiments.baselines import constant, shuffled
 from evcap_experiments.caption_judging import judge
-from evcap_experiments.rates import Rate, evaluate
+from evcap_experiments.rates import Rate, evaluate, markdown_table, rates_table
 
 BOOTSTRAP = 1000
 CONSTANT_FROM_CLIPS = 200
@@ -40,20 +40,15 @@ class Exam:
 
     def markdown(self) -> str:
         """Two tables, as docs/demo-world.md shows them."""
-        systems = list(self.rates)
-        lines = [f"| | {' | '.join(systems)} |", "|---" * (len(systems) + 1) + "|"]
-        for question in next(iter(self.rates.values())):
-            cells = [str(self.rates[system].get(question, "")) for system in systems]
-            lines.append(f"| {question} | {' | '.join(cells)} |")
-        lines += ["", f"| metric | {' | '.join(systems)} |", "|---" * (len(systems) + 1) + "|"]
-        for metric in next(iter(self.scores.values())).metrics:
-            cells = []
-            for system in systems:
-                value, interval = self.scores[system].metrics[metric], self.scores[system].intervals.get(metric)
-                shown = "" if value is None else f"{value:.1f}"
-                cells.append(shown if interval is None else f"{shown} ({interval[0]:.1f} to {interval[1]:.1f})")
-            lines.append(f"| {metric} | {' | '.join(cells)} |")
-        return "\n".join(lines)
+        metrics = next(iter(self.scores.values())).metrics
+        rows = {metric: [_shown(scores, metric) for scores in self.scores.values()] for metric in metrics}
+        return f"{rates_table(self.rates)}\n\n{markdown_table('metric', list(self.rates), rows)}"
+
+
+def _shown(scores: Scores, metric: str) -> str:
+    value, interval = scores.metrics[metric], scores.intervals.get(metric)
+    shown = "" if value is None else f"{value:.1f}"
+    return shown if interval is None else f"{shown} ({interval[0]:.1f} to {interval[1]:.1f})"
 
 
 def examine(world: Path, checkpoint: str = "demo") -> Exam:

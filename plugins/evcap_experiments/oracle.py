@@ -11,6 +11,7 @@ unseen clips::
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,7 +26,7 @@ from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.demo.wording import DEMO_LEXICON
 from evcap_experiments.baselines import constant, shuffled
 from evcap_experiments.feature_captions import caption_features, drop_audio
-from evcap_experiments.rates import Rate, evaluate
+from evcap_experiments.rates import Rate, evaluate, rates_table
 
 if TYPE_CHECKING:
     from evcap_cli.features.streams import ClipFeatures, StreamFeatures
@@ -120,25 +121,15 @@ def _stream(
 
 @dataclass(frozen=True)
 class OracleResult:
-    """How captions of unseen clips were judged, next to those of two baselines.
+    """How captions of unseen clips were judged.
 
     Args:
-        rates: of the captioner. constant, shuffled: of the baselines. captions: id -> caption.
+        rates: by question, of the captioner and of the baselines "constant" and "shuffled".
+        captions: id -> caption.
     """
 
-    rates: dict[str, Rate]
-    constant: dict[str, Rate]
-    shuffled: dict[str, Rate]
-    captions: dict[str, str]
-
-    def table(self) -> str:
-        """A line a rate."""
-        width = max(map(len, self.rates))
-        lines = [f"{'':{width}}  {'captioner':42}{'constant':42}shuffled"]
-        for name, rate in self.rates.items():
-            others = [str(rates.get(name, "")) for rates in (self.constant, self.shuffled)]
-            lines.append(f"{name:{width}}  {rate!s:42}{others[0]:42}{others[1]}")
-        return "\n".join(lines)
+    rates: Mapping[str, Mapping[str, Rate]]
+    captions: Mapping[str, str]
 
 
 def run_oracle(
@@ -170,10 +161,12 @@ def run_oracle(
     captions = caption_features(made, {clip.id: oracle_features(clip) for clip in unseen})
     hidden = {clip.id: drop_audio(oracle_features(clip)) for clip in unseen if clip.hidden}
     return OracleResult(
-        rates=evaluate(unseen, captions, caption_features(made, hidden)),
-        constant=evaluate(unseen, constant(unseen, (text for of_clip in texts.values() for text in of_clip))),
-        shuffled=evaluate(unseen, shuffled(captions)),
-        captions=captions,
+        {
+            "captioner": evaluate(unseen, captions, caption_features(made, hidden)),
+            "constant": evaluate(unseen, constant(unseen, (text for of_clip in texts.values() for text in of_clip))),
+            "shuffled": evaluate(unseen, shuffled(captions)),
+        },
+        captions,
     )
 
 
@@ -182,7 +175,7 @@ def main(arguments: list[str]) -> None:
     from evcap_cli.training.recipe import load_recipe
 
     run, name, device = (arguments + ["demo", "cpu"][len(arguments) - 1 :])[:3]
-    for line in run_oracle(Path(run), recipe=load_recipe(name), device=device).table().splitlines():
+    for line in rates_table(run_oracle(Path(run), recipe=load_recipe(name), device=device).rates).splitlines():
         console.info(line)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -91,3 +91,15 @@ def evaluate(
         hidden = [judge(clip, without_audio.get(clip.id, "")).emotion_right for clip in clips if clip.hidden]
         rates[HIDDEN_WITHOUT_AUDIO] = wilson(sum(hidden), len(hidden))
     return rates
+
+
+def rates_table(rates: Mapping[str, Mapping[str, Rate]]) -> str:
+    """A Markdown table of what ``evaluate`` gave: a row a question, a column a system."""
+    first = next(iter(rates.values()))
+    return markdown_table("", list(rates), {name: [str(of.get(name, "")) for of in rates.values()] for name in first})
+
+
+def markdown_table(corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """A Markdown table: titles of the columns, and the cells of each row by its title."""
+    lines = [f"| {' | '.join([corner, *columns])} |", "|---" * (len(columns) + 1) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join([title, *cells])} |" for title, cells in rows.items())])

@@ -66,10 +66,10 @@ def reproduce(
     """
     from evcap_cli.data.emvidcap import HOW_TO_GET
     from evcap_cli.scoring.published_rows import Table
-    from evcap_experiments.reproduction.reproduction import Reproduction
+    from evcap_experiments.reproduction.reproduction import reproduce_table
     from evcap_experiments.reproduction.table_pages import to_text
     from evcap_experiments.reproduction.table_plan import plan_table
-    from evcap_experiments.runs import TrainOptions, recipe_of
+    from evcap_experiments.runs import recipe_of, train_parser
 
     if table not in get_args(Table):
         raise UsageError(
@@ -83,19 +83,18 @@ def reproduce(
     for flag, value in paired.items():
         given += [] if value is None else [flag, str(value)]
     given += [*context.args, *(["--quiet"] if quiet else []), *(["--verbose"] if verbose else [])]
-    train = TrainOptions(context)
-    parameters = train.parse(given)
+    parse = train_parser(context)
+    parameters = parse(given)
     root = _open(data, parameters["subset"])
     first = recipe_of(parameters).train.seed if seed is None else seed
     numbers = range(first, first + seeds)
-    rows = plan_table(chosen, root, output, given, train.parse, backbone=backbone, seeds=numbers)
+    rows = plan_table(chosen, root, output, given, parse, backbone=backbone, seeds=numbers)
     if dry_run:
         _show(rows, root)
         return
-    work = Reproduction(folder=output, table=chosen, rows=rows, root=root)
-    console.info(f"wrote {', '.join(map(str, work.run()))}")
-    console.data(to_text(work.result()))
-    raise typer.Exit(work.exit_code)
+    result, code = reproduce_table(chosen, rows, root, output)
+    console.data(to_text(result))
+    raise typer.Exit(code)
 
 
 def _open(data: Path, subset: Subset) -> DataRoot:
@@ -110,7 +109,7 @@ def _open(data: Path, subset: Subset) -> DataRoot:
 
 def _show(rows: Sequence[PlannedRow], root: DataRoot) -> None:
     """The plan, on standard output."""
-    from evcap_experiments.dry_run import show_runs, show_time
+    from evcap_experiments.estimates import show_runs, show_time
 
     for row in rows:
         console.answer(f"{row.printed.system} ({row.printed.backbone} features): {_state(row)}")

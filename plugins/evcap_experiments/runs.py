@@ -39,17 +39,16 @@ BY_CONTENT: Final = frozenset(("glove", "extra_captions"))
 """Parameters of ``evcap train`` that name a file whose content counts, not its place."""
 
 
-class TrainOptions:
-    """``evcap train`` as the parser knows it: wrong options are found before any run begins."""
+def train_parser(context: typer.Context) -> Parse:
+    """Reads arguments of ``evcap train`` as the command line does: wrong ones are found before any run begins."""
+    root = context.find_root()
+    train = cast("Any", root.command).commands["train"]
 
-    def __init__(self, context: typer.Context) -> None:
-        self.root = context.find_root()
-        self.command = cast("Any", self.root.command).commands["train"]
+    def parse(arguments: Sequence[str]) -> Mapping[str, Any]:
+        with train.make_context("train", list(arguments), parent=root) as own:
+            return dict(own.params)
 
-    def parse(self, arguments: Sequence[str]) -> Mapping[str, Any]:
-        """Values of its parameters, defaults included."""
-        with self.command.make_context("train", list(arguments), parent=self.root) as context:
-            return dict(context.params)
+    return parse
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +15,7 @@ from evcap_cli.console import counted
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
-    from evcap_experiments.study.study_plan import PlannedSystem
+    from evcap_experiments.study.study_plan import StudyPlan
     from evcap_experiments.study.study_work import StudySources
     from evcap_experiments.study.study_worlds import Sizes, Worlds
 
@@ -71,7 +70,7 @@ def study(
     from evcap_cli.checkpoints.hub import without_places
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.files import check_writable, temporary_folder
-    from evcap_experiments.runs import TrainOptions
+    from evcap_experiments.runs import train_parser
     from evcap_experiments.study.claims import answers
     from evcap_experiments.study.study_plan import plan_study
     from evcap_experiments.study.study_report import REPORT
@@ -88,9 +87,9 @@ def study(
     given += [*(["--quiet"] if quiet else []), *(["--verbose"] if verbose else [])]
     with temporary_folder() as drawn:  # the facts decide the plan; nothing of it stays after a dry run
         root = DataRoot.open(write_worlds(drawn, sizes, render=False).main.root, "L")
-        planned = plan_study(SYSTEMS, root, output, given, TrainOptions(context).parse, range(seed, seed + seeds))
+        planned = plan_study(SYSTEMS, root, output, given, train_parser(context), range(seed, seed + seeds))
         if dry_run:
-            _show([one for one in planned if one.system in systems], root, sizes)
+            _show({system: planned[system] for system in systems}, root, sizes)
             return
     check_writable(output / REPORT)
     worlds = write_worlds(output, sizes, workers=workers)
@@ -106,11 +105,11 @@ def study(
         command=without_places(shlex.join(["evcap", *sys.argv[1:]])),
         device=choose_device(device).type,
     )
-    work.run()
+    code = work.run()
     for answer in answers(work.results):
         console.data(f"{answer.state:14}{answer.claim.question}\n")
     console.info(f"wrote {output / REPORT}")
-    raise typer.Exit(work.exit_code)
+    raise typer.Exit(code)
 
 
 def _sources(worlds: Worlds, config: Path | None, *, device: str, workers: int, cache_dir: Path | None) -> StudySources:
@@ -136,16 +135,16 @@ def _sources(worlds: Worlds, config: Path | None, *, device: str, workers: int, 
     return StudySources(main, PipelineSource(main.pipeline, conflict))
 
 
-def _show(planned: Sequence[PlannedSystem], root: DataRoot, sizes: Sizes) -> None:
+def _show(planned: StudyPlan, root: DataRoot, sizes: Sizes) -> None:
     """The plan, on standard output."""
-    from evcap_experiments.dry_run import show_runs, show_time
+    from evcap_experiments.estimates import show_runs, show_time
 
     captions = sum(map(len, root.train.values()))
     console.answer(
         f"clips: {sizes.train} to train on ({counted(captions, 'caption')}),"
         f" {sizes.test} unseen, {sizes.conflict} in conflict"
     )
-    for one in planned:
-        console.answer(f"{one.system.title}: {sum(run.done for run in one.runs)} of {len(one.runs)} done")
-        show_runs(one.runs)
-    show_time([one.trained for one in planned], root)
+    for system, seeds in planned.items():
+        console.answer(f"{system.title}: {sum(run.done for run in seeds.runs)} of {len(seeds.runs)} done")
+        show_runs(seeds.runs)
+    show_time(list(planned.values()), root)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from evcap_experiments.oracle import oracle_features
 from evcap_experiments.runs import TrainingRun, recipe_of
-from evcap_experiments.study.study_plan import PlannedSystem, in_order, plan_study
+from evcap_experiments.study.study_plan import StudyPlan, in_order, plan_study
 from evcap_experiments.study.study_systems import SYSTEMS
 from evcap_experiments.study.study_work import Study, StudySources
 from evcap_experiments.study.study_worlds import Worlds
@@ -41,7 +41,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def planned(worlds: Worlds, folder: Path, recipe: Path, seeds: range = range(1)) -> list[PlannedSystem]:
+def planned(worlds: Worlds, folder: Path, recipe: Path, seeds: range = range(1)) -> StudyPlan:
     given = ["--backbone", "lite", "--recipe", str(recipe), "--data", str(worlds.main.root)]
     return plan_study((FUSION, A_OFF), DataRoot.open(worlds.main.root, "L"), folder, given, parse, seeds)
 
@@ -73,11 +73,11 @@ class Work:
             MappingSource({clip.id: oracle_features(clip) for clip in self.worlds.conflict.facts}),
         )
 
-    def study(self, folder: Path, plan: list[PlannedSystem], *only: str) -> Study:
+    def study(self, folder: Path, plan: StudyPlan, *only: str) -> Study:
         return Study(
             folder=folder,
             planned=plan,
-            requested=[one.system for one in plan if not only or one.system.name in only],
+            requested=[system for system in plan if not only or system.name in only],
             worlds=self.worlds,
             sources=self.sources,
             train=self.train,
@@ -133,7 +133,7 @@ def test_a_system_that_goes_on_from_another_s_epochs_ends_as_if_trained_alone(
         work = Work(worlds)
         work.study(folder, plan, *only).run()
         assert work.trained == [f"{name}-seed0" for name in only]
-        run = plan[1].runs[0].folder
+        run = plan[grid[1]].runs[0].folder
         assert len((run / "log.jsonl").read_text().splitlines()) == 1 + 5, "one ordinary epoch, five self-critical ones"
         ends.append((run / "model.safetensors").read_bytes())
     assert ends[0] == ends[1]
@@ -145,7 +145,7 @@ def test_captions_of_another_checkpoint_or_other_clips_are_made_again(
     plan = planned(worlds, tmp_path, recipe)
     work = Work(worlds)
     work.study(tmp_path, plan, "fusion").run()
-    run = plan[0].runs[0].folder
+    run = plan[FUSION].runs[0].folder
     assert kept_captions(run, worlds) is not None
     assert kept_captions(run, drawn(tmp_path / "others", train=10, test=9, conflict=8)) is None
     (run / "model.safetensors").write_bytes(b"another")
@@ -162,12 +162,12 @@ def test_the_plan_is_a_run_a_system_and_seed_the_first_seeds_first(
         "fusion-seed4",
         "a-off-seed4",
     ]
-    values = parse(plan[1].runs[1].arguments)
+    values = parse(plan[A_OFF].runs[1].arguments)
     assert (values["model"], values["without"], values["seed"]) == ("fusion", ["audio-visual"], 4)
 
 
 def test_runs_of_other_settings_are_not_mixed_in(worlds: Worlds, recipe: Path, tmp_path: Path) -> None:
-    run = planned(worlds, tmp_path, recipe)[0].runs[0]
+    run = planned(worlds, tmp_path, recipe)[FUSION].runs[0]
     run.begin()
     (run.folder / "test.json").write_text("{}")
     planned(worlds, tmp_path, recipe)

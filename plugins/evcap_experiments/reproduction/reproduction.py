@@ -1,17 +1,16 @@
-"""The rows of a table trained one after another."""
+"""The rows of a table trained one after another, the written table up to date after each run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evcap_cli import console
-from evcap_experiments.reproduction.table_pages import write_tables
+from evcap_experiments.reproduction.table_pages import table_paths, write_tables
 from evcap_experiments.reproduction.table_results import TableResult, collect
 from evcap_experiments.runs import TrainingRun
-from evcap_experiments.work_loop import WorkLoop
+from evcap_experiments.work_loop import Failures, train_with_messages, work_through
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
@@ -19,44 +18,38 @@ if TYPE_CHECKING:
     from evcap_experiments.reproduction.table_plan import PlannedRow
 
 
-@dataclass(kw_only=True)
-class Reproduction(WorkLoop):
-    """All runs of a table.
+def reproduce_table(table: Table, rows: Sequence[PlannedRow], root: DataRoot, folder: Path) -> tuple[TableResult, int]:
+    """Train what is not done of a table.
 
     Args:
-        table: which. rows: of it. root: the data set, read.
+        table: which.
+        rows: of it.
+        root: the data set, read.
+        folder: for the written table.
+
+    Returns:
+        What came out, and the exit code of ``evcap reproduce``.
+
+    Raises:
+        WriteError: no permission, a full disk.
+        typer.Exit: interrupted; what is done is kept and reported.
     """
+    pairs = [(row, run) for row in rows for run in row.runs]
+    failures: Failures = {}
 
-    table: Table
-    rows: Sequence[PlannedRow]
-    root: DataRoot
-
-    @property
-    def done(self) -> int:
-        """Runs with test scores."""
-        return sum(run.done for row in self.rows for run in row.runs)
-
-    @property
-    def total(self) -> int:
-        """Runs of all rows."""
-        return sum(len(row.runs) for row in self.rows)
-
-    def jobs(self) -> Iterable[tuple[int, str, TrainingRun]]:
-        """Every run, in printed order."""
-        pairs = [(row, run) for row in self.rows for run in row.runs]
-        return [(number, row.printed.system, run) for number, (row, run) in enumerate(pairs, 1)]
-
-    def carry_out(self, title: str, run: TrainingRun) -> None:
-        """Train what is not done."""
+    def carry_out(title: str, run: TrainingRun) -> None:
         if run.done:
             console.info(f"{title}: done, in {run.folder}")
         else:
-            self.train_run(title, run)
+            train_with_messages(title, run)
 
-    def result(self) -> TableResult:
-        """The table so far."""
-        return collect(self.table, self.rows, self.root, self.failures)
-
-    def report(self) -> list[Path]:
-        """The table as Markdown, page and JSON."""
-        return write_tables(self.folder, self.result())
+    code = work_through(
+        [(number, row.printed.system, run) for number, (row, run) in enumerate(pairs, 1)],
+        carry_out,
+        report=lambda: write_tables(folder, collect(table, rows, root, failures)),
+        count=lambda: (sum(run.done for _, run in pairs), len(pairs)),
+        folder=folder,
+        failures=failures,
+    )
+    console.info(f"wrote {', '.join(map(str, table_paths(folder, table)))}")
+    return collect(table, rows, root, failures), code

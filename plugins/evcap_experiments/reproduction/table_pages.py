@@ -16,6 +16,7 @@ from evcap_cli.scoring.metrics import LABELS, METRICS
 from evcap_cli.scoring.published_rows import SOURCE
 
 if TYPE_CHECKING:
+    from evcap_cli.scoring.published_rows import Table
     from evcap_experiments.reproduction.table_results import RowResult, TableResult, Value
 
 TITLES: Final = {
@@ -40,10 +41,15 @@ def write_tables(folder: Path, result: TableResult) -> list[Path]:
         ".html": to_html(result),
         ".json": json.dumps(result.to_dict(), indent=1, ensure_ascii=False) + "\n",
     }
-    paths = [folder / f"{result.table}{suffix}" for suffix in SUFFIXES]
+    paths = table_paths(folder, result.table)
     for path in paths:
         write_whole(path, contents[path.suffix])
     return paths
+
+
+def table_paths(folder: Path, table: Table) -> list[Path]:
+    """The files of a table."""
+    return [folder / f"{table}{suffix}" for suffix in SUFFIXES]
 
 
 def lines_of(table: TableResult, result: RowResult) -> list[tuple[str, list[str]]]:

@@ -6,7 +6,7 @@ All values x 100, as printed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -45,41 +45,28 @@ class Value:
     spread: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True)
-class _File:
-    """test.json, as far as it is read here."""
+@dataclass(frozen=True, kw_only=True)
+class RunScores:
+    """test.json of a finished run, as far as it is read here."""
 
     metrics: dict[str, float | None]
-    videos: int
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    videos: int
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Scored:
-    """One finished run: what its test.json says."""
+def read_scores(run: TrainingRun) -> RunScores:
+    """The test scores of a finished run.
 
-    folder: str
-    seed: int
-    metrics: Mapping[str, float | None]
-    intervals: Mapping[str, tuple[float, float]]
-    videos: int
-    notes: tuple[str, ...]
-
-    @classmethod
-    def read(cls, run: TrainingRun) -> Scored:
-        """Read it.
-
-        Raises:
-            DataError: it is not what ``evcap train`` writes.
-        """
-        path, hint = run.folder / SCORES, "remove the file: the run is then tested again"
-        found = read_json(_File, path, hint=hint)
-        missing = [name for name in METRICS if name not in found.metrics]
-        if missing:
-            raise DataError(f"metrics.{missing[0]}: is missing", path=path, hint=hint)
-        metrics = {name: found.metrics[name] for name in METRICS}
-        return cls(run.folder.name, run.seed, metrics, found.intervals, found.videos, found.notes)
+    Raises:
+        DataError: they are not what ``evcap train`` writes.
+    """
+    path, hint = run.folder / SCORES, "remove the file: the run is then tested again"
+    found = read_json(RunScores, path, hint=hint)
+    missing = [name for name in METRICS if name not in found.metrics]
+    if missing:
+        raise DataError(f"metrics.{missing[0]}: is missing", path=path, hint=hint)
+    return replace(found, metrics={name: found.metrics[name] for name in METRICS})
 
 
 @dataclass(frozen=True)
@@ -87,11 +74,11 @@ class RowResult:
     """A row with what came out of it so far.
 
     Args:
-        failures: why runs failed, by seed.
+        scored: scores of finished runs, failures: why runs failed; both by seed.
     """
 
     row: PlannedRow
-    scored: tuple[Scored, ...] = ()
+    scored: Mapping[int, RunScores] = field(default_factory=dict)
     failures: Mapping[int, str] = field(default_factory=dict)
 
     @property
@@ -117,11 +104,11 @@ class RowResult:
 
     def ours(self, metric: str) -> Value | None:
         """What came out; None where nothing did, or the metric was not computed."""
-        values = [run.metrics[metric] for run in self.scored]
+        values = [run.metrics[metric] for run in self.scored.values()]
         known = [value for value in values if value is not None]
         if not known or len(known) < len(values):
             return None
-        ends = [run.intervals[metric] for run in self.scored if metric in run.intervals]
+        ends = [run.intervals[metric] for run in self.scored.values() if metric in run.intervals]
         interval = (min(low for low, _ in ends), max(high for _, high in ends)) if len(ends) == len(values) else None
         spread = (min(known), max(known)) if len(known) > 1 else None
         return Value(sum(known) / len(known), interval, spread)
@@ -194,7 +181,11 @@ class TableResult:
             "trained_with": row.backbone if row.runs else None,
             "ours": {metric: None if value is None else asdict(value) for metric, value in values.items()},
             "difference": {metric: self.difference(result, metric) for metric in METRICS},
-            "runs": [asdict(run) for run in result.scored],
+            "runs": [
+                {"folder": run.folder.name, "seed": run.seed, **asdict(result.scored[run.seed])}
+                for run in row.runs
+                if run.seed in result.scored
+            ],
         }
 
 
@@ -221,7 +212,7 @@ def collect(
     results = tuple(
         RowResult(
             row,
-            tuple(Scored.read(run) for run in row.runs if run.done),
+            {run.seed: read_scores(run) for run in row.runs if run.done},
             {run.seed: failed[run.folder] for run in row.runs if run.folder in failed},
         )
         for row in rows
@@ -261,13 +252,13 @@ def notes(results: Sequence[RowResult], root: DataRoot) -> list[str]:
         name = result.row.printed.system
         if result.reason:
             found.append(f"{name}: {'not trained here: ' if not result.row.runs else 'failed: '}{result.reason}")
-        fewer = [run for run in result.scored if run.videos < len(root.test)]
         expected = counted(len(root.test), "test video")
         found += [
-            f"{name}, seed {run.seed}: {run.videos} of {expected} {noun(len(root.test), 'was', 'were')} scored"
-            for run in fewer
+            f"{name}, seed {seed}: {run.videos} of {expected} {noun(len(root.test), 'was', 'were')} scored"
+            for seed, run in result.scored.items()
+            if run.videos < len(root.test)
         ]
-    found += [note for result in results for run in result.scored for note in run.notes]
+    found += [note for result in results for run in result.scored.values() for note in run.notes]
     return list(dict.fromkeys(found))
 
 

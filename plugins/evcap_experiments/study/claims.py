@@ -68,86 +68,73 @@ class Claim:
     contrasts: tuple[Contrast, ...]
 
 
-def _systems(this: str, others: Sequence[str], where: str, *measures: str) -> tuple[Contrast, ...]:
+def _above(pairs: str, where: str, *measures: str) -> tuple[Contrast, ...]:
+    """Contrasts of systems under one condition, written as "this > other, this > other"."""
+    systems = [pair.split(" > ") for pair in pairs.split(", ")]
     return tuple(
-        Contrast(StudyCell(this, where, what), StudyCell(other, where, what)) for other in others for what in measures
+        Contrast(StudyCell(this, where, measure), StudyCell(other, where, measure))
+        for this, other in systems
+        for measure in measures
     )
 
 
+_A_ON, _B_ON = "fusion > a-off, b-off > both-off", "fusion > b-off, a-off > both-off"
+_TEXT, _TABLE_3, _OURS = "the paper's text", "Table 3", "a question of ours"
 CLAIMS: Final = (
     Claim(
         "A, picture silent",
         "Does A (audio-visual) help the emotion where the picture does not show it?",
-        "the paper's text",
-        (*_systems("fusion", ["a-off"], "hidden", "emotion"), *_systems("b-off", ["both-off"], "hidden", "emotion")),
+        _TEXT,
+        _above(_A_ON, "hidden", "emotion"),
     ),
     Claim(
         "sound decides",
         "Does the sound decide the emotion where the picture does not show it?",
-        "the paper's text",
+        _TEXT,
         (Contrast(StudyCell("fusion", "hidden", "emotion"), StudyCell("fusion", "neither", "emotion")),),
     ),
     Claim(
         "A, no sound",
         "Does the system with A read the emotion in the picture better than without A, where the sound is missing?",
-        "a question of ours",
-        (
-            *_systems("fusion", ["a-off"], "no sound", "emotion"),
-            *_systems("b-off", ["both-off"], "no sound", "emotion"),
-        ),
+        _OURS,
+        _above(_A_ON, "no sound", "emotion"),
     ),
     Claim(
         "B binds",
         "Does B (fine-grained) tell who does what to whom, where there are two subjects?",
-        "the paper's text",
-        (
-            *_systems("fusion", ["b-off"], "two subjects", "action with roles"),
-            *_systems("a-off", ["both-off"], "two subjects", "action with roles"),
-        ),
+        _TEXT,
+        _above(_B_ON, "two subjects", "action with roles"),
     ),
     Claim(
         "B, roles",
         "Where both subjects and the action are right: does B get the roles right more often?",
-        "a question of ours",
-        (
-            *_systems("fusion", ["b-off"], "two subjects", "roles"),
-            *_systems("a-off", ["both-off"], "two subjects", "roles"),
-        ),
+        _OURS,
+        _above(_B_ON, "two subjects", "roles"),
     ),
-    Claim(
-        "A helps",
-        "Does A help, with B and without?",
-        "Table 3",
-        (*_systems("fusion", ["a-off"], "all", "cfs"), *_systems("b-off", ["both-off"], "all", "cfs")),
-    ),
-    Claim(
-        "B helps",
-        "Does B help, with A and without?",
-        "Table 3",
-        (*_systems("fusion", ["b-off"], "all", "cfs"), *_systems("a-off", ["both-off"], "all", "cfs")),
-    ),
+    Claim("A helps", "Does A help, with B and without?", _TABLE_3, _above(_A_ON, "all", "cfs")),
+    Claim("B helps", "Does B help, with A and without?", _TABLE_3, _above(_B_ON, "all", "cfs")),
     Claim(
         "A for emotion",
         "Does A help the emotion metrics more than B does?",
-        "Table 3",
-        _systems("b-off", ["a-off"], "all", "acc_sw", "acc_c"),
+        _TABLE_3,
+        _above("b-off > a-off", "all", "acc_sw", "acc_c"),
     ),
     Claim(
         "B for words",
         "Does B help the semantic metrics more than A does?",
-        "Table 3",
-        _systems("a-off", ["b-off"], "all", "bleu_4", "rouge_l", "cider"),
+        _TABLE_3,
+        _above("a-off > b-off", "all", "bleu_4", "rouge_l", "cider"),
     ),
     Claim(
         "together best",
         "Are A and B together the best of the four?",
-        "Table 3",
-        _systems("fusion", ["a-off", "b-off", "both-off"], "all", "bfs", "cfs"),
+        _TABLE_3,
+        _above("fusion > a-off, fusion > b-off, fusion > both-off", "all", "bfs", "cfs"),
     ),
     Claim(
         "sound before face",
         "Where sound and face are in conflict, does the full system follow the sound?",
-        "a question of ours",
+        _OURS,
         (Contrast(StudyCell("fusion", "conflict", "by sound"), StudyCell("fusion", "conflict", "by face")),),
     ),
     Claim(
@@ -157,40 +144,35 @@ CLAIMS: Final = (
         tuple(
             contrast
             for name in ("fusion", "epan", "dcgn", "canet", "sa-lstm", "fusion+")
-            for contrast in _systems(name, ["constant", "shuffled"], "all", "cfs")
+            for contrast in _above(f"{name} > constant, {name} > shuffled", "all", "cfs")
         ),
     ),
     Claim(
         "ours is better",
         "Is fusion+ better than the paper's system and than DCGN?",
-        "a question of ours",
-        _systems("fusion+", ["fusion", "dcgn", "dcgn-sc"], "all", "cfs"),
+        _OURS,
+        _above("fusion+ > fusion, fusion+ > dcgn, fusion+ > dcgn-sc", "all", "cfs"),
     ),
     Claim(
         "objects help",
         "Does a decoder that attends to objects help, and does it bind actor and action?",
-        "a question of ours",
+        _OURS,
         (
-            *_systems("objects", ["fusion"], "all", "cfs"),
-            *_systems("fusion+", ["fusion-sc"], "all", "cfs"),
-            *_systems("objects", ["fusion"], "two subjects", "action with roles", "any role", "roles"),
+            *_above("objects > fusion, fusion+ > fusion-sc", "all", "cfs"),
+            *_above("objects > fusion", "two subjects", "action with roles", "any role", "roles"),
         ),
     ),
     Claim(
         "self-critical helps",
         "Do self-critical epochs help?",
-        "a question of ours",
-        (
-            *_systems("fusion-sc", ["fusion"], "all", "cfs", "acc_sw"),
-            *_systems("fusion+", ["objects"], "all", "cfs", "acc_sw"),
-            *_systems("dcgn-sc", ["dcgn"], "all", "cfs", "acc_sw"),
-        ),
+        _OURS,
+        _above("fusion-sc > fusion, fusion+ > objects, dcgn-sc > dcgn", "all", "cfs", "acc_sw"),
     ),
     Claim(
         "better than others",
         "Is the full system better than those it is compared with?",
         "Tables 1 and 2",
-        _systems("fusion", ["epan", "dcgn", "canet", "sa-lstm"], "all", "cfs"),
+        _above("fusion > epan, fusion > dcgn, fusion > canet, fusion > sa-lstm", "all", "cfs"),
     ),
 )
 

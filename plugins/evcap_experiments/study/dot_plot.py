@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Final
 
+from evcap_cli.output.pages import page
+
 COLOURS: Final = ("#0b6e8a", "#c4572b", "#6b4fa0", "#4d7a1f")
-"""Told apart by people who do not tell red from green, too: they differ in lightness, and the rows are in order."""
-_LABEL, _PLOT, _RIGHT, _ROW, _TOP, _BOTTOM = 240, 460, 24, 34, 58, 34
-"""Pixels."""
+"""They differ in lightness, too, and the rows are in order: for people who do not distinguish red from green."""
 
 
 @dataclass(frozen=True)
@@ -41,53 +40,21 @@ def dot_plot(
         whole: the scale runs from 0 to 100; False: from 0 to a round number above all intervals.
     """
     highest = 100.0 if whole else _round_up(max((dot.high for _, dots in rows for dot in dots if dot), default=1.0))
-    height = _TOP + _ROW * len(rows) + _BOTTOM
-    width = _LABEL + _PLOT + _RIGHT
-
-    def x(value: float) -> float:
-        return _LABEL + _PLOT * min(max(value / highest, 0.0), 1.0)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-        ' font-family="sans-serif" font-size="13" role="img">',
-        f"<title>{escape(title)}</title>",
-        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<text x="12" y="22" font-size="15" font-weight="bold" fill="#222222">{escape(title)}</text>',
-    ]
-    at = 12.0
-    for number, name in enumerate(measures):
-        parts.append(f'<circle cx="{at + 5:.0f}" cy="40" r="5" fill="{COLOURS[number % len(COLOURS)]}"/>')
-        parts.append(f'<text x="{at + 15:.0f}" y="44" fill="#222222">{escape(name)}</text>')
-        at += 32 + 7.2 * len(name)
-    bottom = _TOP + _ROW * len(rows)
-    for step in range(6):
-        value = highest * step / 5
-        parts.append(
-            f'<line x1="{x(value):.1f}" y1="{_TOP}" x2="{x(value):.1f}" y2="{bottom}" stroke="#dddddd"/>'
-            f'<text x="{x(value):.1f}" y="{bottom + 18}" text-anchor="middle" fill="#555555">{value:g}</text>'
-        )
-    if chance is not None:
-        parts.append(
-            f'<line x1="{x(chance):.1f}" y1="{_TOP}" x2="{x(chance):.1f}" y2="{bottom}" stroke="#555555"'
-            ' stroke-dasharray="4 3"/>'
-        )
-    for row, (label, dots) in enumerate(rows):
-        middle = _TOP + _ROW * (row + 0.5)
-        parts.append(
-            f'<text x="{_LABEL - 10}" y="{middle + 4:.1f}" text-anchor="end" fill="#222222">{escape(label)}</text>'
-        )
-        spread = min(9.0, 22.0 / max(len(measures), 1))
-        for number, dot in enumerate(dots):
-            if dot is None:
-                continue
-            y = middle + spread * (number - (len(measures) - 1) / 2)
-            colour = COLOURS[number % len(COLOURS)]
-            parts.append(
-                f'<line x1="{x(dot.low):.1f}" y1="{y:.1f}" x2="{x(dot.high):.1f}" y2="{y:.1f}" stroke="{colour}"'
-                f' stroke-width="2"/><circle cx="{x(dot.value):.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>'
-            )
-    parts.append("</svg>")
-    return "\n".join(parts) + "\n"
+    legend = [12.0]
+    for name in measures:
+        legend.append(legend[-1] + 32 + 7.2 * len(name))
+    drawn = page(
+        "evcap_experiments.study",
+        "dot_plot.svg",
+        {"pixel": "{:.1f}".format, "share": lambda value: min(max(value / highest, 0.0), 1.0)},
+        title=title,
+        rows=rows,
+        legend=list(zip(measures, legend, strict=False)),
+        colours=COLOURS,
+        steps=[highest * step / 5 for step in range(6)],
+        chance=chance,
+    )
+    return drawn + "\n"
 
 
 def _round_up(value: float) -> float:

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from evcap_experiments.runs import data_set_digest, plan_seeds
+from evcap_experiments.runs import SeedRuns, TrainingRun, data_set_digest, plan_seeds
+from evcap_experiments.study.study_systems import StudySystem
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
-    from evcap_experiments.runs import Parse, SeedRuns, TrainingRun
-    from evcap_experiments.study.study_systems import StudySystem
+    from evcap_experiments.runs import Parse
 
 RUNS: Final = "runs"
-
-
-@dataclass(frozen=True)
-class PlannedSystem:
-    """A system and its runs."""
-
-    system: StudySystem
-    trained: SeedRuns
-
-    @property
-    def runs(self) -> tuple[TrainingRun, ...]:
-        """One a seed."""
-        return self.trained.runs
+StudyPlan = dict[StudySystem, SeedRuns]
 
 
 def plan_study(
@@ -37,7 +24,7 @@ def plan_study(
     arguments: Sequence[str],
     parse: Parse,
     seeds: Sequence[int],
-) -> list[PlannedSystem]:
+) -> StudyPlan:
     """The runs of each system.
 
     Args:
@@ -52,16 +39,21 @@ def plan_study(
         UsageError: a recipe that cannot be read, scores of other settings in ``folder``.
     """
     data_set = data_set_digest(root)
-    planned = []
+    planned = {}
     for system in systems:
         modules = [part for name in system.without for part in ("--without", name)]
         given = [*arguments, "--model", system.model, *modules, *system.options]
         places = {seed: folder / RUNS / f"{system.name}-seed{seed}" for seed in seeds}
-        planned.append(PlannedSystem(system, plan_seeds(given, places.__getitem__, seeds, parse, data_set)))
+        planned[system] = plan_seeds(given, places.__getitem__, seeds, parse, data_set)
     return planned
 
 
-def in_order(planned: Sequence[PlannedSystem]) -> list[tuple[PlannedSystem, TrainingRun]]:
+def in_order(planned: StudyPlan) -> list[tuple[StudySystem, TrainingRun]]:
     """All runs, the first seed of every system before the second of any: stopped early, it is a smaller study."""
-    rounds = max((len(one.runs) for one in planned), default=0)
-    return [(one, one.runs[number]) for number in range(rounds) for one in planned if number < len(one.runs)]
+    rounds = max((len(seeds.runs) for seeds in planned.values()), default=0)
+    return [
+        (system, seeds.runs[number])
+        for number in range(rounds)
+        for system, seeds in planned.items()
+        if number < len(seeds.runs)
+    ]

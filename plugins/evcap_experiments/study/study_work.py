@@ -5,7 +5,7 @@ Everything that is done is found again: a run by its test scores, its captions b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,13 @@ from evcap_cli.files import write_whole
 from evcap_cli.training.run_state import FILE as STATE
 from evcap_experiments.baselines import constant_of_worlds, shuffled_of_worlds
 from evcap_experiments.runs import TrainingRun
-from evcap_experiments.study.study_plan import PlannedSystem, in_order
+from evcap_experiments.study.study_plan import StudyPlan, in_order
 from evcap_experiments.study.study_report import About, write_report
 from evcap_experiments.study.study_results import StudyResults
 from evcap_experiments.study.study_systems import CONSTANT, SHUFFLED
 from evcap_experiments.study.unseen_captions import kept_captions, write_captions
-from evcap_experiments.work_loop import WorkLoop
+from evcap_experiments.training_process import train
+from evcap_experiments.work_loop import Failures, Train, train_with_messages, work_through
 
 if TYPE_CHECKING:
     from evcap_cli.features.streams import ClipFeatures
@@ -43,25 +44,30 @@ class StudySources:
 
 
 @dataclass(kw_only=True)
-class Study(WorkLoop):
+class Study:
     """A study under way.
 
     Args:
+        folder: of it.
         planned: systems and their runs; what is there of them is in the report.
         requested: the systems that are trained where they are not.
         worlds: rendered.
         sources: called once, when features are needed.
         command: for the report.
         device: to caption on.
-        results: filled as runs are done.
+        train: trains one run.
+        results: filled as runs are done. failures: why runs failed.
     """
 
-    planned: Sequence[PlannedSystem]
+    folder: Path
+    planned: StudyPlan
     requested: Sequence[StudySystem]
     worlds: Worlds
     sources: Callable[[], StudySources]
     command: str
     device: str = "cpu"
+    train: Train = train
+    failures: Failures = field(default_factory=dict)
     results: StudyResults = field(init=False)
     _cached: bool = field(init=False, default=False)
 
@@ -76,21 +82,36 @@ class Study(WorkLoop):
     @property
     def total(self) -> int:
         """Requested runs."""
-        return sum(len(one.runs) for one in self.planned if one.system in self.requested)
+        return sum(len(self.planned[system].runs) for system in self.requested)
 
-    def jobs(self) -> Iterable[tuple[int, str, TrainingRun]]:
-        """Requested runs that lack captions; those of the others, and the baselines, go into the results."""
+    def run(self) -> int:
+        """Do what is not done, and write the report after each run.
+
+        Returns:
+            The exit code of ``evcap study``.
+
+        Raises:
+            EvcapError: no unseen clip has features. WriteError: no permission, a full disk.
+            typer.Exit: interrupted; what is done is kept and reported.
+        """
         missing = []
-        for one, run in in_order(self.planned):
+        for system, run in in_order(self.planned):
             kept = kept_captions(run.folder, self.worlds) if run.done else None
             if kept is not None:
-                self.results.add(one.system, run.seed, kept)
-            elif one.system in self.requested:
-                missing.append((one.system.title, run))
-        for seed in sorted({run.seed for one in self.planned for run in one.runs}):
+                self.results.add(system, run.seed, kept)
+            elif system in self.requested:
+                missing.append((system.title, run))
+        for seed in sorted({run.seed for seeds in self.planned.values() for run in seeds.runs}):
             self.results.add(CONSTANT, seed, constant_of_worlds(self.worlds))
             self.results.add(SHUFFLED, seed, shuffled_of_worlds(self.worlds, seed))
-        return [(number, *job) for number, job in enumerate(missing, self.total - len(missing) + 1)]
+        return work_through(
+            [(number, *job) for number, job in enumerate(missing, self.total - len(missing) + 1)],
+            self.carry_out,
+            self.report,
+            lambda: (self.done, self.total),
+            folder=self.folder,
+            failures=self.failures,
+        )
 
     def carry_out(self, title: str, run: TrainingRun) -> None:
         """Train a run where it is not trained, and caption the unseen clips with it.
@@ -98,18 +119,18 @@ class Study(WorkLoop):
         Raises:
             TrainingError: it failed. EvcapError: no unseen clip has features.
         """
-        system = next(one.system for one in self.planned if run in one.runs)
+        system = next(system for system, seeds in self.planned.items() if run in seeds.runs)
         if not run.done:
             self._cache_training_clips()
             _ = self._features
             self._take_over_epochs(system.continues, run)
-            self.train_run(title, run)
+            train_with_messages(title, run, self.train)
         console.info(f"{title}: captions of the unseen clips")
         self.results.add(system, run.seed, write_captions(run.folder, self.worlds, *self._features, self.device))
 
     def report(self) -> list[Path]:
         """Answers, tables and plots of what is known so far."""
-        recipe = self.planned[0].trained.recipe
+        recipe = next(iter(self.planned.values())).recipe
         clips = len(self.worlds.main.facts) - len(self.worlds.unseen), len(self.worlds.unseen)
         about = About(
             command=self.command,
@@ -124,7 +145,8 @@ class Study(WorkLoop):
 
     def _take_over_epochs(self, name: str, run: TrainingRun) -> None:
         """Start from the ordinary epochs of another system and the same seed, where the run would begin with these."""
-        runs = [each for one in self.planned if one.system.name == name for each in one.runs if each.seed == run.seed]
+        others = next((seeds.runs for system, seeds in self.planned.items() if system.name == name), ())
+        runs = [other for other in others if other.seed == run.seed]
         if runs and runs[0].done and not run.folder.exists():
             begun = runs[0].folder / STATE
             if begun.is_file():
