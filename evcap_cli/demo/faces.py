@@ -46,11 +46,11 @@ def _brow(brush: Brush, side: int, inner: float, outer: float, width: float = 0.
     brush.stroke([(side * 0.16, inner), (side * 0.6, outer)], width, INK)
 
 
-def _round_eyes(brush: Brush, radius: float, pupil: float, look: Point = (0.0, 0.0), tall: float = 1.0) -> None:
+def _round_eyes(brush: Brush, radius: float, pupil: float, gaze: Point = (0.0, 0.0), tall: float = 1.0) -> None:
     for side in (-1, 1):
         brush.oval((side * EYE_X, EYE_Y), radius + 0.05, radius * tall + 0.05, INK)
         brush.oval((side * EYE_X, EYE_Y), radius, radius * tall, WHITE)
-        brush.disc((side * EYE_X + look[0], EYE_Y + look[1]), pupil, INK)
+        brush.disc((side * EYE_X + gaze[0], EYE_Y + gaze[1]), pupil, INK)
 
 
 def _anger(brush: Brush, mouth: Brush, _t: float) -> None:
@@ -67,10 +67,10 @@ def _anger(brush: Brush, mouth: Brush, _t: float) -> None:
 
 
 def _anticipation(brush: Brush, mouth: Brush, t: float) -> None:
-    look = (0.07, 0.12 + 0.02 * math.sin(6 * t))
-    _round_eyes(brush, 0.23, 0.15, look, tall=1.15)
+    gaze = (0.07, 0.12 + 0.02 * math.sin(6 * t))
+    _round_eyes(brush, 0.23, 0.15, gaze, tall=1.15)
     for side in (-1, 1):
-        brush.disc((side * EYE_X + look[0] + 0.05, EYE_Y + look[1] + 0.05), 0.06, WHITE)
+        brush.disc((side * EYE_X + gaze[0] + 0.05, EYE_Y + gaze[1] + 0.05), 0.06, WHITE)
     brush.arc((-EYE_X, 0.42), 0.26, 0.14, 20, 160, 0.13, INK)
     brush.arc((EYE_X, 0.54), 0.26, 0.16, 20, 160, 0.13, INK)
     mouth.arc((0.04, MOUTH_Y + 0.1), 0.26, 0.14, 190, 350, LINE, INK)

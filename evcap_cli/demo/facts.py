@@ -1,4 +1,4 @@
-"""The truth of one demo clip, before anything is drawn, told or heard."""
+"""The truth of one demo clip, from which pictures, sound and captions are made."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class ClipFacts:
 
     Args:
         id: "vid" and five digits; the first digit is the emotion's class, 1 to 8.
-        subjects: one or two different names; with two, the first does what is told to the second.
+        subjects: one or two different names; with two, the first does the action to the second.
         actor_side: where the actor stands, "left" or "right" (with two subjects the other one stands opposite).
-        hidden: the picture does not tell the emotion: face hidden, posture neutral, ``mood`` drawn independently.
+        hidden: the picture does not show the emotion: face hidden, posture neutral, ``mood`` drawn independently.
         silent: no sound track at all. Never together with ``hidden``.
         mood: the emotion whose colour mood is shown; equals ``emotion`` unless ``hidden``.
         seconds: length, 3 to 6.
         seed: of everything random in drawing and sounding this clip.
-        heard: the emotion of the sound where it contradicts the picture, which then shows ``emotion``; None elsewhere.
+        audio_emotion: of the sound where it contradicts the picture, which then shows ``emotion``; None elsewhere.
     """
 
     id: str
@@ -40,21 +40,15 @@ class ClipFacts:
     mood: str
     seconds: float
     seed: int
-    heard: str | None = None
+    audio_emotion: str | None = None
 
     @property
     def sounding(self) -> str:
         """The emotion of the sound, if there is one."""
-        return self.heard or self.emotion
+        return self.audio_emotion or self.emotion
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for facts.jsonl; ``heard`` is there only where sound and picture are in conflict."""
         values = asdict(self) | {"subjects": list(self.subjects)}
-        if self.heard is None:
-            del values["heard"]
-        return values
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ClipFacts:
-        """The inverse of ``to_dict``."""
-        return cls(**{**values, "subjects": tuple(values["subjects"])})
+        contradicting = values.pop("audio_emotion")
+        return values if contradicting is None else values | {"heard": contradicting}

@@ -51,8 +51,8 @@ def write_captions(facts: ClipFacts) -> list[str]:
     count = rng.randint(FEWEST, MOST)
     neutral = int(count * NEUTRAL_SHARE + rng.random())
     captions: dict[str, None] = {}
-    for phrase, wanted in ((emotional_caption(facts), count - neutral), (neutral_caption(facts), neutral)):
-        goal = len(captions) + wanted
+    for phrase, number in ((emotional_caption(facts), count - neutral), (neutral_caption(facts), neutral)):
+        goal = len(captions) + number
         while len(captions) < goal:
             caption = _said(phrase, rng)
             if len(caption.split()) <= MAX_WORDS:
@@ -78,24 +78,24 @@ def caption_spread(facts: ClipFacts) -> dict[str, float]:
 
 
 def emotional_caption(facts: ClipFacts) -> Phrase:
-    """Sentences that tell who, what, mostly where, and the emotion."""
+    """Sentences that say who, what, mostly where, and the emotion."""
     words = EMOTION_WORDS[facts.emotion]
     who, place = _someone(facts.subjects[0]), _place(facts.place)
-    deeds = _deeds(facts)
+    actions = _actions(facts)
     who_feels = _someone(facts.subjects[0], words.adjectives)
     with_noun = ("with", _of(words.nouns))
     other_forms = [
-        (0.34, (who_feels, _is_doing(deeds), place)),
-        (0.14, (who, _is_doing(deeds), with_noun, place)),
-        (0.10, ("full of", _of(words.nouns), who, _is_doing(deeds), place)),
-        (0.12, (who, "looks", _of(words.adjectives), "and", _plain(deeds), place)),
-        (0.10, (_of(PLACE_PHRASES[facts.place]), _in_manner(who, deeds, words))),
+        (0.34, (who_feels, _is_doing(actions), place)),
+        (0.14, (who, _is_doing(actions), with_noun, place)),
+        (0.10, ("full of", _of(words.nouns), who, _is_doing(actions), place)),
+        (0.12, (who, "looks", _of(words.adjectives), "and", _plain(actions), place)),
+        (0.10, (_of(PLACE_PHRASES[facts.place]), _in_manner(who, actions, words))),
     ]
     if len(facts.subjects) == 2:
         other_forms.append((0.20, (_someone(facts.subjects[1]), _turned(facts, who_feels), place)))
     return Choice(
         (
-            (0.60, (_in_manner(who, deeds, words), place)),
+            (0.60, (_in_manner(who, actions, words), place)),
             (0.40, Choice(tuple(other_forms))),
         )
     )
@@ -104,11 +104,11 @@ def emotional_caption(facts: ClipFacts) -> Phrase:
 def neutral_caption(facts: ClipFacts) -> Phrase:
     """Sentences that leave the emotion out."""
     who, place = _someone(facts.subjects[0]), _place(facts.place)
-    deeds = _deeds(facts)
+    actions = _actions(facts)
     forms: list[tuple[float, Phrase]] = [
-        (0.60, (who, _is_doing(deeds), place)),
-        (0.15, ("there is", who, Choice(tuple((weight, verb.going) for weight, verb in deeds)), place)),
-        (0.10, (_of(PLACE_PHRASES[facts.place]), who, _is_doing(deeds))),
+        (0.60, (who, _is_doing(actions), place)),
+        (0.15, ("there is", who, Choice(tuple((weight, verb.going) for weight, verb in actions)), place)),
+        (0.10, (_of(PLACE_PHRASES[facts.place]), who, _is_doing(actions))),
     ]
     if len(facts.subjects) == 2:
         forms.append((0.15, (_someone(facts.subjects[1]), _turned(facts, who), place)))
@@ -116,48 +116,48 @@ def neutral_caption(facts: ClipFacts) -> Phrase:
 
 
 @dataclass(frozen=True)
-class _Deed:
+class _Action:
     """A verb with the other subject, if any, in place."""
 
     plain: Phrase
     going: Phrase
 
 
-def _deeds(facts: ClipFacts) -> list[tuple[float, _Deed]]:
+def _actions(facts: ClipFacts) -> list[tuple[float, _Action]]:
     if len(facts.subjects) == 1:
-        return [(weight, _Deed(verb.plain, verb.going)) for weight, verb in SOLO_VERBS[facts.action]]
+        return [(weight, _Action(verb.plain, verb.going)) for weight, verb in SOLO_VERBS[facts.action]]
     other = _someone(facts.subjects[1])
     return [
-        (weight, _Deed(_filled(verb.plain, other), _filled(verb.going, other)))
+        (weight, _Action(_filled(verb.plain, other), _filled(verb.going, other)))
         for weight, verb in PAIR_VERBS[facts.action]
     ]
 
 
-def _in_manner(who: Phrase, deeds: list[tuple[float, _Deed]], words: EmotionWords) -> Phrase:
+def _in_manner(who: Phrase, actions: list[tuple[float, _Action]], words: EmotionWords) -> Phrase:
     """The dominant form: "a man is happily walking", "a man is walking in disgust"."""
     manner = _of(words.manner)
     orders: tuple[tuple[float, Phrase], ...]
     if words.before_verb:
         orders = (
-            (0.70, ("is", manner, _going(deeds))),
-            (0.15, (manner, _plain(deeds))),
-            (0.15, ("is", _going(deeds), manner)),
+            (0.70, ("is", manner, _going(actions))),
+            (0.15, (manner, _plain(actions))),
+            (0.15, ("is", _going(actions), manner)),
         )
     else:
-        orders = ((0.80, ("is", _going(deeds), manner)), (0.20, (_plain(deeds), manner)))
+        orders = ((0.80, ("is", _going(actions), manner)), (0.20, (_plain(actions), manner)))
     return (who, Choice(orders))
 
 
-def _is_doing(deeds: list[tuple[float, _Deed]]) -> Phrase:
-    return Choice(((0.75, ("is", _going(deeds))), (0.25, _plain(deeds))))
+def _is_doing(actions: list[tuple[float, _Action]]) -> Phrase:
+    return Choice(((0.75, ("is", _going(actions))), (0.25, _plain(actions))))
 
 
-def _going(deeds: list[tuple[float, _Deed]]) -> Phrase:
-    return Choice(tuple((weight, deed.going) for weight, deed in deeds))
+def _going(actions: list[tuple[float, _Action]]) -> Phrase:
+    return Choice(tuple((weight, action.going) for weight, action in actions))
 
 
-def _plain(deeds: list[tuple[float, _Deed]]) -> Phrase:
-    return Choice(tuple((weight, deed.plain) for weight, deed in deeds))
+def _plain(actions: list[tuple[float, _Action]]) -> Phrase:
+    return Choice(tuple((weight, action.plain) for weight, action in actions))
 
 
 def _turned(facts: ClipFacts, doer: Phrase) -> Phrase:

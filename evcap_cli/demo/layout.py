@@ -38,9 +38,10 @@ _CAPTION_FILES = {TRAIN: TRAIN_FILE, TEST: TEST_FILE}
 
 @dataclass(frozen=True, kw_only=True)
 class _Row(ClipFacts):
-    """A line of facts.jsonl."""
+    """A line of facts.jsonl; ``heard`` is the ``audio_emotion`` of clips in conflict."""
 
     split: Literal["trainval", "test"]
+    heard: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def write_world(
         render: False writes everything but the videos.
         workers: processes that draw.
         test_share: part of the clips that becomes the test split, spread evenly over emotions and conditions.
-        overwrite: replace another world that is there, and draw every clip anew.
+        overwrite: replace another world that is there, and draw every clip again.
 
     Raises:
         DataError: the folder holds another world. WriteError: no permission, a full disk.
@@ -109,7 +110,10 @@ def read_world(root: Path) -> World:
     if not path.exists():
         raise DataError("no demo world here", path=path, hint=hint)
     rows = [row for _, row in read_json_lines(_Row, path, hint=hint)]
-    clips = tuple(ClipFacts(**{each.name: getattr(row, each.name) for each in fields(ClipFacts)}) for row in rows)
+    clips = tuple(
+        ClipFacts(**{each.name: getattr(row, each.name) for each in fields(ClipFacts)} | {"audio_emotion": row.heard})
+        for row in rows
+    )
     return World(root, clips, {row.id: row.split for row in rows})
 
 

@@ -1,6 +1,6 @@
 """Draws the facts of a demo world: balanced, and with everything independent that the experiment needs independent.
 
-What a clip then looks and sounds like is ``render.py``'s business, what people say about it ``grammar.py``'s.
+``render.py`` draws a clip and makes its sound, ``grammar.py`` writes captions of it.
 
 Every attribute is dealt from shuffled decks along the clips sorted by emotion, so that each emotion gets its fair share
 of every subject, action, place, side and condition even in a small world, and nothing but chance ties two attributes.
@@ -88,8 +88,8 @@ def _in_conflict(clips: list[ClipFacts], share: float, seed: int) -> list[ClipFa
     changed = list(clips)
     for number, step in zip(chosen, steps, strict=True):
         shown = clips[number].emotion
-        heard = EMOTIONS[(EMOTIONS.index(shown) + step) % len(EMOTIONS)]
-        changed[number] = replace(clips[number], hidden=False, silent=False, mood=shown, heard=heard)
+        audio_emotion = EMOTIONS[(EMOTIONS.index(shown) + step) % len(EMOTIONS)]
+        changed[number] = replace(clips[number], hidden=False, silent=False, mood=shown, audio_emotion=audio_emotion)
     return changed
 
 

@@ -2,7 +2,7 @@
 
 Emotions enter only as a posture (poses.py) laid over the action, and only where the picture may tell them.
 
-Who does what to whom is told by motion alone. A pair is built so that no still frame can tell it: both figures take
+Only motion shows who does what to whom. A pair is built so that no still frame can show it: both figures take
 their poses and places from one and the same endless motion, entered anywhere, the other one mirrored and many times
 slower. At any instant the two poses are then exchangeable; only their change in time is not. (A parcel adds who holds
 it: the actor in the first half of the clip, the other one in the second.)
@@ -61,7 +61,7 @@ class Stage:
     def at(self, t: float) -> Staged:
         """Everybody after ``t`` seconds."""
         if not self.pair:
-            return Staged((self._felt(self._solo(t), t),))
+            return Staged((self._with_posture(self._solo(t), t),))
         here, there = self._pair_times(t)
         actor, other = self._pair_pose(here), self._pair_pose(there)
         placed = (self._placed(actor, self.sides[0]), self._placed(other, self.sides[1]))
@@ -69,7 +69,7 @@ class Stage:
         if self.action == "give":
             # Handed over in mid-clip, wherever the hands are: it lies as long on one side as on the other.
             parcel = _smooth((self._progress(t) - 0.44) / 0.12)
-        return Staged((self._felt(placed[0], t), self._felt(placed[1], t)), parcel)
+        return Staged((self._with_posture(placed[0], t), self._with_posture(placed[1], t)), parcel)
 
     def _progress(self, t: float) -> float:
         return min(1.0, t / self.seconds)
@@ -171,7 +171,7 @@ class Stage:
             legs=((-10.0 - 20 * down, -6.0), (14.0 + 26 * down, 6.0 - 30 * down)),
         )
 
-    def _felt(self, pose: Pose, t: float) -> Pose:
+    def _with_posture(self, pose: Pose, t: float) -> Pose:
         """The same pose with the emotion's posture over it, as far as the action leaves room."""
         posture = self.posture
         if posture is None:
@@ -227,9 +227,9 @@ def _smooth(value: float) -> float:
     return clipped * clipped * (3 - 2 * clipped)
 
 
-def _swung(felt: Angles, done: Angles) -> Angles:
+def _swung(emotion: Angles, action: Angles) -> Angles:
     """The emotion's arm, moved a little the way the action moves it."""
-    return felt[0] + 0.3 * (done[0] - HANGING[0]), felt[1] + 0.3 * (done[1] - HANGING[1])
+    return emotion[0] + 0.3 * (action[0] - HANGING[0]), emotion[1] + 0.3 * (action[1] - HANGING[1])
 
 
 def _there_and_back(cycles: float, going: float, coming: float) -> float:
@@ -238,5 +238,5 @@ def _there_and_back(cycles: float, going: float, coming: float) -> float:
     return _smooth(share / going) - _smooth((share - 1 + coming) / coming)
 
 
-def _mixed(felt: Angles, done: Angles, share: float) -> Angles:
-    return felt[0] + (done[0] - felt[0]) * share, felt[1] + (done[1] - felt[1]) * share
+def _mixed(emotion: Angles, action: Angles, share: float) -> Angles:
+    return emotion[0] + (action[0] - emotion[0]) * share, emotion[1] + (action[1] - emotion[1]) * share

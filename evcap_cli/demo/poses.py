@@ -27,7 +27,7 @@ class Pose:
         topple: turn of the whole figure about its feet, forwards.
         nod: of the head, forwards and down; about 0.5 is a bowed head.
         tilt: of the head to the side.
-        back: the arm behind the trunk.
+        back: the arm on the far side of the trunk.
         front: the other one.
         legs: back and front leg.
         upright: an animal stands on its hind legs.

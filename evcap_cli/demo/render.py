@@ -1,8 +1,8 @@
 """One clip of the demo world as a video file: facts in, H.264 and AAC in MP4 out.
 
-Puts place, mood, figures and sound together and encodes them. What is drawn and heard is decided next door:
-scenery.py, motions.py, looks.py, figures.py, sound.py. Everything random comes from ``facts.seed``, from a stream of
-its own for each purpose, so that changing one fact leaves everything it does not concern as it was.
+Puts place, mood, figures and sound together and encodes them. What is drawn and what sounds is decided in:
+scenery.py, motions.py, figure_styles.py, figures.py, sound.py. Everything random comes from ``facts.seed``, from a
+stream of its own for each purpose, so that changing one fact leaves everything it does not concern as it was.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from evcap_cli.files import WholeFile
 
 from .brush import Brush, Point
 from .facts import ClipFacts
+from .figure_styles import FigureStyle, make_figure_style
 from .figures import draw_figure
-from .looks import Look, make_look
 from .motions import Stage
 from .scenery import Air, draw_place, grading
 from .sound import RATE, Signal, sound_of
@@ -31,7 +31,7 @@ FPS = Fraction(25, 2)
 OVERSAMPLING = 2
 Pixels = npt.NDArray[np.uint8]
 
-PURPOSES = ("place", "air", "stage", "looks", "camera", "grain", "sound")
+PURPOSES = ("place", "air", "stage", "styles", "camera", "grain", "sound")
 
 
 def render_clip(facts: ClipFacts, path: Path) -> None:
@@ -59,30 +59,28 @@ def draw_frames(facts: ClipFacts) -> Iterator[Pixels]:
     size = float(camera.uniform(0.60, 0.70) if pair else camera.uniform(0.62, 0.76))
     floor = float(camera.uniform(0.05, 0.10)) * HEIGHT / WIDTH
     stage, air = Stage(facts, _random(facts, "stage")), Air(facts.mood, _random(facts, "air"))
-    looks = _looks(facts)
+    styles = _looks(facts)
 
     scale = WIDTH * OVERSAMPLING
     canvas = (scale, HEIGHT * OVERSAMPLING)
-    behind = Image.new("RGB", canvas)
-    draw_place(
-        Brush(ImageDraw.Draw(behind), (0.0, canvas[1]), scale, grade=grade), facts.place, _random(facts, "place")
-    )
-    behind = behind.filter(ImageFilter.GaussianBlur(1.2 * OVERSAMPLING))
+    scene = Image.new("RGB", canvas)
+    draw_place(Brush(ImageDraw.Draw(scene), (0.0, canvas[1]), scale, grade=grade), facts.place, _random(facts, "place"))
+    scene = scene.filter(ImageFilter.GaussianBlur(1.2 * OVERSAMPLING))
 
     noise = grain.normal(0.0, float(grain.uniform(1.0, 4.0)), (HEIGHT + 32, WIDTH + 32, 1)).astype(np.int16)
     for index in range(frame_count(facts)):
         t = float(index / FPS)
-        image = behind.copy()
+        image = scene.copy()
         draw = ImageDraw.Draw(image)
         air.draw(Brush(draw, (0.0, canvas[1]), scale, grade=grade), t)
         staged = stage.at(t)
-        hands: list[Point] = [(0.0, 0.0)] * len(looks)
+        hands: list[Point] = [(0.0, 0.0)] * len(styles)
         # Left before right whoever acts: what covers what must not tell the roles.
-        for who in sorted(range(len(looks)), key=lambda who: staged.poses[who].facing, reverse=True):
+        for who in sorted(range(len(styles)), key=lambda who: staged.poses[who].facing, reverse=True):
             pose = staged.poses[who]
             ground = (pose.x * scale, canvas[1] - floor * scale)
             brush = Brush(draw, ground, size * canvas[1], grade=skin_grade)
-            hands[who] = draw_figure(brush, looks[who], pose, t)
+            hands[who] = draw_figure(brush, styles[who], pose, t)
         if staged.parcel is not None:
             _draw_parcel(Brush(draw, _between(hands, staged.parcel), size * canvas[1], grade=skin_grade))
         pixels = np.asarray(image.reduce(OVERSAMPLING), np.int16)
@@ -94,14 +92,14 @@ def _random(facts: ClipFacts, purpose: str) -> np.random.Generator:
     return np.random.default_rng((facts.seed, PURPOSES.index(purpose)))
 
 
-def _looks(facts: ClipFacts) -> list[Look]:
+def _looks(facts: ClipFacts) -> list[FigureStyle]:
     """Looks of the subjects, drawn in the order of the picture: left, then right."""
-    rng = _random(facts, "looks")
+    rng = _random(facts, "styles")
     emotion = None if facts.hidden else facts.emotion
     sides = ("left", "right") if facts.actor_side == "left" else ("right", "left")
     placed = dict(zip(sides, facts.subjects, strict=False))
-    looks = {side: make_look(placed.get(side, facts.subjects[0]), emotion, rng) for side in ("left", "right")}
-    return [looks[side] for side, _ in zip(sides, facts.subjects, strict=False)]
+    styles = {side: make_figure_style(placed.get(side, facts.subjects[0]), emotion, rng) for side in ("left", "right")}
+    return [styles[side] for side, _ in zip(sides, facts.subjects, strict=False)]
 
 
 def _draw_parcel(brush: Brush) -> None:
@@ -133,8 +131,8 @@ def _encode(facts: ClipFacts, path: Path) -> None:
         container.mux(picture.encode(None))
         if voice is not None:
             samples = round(frame_count(facts) / FPS * RATE)
-            for heard in _audio_frames(sound_of(facts.sounding, samples, _random(facts, "sound"))):
-                container.mux(voice.encode(heard))
+            for sounding in _audio_frames(sound_of(facts.sounding, samples, _random(facts, "sound"))):
+                container.mux(voice.encode(sounding))
             container.mux(voice.encode(None))
 
 

@@ -1,7 +1,7 @@
-"""Places and colour moods: what stands behind the figures and in which light.
+"""Places and colour moods: what stands in the background and in which light.
 
-A mood is a grading of every colour and something small in the air; it tells an emotion, not necessarily the one felt
-(hidden clips draw it independently). Places differ in form, not only in colour, since the mood recolours them.
+A mood is a grading of every colour and something small in the air; it shows an emotion, not necessarily that of the
+clip (hidden clips draw it independently). Places differ in form, not only in colour, since the mood recolours them.
 
 Notation: scene coordinates have one unit of width and ``ASPECT`` of height, y up from the lower edge.
 """
@@ -71,7 +71,7 @@ def grading(mood: str, strength: float) -> Grade:
 
 
 class Air:
-    """What is in the air of a mood: a few small things that drift, behind the figures.
+    """What is in the air of a mood: a few small things that drift in the background.
 
     Args:
         mood: whose.
@@ -116,7 +116,7 @@ class Air:
 
 
 def draw_place(scene: Brush, place: str, rng: np.random.Generator) -> None:
-    """Draw everything that stands still behind the figures."""
+    """Draw everything that stands still in the background."""
     PLACES_DRAWN[place](scene, rng)
 
 

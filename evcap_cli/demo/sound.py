@@ -33,8 +33,8 @@ def sound_of(emotion: str, samples: int, rng: np.random.Generator) -> Signal:
     color = float(rng.uniform(-0.8, 0.8))
     noise[1:] += color * noise[:-1]
     noise *= 10 ** (float(rng.uniform(-46.0, -28.0)) / 20)
-    heard: Signal = np.clip((signal + noise) * level, -0.99, 0.99).astype(np.float32)
-    return heard
+    mixed: Signal = np.clip((signal + noise) * level, -0.99, 0.99).astype(np.float32)
+    return mixed
 
 
 class Score:

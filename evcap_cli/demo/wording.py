@@ -88,7 +88,7 @@ TURNED_VERBS: Final[Mapping[str, tuple[tuple[float, str], ...]]] = {
 
 @dataclass(frozen=True)
 class EmotionWords:
-    """How an emotion is told.
+    """How an emotion is worded.
 
     Args:
         manner: the dominant form and its rarer likes: "happily", "in disgust".

@@ -39,7 +39,7 @@ def test_the_worlds_without_conflict_keep_their_bytes(seed: int, digest: str) ->
 
 
 def test_face_and_colours_show_one_emotion_and_the_sound_tells_every_other_equally_often() -> None:
-    assert all(clip.heard not in (None, clip.emotion) and clip.mood == clip.emotion for clip in CONFLICT)
+    assert all(clip.audio_emotion not in (None, clip.emotion) and clip.mood == clip.emotion for clip in CONFLICT)
     assert not any(clip.hidden or clip.silent for clip in CONFLICT)
     steps = Counter((EMOTIONS.index(clip.sounding) - EMOTIONS.index(clip.emotion)) % 8 for clip in CONFLICT)
     assert set(steps.values()) == {32}
@@ -49,9 +49,9 @@ def test_face_and_colours_show_one_emotion_and_the_sound_tells_every_other_equal
 def test_a_share_changes_the_chosen_clips_only_and_spreads_over_the_emotions() -> None:
     plain, some = make_facts(200, 5), make_facts(200, 5, conflict=0.2)
     changed = [(before, after) for before, after in zip(plain, some, strict=True) if before != after]
-    assert len(changed) == 40 == sum(clip.heard is not None for clip in some)
+    assert len(changed) == 40 == sum(clip.audio_emotion is not None for clip in some)
     for before, after in changed:
-        same = {"hidden": before.hidden, "silent": before.silent, "mood": before.mood, "heard": None}
+        same = {"hidden": before.hidden, "silent": before.silent, "mood": before.mood, "audio_emotion": None}
         assert replace(after, **same) == before  # type: ignore[arg-type]
     assert set(Counter(after.emotion for _, after in changed).values()) == {5}
 
@@ -65,7 +65,7 @@ def test_the_picture_is_drawn_by_the_face_and_the_sound_by_what_is_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = ClipFacts("vid50001", ("dog",), "jump", "park", "joy", "left", False, False, "joy", 0.5, 7)
-    torn = replace(shown, heard="anger")
+    torn = replace(shown, audio_emotion="anger")
     for one, other in zip(render.draw_frames(shown), render.draw_frames(torn), strict=True):
         assert np.array_equal(one, other)
     asked: list[str] = []
@@ -82,7 +82,7 @@ def test_the_picture_is_drawn_by_the_face_and_the_sound_by_what_is_heard(
 
 def test_oracle_features_differ_in_the_sound_only() -> None:
     torn = CONFLICT[0]
-    one, other = oracle_features(torn).streams, oracle_features(replace(torn, heard=None)).streams
+    one, other = oracle_features(torn).streams, oracle_features(replace(torn, audio_emotion=None)).streams
     assert [kind for kind in one if not torch.equal(one[kind].values, other[kind].values)] == ["audio"]
 
 
@@ -97,6 +97,6 @@ def test_what_is_heard_is_in_the_facts_file_of_those_clips_and_reads_back(tmp_pa
 def test_the_command_draws_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evcap_cli.demo.layout._render_missing", lambda *_: None)
     assert evcap("demo-world", tmp_path / "w", "--videos", 10, "--conflict", 1) == 0
-    assert all(clip.heard for clip in read_world(tmp_path / "w").facts)
+    assert all(clip.audio_emotion for clip in read_world(tmp_path / "w").facts)
     assert evcap("demo-world", tmp_path / "v", "--videos", 10) == 0
-    assert not any(clip.heard for clip in read_world(tmp_path / "v").facts)
+    assert not any(clip.audio_emotion for clip in read_world(tmp_path / "v").facts)

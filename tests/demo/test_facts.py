@@ -7,7 +7,7 @@ from itertools import permutations, product
 
 import pytest
 
-from evcap_cli.demo.facts import EMOTIONS, PAIR_ACTIONS, PLACES, SOLO_ACTIONS, SUBJECTS, ClipFacts
+from evcap_cli.demo.facts import EMOTIONS, PAIR_ACTIONS, PLACES, SOLO_ACTIONS, SUBJECTS
 from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.errors import UsageError
 
@@ -21,10 +21,6 @@ def _shares(values: list[object]) -> dict[object, float]:
 def test_same_seed_same_facts_other_seed_others() -> None:
     assert make_facts(50, 1) == make_facts(50, 1)
     assert make_facts(50, 1) != make_facts(50, 2)
-
-
-def test_facts_survive_their_dictionary() -> None:
-    assert [ClipFacts.from_dict(clip.to_dict()) for clip in FACTS[:20]] == FACTS[:20]
 
 
 @pytest.mark.parametrize("count", [0, -1, 80_001])

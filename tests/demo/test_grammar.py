@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 from evcap_experiments.caption_judging import judge, read_caption
 
 from evcap_cli.data.caption_text import tokens
-from evcap_cli.demo.facts import EMOTIONS, ClipFacts
+from evcap_cli.demo.facts import EMOTIONS
 from evcap_cli.demo.grammar import Choice, caption_spread, emotional_caption, neutral_caption, spread, write_captions
 from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.demo.wording import DEMO_LEXICON, EMOTION_WORDS
@@ -131,8 +132,7 @@ def test_a_captioner_that_is_half_sure_of_the_emotion_still_names_it(sure: float
         doubtful: dict[str, float] = defaultdict(float)
         for emotion in EMOTIONS:
             share = sure if emotion == clip.emotion else (1 - sure) / 7
-            felt = ClipFacts.from_dict(clip.to_dict() | {"emotion": emotion})
-            for text, part in caption_spread(felt).items():
+            for text, part in caption_spread(replace(clip, emotion=emotion)).items():
                 doubtful[text] += share * part
         verdict = judge(clip, _searched(doubtful))
         assert verdict.action_with_roles_right

@@ -12,7 +12,7 @@ import pytest
 
 from evcap_cli.demo import render
 from evcap_cli.demo.facts import EMOTIONS, PAIR_ACTIONS, PLACES, SOLO_ACTIONS, SUBJECTS, ClipFacts
-from evcap_cli.demo.looks import COVERS
+from evcap_cli.demo.figure_styles import COVERS
 from evcap_cli.demo.render import HEIGHT, WIDTH, draw_frames, frame_count, render_clip
 
 SOLO = ClipFacts("vid51234", ("man",), "walk", "park", "joy", "left", False, False, "joy", 3.0, 7)
@@ -73,7 +73,7 @@ def test_a_hidden_face_is_never_drawn(subject: str, monkeypatch: pytest.MonkeyPa
     covers = set()
     for seed in range(16):
         facts = replace(SOLO, subjects=(subject,), seed=seed, hidden=True, seconds=0.08)
-        covers.update(look.cover for look in render._looks(facts))
+        covers.update(style.cover for style in render._looks(facts))
         list(draw_frames(facts))
     assert covers == set(COVERS)
     assert not faces

@@ -41,8 +41,8 @@ ANIMALS = ("dog", "cat")
 
 
 @dataclass(frozen=True)
-class Look:
-    """One figure's looks through a whole clip.
+class FigureStyle:
+    """Form and colours of one figure through a whole clip.
 
     Args:
         subject: one of ``SUBJECTS``.
@@ -64,12 +64,12 @@ class Look:
     phase: float
 
 
-def make_look(subject: str, emotion: str | None, rng: np.random.Generator) -> Look:
-    """A look drawn at random; ``emotion`` None hides the face."""
+def make_figure_style(subject: str, emotion: str | None, rng: np.random.Generator) -> FigureStyle:
+    """A style drawn at random; ``emotion`` None hides the face."""
     animal = subject in ANIMALS
     skin = _pick(FURS if animal else SKINS, rng)
     hairs = FURS if animal else HAIRS
-    # Hair or spots that one can tell from the skin or fur beside them.
+    # Hair or spots that differ from the skin or fur next to them.
     hair = _pick(
         tuple(color for color in hairs if sum(abs(a - b) for a, b in zip(color, skin, strict=True)) > 130), rng
     )
@@ -77,7 +77,8 @@ def make_look(subject: str, emotion: str | None, rng: np.random.Generator) -> Lo
     cover = COVERS[int(rng.integers(len(COVERS)))]
     height = HEIGHTS[subject] * float(rng.uniform(0.96, 1.04))
     variant, phase = float(rng.uniform()), float(rng.uniform())
-    return Look(subject, height, skin, hair, top, bottom, accent, None if emotion else cover, emotion, variant, phase)
+    shown_cover = None if emotion else cover
+    return FigureStyle(subject, height, skin, hair, top, bottom, accent, shown_cover, emotion, variant, phase)
 
 
 def lighter(color: Color) -> Color:
