@@ -101,7 +101,7 @@ def _stop(child: subprocess.Popen[str]) -> None:
 
 
 def _stop_with_parent() -> Callable[[], None] | None:
-    """On Linux the child is told to end when this process dies, even of a kill that nothing can catch."""
+    """On Linux the kernel ends the child when this process dies, even of a kill that nothing can catch."""
     if sys.platform != "linux":
         return None
     import ctypes

@@ -1,4 +1,4 @@
-"""Clips whose sound contradicts the picture: drawn beside the usual worlds, which stay what they were."""
+"""Clips whose sound contradicts the picture: drawn next to the usual worlds, which stay what they were."""
 
 from __future__ import annotations
 
@@ -61,23 +61,23 @@ def test_the_share_has_bounds() -> None:
         make_facts(10, 1, conflict=1.5)
 
 
-def test_the_picture_is_drawn_by_the_face_and_the_sound_by_what_is_heard(
+def test_the_picture_is_drawn_by_the_face_and_the_sound_by_its_own_emotion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = ClipFacts("vid50001", ("dog",), "jump", "park", "joy", "left", False, False, "joy", 0.5, 7)
     torn = replace(shown, audio_emotion="anger")
     for one, other in zip(render.draw_frames(shown), render.draw_frames(torn), strict=True):
         assert np.array_equal(one, other)
-    asked: list[str] = []
+    emotions: list[str] = []
 
     def noted(emotion: str, samples: int, rng: np.random.Generator) -> Signal:
-        asked.append(emotion)
+        emotions.append(emotion)
         return sound_of(emotion, samples, rng)
 
     monkeypatch.setattr(render, "sound_of", noted)
     render.render_clip(shown, tmp_path / "shown.mp4")
     render.render_clip(torn, tmp_path / "torn.mp4")
-    assert asked == ["joy", "anger"]
+    assert emotions == ["joy", "anger"]
 
 
 def test_oracle_features_differ_in_the_sound_only() -> None:

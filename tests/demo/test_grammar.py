@@ -36,8 +36,8 @@ def test_every_clip_has_8_to_20_different_captions_in_normal_form() -> None:
 
 
 def test_a_quarter_of_the_captions_tells_no_emotion() -> None:
-    told = [bool(read_caption(text).emotions) for texts in CAPTIONS.values() for text in texts]
-    assert 1 - sum(told) / len(told) == pytest.approx(0.25, abs=0.02)
+    mentions = [bool(read_caption(text).emotions) for texts in CAPTIONS.values() for text in texts]
+    assert 1 - sum(mentions) / len(mentions) == pytest.approx(0.25, abs=0.02)
 
 
 @pytest.mark.parametrize("emotion", EMOTIONS)

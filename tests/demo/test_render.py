@@ -117,7 +117,7 @@ def test_every_fact_can_be_drawn() -> None:
             assert all(frame.shape == (HEIGHT, WIDTH, 3) and frame.std() > 10 for frame in frames)
 
 
-def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_rendering_leaves_no_part_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "sound_of", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         render_clip(replace(SOLO, seconds=0.4), tmp_path / "clip.mp4")

@@ -1,4 +1,4 @@
-"""Sounds: each emotion is heard in any second or two, and nothing else is."""
+"""Sounds: each emotion is in any second or two, and nothing else is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evcap_cli.demo.sound import RATE, sound_of
 CLIP = ClipFacts("vid51234", ("man",), "walk", "park", "joy", "left", False, False, "joy", 3.0, 7)
 
 
-def heard(facts: ClipFacts, path: Path) -> np.ndarray:
+def decoded(facts: ClipFacts, path: Path) -> np.ndarray:
     render_clip(facts, path)
     with av.open(str(path)) as container:
         return np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
@@ -45,19 +45,19 @@ def test_any_stretch_of_a_second_and_a_bit_tells_the_emotion() -> None:
             at = int(rng.integers(0, len(sound) - length))
             features[seed % 2].append(spectral_dynamics(sound[at : at + length]))
             labels[seed % 2].append(label)
-    seen, asked = (np.asarray(rows) for rows in features)
+    seen, expected = (np.asarray(rows) for rows in features)
     scale = seen.std(0) + 1e-6
     centres = np.stack([seen[np.asarray(labels[0]) == label].mean(0) for label in range(8)])
-    nearest = (((asked[:, None] - centres) / scale) ** 2).sum(-1).argmin(-1)
+    nearest = (((expected[:, None] - centres) / scale) ** 2).sum(-1).argmin(-1)
     assert np.mean(nearest == np.asarray(labels[1])) > 0.9
 
 
 def test_the_sound_is_the_same_whatever_the_picture_shows(tmp_path: Path) -> None:
-    first = heard(CLIP, tmp_path / "a.mp4")
+    first = decoded(CLIP, tmp_path / "a.mp4")
     shown = replace(CLIP, subjects=("dog", "girl"), action="hug", place="night", actor_side="right")
-    assert np.array_equal(first, heard(shown, tmp_path / "b.mp4"))
-    assert np.array_equal(first, heard(replace(CLIP, hidden=True, mood="fear"), tmp_path / "c.mp4"))
-    assert not np.array_equal(first, heard(replace(CLIP, emotion="fear"), tmp_path / "d.mp4"))
+    assert np.array_equal(first, decoded(shown, tmp_path / "b.mp4"))
+    assert np.array_equal(first, decoded(replace(CLIP, hidden=True, mood="fear"), tmp_path / "c.mp4"))
+    assert not np.array_equal(first, decoded(replace(CLIP, emotion="fear"), tmp_path / "d.mp4"))
 
 
 @pytest.mark.parametrize("emotion", EMOTIONS)

@@ -60,7 +60,7 @@ def test_with_one_seed_it_is_the_bootstrap_over_videos() -> None:
 
 
 def test_seeds_that_agree_on_every_clip_do_not_make_the_clips_more() -> None:
-    """Clips drawn anew within each seed would shrink this by the root of three."""
+    """Clips drawn again within each seed would shrink this by the root of three."""
     one = np.array([[100.0] * 150 + [0.0] * 90])
     assert half_width(np.repeat(one, 3, axis=0)) == pytest.approx(half_width(one))
 

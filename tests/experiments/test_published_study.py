@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 RAW = DOCS / "study"
 PAGE = (DOCS / "study.md").read_text("utf-8")
 AGAIN = [next(system for system in SYSTEMS if system.name == name) for name in ("fusion", "dcgn", "fusion+")]
-"""Systems whose results are computed anew."""
+"""Systems whose results are computed again."""
 
 
 def rows(name: str) -> list[dict[str, Any]]:

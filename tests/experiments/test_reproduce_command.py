@@ -145,7 +145,7 @@ def test_the_dry_run_shows_commands_states_and_where_the_time_comes_from(
     shown = capfd.readouterr().out
     assert "SA-LSTM (clip features): to do" in shown
     assert shown.count("  to do  evcap train --backbone lite --data ") == 3
-    # 5 videos of 2 captions, 1 video held out, 8 captions a step
+    # 5 videos of 2 captions, 1 video for validation, 8 captions a step
     step = r"\d+\.\d+ s"
     taken = rf"took {step} \(\S+\), {step} \(\S+\), {step} \(\S+\) here just now, 1 step an epoch"
     assert re.search(rf"time to go: about \d+ \w+ \(a training step .* {taken}", shown)

@@ -128,7 +128,7 @@ def test_a_system_that_goes_on_from_another_s_epochs_ends_as_if_trained_alone(
     given = ["--backbone", "lite", "--recipe", str(recipe), "--data", str(worlds.main.root)]
     root = DataRoot.open(worlds.main.root, "L")
     ends = []
-    for folder, only in ((tmp_path / "behind", ("fusion", "fusion-sc")), (tmp_path / "alone", ("fusion-sc",))):
+    for folder, only in ((tmp_path / "continued", ("fusion", "fusion-sc")), (tmp_path / "alone", ("fusion-sc",))):
         plan = plan_study(grid, root, folder, given, parse, range(1))
         work = Work(worlds)
         work.study(folder, plan, *only).run()

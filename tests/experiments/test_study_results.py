@@ -153,10 +153,10 @@ def test_roles_are_judged_only_where_subjects_and_action_are_right(worlds: World
     roles = found.series("fusion", "two subjects", "roles")
     assert roles.values[0] == pytest.approx(100 * right / (right + swapped))
     # the replicates are ratios of what the same resampled clips have of each
-    deed, named = (
+    actions, named = (
         found.series("fusion", "two subjects", what).replicates for what in ("action with roles", "any role")
     )
-    assert roles.replicates == pytest.approx(100 * deed / named)
+    assert roles.replicates == pytest.approx(100 * actions / named)
 
 
 def test_every_claim_can_be_tested() -> None:

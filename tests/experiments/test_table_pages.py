@@ -1,4 +1,4 @@
-"""What came out beside the print: differences where they mean something, plain words where they do not."""
+"""What came out, next to the print: differences where they mean something, plain words where they do not."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def test_on_other_data_there_is_no_difference_and_the_reasons_are_named(table: T
     for page in (to_text(found), to_markdown(found), to_html(found)):
         assert "no difference between them" in page
         assert "382 with 6527" in page
-        assert "64.3" in page, "the print stands beside"
+        assert "64.3" in page, "the print stands next to it"
     assert not re.search(r"^ +difference", to_text(found), re.MULTILINE)
     assert 'class="tick" style="left: ' not in to_html(found).split("<main>")[1]
-    # what a module brings is a difference within one data set: 43 - 40 beside 65.4 - 64.3
+    # what a module brings is a difference within one data set: 43 - 40, printed 65.4 - 64.3
     gain = to_text(found).split("Gain over neither module")[1]
     assert re.search(r"A only\n  printed +\+1\.1 .*\n  ours +\+3\.0 ", gain)
     assert "B only" not in gain.split("Printed:")[0], "it is still to come"

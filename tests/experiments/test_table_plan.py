@@ -124,7 +124,7 @@ def test_a_run_of_somebody_else_in_the_folder_is_refused(root: Path, tmp_path: P
         plan_table("table1", opened(root), tmp_path, given(root), parse)
 
 
-def test_word_vectors_are_told_apart_by_their_content_wherever_they_lie(root: Path, tmp_path: Path) -> None:
+def test_word_vectors_are_identified_by_their_content_wherever_they_lie(root: Path, tmp_path: Path) -> None:
     first, moved, other = (tmp_path / name / "vectors.txt" for name in ("first", "moved", "other"))
     for path, text in ((first, "a 1 2"), (moved, "a 1 2"), (other, "a 1 3")):
         path.parent.mkdir()

@@ -136,7 +136,7 @@ class TableResult:
     def gains(self) -> list[tuple[RowResult, dict[str, tuple[float, float | None]]]]:
         """Of an ablation: what each row gains over the one without any module, metric -> (printed, ours).
 
-        Gains are within one data set, so that they can be read beside the printed ones on any.
+        Gains are within one data set, so that they can be compared with the printed ones on any.
         """
         base = next((result for result in self.rows if len(result.row.printed.without) == 2), None)
         if base is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from evcap_cli.output.pages import page
+from evcap_cli.output.html_pages import page
 
 COLOURS: Final = ("#0b6e8a", "#c4572b", "#6b4fa0", "#4d7a1f")
 """They differ in lightness, too, and the rows are in order: for people who do not distinguish red from green."""

@@ -78,8 +78,8 @@ def to_markdown(results: StudyResults, found: Sequence[Answer], about: About, pl
     lines = [
         "# A controlled study of what the paper claims",
         "",
-        f"Systems trained on the demo world ({train} clips) and asked about {test} clips they have never seen, and"
-        f" about {conflict} clips whose sound contradicts the picture. Recipe `{about.recipe}`, {epochs};"
+        f"Systems trained on the demo world ({train} clips) and tested on {test} clips they have never seen, and"
+        f" on {conflict} clips whose sound contradicts the picture. Recipe `{about.recipe}`, {epochs};"
         f" {runs}. A is the audio-visual dual branch, B the fine-grained visual fusion.",
         "",
         "```console",
