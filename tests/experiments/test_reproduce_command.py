@@ -168,6 +168,7 @@ def test_the_dry_run_shows_commands_states_and_where_the_time_comes_from(
         (["table1", "--data", "nowhere"], "no such data root"),
         (["table1", "--data", "ROOT", "--wings", "2"], "No such option: --wings"),
         (["table1", "--data", "ROOT", "--lr", "much"], "Invalid value for '--lr'"),
+        (["table1", "--data", "ROOT", "--select", "luck"], "'luck' is not one of 'cfs', 'loss', 'last', 'oracle'"),
         (["table1", "--data", "ROOT", "--subset", "M"], "Invalid value for '--subset'"),
         (["table1", "--data", "ROOT", "--backbone", "lyte", "--dry-run"], "unknown --backbone 'lyte'"),
     ],

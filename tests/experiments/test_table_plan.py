@@ -92,7 +92,6 @@ def test_seeds_and_a_preset_for_all_rows(root: Path, tmp_path: Path) -> None:
         (["--overwrite"], "--overwrite cannot be given here"),
         (["--no-test"], "--no-test leaves nothing"),
         (["--recipe", "none.toml"], "cannot read this recipe"),
-        (["--select", "luck"], "select must be one of"),
     ],
 )
 def test_what_the_rows_decide_cannot_be_given(root: Path, tmp_path: Path, more: list[str], said: str) -> None:
