@@ -8,6 +8,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
+from evcap_cli.commands.run_flags import CaptionFlags, takes
 from evcap_cli.console import counted
 from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED, WriteError
 from evcap_cli.standard_streams import check_output
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(shared.takes()(caption))
+    app.command()(takes()(caption))
 
 
 def caption(
@@ -48,7 +49,7 @@ def caption(
         bool, typer.Option("--overwrite", help="Do finished files of a mirrored folder again.")
     ] = False,
     *,
-    flags: shared.CaptionFlags,
+    flags: CaptionFlags,
 ) -> None:
     """Caption videos: what happens, and which emotion it conveys.
 

@@ -10,12 +10,13 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
+from evcap_cli.commands.run_flags import CaptionFlags, takes
 from evcap_cli.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(shared.takes(without=("segment", "sampling", "max_words", "workers"))(explain))
+    app.command()(takes(without=("segment", "sampling", "max_words", "workers"))(explain))
 
 
 def explain(
@@ -25,7 +26,7 @@ def explain(
     ),
     checkpoint: shared.Checkpoint = "demo",
     *,
-    flags: shared.CaptionFlags,
+    flags: CaptionFlags,
 ) -> None:
     """Show what the system attends to in picture and audio for each word of a caption, and which emotion it perceives.
 

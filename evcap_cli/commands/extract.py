@@ -9,6 +9,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
+from evcap_cli.commands.run_flags import FeatureFlags, takes
 from evcap_cli.console import counted
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, UsageError
 from evcap_cli.inputs import nothing_found
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ExtractFlags(shared.FeatureFlags):
+class ExtractFlags(FeatureFlags):
     """Those of the feature stage, with a preset where nothing is named."""
 
     backbone: Annotated[
@@ -31,7 +32,7 @@ class ExtractFlags(shared.FeatureFlags):
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(shared.takes(without=("no_cache",))(extract))
+    app.command()(takes(without=("no_cache",))(extract))
 
 
 def extract(

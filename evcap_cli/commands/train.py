@@ -13,6 +13,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
+from evcap_cli.commands.run_flags import FeatureFlags, takes
 from evcap_cli.errors import EXIT_SOME_FAILED, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Module(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(shared.takes(without=("segment", "batch_size"))(train))
+    app.command()(takes(without=("segment", "batch_size"))(train))
 
 
 def train(
@@ -118,7 +119,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again instead of going on.")] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the recipe with all values.")] = False,
     *,
-    flags: shared.FeatureFlags,
+    flags: FeatureFlags,
 ) -> None:
     """Train a captioning system on EmVidCap, or on a data set in its layout.
 
