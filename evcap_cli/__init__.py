@@ -63,12 +63,13 @@ if TYPE_CHECKING:
     from evcap_cli.network.batch import ClipBatch
     from evcap_cli.network.config import Rerank, SystemConfig
     from evcap_cli.network.losses import Targets
+    from evcap_cli.network.packing import WordScores
     from evcap_cli.output.records import Caption, Emotion, Media, Record
     from evcap_cli.output.writers import Writer
     from evcap_cli.scoring.score_captions import score_captions
     from evcap_cli.scoring.score_texts import Scores
     from evcap_cli.search.beam_search import BeamConfig, beam_search
-    from evcap_cli.systems.contract import CaptionModel, Prepared, WeightedTerms
+    from evcap_cli.systems.contract import CaptionModel, PreparedClips, WeightedTerms
     from evcap_cli.systems.spec import SystemSpec
 
 _HOMES: Final = {
@@ -87,12 +88,13 @@ _HOMES: Final = {
     "evcap_cli.network.batch": "ClipBatch",
     "evcap_cli.network.config": "Rerank SystemConfig",
     "evcap_cli.network.losses": "Targets",
+    "evcap_cli.network.packing": "WordScores",
     "evcap_cli.output.records": "Caption Emotion Media Record",
     "evcap_cli.output.writers": "Writer",
     "evcap_cli.scoring.score_captions": "score_captions",
     "evcap_cli.scoring.score_texts": "Scores",
     "evcap_cli.search.beam_search": "BeamConfig beam_search",
-    "evcap_cli.systems.contract": "CaptionModel Prepared WeightedTerms",
+    "evcap_cli.systems.contract": "CaptionModel PreparedClips WeightedTerms",
     "evcap_cli.systems.spec": "SystemSpec",
 }
 """Which module each public name is at home in."""
@@ -128,7 +130,7 @@ __all__ = [
     "OpenFailed",
     "OutOfMemory",
     "PluginError",
-    "Prepared",
+    "PreparedClips",
     "Record",
     "Rerank",
     "Scores",
@@ -144,6 +146,7 @@ __all__ = [
     "WeightedTerms",
     "WeightsError",
     "WeightsSource",
+    "WordScores",
     "WriteError",
     "Writer",
     "__version__",

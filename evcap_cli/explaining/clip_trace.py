@@ -22,16 +22,16 @@ from evcap_cli.explaining.trace_values import END_MARK, Branch, ClipTrace, Decod
 from evcap_cli.network.collate import collate, thinned
 from evcap_cli.network.emotion import Perceived
 from evcap_cli.network.fine_grained import FineGrainedFusion
-from evcap_cli.network.model import Captioner
 from evcap_cli.search.beam_search import BeamConfig, Hypothesis
 from evcap_cli.search.reranking import best_captions
 from evcap_cli.systems.aligned_system import AlignedSystem
+from evcap_cli.systems.fusion import Fusion
 
 if TYPE_CHECKING:
     from evcap_cli.checkpoints.checkpoint import Checkpoint
     from evcap_cli.features.streams import ClipFeatures
     from evcap_cli.network.audio_visual import AudioVisualFusion
-    from evcap_cli.network.decoder import Look
+    from evcap_cli.network.decoder_state import WordAttention
     from evcap_cli.network.visual_encoder import Streams
     from evcap_cli.systems.contract import CaptionModel
 
@@ -61,18 +61,18 @@ def trace_clip(checkpoint: Checkpoint, features: ClipFeatures, beam: BeamConfig)
         hypothesis = best_captions(model, prepared, beam, checkpoint.vocabulary, checkpoint.lexicon)[0][0]
         tokens = torch.tensor([[START, *hypothesis.tokens]], device=device)
         clips = torch.zeros(1, dtype=torch.long, device=device)
-        if isinstance(model, Captioner):
-            logits, looks = model.decoder.watched(prepared.memory, tokens, clips)
-            attention = torch.cat([look.attention for look in looks])
-            object_weights = _object_weights(looks, outputs["streams"])
+        if isinstance(model, Fusion):
+            scores, words = model.decoder.with_attention(prepared.memory, tokens, clips)
+            attention = torch.cat([word.moments for word in words])
+            object_weights = _object_weights(words, outputs["streams"])
             found = _of_fusion(model, outputs, checkpoint)
         else:
-            logits, attention, object_weights = model(batch, tokens, clips).logits, None, None
+            scores, attention, object_weights = model(batch, tokens, clips), None, None
             found = _of_other(outputs, checkpoint)
     real = batch.visual_mask[0]
     return ClipTrace(
         hypothesis=hypothesis,
-        words=_words(logits[0], hypothesis, attention, real, object_weights, checkpoint, beam),
+        words=_words(scores.logits, hypothesis, attention, real, object_weights, checkpoint, beam),
         moments=_row(batch.moment_times[0][real]),
         categories=None if prepared.categories is None else _row(prepared.categories[0]),
         **_with_times(found, features, model),
@@ -83,7 +83,7 @@ def _watched_modules(model: CaptionModel) -> dict[str, nn.Module]:
     """The modules whose results are kept, by the name they get."""
     if isinstance(model, AlignedSystem):
         return {"encoder": model.encoder}
-    if not isinstance(model, Captioner):
+    if not isinstance(model, Fusion):
         return {}
     watched: dict[str, nn.Module] = {"streams": model.streams, "emotion": model.emotion}
     if isinstance(model.fusion, FineGrainedFusion):
@@ -111,15 +111,15 @@ def _outputs(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Any]]:
             handle.remove()
 
 
-def _object_weights(looks: Sequence[Look], streams: Streams) -> Tensor | None:
+def _object_weights(words: Sequence[WordAttention], streams: Streams) -> Tensor | None:
     """Weights of each word over the objects of the first clip, (L + 1, M); None where the decoder has none."""
-    seen = [look.objects for look in looks if look.objects is not None]
+    seen = [word.objects for word in words if word.objects is not None]
     if not seen or streams.objects is None or not bool(streams.objects.present[0]):
         return None
     return torch.cat(seen)[:, streams.objects.mask[0]]
 
 
-def _of_fusion(model: Captioner, outputs: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+def _of_fusion(model: Fusion, outputs: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
     """What the encoder of the paper's system did with the first clip."""
     streams = outputs["streams"]
     real = streams.mask[0]
@@ -159,7 +159,7 @@ def _audio_attention(module: AudioVisualFusion, outputs: Mapping[str, Any]) -> T
     return torch.stack(levels).mean(dim=0)
 
 
-def _lacks(model: Captioner, branches: tuple[Branch, ...], objects: Any) -> tuple[str, ...]:
+def _lacks(model: Fusion, branches: tuple[Branch, ...], objects: Any) -> tuple[str, ...]:
     sentences = []
     if not model.config.fine_grained:
         sentences.append("Module B (fine-grained fusion) is off in this checkpoint: no gate, no objects.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.network.config import FusionConfig
 from evcap_cli.network.layers import AttentionLayer, masked_mean
 from evcap_cli.network.visual_encoder import Rows
 
@@ -16,7 +16,7 @@ from evcap_cli.network.visual_encoder import Rows
 class AudioVisualFusion(nn.Module):
     """Module A: k levels of two Transformer layers, one a branch. Both layers of a level read the level below."""
 
-    def __init__(self, config: CaptionerConfig) -> None:
+    def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.audio_layers = self._layers(config)
         self.visual_layers = self._layers(config)
@@ -24,7 +24,7 @@ class AudioVisualFusion(nn.Module):
         self.visual_norm = nn.LayerNorm(config.width) if config.pre_norm else nn.Identity()
 
     @staticmethod
-    def _layers(config: CaptionerConfig) -> nn.ModuleList:
+    def _layers(config: FusionConfig) -> nn.ModuleList:
         return nn.ModuleList(
             AttentionLayer(
                 config.width, config.dual_heads, config.feed_forward, config.dropout, pre_norm=config.pre_norm

@@ -236,7 +236,7 @@ class EmotionConfig(AlignedConfig):
 
 
 @dataclass(frozen=True)
-class CaptionerConfig(EmotionConfig):
+class FusionConfig(EmotionConfig):
     """Architecture of the fusion model (sections 1.1 to 1.5)."""
 
     # 1.1

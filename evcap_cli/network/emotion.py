@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.network.config import CaptionerConfig, EmotionConfig
+from evcap_cli.network.config import EmotionConfig, FusionConfig
 from evcap_cli.network.layers import AttentionStack, dense, masked_mean
 from evcap_cli.network.visual_encoder import Rows
 
@@ -158,7 +158,7 @@ class EmotionCues(nn.Module):
 
     words_of: Tensor
 
-    def __init__(self, config: CaptionerConfig, lexicon_mask: Tensor) -> None:
+    def __init__(self, config: FusionConfig, lexicon_mask: Tensor) -> None:
         super().__init__()
         expected = (config.categories, config.words)
         if tuple(lexicon_mask.shape) != expected:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.network.config import FusionConfig
 from evcap_cli.network.layers import Mlp, MultiHeadCrossAttention, dense
 from evcap_cli.network.visual_encoder import Rows, Streams
 
@@ -33,7 +33,7 @@ class FusedVisual:
 class FineGrainedFusion(nn.Module):
     """Module B: three sub-modules and the MLP that joins them."""
 
-    def __init__(self, config: CaptionerConfig) -> None:
+    def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         width, heads, dropout = config.width, config.fusion_heads, config.dropout
         self.appearance_looks_at_motion = MultiHeadCrossAttention(width, heads, dropout)
@@ -129,7 +129,7 @@ class BoundObjects(nn.Module):
 class PlainVisual(nn.Module):
     """Module B off: V is the encoded appearance, as in EPAN, or a linear map of [V_a; V_m] where motion is given."""
 
-    def __init__(self, config: CaptionerConfig) -> None:
+    def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.join = None if config.motion_dim is None else dense(2 * config.width, config.width)
 

@@ -56,10 +56,35 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """The LSTM behind the map of its inputs: gates (R, 4h) and cell (R, h) -> hidden and cell."""
+    """The LSTM after the map of its inputs: gates (R, 4h) and cell (R, h) -> hidden and cell."""
     take, keep, new, show = gates.chunk(4, dim=-1)
     cell = torch.sigmoid(keep) * cell + torch.sigmoid(take) * torch.tanh(new)
     return torch.sigmoid(show) * torch.tanh(cell), cell
+
+
+def emit_word(
+    gates: nn.Linear, output: nn.Linear, inputs: Tensor, cell: Tensor, buffers: tuple[Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """One LSTM step of the search and the scores of the next word; h LSTM width, V vocabulary.
+
+    Args:
+        gates: from what enters the LSTM to its gates.
+        output: from its hidden state to the vocabulary.
+        inputs: what enters, (R, x).
+        cell: (R, h).
+        buffers: where gates (R, 4h) and logits (R, V) are written: fresh memory costs half as much as the product.
+
+    Returns:
+        Logits (R, V), hidden and cell (R, h), and the buffers for the next step.
+    """
+    buffers = buffers or (
+        inputs.new_empty(len(inputs), gates.out_features),
+        inputs.new_empty(len(inputs), output.out_features),
+    )
+    torch.addmm(gates.bias, inputs, gates.weight.t(), out=buffers[0])
+    hidden, cell = lstm_cell(buffers[0], cell)
+    torch.addmm(output.bias, hidden, output.weight.t(), out=buffers[1])
+    return buffers[1], hidden, cell, buffers
 
 
 class Mlp(nn.Module):

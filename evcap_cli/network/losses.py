@@ -1,6 +1,6 @@
 """Section 1.6: the four losses and their weighted sum (Eq. 10 to 14). A loss of a module that is off is zero.
 
-What a caption's labels are (its categories, its emotion words) is the data room's business.
+The room ``data`` says what a caption's labels are: its categories and its emotion words.
 
 Notation: R captions, B distinct clips, T steps, V vocabulary, N_c categories, N_w emotion words, d model width.
 """
@@ -8,7 +8,7 @@ Notation: R captions, B distinct clips, T steps, V vocabulary, N_c categories, N
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -17,10 +17,7 @@ from torch.nn import functional as F
 from evcap_cli.data.special_tokens import PAD
 from evcap_cli.network.config import LossConfig
 from evcap_cli.network.emotion import Perceived
-
-if TYPE_CHECKING:
-    from evcap_cli.network.model import CaptionerOutput
-
+from evcap_cli.network.packing import WordScores
 
 BLOCK_LOGITS: Final = 2**20
 """Logits worked on at once on a CPU: 4 MB stay in its cache."""
@@ -53,6 +50,13 @@ class Auxiliary:
 
     branches: dict[str, Perceived]
     parts: PartMeans | None
+
+
+@dataclass
+class FusionOutput(WordScores):
+    """Word scores, and what the other losses compare."""
+
+    auxiliary: Auxiliary
 
 
 @dataclass
@@ -97,18 +101,14 @@ class Losses:
         return {f.name: float(getattr(self, f.name).detach()) for f in fields(self)}
 
 
-def losses(output: CaptionerOutput, targets: Targets, config: LossConfig) -> Losses:
+def losses(output: FusionOutput, targets: Targets, config: LossConfig) -> Losses:
     """L = l_ce L_ce + l_cls L_cls + l_nce L_nce + l_cos L_cos (Eq. 14)."""
-    cross_entropy = emotional_cross_entropy(
-        output.logits, targets.tokens, targets.emotion_tokens, config.emotion_word_weight
-    )
-    zero = cross_entropy.new_zeros(())
-    classification = contrast = alignment = zero
-    if output.auxiliary is not None:
-        classification = emotion_classification(output.auxiliary.branches, targets)
-        if output.auxiliary.parts is not None:
-            contrast = motion_contrast(output.auxiliary.parts, targets.videos, config)
-            alignment = object_alignment(output.auxiliary.parts)
+    cross_entropy = emotional_cross_entropy(output, targets, config.emotion_word_weight)
+    classification = emotion_classification(output.auxiliary.branches, targets)
+    contrast = alignment = cross_entropy.new_zeros(())
+    if output.auxiliary.parts is not None:
+        contrast = motion_contrast(output.auxiliary.parts, targets.videos, config)
+        alignment = object_alignment(output.auxiliary.parts)
     total = (
         config.cross_entropy * cross_entropy
         + config.classification * classification
@@ -118,47 +118,47 @@ def losses(output: CaptionerOutput, targets: Targets, config: LossConfig) -> Los
     return Losses(total, cross_entropy, classification, contrast, alignment)
 
 
-def emotional_cross_entropy(logits: Tensor, tokens: Tensor, emotion_tokens: Tensor, beta: float) -> Tensor:
+def emotional_cross_entropy(scores: WordScores, targets: Targets, beta: float) -> Tensor:
     """L_ce: an emotion word weighs 1 + beta; the weighted sum over real tokens divided by their number (Eq. 10).
 
     Args:
-        logits: (R, T, V), or (K, V) of the K real tokens, caption by caption; those are overwritten.
-        tokens: (R, T), PAD where there is none.
-        emotion_tokens: (V,) bool.
+        scores: of the captions; single precision logits are overwritten.
+        targets: of the same captions.
         beta: extra weight of an emotion word.
     """
-    weights = 1 + beta * emotion_tokens.float()
-    wanted = tokens.flatten()
-    if logits.dim() == 2:
-        wanted = wanted[wanted != PAD]
-        packed: Tensor = _WordLoss.apply(logits.float(), wanted, weights[wanted])
-        return packed / max(len(wanted), 1)
-    flat = logits.flatten(0, 1).float()
-    summed = F.cross_entropy(flat, wanted, weight=weights, ignore_index=PAD, reduction="sum")
-    return summed / (wanted != PAD).sum().clamp(min=1)
+    expected, weights = weighted_targets(scores, targets, beta)
+    total: Tensor = _WordLoss.apply(scores.logits.float(), expected, weights)
+    return total / (expected != PAD).sum().clamp(min=1)
+
+
+def weighted_targets(scores: WordScores, targets: Targets, beta: float) -> tuple[Tensor, Tensor]:
+    """The token that each score should emit, (K,), and its weight: 0 for padding, 1 + beta for an emotion word."""
+    expected = scores.packed(targets.tokens)
+    weights = (1 + beta * targets.emotion_tokens.float())[expected]
+    return expected, weights.masked_fill(expected == PAD, 0.0)
 
 
 class _WordLoss(torch.autograd.Function):
-    """Weighted sum of -log P of the wanted words. The gradient takes the place of the logits, block by block.
+    """Weighted sum of -log P of the expected words. The gradient takes the place of the logits, block by block.
 
     As separate operations these are six tensors as large as the logits, and as many ways to memory and back.
 
     Args:
-        logits: (K, V) float32, overwritten. wanted: (K,). weights: (K,).
+        logits: (K, V) float32, overwritten. expected: (K,). weights: (K,).
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
         total = logits.new_zeros(())
         ctx.gradient = gradient = logits.detach()
         rows = max(BLOCK_LOGITS // logits.shape[1], 1) if logits.device.type == "cpu" else max(len(logits), 1)
         for start in range(0, len(logits), rows):
-            block, words = gradient[start : start + rows], wanted[start : start + rows, None]
+            block, words = gradient[start : start + rows], expected[start : start + rows, None]
             weight = weights[start : start + rows, None]
             block -= block.amax(dim=1, keepdim=True)
-            told = block.gather(1, words)
+            chosen = block.gather(1, words)
             sums = block.exp_().sum(dim=1, keepdim=True)
-            total += (weight * (sums.log() - told)).sum()
+            total += (weight * (sums.log() - chosen)).sum()
             block *= weight / sums
             block.scatter_add_(1, words, -weight)
         return total
@@ -189,8 +189,8 @@ def emotion_classification(branches: dict[str, Perceived], targets: Targets) -> 
 
 def _likelihood(logits: Tensor, labels: Tensor, clip_index: Tensor, counted: Tensor) -> Tensor:
     """Sum of log P over the labels of the captions that count; logits (B, N), labels (R, N)."""
-    wanted = (labels & counted.unsqueeze(1)).float()
-    per_clip = wanted.new_zeros(logits.shape).index_add(0, clip_index, wanted)
+    counts = (labels & counted.unsqueeze(1)).float()
+    per_clip = counts.new_zeros(logits.shape).index_add(0, clip_index, counts)
     return (per_clip * logits.float().log_softmax(dim=-1)).sum()
 
 

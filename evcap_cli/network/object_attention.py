@@ -1,7 +1,7 @@
-"""An option of ours, off by default (``decoder_objects``): before each word the decoder looks at the objects, too.
+"""An option of ours, off by default (``decoder_objects``): before each word the decoder attends to the objects, too.
 
-The paper folds objects into the moments (Eq. 3 and 4) before a word is said: which of two objects acts must then be
-read out of a mixture. Here each object is first joined with the motion that it looks at (``fine_grained.py``), and the
+The paper folds objects into the moments (Eq. 3 and 4) before a word is emitted: which of two objects acts must then be
+read out of a mixture. Here each object is first joined with the motion that it attends to (``fine_grained.py``). The
 LSTM state and the newest phrase choose among these rows, as top-down attention chooses among regions (Anderson et al.
 2018, section 3.2; there from another state and with an additive score).
 
@@ -42,7 +42,7 @@ class ObjectRows:
         return ObjectRows(self.values[:count], self.keys[:count], self.blocked[:count])
 
 
-class ObjectLook(nn.Module):
+class ObjectAttention(nn.Module):
     """Scaled dot-product attention over the bound objects."""
 
     def __init__(self, width: int, lstm_width: int) -> None:
@@ -55,19 +55,19 @@ class ObjectLook(nn.Module):
         """What no step changes: objects (B, N_o, d), and where they are real (B, N_o)."""
         return ObjectRows(objects, self.key(objects), ~mask)
 
-    def forward(self, objects: ObjectRows, asked: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """What each row sees.
+    def forward(self, objects: ObjectRows, of_phrase: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean object of each row.
 
         Args:
-            objects: of R rows, or of B clips whose rows lie side by side, equally many each.
-            asked: ``of_phrase`` of the newest word's phrase, (R, d).
+            objects: of R rows, or of B clips whose rows are neighbours, equally many each.
+            of_phrase: the map of the newest word's phrase, (R, d).
             hidden: h_{t-1}, (R, h).
 
         Returns:
             The mean of the objects by attention, (R, d), and its weights, (R, N_o).
         """
         B, N, d = objects.values.shape
-        query = (asked + self.of_state(hidden)).view(B, -1, d)
+        query = (of_phrase + self.of_state(hidden)).view(B, -1, d)
         scores = torch.bmm(query, objects.keys.mT) / math.sqrt(d)
         weights = scores.masked_fill(objects.blocked[:, None], float("-inf")).softmax(dim=-1)
         found = torch.bmm(weights.to(objects.values.dtype), objects.values)

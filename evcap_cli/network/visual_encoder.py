@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from evcap_cli.network.batch import ClipBatch
-from evcap_cli.network.config import AlignedConfig, CaptionerConfig, SystemConfig
+from evcap_cli.network.config import AlignedConfig, FusionConfig, SystemConfig
 from evcap_cli.network.dropout import Dropout
 from evcap_cli.network.layers import AttentionStack, dense, sinusoid_positions
 
@@ -172,7 +172,7 @@ class OptionalStream(nn.Module):
         missing: share of the clips that lack it in training, whatever they have.
     """
 
-    def __init__(self, inputs: int, config: CaptionerConfig, *, norm: bool = False, missing: float = 0.0) -> None:
+    def __init__(self, inputs: int, config: FusionConfig, *, norm: bool = False, missing: float = 0.0) -> None:
         super().__init__()
         self.missing = missing
         self.projection = StreamProjection(inputs, config, norm=norm)
@@ -199,7 +199,7 @@ class OptionalStream(nn.Module):
 class StreamEncoder(nn.Module):
     """Section 1.1 as a whole."""
 
-    def __init__(self, config: CaptionerConfig) -> None:
+    def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         dims = config.streams
         for module, kinds in (("fine_grained", ("motion", "object")), ("audio_visual", ("audio",))):

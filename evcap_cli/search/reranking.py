@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.data.vocabulary import Vocabulary
-    from evcap_cli.systems.contract import Prepared
+    from evcap_cli.systems.contract import PreparedClips
 
 ORDERS: Final = 4
 """n-grams of 1 to so many words are compared."""
@@ -45,7 +45,7 @@ BLOCK_PAIRS: Final = 2**22
 
 
 def best_captions(
-    model: StepModel[Any, Any], prepared: Prepared, beam: BeamConfig, vocabulary: Vocabulary, lexicon: Lexicon
+    model: StepModel[Any, Any], prepared: PreparedClips, beam: BeamConfig, vocabulary: Vocabulary, lexicon: Lexicon
 ) -> list[list[Hypothesis]]:
     """Captions of B clips, best first: searched, and put in order by ``beam.rerank`` where that is on.
 

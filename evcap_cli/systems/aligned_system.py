@@ -6,40 +6,18 @@ Notation: B distinct clips, R captions, T steps, V vocabulary, N_c categories.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
 from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.losses import Targets, emotional_cross_entropy
-from evcap_cli.systems.aligned import AlignedDecoder
-from evcap_cli.systems.contract import CaptionModel, Prepared, WeightedTerms
+from evcap_cli.systems.aligned_decoder import AlignedDecoder
+from evcap_cli.systems.aligned_tensors import AlignedOutput, AlignedState, EncodedClips
+from evcap_cli.systems.contract import CaptionModel, PreparedClips, WeightedTerms
 from evcap_cli.systems.contrast import contrastive_attention
 from evcap_cli.systems.moments import standardise_moments
-from evcap_cli.systems.narration import AlignedMemory, AlignedState, Narrated, SeenClips
-
-
-@dataclass
-class AlignedOutput:
-    """Whole captions, teacher-forced, and what the losses look at.
-
-    Args:
-        narrated: scores and alignment.
-        memory: the decoder's. seen: the encoder's.
-        tokens: what each step was fed, (R, T).
-    """
-
-    narrated: Narrated
-    memory: AlignedMemory
-    seen: SeenClips
-    tokens: Tensor
-
-    @property
-    def logits(self) -> Tensor:
-        """(R, T, V), or (K, V) where lengths were given."""
-        return self.narrated.logits
 
 
 class AlignedSystem(CaptionModel):
@@ -48,11 +26,9 @@ class AlignedSystem(CaptionModel):
     Args:
         config: with ``loss.emotion_word_weight`` and ``loss.contrast``.
         lexicon_mask: as in ``CaptionModel``.
-        encoder: a ``ClipBatch`` to ``SeenClips``.
+        encoder: a ``ClipBatch`` to ``EncodedClips``.
         decoder: of the system.
     """
-
-    takes_lengths: ClassVar[bool] = True
 
     def __init__(self, config: Any, lexicon_mask: Tensor, encoder: nn.Module, decoder: AlignedDecoder[Any]) -> None:
         super().__init__(config, lexicon_mask)
@@ -62,10 +38,11 @@ class AlignedSystem(CaptionModel):
     def forward(
         self, batch: ClipBatch, tokens: Tensor, clip_index: Tensor, lengths: Sequence[int] | None = None
     ) -> AlignedOutput:
-        """See ``CaptionModel``; lengths as in ``AlignedDecoder.teacher_forced``."""
-        seen: SeenClips = self.encoder(batch)
-        memory = self.decoder.prepare(seen)
-        return AlignedOutput(self.decoder.teacher_forced(memory, tokens, clip_index, lengths), memory, seen, tokens)
+        """See ``CaptionModel``."""
+        encoded: EncodedClips = self.encoder(batch)
+        output = self.decoder.teacher_forced(self.decoder.prepare(encoded), tokens, clip_index, lengths)
+        output.perceived = encoded.perceived
+        return output
 
     def losses(self, output: AlignedOutput, targets: Targets) -> WeightedTerms:
         """The weighted sum of ``terms``."""
@@ -73,18 +50,17 @@ class AlignedSystem(CaptionModel):
 
     def terms(self, output: AlignedOutput, targets: Targets) -> dict[str, tuple[float, Tensor]]:
         """Words and contrastive attention, each with its weight; a system may add to them."""
-        loss, memory = self.config.loss, output.memory
-        words = emotional_cross_entropy(output.logits, targets.tokens, targets.emotion_tokens, loss.emotion_word_weight)
-        contrast = contrastive_attention(
-            output.narrated, self.decoder.alignment, memory.alignment_keys, memory.mask, output.tokens, targets
-        )
+        loss = self.config.loss
+        words = emotional_cross_entropy(output, targets, loss.emotion_word_weight)
+        contrast = contrastive_attention(output, self.decoder.alignment, targets)
         return {"cross_entropy": (1.0, words), "contrast": (loss.contrast, contrast)}
 
-    def prepare(self, batch: ClipBatch) -> Prepared:
+    def prepare(self, batch: ClipBatch) -> PreparedClips:
         """See ``CaptionModel``."""
-        seen: SeenClips = self.encoder(batch)
-        felt = None if seen.perceived is None else seen.perceived.categories.float().softmax(dim=-1)
-        return Prepared(self.decoder.prepare(seen), felt)
+        encoded: EncodedClips = self.encoder(batch)
+        perceived = encoded.perceived
+        categories = None if perceived is None else perceived.categories.float().softmax(dim=-1)
+        return PreparedClips(self.decoder.prepare(encoded), categories)
 
     def start(self, memory: Any) -> AlignedState:
         """See ``CaptionModel``."""

@@ -1,6 +1,6 @@
 """Additive attention, Att(q; K): e_i = w' tanh(W q + U k_i + b), softmax over i, weighted sum of K.
 
-Notation: B distinct clips, R rows (captions or hypotheses), N rows that are looked at, T queries, a inner width.
+Notation: B distinct clips, R rows (captions or hypotheses), N rows that are attended to, T queries, a inner width.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from evcap_cli.network.tanh_energies import alignment_energies
 
 
 class AdditiveEnergies(nn.Module):
-    """e_i between queries and keys; the softmax is the caller's, who knows what may be looked at.
+    """e_i between queries and keys; the caller, who knows the mask, takes the softmax.
 
     Args:
         query: width of q. key: width of k_i. width: a.
@@ -31,7 +31,7 @@ class AdditiveEnergies(nn.Module):
         Args:
             keys: U k_i + b, (B, N, a).
             queries: W q, (R, T, a), or (R, a) for one query a row.
-            clips: whose keys each row looks at, (R,).
+            clips: the clip whose keys each row attends to, (R,).
 
         Returns:
             (R, N, T), or (R, N).
@@ -51,7 +51,7 @@ def per_row(rows: Tensor, of_clips: Tensor) -> Tensor:
 
     Args:
         rows: (R, n, x).
-        of_clips: (R, x, y), or (B, x, y) where rows of one clip lie side by side, equally many each: it is not copied
+        of_clips: (R, x, y), or (B, x, y) where rows of one clip are neighbours, equally many each: it is not copied
             to every row then.
 
     Returns:

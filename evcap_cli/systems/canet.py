@@ -1,4 +1,4 @@
-"""CANet (reconstruction): pictures, words and the two aligned, each looked at by the LSTM state, and no emotion branch.
+"""CANet (reconstruction): the LSTM state attends to pictures, to words and to both aligned; no emotion branch.
 
 No code of CANet is public. What is known is its abstract ("Contextual Attention Network for Emotional Video
 Captioning", Song et al., 2022): visual and textual context by attention at each step, cross entropy, and a contrastive
@@ -19,14 +19,15 @@ from torch import Tensor, nn
 
 from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.config import AlignedConfig, SystemConfig
+from evcap_cli.network.decoder_state import WordsSoFar
 from evcap_cli.network.tanh_energies import attention_energies
 from evcap_cli.network.visual_encoder import VisualStream
 from evcap_cli.reading.ranges import Heads, Share, Weight, Width
-from evcap_cli.systems.aligned import AlignedDecoder
+from evcap_cli.systems.aligned_decoder import AlignedDecoder
 from evcap_cli.systems.aligned_system import AlignedSystem
+from evcap_cli.systems.aligned_tensors import AlignedMemory, EncodedClips
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
 from evcap_cli.systems.moments import moment_features
-from evcap_cli.systems.narration import AlignedMemory, SeenClips, Told
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,11 @@ class CanetEncoder(nn.Module):
         self.streams = config.streams
         self.visual = VisualStream(sum(self.streams.values()), config, head_width=config.head_width)
 
-    def forward(self, batch: ClipBatch) -> SeenClips:
+    def forward(self, batch: ClipBatch) -> EncodedClips:
         """V."""
-        visual = self.visual(moment_features(batch, self.streams), batch.visual_mask)
-        return SeenClips(visual.masked_fill(~batch.visual_mask.unsqueeze(-1), 0.0), batch.visual_mask)
+        mask = batch.visual_mask
+        visual = self.visual(moment_features(batch, self.streams), mask).masked_fill(~mask.unsqueeze(-1), 0.0)
+        return EncodedClips(visual, mask, emotion=visual[..., :0])
 
 
 class CanetDecoder(AlignedDecoder[CanetMemory]):
@@ -85,9 +87,10 @@ class CanetDecoder(AlignedDecoder[CanetMemory]):
         self.of_words = AdditiveEnergies(h, d, a)
         self.of_aligned = AdditiveEnergies(h, d, a)
 
-    def prepare(self, seen: SeenClips) -> CanetMemory:
+    def prepare(self, encoded: EncodedClips) -> CanetMemory:
         """What no step changes."""
-        return CanetMemory(seen.visual, self.alignment.key(seen.visual), seen.mask, self.of_visual.key(seen.visual))
+        visual = encoded.visual
+        return CanetMemory(visual, self.alignment.key(visual), encoded.mask, self.of_visual.key(visual))
 
     def word_keys(self, phrases: Tensor) -> Tensor:
         """A phrase's keys of the textual and of the aligned context.
@@ -100,31 +103,31 @@ class CanetDecoder(AlignedDecoder[CanetMemory]):
         """V."""
         return (memory.visual,)
 
-    def look(
+    def attend(
         self,
         memory: CanetMemory,
         content: tuple[Tensor, ...],
         clips: Tensor,
         hidden: Tensor,
-        told: Told,
+        so_far: WordsSoFar,
         carried: Tensor | None,
     ) -> tuple[Sequence[Tensor], Tensor | None]:
         """The three contexts, each (R, d)."""
-        (R, N, _), real = told.weights.shape, memory.mask[clips]
-        of_words, of_aligned = told.keys.chunk(2, dim=-1)
+        (R, N, _), real = so_far.weights.shape, memory.mask[clips]
+        of_words, of_aligned = so_far.keys.chunk(2, dim=-1)
 
         energies = self.of_visual(memory.keys, self.of_visual.query(hidden), clips)
         visual = per_row(attention_weights(energies, real)[:, None], content[0])
 
         every = torch.arange(R, device=hidden.device)
         energies = self.of_words(of_words, self.of_words.query(hidden), every)
-        textual = energies.softmax(dim=-1)[:, None] @ told.phrases
+        textual = energies.softmax(dim=-1)[:, None] @ so_far.phrases
 
         nothing, first = of_aligned.new_zeros(1, N, of_aligned.shape[-1]), torch.zeros_like(every)
         energies = attention_energies(
-            nothing, told.weights, of_aligned, self.of_aligned.query(hidden), self.of_aligned.vector, first
+            nothing, so_far.weights, of_aligned, self.of_aligned.query(hidden), self.of_aligned.vector, first
         )
-        aligned = attention_weights(energies, real)[:, None] @ told.weights @ told.phrases
+        aligned = attention_weights(energies, real)[:, None] @ so_far.weights @ so_far.phrases
         return (visual[:, 0], textual[:, 0], aligned[:, 0]), carried
 
 

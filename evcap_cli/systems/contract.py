@@ -1,7 +1,6 @@
-"""What a captioning system is to training, search, checkpoints and captioning.
+"""The contract of captioning systems: what training, search, checkpoints and captioning use of one.
 
-A system is one module that turns clips and the words so far into next-word scores. It brings its losses along; what is
-done with them, how words are searched and how weights are kept is nobody's business here.
+A system is one module that turns clips and the words so far into next-word scores, and brings its losses.
 
 Notation: B distinct clips, R rows (captions or hypotheses), T steps, V vocabulary, N_c categories, N_w emotion words.
 """
@@ -9,7 +8,7 @@ Notation: B distinct clips, R rows (captions or hypotheses), T steps, V vocabula
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -20,11 +19,12 @@ from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.config import SystemConfig
 from evcap_cli.network.losses import Targets
+from evcap_cli.network.packing import WordScores
 from evcap_cli.network.word_tables import fill_tables
 
 
 class LossTerms(Protocol):
-    """What a step is trained by."""
+    """The losses of a training step."""
 
     @property
     def total(self) -> Tensor:
@@ -54,22 +54,13 @@ class WeightedTerms:
         return {name: float(term.detach()) for name, term in {"total": self.total, **self.terms}.items()}
 
 
-class Scored(Protocol):
-    """What ``forward`` returns: the scores, and whatever else the system's ``losses`` looks at."""
-
-    @property
-    def logits(self) -> Tensor:
-        """Next-word scores, (R, T, V)."""
-        ...
-
-
 @dataclass
-class Prepared:
+class PreparedClips:
     """B clips as the search takes them.
 
     Args:
         memory: what no step changes; it knows its length B and its ``device`` (see ``ClipMemory``).
-        categories: probabilities of the emotion categories, (B, N_c); None where the system has no say in that.
+        categories: probabilities of the emotion categories, (B, N_c); None: the system perceives no emotion.
     """
 
     memory: Any
@@ -86,10 +77,6 @@ class CaptionModel(nn.Module, ABC):
 
     Config: ClassVar[type[SystemConfig]]
     config: Any
-    takes_lengths: ClassVar[bool] = False
-    """Whether ``forward`` wants a fourth argument in training: the real steps of each caption, R numbers on the host.
-    Its logits are then those of the K real tokens, caption by caption, (K, V), which saves what padding would cost; or
-    those of all, (R, T, V), all the same."""
 
     def __init__(self, config: Any, lexicon_mask: Tensor) -> None:
         super().__init__()
@@ -99,21 +86,33 @@ class CaptionModel(nn.Module, ABC):
         self.config = config
 
     @abstractmethod
-    def forward(self, batch: ClipBatch, tokens: Tensor, clip_index: Tensor) -> Scored:
+    def forward(
+        self, batch: ClipBatch, tokens: Tensor, clip_index: Tensor, lengths: Sequence[int] | None = None
+    ) -> WordScores:
         """Teacher-forced next-word scores of R captions of B distinct clips.
 
         Args:
             batch: the clips.
-            tokens: what each step is fed, (R, T), the start mark first; padding follows a caption's last word.
+            tokens: the words that the steps start from, (R, T), the start mark first; padding after the last word.
             clip_index: the clip of each caption, (R,).
+            lengths: real steps of each caption, R numbers from 1 to T, on the host; None: all T are real.
+
+        Returns:
+            Scores of the real steps, caption by caption. A system that computes all steps packs them at its end
+            (``WordScores.of``); one that leaves padding out saves its cost.
         """
 
     @abstractmethod
     def losses(self, output: Any, targets: Targets) -> LossTerms:
-        """What to learn from, given what ``forward`` returned and the truth."""
+        """The losses of a training step.
+
+        Args:
+            output: of ``forward``; it may be overwritten.
+            targets: of the same captions.
+        """
 
     @abstractmethod
-    def prepare(self, batch: ClipBatch) -> Prepared:
+    def prepare(self, batch: ClipBatch) -> PreparedClips:
         """Everything that is computed once per clip before the first word."""
 
     @abstractmethod
@@ -122,7 +121,7 @@ class CaptionModel(nn.Module, ABC):
 
     @abstractmethod
     def step(self, memory: Any, state: Any, tokens: Tensor) -> tuple[Tensor, Any]:
-        """Feed one word to every row.
+        """Add one word to every row.
 
         Args:
             memory: of ``prepare``.
@@ -130,12 +129,12 @@ class CaptionModel(nn.Module, ABC):
             tokens: (R,).
 
         Returns:
-            Logits of the next word, (R, V), which the search overwrites, and the state behind the word. They are those
+            Logits of the next word, (R, V), which the search overwrites, and the state after the word. They are those
             of ``forward``.
         """
 
     def fit_normalisation(self, clips: Iterable[ClipFeatures]) -> None:
-        """Take statistics of the features from training clips; nothing, unless a system wants them.
+        """Take statistics of the features from training clips; nothing, unless a system overrides it.
 
         Args:
             clips: read once, in order; the same clips in the same order give the same numbers.

@@ -27,13 +27,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evcap_cli.network.config import SystemConfig
+from evcap_cli.network.decoder_state import WordsSoFar
 from evcap_cli.network.layers import dense, masked_mean
 from evcap_cli.network.tanh_energies import attention_energies
 from evcap_cli.reading.ranges import Rows
-from evcap_cli.systems.aligned import AlignedDecoder
+from evcap_cli.systems.aligned_decoder import AlignedDecoder
+from evcap_cli.systems.aligned_tensors import AlignedMemory, EncodedClips
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
 from evcap_cli.systems.epan import Epan, EpanConfig
-from evcap_cli.systems.narration import AlignedMemory, SeenClips, Told
 
 SUBSPACES: Final = (2, 3, 5, 6, 10)
 """h_i: into how many heads each subspace cuts the emotion."""
@@ -120,7 +121,7 @@ class DynamicEmotion(nn.Module):
         return self.slots + sum(self.sizes)
 
     def describe(self, rows: Tensor) -> Tensor:
-        """What aggregation asks of rows of C: [C W_a, C W_c, C W_c of_slots], (..., d) -> (..., described)."""
+        """What aggregation needs of rows of C: [C W_a, C W_c, C W_c of_slots], (..., d) -> (..., described)."""
         values = self.value(rows)
         return torch.cat([self.assign(rows), values, self.of_slots(values)], dim=-1)
 
@@ -161,8 +162,8 @@ class DynamicEmotion(nn.Module):
             factors.append(torch.tanh(found[..., :-1]))
             shares.append(masked_mean(found[..., -1:], mask))
         weights = torch.cat(shares, dim=1).softmax(dim=1)
-        told = torch.cat([weights[:, None, i, None] * factor for i, factor in enumerate(factors)], dim=-1)
-        return emotion + routed * (told @ self.spread.to(told))
+        weighted = torch.cat([weights[:, None, i, None] * factor for i, factor in enumerate(factors)], dim=-1)
+        return emotion + routed * (weighted @ self.spread.to(weighted))
 
 
 @dataclass
@@ -195,15 +196,15 @@ class DcgnDecoder(AlignedDecoder[DcgnMemory]):
         self.attention_told = dense(d, a, bias=False)
         self.attention_felt = dense(d, a, bias=False)
 
-    def prepare(self, seen: SeenClips) -> DcgnMemory:
+    def prepare(self, encoded: EncodedClips) -> DcgnMemory:
         """What no step changes."""
         return DcgnMemory(
-            seen.visual,
-            self.alignment.key(seen.visual),
-            seen.mask,
-            seen.felt,
-            self.attention.key(seen.visual),
-            self.dynamics.aggregate_moments(seen.visual, seen.mask),
+            encoded.visual,
+            self.alignment.key(encoded.visual),
+            encoded.mask,
+            encoded.emotion,
+            self.attention.key(encoded.visual),
+            self.dynamics.aggregate_moments(encoded.visual, encoded.mask),
         )
 
     def begin(self, memory: DcgnMemory, clips: Tensor) -> Tensor:
@@ -211,7 +212,7 @@ class DcgnDecoder(AlignedDecoder[DcgnMemory]):
         return memory.emotion[clips]
 
     def word_keys(self, phrases: Tensor) -> Tensor:
-        """Of a phrase: its key in C_t, its query for the intensity, the mean of its features, and what the DEM asks."""
+        """Of a phrase: its key in C_t, its query for the intensity, the mean of its features, and its ``describe``."""
         return torch.cat(
             [
                 self.attention_told(phrases),
@@ -226,30 +227,30 @@ class DcgnDecoder(AlignedDecoder[DcgnMemory]):
         """V, and what the DEM aggregates of it."""
         return (memory.visual, *memory.of_moments)
 
-    def look(
+    def attend(
         self,
         memory: DcgnMemory,
         content: tuple[Tensor, ...],
         clips: Tensor,
         hidden: Tensor,
-        told: Told,
+        so_far: WordsSoFar,
         carried: Tensor | None,
     ) -> tuple[Sequence[Tensor], Tensor | None]:
         """Z_t, the shares of V, of l E_t and of T_t, and E_t to carry on."""
         if carried is None:
             raise ValueError("the emotion of the step before is missing")
         real, every = memory.mask[clips], torch.arange(len(hidden), device=hidden.device)
-        of_told, of_intensity, means, described = torch.split(told.keys, self.split, dim=-1)
+        of_words, of_intensity, means, described = torch.split(so_far.keys, self.split, dim=-1)
         emotion = self.dynamics(carried, real, described, content[1:])
         energies = self.intensity(self.intensity.key(emotion), of_intensity, every)
-        felt = torch.sigmoid(energies.softmax(dim=-1) @ means) * emotion
-        keys = memory.keys[clips] + self.attention_felt(felt)
+        intense = torch.sigmoid(energies.softmax(dim=-1) @ means) * emotion
+        keys = memory.keys[clips] + self.attention_felt(intense)
         energies = attention_energies(
-            keys, told.weights, of_told, self.attention.query(hidden), self.attention.vector, every
+            keys, so_far.weights, of_words, self.attention.query(hidden), self.attention.vector, every
         )
         attention = attention_weights(energies, real)[:, None]
-        spoken = attention @ told.weights @ told.phrases
-        found = (per_row(attention, content[0])[:, 0], (attention @ felt)[:, 0], spoken[:, 0])
+        of_phrases = attention @ so_far.weights @ so_far.phrases
+        found = (per_row(attention, content[0])[:, 0], (attention @ intense)[:, 0], of_phrases[:, 0])
         return found, emotion
 
 

@@ -1,4 +1,4 @@
-"""EPAN: emotion is perceived in the picture, joined to it and to the words so far, and told.
+"""EPAN: emotion is perceived in the picture, joined to it and to the words so far, and so_far.
 
 "Emotion-Prior Awareness Network for Emotional Video Captioning" (Song et al., 2023); widths and habits are those of
 songpipi/EPAN as far as its description goes. The paper's system with both modules off is this one, with other widths.
@@ -20,17 +20,18 @@ from torch import Tensor, nn
 
 from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.config import EmotionConfig, SystemConfig
+from evcap_cli.network.decoder_state import WordsSoFar
 from evcap_cli.network.emotion import EmotionPerception, EmotionWords, Perceived, count_words
 from evcap_cli.network.layers import dense
 from evcap_cli.network.losses import Targets
 from evcap_cli.network.tanh_energies import attention_energies
 from evcap_cli.network.visual_encoder import Rows, VisualStream
 from evcap_cli.reading.ranges import Heads, Layers, Share, Weight, Width
-from evcap_cli.systems.aligned import AlignedDecoder
-from evcap_cli.systems.aligned_system import AlignedOutput, AlignedSystem
+from evcap_cli.systems.aligned_decoder import AlignedDecoder
+from evcap_cli.systems.aligned_system import AlignedSystem
+from evcap_cli.systems.aligned_tensors import AlignedMemory, AlignedOutput, EncodedClips
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
 from evcap_cli.systems.moments import moment_features
-from evcap_cli.systems.narration import AlignedMemory, SeenClips, Told
 
 LABELS = 3
 """Emotion labels of a caption that count, at most."""
@@ -60,11 +61,11 @@ class EpanConfig(EmotionConfig):
     emotion_feed_forward: Width = 300
     category_hidden: Width = 512
     word_hidden: Width = 300
-    """The two heads are two linear maps each, of this inner width; E is the rows behind the first map of the second."""
+    """The two heads are two linear maps each, of this inner width; E is the rows after the first map of the second."""
     decoder_dropout: Share = 0.0
     """On words and on the LSTM's output."""
     reencode: bool = False
-    """Encode the words so far anew at every step, each looking at all of them, as published."""
+    """Encode the words so far again at every step, each attending to all of them, as published."""
     loss: EpanLoss = field(default_factory=EpanLoss)
 
 
@@ -98,19 +99,19 @@ class EpanEncoder(nn.Module):
         count_words(self)
         self.register_load_state_dict_post_hook(lambda module, _: count_words(module))  # type: ignore[no-untyped-call]
 
-    def feel(self, rows: Tensor) -> Tensor:
+    def emotion_rows(self, rows: Tensor) -> Tensor:
         """E of E_w: the first map of the head that reads the words; the mean may come before or after a linear map."""
         emotion: Tensor = self.perception.word_head.get_submodule("0")(rows)
         return emotion
 
-    def forward(self, batch: ClipBatch) -> SeenClips:
+    def forward(self, batch: ClipBatch) -> EncodedClips:
         """V, E and the two distributions."""
         mask = batch.visual_mask
         visual = self.visual(moment_features(batch, self.streams), mask)
         perceived = self.perception(Rows(visual, mask, torch.ones_like(mask[:, 0])), self.vectors(), self.words_of)
         padding = ~mask.unsqueeze(-1)
-        emotion = self.feel(perceived.rows).masked_fill(padding, 0.0)
-        return SeenClips(visual.masked_fill(padding, 0.0), mask, emotion, perceived)
+        emotion = self.emotion_rows(perceived.rows).masked_fill(padding, 0.0)
+        return EncodedClips(visual.masked_fill(padding, 0.0), mask, emotion, perceived)
 
 
 class EpanDecoder(AlignedDecoder[EpanMemory]):
@@ -129,10 +130,12 @@ class EpanDecoder(AlignedDecoder[EpanMemory]):
         self.attention = AdditiveEnergies(config.lstm_width, views, config.attention_width)
         self.attention_told = dense(config.width, config.attention_width, bias=False)
 
-    def prepare(self, seen: SeenClips) -> EpanMemory:
+    def prepare(self, encoded: EncodedClips) -> EpanMemory:
         """What no step changes."""
-        views = torch.cat([seen.visual, seen.felt], dim=-1)
-        return EpanMemory(seen.visual, self.alignment.key(seen.visual), seen.mask, views, self.attention.key(views))
+        views = torch.cat([encoded.visual, encoded.emotion], dim=-1)
+        return EpanMemory(
+            encoded.visual, self.alignment.key(encoded.visual), encoded.mask, views, self.attention.key(views)
+        )
 
     def word_keys(self, phrases: Tensor) -> Tensor:
         """The share of a phrase in the keys of C_t."""
@@ -143,22 +146,22 @@ class EpanDecoder(AlignedDecoder[EpanMemory]):
         """[V; E]."""
         return (memory.views,)
 
-    def look(
+    def attend(
         self,
         memory: EpanMemory,
         content: tuple[Tensor, ...],
         clips: Tensor,
         hidden: Tensor,
-        told: Told,
+        so_far: WordsSoFar,
         carried: Tensor | None,
     ) -> tuple[Sequence[Tensor], Tensor | None]:
         """Z_t, the shares of [V; E] and of T_t; T_t itself is never built."""
         energies = attention_energies(
-            memory.keys, told.weights, told.keys, self.attention.query(hidden), self.attention.vector, clips
+            memory.keys, so_far.weights, so_far.keys, self.attention.query(hidden), self.attention.vector, clips
         )
         attention = attention_weights(energies, memory.mask[clips])[:, None]
-        spoken = attention @ told.weights @ told.phrases
-        return (per_row(attention, content[0])[:, 0], spoken[:, 0]), carried
+        of_phrases = attention @ so_far.weights @ so_far.phrases
+        return (per_row(attention, content[0])[:, 0], of_phrases[:, 0]), carried
 
 
 class Epan(AlignedSystem):
@@ -176,10 +179,10 @@ class Epan(AlignedSystem):
 
     def terms(self, output: AlignedOutput, targets: Targets) -> dict[str, tuple[float, Tensor]]:
         """Words, contrastive attention, emotion."""
-        if output.seen.perceived is None:
+        if output.perceived is None:
             raise ValueError("the encoder perceived no emotion")
-        felt = emotion_labels(output.seen.perceived, targets)
-        return super().terms(output, targets) | {"classification": (self.config.loss.classification, felt)}
+        loss = emotion_labels(output.perceived, targets)
+        return super().terms(output, targets) | {"classification": (self.config.loss.classification, loss)}
 
     def word_tables(self) -> dict[str, Tensor]:
         """The vocabulary's, and separate ones of the categories and the emotion words."""

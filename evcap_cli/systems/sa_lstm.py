@@ -1,4 +1,4 @@
-"""SA-LSTM: the state of an LSTM looks at the frames themselves, and the next word follows (soft attention).
+"""SA-LSTM: the state of an LSTM attends to the frames themselves, and the next word follows (soft attention).
 
 No encoder, no emotion. Published as "Describing Videos by Exploiting Temporal Structure" (Yao et al., 2015); the widths
 are those of hobincar/SA-LSTM. *Decision*: features are standardised like those of every system here.
@@ -9,7 +9,7 @@ width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -23,11 +23,12 @@ from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.config import SystemConfig
 from evcap_cli.network.decoder import EMBEDDING_SPREAD
 from evcap_cli.network.layers import dense, lstm_cell
-from evcap_cli.network.losses import Targets, emotional_cross_entropy
+from evcap_cli.network.losses import Targets, weighted_targets
+from evcap_cli.network.packing import WordScores
 from evcap_cli.network.visual_encoder import StandardisedStream
 from evcap_cli.reading.ranges import Share, Weight, Width
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
-from evcap_cli.systems.contract import CaptionModel, Prepared, WeightedTerms
+from evcap_cli.systems.contract import CaptionModel, PreparedClips, WeightedTerms
 from evcap_cli.systems.moments import moment_features, standardise_moments
 
 
@@ -81,13 +82,6 @@ class LstmState:
         return LstmState(self.clips[rows], self.hidden[rows], self.cell[rows])
 
 
-@dataclass
-class Logits:
-    """Next-word scores, (R, T, V)."""
-
-    logits: Tensor
-
-
 class SaLstm(CaptionModel):
     """The whole system."""
 
@@ -108,7 +102,9 @@ class SaLstm(CaptionModel):
             self.gates.weight.uniform_(-1.0, 1.0).mul_(h**-0.5)
             self.gates.bias.zero_()
 
-    def forward(self, batch: ClipBatch, tokens: Tensor, clip_index: Tensor) -> Logits:
+    def forward(
+        self, batch: ClipBatch, tokens: Tensor, clip_index: Tensor, lengths: Sequence[int] | None = None
+    ) -> WordScores:
         """See ``CaptionModel``; the word's share of the gates is one product for all steps."""
         memory = self._memory(batch)
         of_words, of_rest = self.gates.weight.tensor_split([self.config.word_width], dim=1)
@@ -120,17 +116,18 @@ class SaLstm(CaptionModel):
             context = self._context(memory, frames, real, clip_index, hidden)
             hidden, cell = lstm_cell(entering + F.linear(torch.cat([context, hidden], dim=-1), of_rest), cell)
             states.append(hidden)
-        return Logits(self.output(self.dropout(torch.stack(states, dim=1))))
+        return WordScores.of(self.output(self.dropout(torch.stack(states, dim=1))), lengths)
 
-    def losses(self, output: Logits, targets: Targets) -> WeightedTerms:
+    def losses(self, output: WordScores, targets: Targets) -> WeightedTerms:
         """Cross entropy."""
-        weight = self.config.loss.emotion_word_weight
-        value = emotional_cross_entropy(output.logits, targets.tokens, targets.emotion_tokens, weight)
-        return WeightedTerms.sum(cross_entropy=(1.0, value))
+        expected, weights = weighted_targets(output, targets, self.config.loss.emotion_word_weight)
+        each = F.cross_entropy(output.logits.float(), expected, reduction="none")
+        words = (each * weights).sum() / (expected != PAD).sum().clamp(min=1)
+        return WeightedTerms.sum(cross_entropy=(1.0, words))
 
-    def prepare(self, batch: ClipBatch) -> Prepared:
+    def prepare(self, batch: ClipBatch) -> PreparedClips:
         """The frames; there is no emotion branch."""
-        return Prepared(self._memory(batch))
+        return PreparedClips(self._memory(batch))
 
     @torch.no_grad()
     def start(self, memory: FrameMemory) -> LstmState:
@@ -155,8 +152,8 @@ class SaLstm(CaptionModel):
         return {"vocabulary": self.embedding.weight}
 
     def _memory(self, batch: ClipBatch) -> FrameMemory:
-        seen = self.frames(moment_features(batch, self.config.streams), batch.visual_mask)
-        frames = seen.masked_fill(~batch.visual_mask.unsqueeze(-1), 0.0)
+        rows = self.frames(moment_features(batch, self.config.streams), batch.visual_mask)
+        frames = rows.masked_fill(~batch.visual_mask.unsqueeze(-1), 0.0)
         return FrameMemory(frames, self.attention.key(frames), batch.visual_mask)
 
     def _context(self, memory: FrameMemory, frames: Tensor, real: Tensor, clips: Tensor, hidden: Tensor) -> Tensor:

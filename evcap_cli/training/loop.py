@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from evcap_cli.search.beam_search import BeamConfig
     from evcap_cli.systems.contract import CaptionModel, LossTerms
     from evcap_cli.training.recipe import TrainConfig
-    from evcap_cli.training.training_tables import CaptionTable, FeatureTable
+    from evcap_cli.training.training_tables import FeatureTable
 
 SAMPLES: Final = 3
 """Held-out captions shown in the log of each epoch."""
@@ -181,11 +181,7 @@ class Loop:
         started = time.monotonic()
         features, fed, targets = self.load(batch)
         self.loading_seconds += time.monotonic() - started
-        return self.model.losses(model(features, fed, targets.clip_index, *self._lengths(self.train, batch)), targets)
-
-    def _lengths(self, table: CaptionTable, batch: CaptionBatch) -> tuple[list[int], ...]:
-        """What a system that computes real words only wants to know beside what every system is given."""
-        return (table.steps(batch),) if self.model.takes_lengths else ()
+        return self.model.losses(model(features, fed, targets.clip_index, self.train.steps(batch)), targets)
 
     def load(self, batch: CaptionBatch) -> tuple[ClipBatch, Tensor, Targets]:
         """Rows of a batch's clips, what the decoder is fed, and the targets, on the device."""
@@ -282,10 +278,8 @@ class Loop:
                 fed, targets = self.held.select(batch)
                 chosen = torch.from_numpy(clips).to(self.features.tensors.appearance.device)
                 features = self.features.select(chosen).to(self.accelerator.device)
-                lengths = self._lengths(self.held, batch)
-                logits = self.model(features, fed, targets.clip_index, *lengths).logits
-                value = emotional_cross_entropy(logits, targets.tokens, targets.emotion_tokens, weight)
-                total += float(value) * len(captions)
+                scores = self.model(features, fed, targets.clip_index, self.held.steps(batch))
+                total += float(emotional_cross_entropy(scores, targets, weight)) * len(captions)
         return total / len(order)
 
 

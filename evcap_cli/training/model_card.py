@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from evcap_cli import plugins
 from evcap_cli.console import counted
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
-from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.network.config import FusionConfig
 from evcap_cli.scoring.metrics import LABELS, PRINTED_DECIMALS, metric_text
 from evcap_cli.training.epoch_selection import ORACLE_NOTE, how_chosen
 from evcap_cli.training.recipe import ORACLE
@@ -116,7 +116,7 @@ def _system(name: str) -> str:
 def _modules(checkpoint: Checkpoint) -> str:
     """Which modules of the paper's system are on."""
     config = checkpoint.model.config
-    if not isinstance(config, CaptionerConfig):
+    if not isinstance(config, FusionConfig):
         return ""
     parts = (
         ("fine-grained fusion", config.fine_grained),

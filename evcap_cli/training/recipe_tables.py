@@ -12,7 +12,7 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any, Final
 
 from evcap_cli import plugins
-from evcap_cli.network.config import CaptionerConfig, SystemConfig
+from evcap_cli.network.config import FusionConfig, SystemConfig
 from evcap_cli.reading.ranges import check_value, field_types
 from evcap_cli.systems.spec import TABLES
 
@@ -30,7 +30,7 @@ def config_kind(system: str) -> type[SystemConfig]:
     Raises:
         PluginError: no such system, or one that cannot be loaded.
     """
-    return CaptionerConfig if family(system) == FUSION else plugins.system(system).load().Config
+    return FusionConfig if family(system) == FUSION else plugins.system(system).load().Config
 
 
 def family(system: str) -> str:

@@ -158,7 +158,7 @@ class SelfCritical:
         advantages = leave_one_out(rewards)
         weights = torch.tensor(advantages / SCALE, dtype=torch.float32, device=drawn.device).flatten()
         loop.optimiser.zero_grad(set_to_none=True)
-        loss = policy_loss(loop.wrapped, batch, drawn, weights, loop.beam.forbidden, loop.model.takes_lengths)
+        loss = policy_loss(loop.wrapped, batch, drawn, weights, loop.beam.forbidden)
         norm = loop.descend(loss, share, loop.config.self_critical_rate, clips, epoch, step)
         return [float(loss.detach()), float(rewards.mean()), float((advantages**2).mean())], norm
 
@@ -225,9 +225,7 @@ def sample(model: CaptionModel, batch: ClipBatch, samples: int, max_words: int, 
         logits, state = model.step(memory, state, words.where(running, PAD))
 
 
-def policy_loss(
-    model: Any, batch: ClipBatch, drawn: Tensor, weights: Tensor, forbidden: Sequence[int], takes_lengths: bool
-) -> Tensor:
+def policy_loss(model: Any, batch: ClipBatch, drawn: Tensor, weights: Tensor, forbidden: Sequence[int]) -> Tensor:
     """Minus the mean over all drawn tokens of a sample's weight times a token's log-probability.
 
     Its gradient with the advantages as weights is the policy gradient. Probabilities are those that ``sample`` draws
@@ -239,16 +237,12 @@ def policy_loss(
         drawn: by ``sample``, (R, T).
         weights: of each sample, (R,).
         forbidden: ids that are never drawn.
-        takes_lengths: of the system.
     """
     real = drawn != PAD
     fed = F.pad(drawn[:, :-1].masked_fill(drawn[:, :-1] == END, PAD), (1, 0), value=START)
     clip_index = torch.arange(len(batch.appearance), device=drawn.device)
     clip_index = clip_index.repeat_interleave(len(drawn) // len(batch.appearance))
-    lengths = (real.sum(dim=1).tolist(),) if takes_lengths else ()
-    logits = model(batch, fed, clip_index, *lengths).logits
-    if logits.dim() == 3:
-        logits = logits[real]
-    logits = logits.float().index_fill(1, torch.tensor(list(forbidden), device=drawn.device), float("-inf"))
+    logits = model(batch, fed, clip_index, real.sum(dim=1).tolist()).logits.float()
+    logits = logits.index_fill(1, torch.tensor(list(forbidden), device=drawn.device), float("-inf"))
     surprise = F.cross_entropy(logits, drawn[real], reduction="none")
     return (surprise * weights[:, None].expand_as(drawn)[real]).sum() / len(surprise)

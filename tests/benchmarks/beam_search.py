@@ -19,12 +19,12 @@ from torch import Tensor
 
 from evcap_cli.data.special_tokens import END, START
 from evcap_cli.network.batch import Encoded
-from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.network.config import FusionConfig
 from evcap_cli.network.decoder import Decoder
 from evcap_cli.search.beam_search import BeamConfig, Hypothesis, beam_search
 from tests.benchmarks.timing import in_turn, ratio, table
 
-CONFIG = CaptionerConfig(appearance_dim=1, motion_dim=1, object_dim=1, audio_dim=1, vocabulary=13_984)
+CONFIG = FusionConfig(appearance_dim=1, motion_dim=1, object_dim=1, audio_dim=1, vocabulary=13_984)
 BEAM = BeamConfig(size=5, max_words=15)
 BLOCK_ROWS = 16
 """Rows whose tanh fits the cache."""

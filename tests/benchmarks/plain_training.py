@@ -20,9 +20,10 @@ from evcap_cli.network.decoder import Decoder
 from evcap_cli.network.dropout import Dropout
 from evcap_cli.network.emotion import EmotionPerception, Perceived
 from evcap_cli.network.layers import MultiHeadCrossAttention, masked_mean
-from evcap_cli.network.losses import Targets
-from evcap_cli.network.model import Captioner, CaptionerOutput
+from evcap_cli.network.losses import FusionOutput, Targets
+from evcap_cli.network.packing import WordScores
 from evcap_cli.network.visual_encoder import Rows
+from evcap_cli.systems.fusion import Fusion
 
 
 class PlainAttention(MultiHeadCrossAttention):
@@ -77,7 +78,7 @@ _PLAIN = {
 }
 
 
-def plain_copy(model: Captioner) -> Captioner:
+def plain_copy(model: Fusion) -> Fusion:
     """A copy with the same weights whose encoder computes plainly."""
     made = copy.deepcopy(model)
     for module in made.modules():
@@ -85,7 +86,7 @@ def plain_copy(model: Captioner) -> Captioner:
     return made
 
 
-def plain_forward(model: Captioner, batch: ClipBatch, fed: Tensor, targets: Targets) -> tuple[CaptionerOutput, Targets]:
+def plain_forward(model: Fusion, batch: ClipBatch, fed: Tensor, targets: Targets) -> tuple[FusionOutput, Targets]:
     """A forward pass that encodes for each caption; with the targets that say so.
 
     Args:
@@ -99,7 +100,8 @@ def plain_forward(model: Captioner, batch: ClipBatch, fed: Tensor, targets: Targ
     repeated = ClipBatch(**{name: None if tensor is None else tensor[clips] for name, tensor in given.items()})
     encoded, auxiliary = model.encode_with_aux(repeated)
     own = Targets(**{**vars(targets), "clip_index": torch.arange(len(clips)), "videos": clips})
-    return CaptionerOutput(decoded_anew(model.decoder, encoded, fed), encoded, auxiliary), own
+    scores = WordScores.of(decoded_anew(model.decoder, encoded, fed))
+    return FusionOutput(scores.logits, scores.lengths, auxiliary), own
 
 
 def decoded_anew(decoder: Decoder, encoded: Encoded, fed: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ from evcap_cli.data.caption_batches import CaptionBatch, caption_batches
 from evcap_cli.data.emvidcap import DataRoot
 from evcap_cli.data.features_hdf5 import FeatureFiles, feature_files
 from evcap_cli.network.losses import losses
-from evcap_cli.network.model import Captioner
 from evcap_cli.search.beam_search import BeamConfig
+from evcap_cli.systems.fusion import Fusion
 from evcap_cli.training.acceleration import deterministic, make_accelerator
 from evcap_cli.training.evaluation import CLIPS_A_BATCH, caption_clips
 from evcap_cli.training.loop import Loop
@@ -49,7 +49,7 @@ CHECKED_CAPTIONS = 16
 """Captions on which loss and gradients of the two are compared."""
 
 
-def optimiser_of(model: Captioner, recipe: Recipe) -> torch.optim.Optimizer:
+def optimiser_of(model: Fusion, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), lr=recipe.train.learning_rate, fused=True)
 
 
@@ -69,7 +69,7 @@ def evcap_loop(prepared: Prepared) -> Loop:
     return loop
 
 
-def plain_step(model: Captioner, optimiser: torch.optim.Optimizer, loop: Loop, batch: CaptionBatch) -> None:
+def plain_step(model: Fusion, optimiser: torch.optim.Optimizer, loop: Loop, batch: CaptionBatch) -> None:
     """A step without a share in anything but the reading of its rows."""
     features, fed, targets = loop.load(batch)
     loss = losses(*plain_forward(model, features, fed, targets), model.config.loss)
@@ -79,7 +79,7 @@ def plain_step(model: Captioner, optimiser: torch.optim.Optimizer, loop: Loop, b
     optimiser.step()
 
 
-def compare_numbers(loop: Loop, plain: Captioner, batch: CaptionBatch) -> tuple[float, float, float]:
+def compare_numbers(loop: Loop, plain: Fusion, batch: CaptionBatch) -> tuple[float, float, float]:
     """Cross entropy of both on a few captions without dropout, and how far the gradients of the LSTM are apart."""
     few = slice(CHECKED_CAPTIONS)
     clips, index = torch.unique(torch.from_numpy(batch.clips[batch.clip_index[few]]), return_inverse=True)

@@ -17,37 +17,38 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evcap_cli.network.batch import ClipBatch
-from evcap_cli.network.model import CaptionerOutput
+from evcap_cli.network.losses import FusionOutput
+from evcap_cli.network.packing import WordScores
 from evcap_cli.network.tanh_energies import alignment_energies
-from evcap_cli.systems.aligned_system import AlignedOutput
+from evcap_cli.systems.aligned_tensors import AlignedOutput
 from evcap_cli.systems.attention import per_row
 from evcap_cli.systems.dcgn import SUBSPACES, pooling
-from evcap_cli.systems.narration import Narrated
-from evcap_cli.systems.sa_lstm import Logits
 from tests.benchmarks.training_step import flat_decoder
 
-Look = Callable[[Any, Any, Tensor, Tensor, Tensor, Tensor, Tensor], Sequence[Tensor]]
+Attend = Callable[[Any, Any, Tensor, Tensor, Tensor, Tensor, Tensor], Sequence[Tensor]]
 
 
 def flat_output(name: str, model: Any, batch: ClipBatch, fed: Tensor, clips: Tensor) -> Any:
     """What the ``losses`` of the system take."""
     if name == "fusion":
         encoded, auxiliary = model.encode_with_aux(batch)
-        return CaptionerOutput(flat_decoder(model.decoder, encoded, fed, clips), encoded, auxiliary)
+        scores = WordScores.of(flat_decoder(model.decoder, encoded, fed, clips))
+        return FusionOutput(scores.logits, scores.lengths, auxiliary)
     if name == "sa-lstm":
         memory, embedded = model.prepare(batch).memory, model.embedding(fed)
         hidden = _hidden(embedded, model.config.lstm_width)
         attention = _energies(model.attention, memory.keys, hidden, clips).mT
         found = [torch.bmm(attention, memory.frames[clips])]
-        return Logits(_said(model, embedded, found, hidden))
-    decoder, seen = model.decoder, model.encoder(batch)
-    memory, embedded = decoder.prepare(seen), decoder.embedding(fed)
+        return WordScores.of(_emitted(model, embedded, found, hidden))
+    decoder, encoded = model.decoder, model.encoder(batch)
+    memory, embedded = decoder.prepare(encoded), decoder.embedding(fed)
     phrases = decoder.phrases(decoder.word_projection(embedded))
     queries = decoder.alignment.query(phrases)
     energies = alignment_energies(memory.alignment_keys, queries, decoder.alignment.vector, clips)
     hidden = _hidden(embedded, model.config.lstm_width)
-    found = LOOKS[name](decoder, memory, decoder.word_keys(phrases), phrases, energies, hidden, clips)
-    return AlignedOutput(Narrated(_said(decoder, embedded, found, hidden), energies, queries), memory, seen, fed)
+    found = ATTEND[name](decoder, memory, decoder.word_keys(phrases), phrases, energies, hidden, clips)
+    scores = WordScores.of(_emitted(decoder, embedded, found, hidden))
+    return AlignedOutput(scores.logits, scores.lengths, energies, queries, memory, fed, encoded.perceived)
 
 
 def _hidden(embedded: Tensor, width: int) -> Tensor:
@@ -59,7 +60,7 @@ def _energies(attention: Any, keys: Tensor, hidden: Tensor, clips: Tensor) -> Te
     return alignment_energies(keys, attention.query(hidden), attention.vector, clips)
 
 
-def _said(decoder: Any, embedded: Tensor, found: Sequence[Tensor], hidden: Tensor) -> Tensor:
+def _emitted(decoder: Any, embedded: Tensor, found: Sequence[Tensor], hidden: Tensor) -> Tensor:
     gates = decoder.gates(torch.cat([embedded, *found, hidden], dim=-1).flatten(0, 1))
     logits: Tensor = decoder.output(gates[:, : hidden.shape[-1]])
     return logits.view(*embedded.shape[:2], -1)
@@ -125,4 +126,4 @@ def _dcgn(
     return [each.view(R, T, -1) for each in found]
 
 
-LOOKS: dict[str, Look] = {"epan": _epan, "canet": _canet, "dcgn": _dcgn}
+ATTEND: dict[str, Attend] = {"epan": _epan, "canet": _canet, "dcgn": _dcgn}

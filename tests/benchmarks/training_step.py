@@ -20,14 +20,15 @@ from torch import Tensor
 
 from evcap_cli.data.special_tokens import END, START
 from evcap_cli.network.batch import ClipBatch, Encoded
-from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.network.config import FusionConfig
 from evcap_cli.network.decoder import Decoder
-from evcap_cli.network.losses import Targets, emotional_cross_entropy, losses
-from evcap_cli.network.model import Captioner, CaptionerOutput
+from evcap_cli.network.losses import FusionOutput, Targets, emotional_cross_entropy, losses
+from evcap_cli.network.packing import WordScores
+from evcap_cli.systems.fusion import Fusion
 from tests.benchmarks.plain_training import plain_copy, plain_forward
 from tests.benchmarks.timing import in_turn, ratio, table
 
-CONFIG = CaptionerConfig(
+CONFIG = FusionConfig(
     appearance_dim=512, motion_dim=2048, object_dim=1024, audio_dim=768, vocabulary=13_984, dropout=0.0
 )
 """CLIP, 3D-ResNeXt, Faster R-CNN, HuBERT; without dropout, so that all steps compute the same."""
@@ -100,14 +101,14 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     clock = time.process_time if options.threads == 1 else time.perf_counter
     torch.manual_seed(0)
-    model = Captioner(CONFIG, torch.rand(CONFIG.categories, CONFIG.words) < 0.1).train()
+    model = Fusion(CONFIG, torch.rand(CONFIG.categories, CONFIG.words) < 0.1).train()
     batch = random_batch(options.captions // options.per_clip)
     fed, targets = random_targets(options.captions, options.per_clip)
     clips = targets.clip_index
     plain = plain_copy(model)
     reached: dict[str, tuple[float, Tensor]] = {}
 
-    def finish(name: str, output: CaptionerOutput, wanted: Targets) -> None:
+    def finish(name: str, output: FusionOutput, wanted: Targets) -> None:
         loss = losses(output, wanted, CONFIG.loss)
         used = plain if name == "anew" else model
         used.zero_grad(set_to_none=True)
@@ -122,7 +123,8 @@ def main() -> None:
     def flat() -> None:
         encoded, auxiliary = model.encode_with_aux(batch)
         logits = flat_decoder(model.decoder, encoded, fed, clips)
-        finish("flat", CaptionerOutput(logits, encoded, auxiliary), targets)
+        scores = WordScores.of(logits)
+        finish("flat", FusionOutput(scores.logits, scores.lengths, auxiliary), targets)
 
     def anew() -> None:
         finish("anew", *plain_forward(plain, batch, fed, targets))
@@ -130,15 +132,15 @@ def main() -> None:
     with torch.no_grad():
         ready = model.encode(batch)
 
-    def decoder_only(logits: Tensor) -> None:
+    def decoder_only(scores: WordScores) -> None:
         model.zero_grad(set_to_none=True)
-        emotional_cross_entropy(logits, targets.tokens, targets.emotion_tokens, 0.2).backward()
+        emotional_cross_entropy(scores, targets, 0.2).backward()
 
     alternatives: dict[str, Callable[[], object]] = {
         "evcap": evcap,
         "flat": flat,
         "evcap, decoder": lambda: decoder_only(model.decoder.teacher_forced(model.decoder.prepare(ready), fed, clips)),
-        "flat, decoder": lambda: decoder_only(flat_decoder(model.decoder, ready, fed, clips)),
+        "flat, decoder": lambda: decoder_only(WordScores.of(flat_decoder(model.decoder, ready, fed, clips))),
     }
     seconds = in_turn(alternatives, options.rounds, clock)
     print(f"training step, {options.captions} captions of {len(batch.visual_mask)} clips, ", end="")

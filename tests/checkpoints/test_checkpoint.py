@@ -13,7 +13,7 @@ from evcap_cli.backbones.contract import Kind
 from evcap_cli.checkpoints.checkpoint import FILES, BeamDefaults, Checkpoint
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import CheckpointError
-from evcap_cli.network.model import Captioner
+from evcap_cli.systems.fusion import Fusion
 from tests.training import toy
 
 VOCABULARY = Vocabulary(["a", "man", "happy", "sad"])
@@ -24,7 +24,7 @@ def made() -> Checkpoint:
     config = toy.recipe().captioner(
         appearance_dim=8, motion_dim=6, object_dim=7, audio_dim=5, vocabulary=8, categories=2, words=4
     )
-    model = Captioner(config, torch.from_numpy(toy.LEXICON.mask())).eval()
+    model = Fusion(config, torch.from_numpy(toy.LEXICON.mask())).eval()
     model.fit_normalisation(toy.features(n) for n in range(4))
     records: dict[Kind, dict[str, Any]] = {
         kind: {"name": "grid", "options": {}, "version": "1", "dim": dim, "weights_digest": ""}

@@ -16,8 +16,8 @@ from evcap_cli.checkpoints.checkpoint import Checkpoint, backbone_record
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.special_tokens import END
 from evcap_cli.data.vocabulary import Vocabulary
-from evcap_cli.network.config import CaptionerConfig
-from evcap_cli.network.model import Captioner
+from evcap_cli.network.config import FusionConfig
+from evcap_cli.systems.fusion import Fusion
 from tests.forked import Forked
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def save_checkpoint(folder: Path, *, seed: int = 0, kinds: Sequence[str] = KINDS
         "audio_visual": "audio" in kinds,
     }
     torch.manual_seed(seed)
-    model = Captioner(CaptionerConfig(**{**values, **changes}), torch.from_numpy(LEXICON.mask())).eval()
+    model = Fusion(FusionConfig(**{**values, **changes}), torch.from_numpy(LEXICON.mask())).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2.5)

@@ -59,26 +59,27 @@ def test_the_recorded_attention_gives_the_decoder_s_own_states_and_scores(length
     tokens = torch.tensor([[START, 5, 7, 6][:length]] * 4)
     clips = torch.arange(4)
     with torch.no_grad():
-        logits, looks = model.decoder.watched(memory, tokens, clips)
-        assert len(looks) == length
+        scores, words = model.decoder.with_attention(memory, tokens, clips)
+        assert len(words) == length
         state, decoder = model.start(memory), model.decoder
         hidden = cell = torch.zeros(4, model.config.lstm_width)
-        for step, look in enumerate(looks):
-            assert torch.allclose(look.attention.sum(dim=1), torch.ones(4))
-            assert (look.attention[~memory.mask] == 0).all()
-            assert (look.attention[memory.mask] > 0).all()
+        for step, word in enumerate(words):
+            assert torch.allclose(word.moments.sum(dim=1), torch.ones(4))
+            assert (word.moments[~memory.mask] == 0).all()
+            assert (word.moments[memory.mask] > 0).all()
+            context = torch.cat(word.found, dim=-1)
             # Z_t by definition: the weighted sum of [V; E] and of T_t, whose alignment is computed anew
             phrases = decoder.phrases(decoder.word_projection(decoder.embedding(tokens[:, : step + 1])))
             energies = memory.alignment_keys[:, :, None] + decoder.alignment_phrase(phrases)[:, None]
             aligned = (torch.tanh(energies) @ decoder.alignment_vector).softmax(dim=-1) @ phrases
             content = torch.cat([memory.content, aligned], dim=-1)
-            assert torch.allclose((look.attention[:, :, None] * content).sum(dim=1), look.found, atol=1e-5)
+            assert torch.allclose((word.moments[:, :, None] * content).sum(dim=1), context, atol=1e-5)
             # and it is this Z_t that drives the LSTM of the search
-            entering = torch.cat([decoder.embedding(tokens[:, step]), look.found, hidden], dim=-1)
+            entering = torch.cat([decoder.embedding(tokens[:, step]), context, hidden], dim=-1)
             hidden, cell = lstm_cell(decoder.gates(entering), cell)
             searched, state = model.step(memory, state, tokens[:, step])
             assert torch.allclose(decoder.output(hidden), searched, atol=1e-5)
-            assert torch.allclose(logits[:, step], searched, atol=1e-5)
+            assert torch.allclose(scores.padded()[:, step], searched, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_alternatives_are_the_likeliest_words_that_may_be_told() -> None:
     found = trace_clip(of(model), CLIP, BEAM)
     with torch.no_grad():
         logits = model(collate([CLIP], model.config), torch.tensor([[START]]), torch.tensor([0])).logits
-    first = logits[0, 0].softmax(dim=-1)
+    first = logits[0].softmax(dim=-1)
     names = {2: "(end)"} | {number: f"w{number - 4}" for number in range(4, 11)}
     chances = {name: float(first[number]) for number, name in names.items()}
     word = found.words[0].text
@@ -235,11 +236,11 @@ def test_a_decoder_that_looks_at_objects_shows_its_own_weights() -> None:
     words = torch.tensor([[START, *found.hypothesis.tokens]])
     with torch.no_grad():
         memory = model.prepare(small.batch([CLIP])).memory
-        looks = model.decoder.watched(memory, words, torch.tensor([0]))[1]
+        attended = model.decoder.with_attention(memory, words, torch.tensor([0]))[1]
     assert found.objects
-    assert len(looks) == len(found.words)
-    for word, look in zip(found.words, looks, strict=True):
+    assert len(attended) == len(found.words)
+    for word, expected in zip(found.words, attended, strict=True):
         assert len(word.objects) == len(found.objects)
         assert sum(word.objects) == pytest.approx(1, abs=1e-5)
-        assert word.objects == pytest.approx(look.objects[0, : len(found.objects)].tolist(), abs=1e-5)
+        assert word.objects == pytest.approx(expected.objects[0, : len(found.objects)].tolist(), abs=1e-5)
     assert all(word.objects is None for word in trace().words), "the paper's decoder attends to none"

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from evcap_cli.network.batch import Encoded
-from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.network.config import FusionConfig
 from evcap_cli.network.decoder import Decoder
 
 SMALL: dict[str, Any] = {
@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
 def small_decoder(seed: int = 0, spread: float = 1.0, **changes: Any) -> Decoder:
     """In double precision and evaluation mode; ``spread`` widens the weights, so that likely words stand out."""
     torch.manual_seed(seed)
-    decoder = Decoder(CaptionerConfig(**SMALL | changes)).double().eval()
+    decoder = Decoder(FusionConfig(**SMALL | changes)).double().eval()
     with torch.no_grad():
         for parameter in decoder.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1).mul_(spread)

@@ -7,8 +7,8 @@ import torch
 
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 from evcap_cli.network.collate import collate
-from evcap_cli.network.config import CaptionerConfig
-from evcap_cli.network.model import Captioner
+from evcap_cli.network.config import FusionConfig
+from evcap_cli.systems.fusion import Fusion
 
 LEXICON = torch.tensor(
     [[1, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0, 0]], dtype=torch.bool
@@ -39,13 +39,13 @@ def config(**changes):
         "alignment_width": 5,
         "max_words": 5,
     }
-    return CaptionerConfig(**(values | changes))
+    return FusionConfig(**(values | changes))
 
 
 def model(seed=0, **changes):
     """In evaluation mode, with every bias, norm and statistic away from its neutral start."""
     torch.manual_seed(seed)
-    made = Captioner(config(**changes), LEXICON).eval()
+    made = Fusion(config(**changes), LEXICON).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter += 0.1 * torch.randn_like(parameter)

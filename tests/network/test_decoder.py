@@ -84,7 +84,7 @@ def test_a_forward_pass_equals_the_equations_written_out(decoder: Decoder) -> No
     encoded, clips = encoded_clips(4), torch.tensor([3, 0, 1, 3, 2])
     words = captions(5, 7)
     with torch.no_grad():
-        logits = decoder.teacher_forced(decoder.prepare(encoded), words, clips)
+        logits = decoder.teacher_forced(decoder.prepare(encoded), words, clips).padded()
         for row, clip in enumerate(clips.tolist()):
             torch.testing.assert_close(logits[row], written_out(decoder, encoded, clip, words[row]))
 
@@ -94,7 +94,7 @@ def test_one_causal_pass_equals_going_word_by_word(decoder: Decoder) -> None:
     words, clips = captions(6, 7), torch.tensor([0, 0, 1, 1, 2, 2])
     with torch.no_grad():
         memory = decoder.prepare(encoded)
-        causal = decoder.teacher_forced(memory, words, clips)
+        causal = decoder.teacher_forced(memory, words, clips).padded()
         state = decoder.start(memory, beams=2)
         for t in range(words.shape[1]):
             logits, state = decoder.step(memory, state, words[:, t])
@@ -112,7 +112,7 @@ def test_beams_swapped_at_every_step_keep_their_own_past(decoder: Decoder) -> No
             words = torch.randint(4, 23, (len(past),), generator=generator)
             past = torch.cat([past, words[:, None]], dim=1)
             logits, state = decoder.step(memory, state, words)
-            torch.testing.assert_close(logits, decoder.teacher_forced(memory, past, state.clips)[:, -1])
+            torch.testing.assert_close(logits, decoder.teacher_forced(memory, past, state.clips).padded()[:, -1])
             here = len(past) // B
             parents = torch.randint(0, here, (B, K), generator=generator)
             rows = (torch.arange(B)[:, None] * here + parents).flatten()
@@ -123,21 +123,21 @@ def test_beams_swapped_at_every_step_keep_their_own_past(decoder: Decoder) -> No
 def test_a_clip_is_told_alike_beside_any_neighbours(decoder: Decoder) -> None:
     encoded, words = encoded_clips(4), captions(1, 5)
     with torch.no_grad():
-        together = decoder.teacher_forced(decoder.prepare(encoded), words.expand(4, -1), torch.arange(4))
+        together = decoder.teacher_forced(decoder.prepare(encoded), words.expand(4, -1), torch.arange(4)).padded()
         for clip in range(4):
             alone = Encoded(*(None if v is None else v[clip : clip + 1] for v in vars(encoded).values()))
-            told = decoder.teacher_forced(decoder.prepare(alone), words, torch.tensor([0]))
+            told = decoder.teacher_forced(decoder.prepare(alone), words, torch.tensor([0])).padded()
             torch.testing.assert_close(told[0], together[clip])
 
 
 def test_masked_moments_and_words_behind_the_end_change_nothing(decoder: Decoder) -> None:
     encoded, words, clips = encoded_clips(3), captions(3, 6), torch.arange(3)
     with torch.no_grad():
-        before = decoder.teacher_forced(decoder.prepare(encoded), words, clips)
+        before = decoder.teacher_forced(decoder.prepare(encoded), words, clips).padded()
         encoded.visual[~encoded.mask] = 1e3
         encoded.emotion[~encoded.mask] = -1e3
         words[:, 4:] = 0
-        after = decoder.teacher_forced(decoder.prepare(encoded), words, clips)
+        after = decoder.teacher_forced(decoder.prepare(encoded), words, clips).padded()
     torch.testing.assert_close(after[:, :4], before[:, :4])
 
 
@@ -145,7 +145,7 @@ def test_more_words_than_configured_are_refused() -> None:
     decoder = small_decoder()
     memory = decoder.prepare(encoded_clips(1))
     with pytest.raises(ValueError, match="max_words 6"):
-        decoder.teacher_forced(memory, captions(1, 8), torch.tensor([0]))
+        decoder.teacher_forced(memory, captions(1, 8), torch.tensor([0])).padded()
     state = decoder.start(memory)
     for word in captions(1, 7)[0]:
         _, state = decoder.step(memory, state, word[None])
@@ -170,7 +170,7 @@ def test_all_parameters_learn_and_gradients_equal_those_of_the_equations(decoder
         tensor.requires_grad_()
     weights = torch.randn(4, 6, 23, dtype=torch.float64)
     learned = [*decoder.parameters(), encoded.visual, encoded.emotion]
-    fast = (decoder.teacher_forced(decoder.prepare(encoded), words, clips) * weights).sum()
+    fast = (decoder.teacher_forced(decoder.prepare(encoded), words, clips).padded() * weights).sum()
     with torch.enable_grad():
         slow = sum(
             (_graph(decoder, encoded, clip, words[r]) * weights[r]).sum() for r, clip in enumerate(clips.tolist())
@@ -234,9 +234,9 @@ def test_mixed_precision_stays_close_to_single() -> None:
     decoder, encoded = small_decoder().float(), encoded_clips(3)
     encoded = Encoded(*(v.float() if v is not None and v.is_floating_point() else v for v in vars(encoded).values()))
     words, clips = captions(3, 6), torch.arange(3)
-    single = decoder.teacher_forced(decoder.prepare(encoded), words, clips)
+    single = decoder.teacher_forced(decoder.prepare(encoded), words, clips).padded()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = decoder.teacher_forced(decoder.prepare(encoded), words, clips)
+        mixed = decoder.teacher_forced(decoder.prepare(encoded), words, clips).padded()
     torch.testing.assert_close(mixed.float(), single, rtol=0.1, atol=0.1)
     mixed.float().logsumexp(-1).sum().backward()
     assert all(bool(p.grad.isfinite().all()) for p in decoder.parameters() if p.grad is not None)
@@ -251,8 +251,8 @@ def test_steps_that_do_not_count_change_nothing_of_the_others_and_learn_nothing(
     for tensor in (encoded.visual, encoded.emotion):
         tensor.requires_grad_()
     learned = [*decoder.parameters(), encoded.visual, encoded.emotion]
-    whole = decoder.teacher_forced(decoder.prepare(encoded), words, clips)[real]
-    packed = decoder.teacher_forced(decoder.prepare(encoded), words, clips, lengths)
+    whole = decoder.teacher_forced(decoder.prepare(encoded), words, clips).padded()[real]
+    packed = decoder.teacher_forced(decoder.prepare(encoded), words, clips, lengths).logits
     torch.testing.assert_close(packed, whole)
     expected = torch.autograd.grad((whole * weights).sum(), learned)
     for got, want in zip(torch.autograd.grad((packed * weights).sum(), learned), expected, strict=True):

@@ -18,6 +18,7 @@ from evcap_cli.network.losses import (
     motion_contrast,
     object_alignment,
 )
+from evcap_cli.network.packing import WordScores
 from tests.network.slow_reference import cosine, softmax
 from tests.network.small import batch, clips, model
 
@@ -57,7 +58,7 @@ def test_eq_10_emotion_words_weigh_more_and_padding_nothing():
             weight = 1.3 if wanted.emotion_tokens[token] else 1.0
             total -= weight * math.log(softmax(logits[r, t].tolist())[token])
             count += 1
-    found = emotional_cross_entropy(logits, wanted.tokens, wanted.emotion_tokens, 0.3)
+    found = emotional_cross_entropy(WordScores.of(logits), wanted, 0.3)
     assert float(found) == pytest.approx(total / count, rel=1e-5)
 
 
@@ -220,19 +221,27 @@ def test_captions_without_any_label_leave_the_classification_zero():
 
 
 @pytest.mark.parametrize("block", [1, 30, 1 << 20])
-def test_eq_10_on_real_steps_alone_has_the_value_and_the_gradient_of_all(block, monkeypatch):
+def test_eq_10_has_the_value_and_the_gradient_of_torch_s_own_and_works_in_the_logits_memory(block, monkeypatch):
     monkeypatch.setattr("evcap_cli.network.losses.BLOCK_LOGITS", block)
     wanted = targets()
-    logits = (3 * torch.randn(6, 5, 11)).requires_grad_()
-    whole = emotional_cross_entropy(logits, wanted.tokens, wanted.emotion_tokens, 0.3)
-    (expected,) = torch.autograd.grad(2.5 * whole, logits)
-    packed = logits.detach()[wanted.tokens != 0].requires_grad_()
-    found = emotional_cross_entropy(packed.clone(), wanted.tokens, wanted.emotion_tokens, 0.3)
-    torch.testing.assert_close(found, whole)
-    (gradient,) = torch.autograd.grad(2.5 * found, packed, retain_graph=True)
-    torch.testing.assert_close(gradient, expected[wanted.tokens != 0])
-    with pytest.raises(AttributeError):  # the gradient was the logits' memory: there is no second one
-        torch.autograd.grad(found, packed)
+    weights = 1 + 0.3 * wanted.emotion_tokens.float()
+    logits, real = 3 * torch.randn(6, 5, 11), wanted.tokens != 0
+    plain = logits[real].requires_grad_()
+    whole = torch.nn.functional.cross_entropy(plain, wanted.tokens[real], weight=weights, reduction="sum") / real.sum()
+    (expected,) = torch.autograd.grad(2.5 * whole, plain)
+    for lengths in (None, real.sum(1).tolist()):
+        scores = WordScores.of(logits, lengths)
+        leaf = scores.logits.clone().requires_grad_()
+        scores.logits = leaf.clone()
+        found = emotional_cross_entropy(scores, wanted, 0.3)
+        torch.testing.assert_close(found, whole)
+        (gradient,) = torch.autograd.grad(2.5 * found, leaf, retain_graph=True)
+        if lengths is None:
+            assert not gradient.view(6, 5, 11)[~real].any()
+            gradient = gradient.view(6, 5, 11)[real]
+        torch.testing.assert_close(gradient, expected)
+        with pytest.raises(AttributeError):  # the gradient was the logits' memory: there is no second one
+            torch.autograd.grad(found, leaf)
 
 
 def test_a_step_of_real_words_alone_has_the_losses_of_the_padded_one():

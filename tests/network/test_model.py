@@ -9,9 +9,9 @@ import torch
 
 from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.network.collate import collate
-from evcap_cli.network.config import CaptionerConfig, LossConfig
-from evcap_cli.network.losses import losses
-from evcap_cli.network.model import Captioner, CaptionerOutput
+from evcap_cli.network.config import FusionConfig, LossConfig
+from evcap_cli.network.losses import FusionOutput, losses
+from evcap_cli.systems.fusion import Fusion
 from tests.network.small import LEXICON, batch, clip, clips, config, model
 from tests.network.test_losses import output, targets
 
@@ -154,24 +154,24 @@ def test_decoder_objects_joins_each_object_with_the_motion_it_looks_at_and_needs
 
 def test_logits_cover_every_step_of_every_caption():
     captioner, wanted = model(), targets()
-    assert output(captioner, clips(), wanted).logits.shape == (6, 5, 11)
+    assert output(captioner, clips(), wanted).padded().shape == (6, 5, 11)
 
 
 def test_the_configuration_survives_a_round_trip():
     original = config(fine_grained=False, loss=LossConfig(contrast=0.1, nce_denominator="negatives"))
-    assert CaptionerConfig.from_dict(original.to_dict()) == original
+    assert FusionConfig.from_dict(original.to_dict()) == original
     with pytest.raises(ValueError, match="unknown field 'hats'"):
-        CaptionerConfig.from_dict(original.to_dict() | {"hats": 3})
+        FusionConfig.from_dict(original.to_dict() | {"hats": 3})
 
 
 def test_weights_load_strictly_and_give_the_same_encoding():
     captioner, given = model(seed=1), batch(clips())
-    other = Captioner(captioner.config, torch.zeros_like(LEXICON)).eval()
+    other = Fusion(captioner.config, torch.zeros_like(LEXICON)).eval()
     other.load_state_dict(captioner.state_dict(), strict=True)
     assert torch.equal(
         other.encode(given).emotion, captioner.encode(given).emotion
     )  # lexicon and statistics came along
-    smaller = Captioner(dataclasses.replace(captioner.config, fine_grained=False), LEXICON)
+    smaller = Fusion(dataclasses.replace(captioner.config, fine_grained=False), LEXICON)
     with pytest.raises(RuntimeError, match="Unexpected key"):
         smaller.load_state_dict(captioner.state_dict(), strict=True)
 
@@ -201,7 +201,7 @@ def test_given_word_vectors_are_taken_and_unknown_words_keep_their_start():
 
 def test_the_lexicon_must_fit_the_configuration():
     with pytest.raises(ValueError, match=r"must be \(4, 7\)"):
-        Captioner(config(), LEXICON.T)
+        Fusion(config(), LEXICON.T)
 
 
 def test_mixed_precision_stays_finite_and_close():
@@ -219,6 +219,6 @@ def test_encoder_and_losses_stay_on_the_device_of_the_model(changes):
     device = torch.device("meta")  # mixing it with the CPU is an error, so it stands in for a GPU
     made = batch(clips(), **changes).to(device)
     there = wanted.to(device)
-    encoded, auxiliary = captioner.to(device).encode_with_aux(made)
-    found = CaptionerOutput(torch.zeros(6, 5, 11, device=device), encoded, auxiliary)
+    _, auxiliary = captioner.to(device).encode_with_aux(made)
+    found = FusionOutput(torch.zeros(30, 11, device=device), [5] * 6, auxiliary)
     assert losses(found, there, captioner.config.loss).total.device == device

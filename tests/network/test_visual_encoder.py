@@ -8,7 +8,7 @@ import torch
 
 from evcap_cli.network.dropout import Dropout
 from evcap_cli.network.layers import AttentionLayer, MultiHeadCrossAttention, masked_mean, sinusoid_positions
-from evcap_cli.network.model import Captioner
+from evcap_cli.systems.fusion import Fusion
 from tests.network.slow_reference import Slow, positions
 from tests.network.small import LEXICON, batch, clips, config, model
 
@@ -49,7 +49,7 @@ def test_objects_and_audio_are_projected_only_and_an_absent_stream_is_one_learne
 
 
 def test_statistics_of_training_clips_standardise_each_dimension():
-    captioner = Captioner(config(), LEXICON)
+    captioner = Fusion(config(), LEXICON)
     given = clips()
     captioner.fit_normalisation(iter(given))
     for kind, stream in (("appearance", captioner.streams.appearance), ("audio", captioner.streams.audio)):
@@ -59,7 +59,7 @@ def test_statistics_of_training_clips_standardise_each_dimension():
 
 
 def test_a_dimension_that_never_varied_does_not_explode_later():
-    captioner, given = Captioner(config(), LEXICON).eval(), clips()
+    captioner, given = Fusion(config(), LEXICON).eval(), clips()
     for clip in given:
         clip.streams["audio"].values[:, 2] = 3.0
     captioner.fit_normalisation(given)
@@ -72,7 +72,7 @@ def test_a_dimension_that_never_varied_does_not_explode_later():
 @pytest.mark.parametrize(("changes", "missing"), [({"audio_dim": None}, "audio"), ({"motion_dim": None}, "motion")])
 def test_a_module_without_its_stream_is_refused_by_name(changes, missing):
     with pytest.raises(ValueError, match=f"needs the {missing} stream"):
-        Captioner(config(**changes), LEXICON)
+        Fusion(config(**changes), LEXICON)
 
 
 @pytest.mark.parametrize("shape", ["keys", "pairs"])

@@ -24,7 +24,7 @@ def log_probabilities(decoder: Decoder, encoded: Encoded, clip: int, words: tupl
     """Of the next word behind every prefix, by the causal pass."""
     tokens = torch.tensor([[START, *words]])
     with torch.no_grad():
-        return decoder.teacher_forced(decoder.prepare(encoded), tokens, torch.tensor([clip]))[0].log_softmax(-1)
+        return decoder.teacher_forced(decoder.prepare(encoded), tokens, torch.tensor([clip])).logits.log_softmax(-1)
 
 
 def score(decoder: Decoder, encoded: Encoded, clip: int, words: tuple[int, ...], penalty: float = 1.6) -> float:

@@ -16,7 +16,7 @@ from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.network.config import Rerank
 from evcap_cli.search.beam_search import BeamConfig, Hypothesis, beam_search
 from evcap_cli.search.reranking import agreement, best_captions, reranked, similarities, token_categories
-from evcap_cli.systems.contract import Prepared
+from evcap_cli.systems.contract import PreparedClips
 from tests.systems.small import CASES, VOCABULARY, batch, system
 
 LEXICON = Lexicon({"anger": ["w0", "w1"], "fear": ["w2", "w3", "w4"], "joy": ["w5"], "shame": ["w6"]}, name="small")
@@ -156,7 +156,7 @@ def test_every_system_off_is_the_search_and_on_is_its_hypotheses_in_another_orde
 def test_a_system_that_perceives_no_emotion_is_not_moved_by_it() -> None:
     model = system("sa-lstm")
     with torch.no_grad():
-        prepared: Prepared = model.prepare(batch(model))
+        prepared: PreparedClips = model.prepare(batch(model))
         assert prepared.categories is None
         plain = beam_search(model, prepared.memory, BeamConfig(size=3, max_words=5, n_best=4))
         again = best_captions(model, model.prepare(batch(model)), beam(n_best=4, emotion=9.0), WORDS, LEXICON)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from evcap_cli.network.losses import Targets
+from evcap_cli.systems.aligned_tensors import AlignedMemory, AlignedOutput
 from evcap_cli.systems.attention import AdditiveEnergies
 from evcap_cli.systems.contrast import COMMON_WORDS, contrastive_attention, negative_clips
-from evcap_cli.systems.narration import Narrated
 
 VOCABULARY = 24
 """20 words, of which a quarter, ids 4 to 8, are common."""
@@ -69,8 +69,9 @@ def test_the_loss_equals_a_loop_over_captions_words_and_moments() -> None:
     moments, phrases = torch.randn(3, 4, 3).double(), torch.randn(3, 4, 4).double()
     keys, queries = alignment.key(moments), alignment.query(phrases)
     fed = torch.tensor([[1, 10, 11, 5], [1, 12, 0, 0], [1, 13, 14, 0]])
-    narrated = Narrated(torch.zeros(0), alignment(keys, queries, torch.arange(3)), queries)
-    found = contrastive_attention(narrated, alignment, keys, mask, fed, given)
+    memory = AlignedMemory(torch.zeros(0), keys, mask)
+    output = AlignedOutput(torch.zeros(0), [], alignment(keys, queries, torch.arange(3)), queries, memory, fed)
+    found = contrastive_attention(output, alignment, given)
 
     def energy(row: int, word: int, clip: int) -> float:
         real = mask[clip].nonzero().flatten().tolist()
@@ -88,9 +89,10 @@ def test_a_batch_of_one_video_has_no_contrast_and_finite_gradients() -> None:
     given = targets([0], [[10]])
     alignment = AdditiveEnergies(4, 3, 5)
     keys, queries = alignment.key(torch.randn(1, 2, 3)), alignment.query(torch.randn(1, 4, 4))
-    narrated = Narrated(torch.zeros(0), alignment(keys, queries, torch.arange(1)), queries)
     fed = torch.tensor([[1, 10, 0, 0]])
-    found = contrastive_attention(narrated, alignment, keys, torch.ones(1, 2, dtype=torch.bool), fed, given)
+    memory = AlignedMemory(torch.zeros(0), keys, torch.ones(1, 2, dtype=torch.bool))
+    output = AlignedOutput(torch.zeros(0), [], alignment(keys, queries, torch.arange(1)), queries, memory, fed)
+    found = contrastive_attention(output, alignment, given)
     found.backward()
     assert float(found.detach()) == 0
     assert all(p.grad is not None and not p.grad.any() for p in alignment.parameters())

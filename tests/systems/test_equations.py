@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from evcap_cli import plugins
-from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.network.config import FusionConfig
 from evcap_cli.network.emotion import Perceived
-from evcap_cli.network.model import Captioner
 from evcap_cli.systems.dcgn import SUBSPACES, DcgnConfig, DcgnDecoder, pooling
 from evcap_cli.systems.epan import Epan, EpanConfig, emotion_labels
+from evcap_cli.systems.fusion import Fusion
 from tests.network.small import LEXICON, clips
 from tests.systems.slow_systems import SlowCanet, SlowDcgn, SlowEpan, SlowSaLstm
 from tests.systems.small import EPAN, SIZES, batch, captions, system, told
@@ -37,7 +37,7 @@ CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 def test_a_forward_pass_equals_the_equations_written_out(case: str) -> None:
     model, words = system(case), captions(2, 5)
     with torch.no_grad():
-        logits = model(batch(model), words, torch.tensor([1, 3])).logits
+        logits = model(batch(model), words, torch.tensor([1, 3])).padded()
     for row, number in enumerate((1, 3)):
         slow = SLOW[case](model, clips()[number]).scores(words[row].tolist())
         np.testing.assert_allclose(logits[row].numpy(), slow, **CLOSE)
@@ -179,9 +179,9 @@ def test_the_fusion_model_with_both_modules_off_is_the_encoder_of_epan() -> None
         for parameter in epan.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
         epan.encoder.visual.projection.mean.normal_()
-    shared = {f.name for f in CaptionerConfig.__dataclass_fields__.values()} & set(EpanConfig.__dataclass_fields__)
+    shared = {f.name for f in FusionConfig.__dataclass_fields__.values()} & set(EpanConfig.__dataclass_fields__)
     same = {name: getattr(epan.config, name) for name in shared - {"loss"}}
-    fusion = Captioner(CaptionerConfig(**same, fine_grained=False, audio_visual=False), LEXICON).eval()
+    fusion = Fusion(FusionConfig(**same, fine_grained=False, audio_visual=False), LEXICON).eval()
 
     given = {name.removeprefix("encoder."): tensor for name, tensor in epan.state_dict().items()}
     mapped: dict[str, torch.Tensor] = {}

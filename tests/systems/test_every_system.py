@@ -14,7 +14,6 @@ from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.network.collate import collate
 from evcap_cli.search.beam_search import BeamConfig, beam_search
 from evcap_cli.systems.contract import CaptionModel
-from evcap_cli.systems.sa_lstm import SaLstm
 from tests.network.small import LEXICON, clip, clips
 from tests.systems.small import CASES, VOCABULARY, batch, captions, system, told
 
@@ -31,7 +30,7 @@ def test_every_registered_system_is_among_the_cases() -> None:
 def test_whole_captions_and_word_by_word_give_the_same_scores(model: CaptionModel) -> None:
     made, words = batch(model), captions(4, 6)
     with torch.no_grad():
-        whole = model(made, words, torch.arange(4)).logits
+        whole = model(made, words, torch.arange(4)).padded()
         assert whole.shape == (4, 6, VOCABULARY)
         memory = model.prepare(made).memory
         state = model.start(memory)
@@ -41,21 +40,18 @@ def test_whole_captions_and_word_by_word_give_the_same_scores(model: CaptionMode
 
 
 def test_lengths_leave_padding_out_and_change_neither_scores_nor_gradients(model: CaptionModel) -> None:
-    if not model.takes_lengths:
-        assert isinstance(model, SaLstm), "the others need not compute what is padded"
-        return
     made, words, lengths = batch(model), captions(5, 6), [3, 6, 1, 6, 4]
     real = torch.arange(6) < torch.tensor(lengths)[:, None]
     clip_index = torch.tensor([0, 3, 1, 1, 2])
     with torch.enable_grad():
-        whole = model(made, words, clip_index).logits[real]
-        short = model(made, words, clip_index, lengths).logits
-        if short.dim() == 3:  # words encoded anew take all steps
-            short = short[real]
+        whole = model(made, words, clip_index).padded()[real]
+        packed = model(made, words, clip_index, lengths)
+        assert list(packed.lengths) == lengths
+        short = packed.logits
         torch.testing.assert_close(short, whole)
         weights = torch.randn_like(whole)
-        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        wanted, found = (torch.autograd.grad((x * weights).sum(), learned, allow_unused=True) for x in (whole, short))
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        wanted, found = (torch.autograd.grad((x * weights).sum(), trained, allow_unused=True) for x in (whole, short))
     for one, other in zip(found, wanted, strict=True):
         assert (one is None) == (other is None)
         if one is not None:
@@ -74,7 +70,7 @@ def test_hypotheses_swapped_at_every_step_keep_their_own_past(model: CaptionMode
             past = torch.cat([past, words[:, None]], dim=1)
             here = len(past) // B
             logits, state = model.step(memory, state, words)
-            expected = model(made, past, torch.arange(B).repeat_interleave(here)).logits[:, t]
+            expected = model(made, past, torch.arange(B).repeat_interleave(here)).padded()[:, t]
             torch.testing.assert_close(logits, expected)
             parents = torch.randint(0, here, (B, beams), generator=generator)
             rows = (torch.arange(B)[:, None] * here + parents).flatten()
@@ -90,7 +86,7 @@ def test_the_search_scores_a_caption_as_the_model_does_and_finds_no_worse_than_g
             assert len(hypotheses) == 2
             for hypothesis in hypotheses:
                 fed = torch.tensor([[1, *hypothesis.tokens]])
-                scores = model(made, fed, torch.tensor([clip_number])).logits[0].log_softmax(-1)
+                scores = model(made, fed, torch.tensor([clip_number])).padded()[0].log_softmax(-1)
                 wanted = torch.tensor([*hypothesis.tokens, 2])
                 expected = float(scores[torch.arange(len(wanted)), wanted].sum()) / config.divisor(len(wanted))
                 assert hypothesis.score == pytest.approx(expected, abs=1e-6)
@@ -101,11 +97,11 @@ def test_the_search_scores_a_caption_as_the_model_does_and_finds_no_worse_than_g
 def test_a_clip_is_told_alike_beside_any_neighbours(model: CaptionModel) -> None:
     given, words = clips(), captions(1, 5)
     with torch.no_grad():
-        together = model(batch(model, given), words.expand(4, -1), torch.arange(4)).logits
+        together = model(batch(model, given), words.expand(4, -1), torch.arange(4)).padded()
         felt = model.prepare(batch(model, given)).categories
         for order in ([2], [3, 1, 0, 2], [1, 1]):
             chosen = batch(model, [given[i] for i in order])
-            again = model(chosen, words.expand(len(order), -1), torch.arange(len(order))).logits
+            again = model(chosen, words.expand(len(order), -1), torch.arange(len(order))).padded()
             torch.testing.assert_close(again, together[order])
             if felt is not None:
                 torch.testing.assert_close(model.prepare(chosen).categories, felt[order])
@@ -128,8 +124,8 @@ def test_padded_moments_and_words_behind_the_end_change_nothing(model: CaptionMo
     ended = words.clone()
     ended[:, 3:] = 0
     with torch.no_grad():
-        before = model(made, words, torch.arange(4)).logits
-        after = model(spoilt, ended, torch.arange(4)).logits
+        before = model(made, words, torch.arange(4)).padded()
+        after = model(spoilt, ended, torch.arange(4)).padded()
     torch.testing.assert_close(after[:, :3], before[:, :3])
 
 
@@ -171,7 +167,7 @@ def test_weights_and_configuration_survive_a_file(model: CaptionModel) -> None:
     assert again.config == model.config
     again.load_state_dict(safetensors.torch.load(data), strict=True)
     with torch.no_grad():
-        first, second = (each(batch(model), captions(4, 4), torch.arange(4)).logits for each in (model, again))
+        first, second = (each(batch(model), captions(4, 4), torch.arange(4)).padded() for each in (model, again))
     assert torch.equal(first, second)
     with pytest.raises(ValueError, match="unknown field 'hats'"):
         kind.Config.from_dict(model.config.to_dict() | {"hats": 3})
@@ -183,7 +179,7 @@ def test_streams_that_a_system_does_not_read_may_be_missing(model: CaptionModel)
     wanted = model.config.streams
     only = [ClipFeatures({k: v for k, v in each.streams.items() if k in wanted}, 4.0) for each in clips()]
     with torch.no_grad():
-        first, second = (model(batch(model, of), captions(4, 4), torch.arange(4)).logits for of in (clips(), only))
+        first, second = (model(batch(model, of), captions(4, 4), torch.arange(4)).padded() for of in (clips(), only))
     assert torch.equal(first, second)
 
 
@@ -241,7 +237,7 @@ def test_everything_stays_on_the_device_of_the_model(model: CaptionModel, monkey
     device = torch.device("meta")  # mixing it with the CPU is an error, so it stands in for a GPU
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no such device
     model, made, words = model.to(device), batch(model).to(device), captions(4, 6).to(device)
-    assert model(made, words, torch.arange(4, device=device)).logits.device == device
+    assert model(made, words, torch.arange(4, device=device)).padded().device == device
     memory = model.prepare(made).memory
     state = model.start(memory)
     for word in words.T:

@@ -9,7 +9,7 @@ import pytest
 
 from evcap_cli import plugins
 from evcap_cli.errors import PluginError, UsageError
-from evcap_cli.network.config import CaptionerConfig
+from evcap_cli.network.config import FusionConfig
 from evcap_cli.training.recipe import Recipe, TrainConfig, builtin_recipes, load_recipe
 
 DIMS = {"appearance_dim": 8, "motion_dim": 8, "object_dim": 8, "audio_dim": 8, "vocabulary": 9}
@@ -19,7 +19,7 @@ def test_the_defaults_are_the_papers_set_up() -> None:
     train = TrainConfig()
     assert (train.learning_rate, train.batch_size, train.epochs, train.clip_norm) == (7e-4, 128, 30, 5.0)
     assert load_recipe("paper").train == train
-    assert load_recipe("paper").captioner(**DIMS) == CaptionerConfig(**DIMS)
+    assert load_recipe("paper").captioner(**DIMS) == FusionConfig(**DIMS)
 
 
 @pytest.mark.parametrize("name", builtin_recipes())

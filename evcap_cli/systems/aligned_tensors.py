@@ -1,7 +1,7 @@
-"""What encoder, decoder, search and losses of EPAN, CANet and DCGN hand each other.
+"""What encoder, decoder, search and losses of EPAN, CANet and DCGN pass to each other.
 
-Notation: B distinct clips, R rows (captions or hypotheses), N moments, T words with the start mark, t words so far, d
-model width, k width of what a system keeps of a word, a inner width of the alignment, V vocabulary.
+Notation: B distinct clips, R rows (captions or hypotheses), N moments, T words with the start mark, d model width, a
+inner width of the alignment.
 """
 
 from __future__ import annotations
@@ -11,32 +11,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from evcap_cli.network.decoder import DecoderState
+from evcap_cli.network.decoder_state import DecoderState
 from evcap_cli.network.emotion import Perceived
+from evcap_cli.network.packing import WordScores
 
 
 @dataclass
-class SeenClips:
+class EncodedClips:
     """What an encoder makes of B clips.
 
     Args:
         visual: V, (B, N, d), zeros where a moment is not real.
         mask: (B, N), True where a moment is real.
-        emotion: E, (B, N, width of its own), zeros likewise; None in a system without an emotion branch.
-        perceived: the two distributions behind it.
+        emotion: E, (B, N, width of its own), zeros likewise; of no columns in a system without an emotion branch.
+        perceived: the two distributions that E comes from; None without an emotion branch.
     """
 
     visual: Tensor
     mask: Tensor
-    emotion: Tensor | None = None
+    emotion: Tensor
     perceived: Perceived | None = None
-
-    @property
-    def felt(self) -> Tensor:
-        """E of a system that has one."""
-        if self.emotion is None:
-            raise ValueError("this decoder needs an encoder that perceives emotion")
-        return self.emotion
 
 
 @dataclass
@@ -63,21 +57,6 @@ class AlignedMemory:
 
 
 @dataclass
-class Told:
-    """The words so far of R rows.
-
-    Args:
-        phrases: P_t, (R, t, d).
-        weights: alignment of each moment over the words, (R, N, t); T_t = weights x phrases.
-        keys: what ``word_keys`` makes of each phrase, (R, t, k).
-    """
-
-    phrases: Tensor
-    weights: Tensor
-    keys: Tensor
-
-
-@dataclass
 class AlignedState(DecoderState):
     """``DecoderState`` and what the hypothesis itself carries from step to step, (R, ...), if anything."""
 
@@ -90,16 +69,19 @@ class AlignedState(DecoderState):
 
 
 @dataclass
-class Narrated:
-    """Whole captions, teacher-forced.
+class AlignedOutput(WordScores):
+    """Word scores, and what the other losses need. The alignment is that of all T steps, padding included.
 
     Args:
-        logits: row j scores the word behind token j, (R, T, V); of the K steps that count only, (K, V),
-            where lengths were given.
-        energies: e_ij of each word when it was said, (R, N, T).
+        energies: e_ij of each word when it was the newest, (R, N, T).
         queries: each word's side of these energies, (R, T, a).
+        memory: of the decoder.
+        tokens: the words, (R, T).
+        perceived: of the encoder.
     """
 
-    logits: Tensor
     energies: Tensor
     queries: Tensor
+    memory: AlignedMemory
+    tokens: Tensor
+    perceived: Perceived | None = None

@@ -1,0 +1,126 @@
+"""What a decoder keeps: of a clip for all steps, of a row between two steps, and of the words so far within one.
+
+Notation: B distinct clips, R rows (captions or hypotheses), N moments, N_o objects, t words so far, d model width,
+c = 2d (3d with ``decoder_audio``), a inner width of an attention, h LSTM width, k width of a phrase's keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from evcap_cli.network.object_attention import ObjectRows
+
+
+@dataclass
+class DecoderMemory:
+    """What no step changes, computed once per clip.
+
+    Args:
+        content: [V; E] or [V; E; A], (B, N, c).
+        keys: its share of the additive attention's keys, (B, N, a).
+        alignment_keys: W v_i + b, (B, N, a).
+        mask: (B, N), True where a moment is real.
+        objects: of the clips, only with ``decoder_objects``.
+    """
+
+    content: Tensor
+    keys: Tensor
+    alignment_keys: Tensor
+    mask: Tensor
+    objects: ObjectRows | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the decoder computes."""
+        return self.content.device
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+
+@dataclass
+class DecoderState:
+    """Where R rows stand. Consumed by ``step`` and ``reorder``: only what these return may be used afterwards.
+
+    Args:
+        clips: the clip of each row, (R,).
+        hidden, cell: of the LSTM, (R, h).
+        words: how many words, the start mark included, each row has.
+        history: of each word its phrase's key and value of the phrase encoder, the phrase, and its key of the additive
+            attention, side by side so that one gather moves them, (max_words + 1, R, 3d + a).
+        energies: e_ij of each word, (max_words + 1, R, N).
+    """
+
+    clips: Tensor
+    hidden: Tensor
+    cell: Tensor
+    words: int
+    history: Tensor
+    energies: Tensor
+    buffers: tuple[Tensor, Tensor] | None = None
+    """Where the next step writes gates and logits (``emit_word``)."""
+
+    def reorder(self, rows: Tensor) -> DecoderState:
+        """The state whose row r continues row ``rows[r]`` of this one; any number of rows, repeats allowed."""
+        history, energies, buffers, t = self.history, self.energies, self.buffers, self.words
+        if history.shape[1] != len(rows):
+            history, energies = (old.new_empty(len(old), len(rows), old.shape[2]) for old in (history, energies))
+            buffers = None
+        for old, new in ((self.history, history), (self.energies, energies)):
+            for word in range(t):  # word by word, so that the gather may go back into its own buffer
+                new[word] = old[word].index_select(0, rows)
+        return DecoderState(self.clips[rows], self.hidden[rows], self.cell[rows], t, history, energies, buffers)
+
+
+@dataclass
+class WordsSoFar:
+    """The words so far of R rows.
+
+    Args:
+        phrases: P_t, (R, t, d).
+        weights: alignment of each moment over the words, (R, N, t); T_t = weights x phrases.
+        keys: of each phrase, for what attends to it, (R, t, k).
+    """
+
+    phrases: Tensor
+    weights: Tensor
+    keys: Tensor
+
+
+@dataclass
+class ContentRows:
+    """What R rows attend to.
+
+    Args:
+        values: [V; E] of each row, (R, N, c), or of B clips whose rows are neighbours, equally many each, (B, N, c).
+        blocked: (R, N), True where a moment is padding.
+        objects: likewise, only with ``decoder_objects``.
+    """
+
+    values: Tensor
+    blocked: Tensor
+    objects: ObjectRows | None = None
+
+    def first(self, count: int) -> ContentRows:
+        """That of the first ``count`` rows."""
+        objects = None if self.objects is None else self.objects.first(count)
+        return ContentRows(self.values[:count], self.blocked[:count], objects)
+
+
+@dataclass
+class WordAttention:
+    """What the decoder attended to before one word of R rows.
+
+    Args:
+        moments: weights of Z_t over the moments, (R, N), zeros where a moment is padding.
+        found: Z_t in two parts, (R, c) of [V; E] and (R, d) of T_t, then the mean object, (R, d), with
+            ``decoder_objects``.
+        objects: weights over the objects, (R, N_o).
+    """
+
+    moments: Tensor
+    found: tuple[Tensor, ...]
+    objects: Tensor | None = None
