@@ -168,8 +168,8 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
             found, carried = self.attend(memory, content, clips, hidden, so_far, carried)
             entered = F.linear(torch.cat([*found, hidden], dim=-1), of_rest)
             hidden, cell = lstm_cell(gates[t][:n] + entered, cell)
-            # as a node of its own its gradient comes last into the sum of a state's: other orders round otherwise
-            states.append(hidden.view_as(hidden))
+            # a node of its own, whose gradient is added last: weights trained before stay the same to the bit
+            states.append(hidden if n == len(tokens) else hidden.view_as(hidden))
         scores = self.output(self.dropout(packing.pack(states)))
         return AlignedOutput(scores, packing.lengths, energies, queries, memory, tokens)
 
