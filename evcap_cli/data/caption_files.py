@@ -1,6 +1,6 @@
 """Caption files in every form that EmVidCap is passed around in: ``VideoID<separator>EmCaptions``, one caption a row.
 
-Which files a data root has, and what they mean, is ``emvidcap.py``'s business; normalising text is ``text.py``'s.
+Which files a data root has, and what they mean, is decided in ``emvidcap.py``; ``caption_text.py`` normalises text.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def oddities(
         wordless: the same.
         most: line numbers to give one by one; None: all.
     """
-    told = [
+    found = [
         (latin_1, "not UTF-8; read as Latin-1 (save the file as UTF-8 to be sure)"),
         (empty, "the caption is empty and was left out (mend or remove it)"),
         (wordless, "no word is left of the caption without signs and non-ASCII letters; check it"),
     ]
-    return [f"{path}: {numbered(lines, most)}: {what}" for lines, what in told if lines]
+    return [f"{path}: {numbered(lines, most)}: {what}" for lines, what in found if lines]
 
 
 def numbered(lines: Sequence[int], most: int | None = NAMED_LINES) -> str:
@@ -80,7 +80,7 @@ def numbered(lines: Sequence[int], most: int | None = NAMED_LINES) -> str:
 
 
 def read_captions(path: Path) -> CaptionFile:
-    """Read ``VideoID<separator>EmCaptions`` rows; the header tells the separator, quotes never swallow a row.
+    """Read ``VideoID<separator>EmCaptions`` rows; the header shows the separator, quotes never swallow a row.
 
     Raises:
         DataError: no such file, a header without a separator, a row without one (with its line number).

@@ -1,6 +1,6 @@
 """Text as every published number of EmVidCap has it (the "paper protocol"): for training, vocabulary and scores alike.
 
-Tokenising as the COCO scripts do is scoring's business (``scoring/tokenise.py``).
+``scoring/java.py`` tokenises as the COCO scripts do.
 """
 
 from __future__ import annotations

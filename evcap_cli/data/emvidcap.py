@@ -1,7 +1,7 @@
 """EmVidCap as users have it: caption files, lexicon and videos in an EPAN checkout, or in a folder with parts of one.
 
-The demo world writes the same layout. Nothing of the data set is in here. What a caption file looks like inside is
-``caption_files.py``'s business, which video an id names ``video_files.py``'s.
+The demo world writes the same layout. Nothing of the data set is in here. ``caption_files.py`` reads a
+caption file, ``video_files.py`` finds the video of an id.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ class DataRoot:
             DataError: no folder, no caption file, a file that cannot be read.
         """
         found = find_captions(root)
-        wanted = wanted_parts(found, subset)
+        parts = requested_parts(found, subset)
         opened = cls(root, subset, {}, {}, root_lexicon(root))
         for part in PARTS:
             if subset in (part, "both") and part not in found:
-                opened.warnings.append(f"{root}: no EmVidCap-{part} here; EmVidCap-{wanted[0]} is used")
-        names = msvd_names(root) if "S" in wanted else {}
-        for part in wanted:
+                opened.warnings.append(f"{root}: no EmVidCap-{part} here; EmVidCap-{parts[0]} is used")
+        names = msvd_names(root) if "S" in parts else {}
+        for part in parts:
             for split, path in found[part].items():
                 opened.files[part, split] = read_captions(path)
         opened.warnings += [warning for file in opened.files.values() for warning in file.warnings]
@@ -117,7 +117,7 @@ def find_captions(root: Path) -> dict[Part, dict[Split, Path]]:
     return {part: found[part] for part in PARTS if part in found}
 
 
-def wanted_parts(found: Mapping[Part, object], subset: Subset) -> list[Part]:
+def requested_parts(found: Mapping[Part, object], subset: Subset) -> list[Part]:
     """The parts that ``subset`` means, of those that were found; the first one found where it means none of them."""
     return [part for part in found if subset in (part, "both")] or list(found)[:1]
 
@@ -128,7 +128,7 @@ def below(root: Path, name: str) -> list[Path]:
 
 
 def _part_of(path: Path) -> Part:
-    """The part a caption file belongs to: told by the nearest folder that names one, or by its ids."""
+    """The part a caption file belongs to: that of the nearest folder that names one, else by its ids."""
     for folder in path.absolute().parents:
         named = _PART_NAME.search(folder.name)
         if named:
@@ -136,7 +136,7 @@ def _part_of(path: Path) -> Part:
     try:
         lines = decoded_lines(read_bytes(path))[0]
     except DataError:
-        return "L"  # reading it again will tell what is wrong
+        return "L"  # the error comes when it is read again
     ids = {line.partition(",")[0].strip(' "') for _, line in lines[1:]}
     commas = bool(lines) and "\t" not in lines[0][1]
     numbers = [int(bare(name)) if bare(name).isdecimal() else 0 for name in ids]
@@ -149,7 +149,7 @@ def joined(
     """Captions of several parts together: those of train and test, aliases of S videos, warnings.
 
     An id that both parts use for two videos goes to L; the S video takes its MSVD clip's name, or is left out where
-    nothing tells that.
+    there is none.
 
     Args:
         files: by part and split.
@@ -170,7 +170,7 @@ def joined(
             else:
                 warnings.append(
                     f"{file.path}: {video} is another video in EmVidCap-L and was left out; "
-                    f"add MSVD's {MAPPING_FILE}, which tells them apart"
+                    f"add MSVD's {MAPPING_FILE}, which distinguishes them"
                 )
     return splits["train"], splits["test"], aliases, warnings
 
@@ -218,5 +218,5 @@ def hold_out(videos: Sequence[str], share: float, seed: int) -> tuple[list[str],
     ordered = sorted(set(videos))
     count = min(max(round(share * len(ordered)), 1), len(ordered) - 1) if share > 0 else 0
     drawn = set(np.random.default_rng([seed, len(ordered)]).permutation(len(ordered))[:count].tolist())
-    held = [video for number, video in enumerate(ordered) if number in drawn]
-    return [video for number, video in enumerate(ordered) if number not in drawn], held
+    validation = [video for number, video in enumerate(ordered) if number in drawn]
+    return [video for number, video in enumerate(ordered) if number not in drawn], validation

@@ -1,6 +1,6 @@
 """Features for training from published HDF5 files, in the layout that ``features_layout.py`` knows.
 
-Files that ``evcap extract -o`` wrote carry attributes beside that, which others do not see: what backbone they are
+Files that ``evcap extract -o`` wrote have further attributes, which other programs ignore: what backbone they are
 from, and the times of their rows. Here the rows are read, ``output/features_hdf5.py`` writes them; nothing is kept in
 memory but the keys.
 
@@ -80,7 +80,7 @@ class FeatureFiles:
     Args:
         files: kind -> files; where two hold a video, the first counts.
         aliases: video -> another key it may have (MSVD's clip names).
-        dims: kind -> the width that is wanted; None: any, the same in all files of a stream.
+        dims: kind -> the expected width; None: any, the same in all files of a stream.
 
     ``sampling`` is how the rows' frames were chosen: what our files say, ``epan`` where a picture stream is published.
 
@@ -158,12 +158,12 @@ class FeatureFiles:
         """
         missing = 0
         with ExitStack() as stack:
-            held: dict[Path, Any] = {}
+            files: dict[Path, Any] = {}
             for path in {path for paths in self.files.values() for path in paths}:
-                held[path] = stack.enter_context(opened(path))
+                files[path] = stack.enter_context(opened(path))
             for video in videos:
                 try:
-                    clip = self._clip(video, held)
+                    clip = self._clip(video, files)
                 except DataError as problem:
                     missing += 1
                     # one cause can hit every video: a warning each would bury it
@@ -176,7 +176,7 @@ class FeatureFiles:
                 f" {NAMED} of them are named above; -v names all"
             )
 
-    def _clip(self, video: str, held: Mapping[Path, Any]) -> ClipFeatures:
+    def _clip(self, video: str, files: Mapping[Path, Any]) -> ClipFeatures:
         import torch
 
         rows: dict[Kind, tuple[Any, Any]] = {}
@@ -188,7 +188,7 @@ class FeatureFiles:
                     raise DataError(f"no {kind} features", path=self.files[kind][0])
                 rows[kind] = np.zeros((0, self.backbones[kind]["dim"]), np.float32), np.zeros(0, np.float32)
                 continue
-            values, times, seconds = _rows(held[place.path], place)
+            values, times, seconds = _rows(files[place.path], place)
             if not len(values) and kind in _PICTURES:
                 raise DataError(f"its {kind} features have no row", path=place.path, hint="extract them again")
             if not np.isfinite(values).all():

@@ -1,8 +1,8 @@
 """The layout of feature files as EPAN and its followers publish them: which there are, and what each holds.
 
 ``data/EmVideo-L/features/<name>_<split>.hdf5`` holds a 2-D data set (rows, width) under each video's key: the digits of
-an EmVidCap-L id, without "vid", or an MSVD clip's name. Here is what can be told without reading a value, and without
-torch; the rows are ``features_hdf5.py``'s business.
+an EmVidCap-L id, without "vid", or an MSVD clip's name. Here is what is known without reading a value, and without
+torch; ``features_hdf5.py`` reads the rows.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def entries(file: Any, path: Path, width: int | None = None) -> Iterator[Entry]:
     Args:
         file: from ``opened``.
         path: of it.
-        width: that is wanted; None: any.
+        width: the expected one; None: any.
 
     Raises:
         DataError: it is damaged, of another layout, or of another width.

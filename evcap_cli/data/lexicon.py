@@ -86,11 +86,11 @@ class Lexicon:
         numbers = self.category_ids.get(word)
         return None if numbers is None else numbers[0]
 
-    def categories_told(self, words: Sequence[str]) -> set[int]:
+    def mentioned_categories(self, words: Sequence[str]) -> set[int]:
         """All categories of all lexicon words among ``words`` (how references and labels count)."""
         return {number for word in words for number in self.category_ids.get(word, ())}
 
-    def words_told(self, words: Sequence[str]) -> set[int]:
+    def mentioned_words(self, words: Sequence[str]) -> set[int]:
         """Numbers of the lexicon words among ``words``."""
         return {self.word_ids[word] for word in words if word in self.word_ids}
 
@@ -110,7 +110,7 @@ class Lexicon:
 
     @property
     def official(self) -> bool:
-        """Whether this is EmVidCap's lexicon, told by its counts and by the words that stand in two categories."""
+        """Whether this is EmVidCap's lexicon, by its counts and by the words that are in two categories."""
         counts = (len(self.categories), self.entries, len(self.words))
         return counts == OFFICIAL_COUNTS and all(
             tuple(self.categories[number] for number in self.category_ids.get(word, ())) == names

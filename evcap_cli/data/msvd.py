@@ -1,4 +1,4 @@
-"""MSVD's training captions, whose words the paper's vocabulary holds beside EmVidCap-L's: 13,980 together.
+"""MSVD's training captions, whose words are in the paper's vocabulary next to EmVidCap-L's: 13,980 together.
 
 Their captions are for the vocabulary only, nothing is trained on them. MSVD's table is the one that SGN and EPAN
 publish: ``VideoID,Start,End,WorkerID,Source,AnnotationTime,Language,Description``, quoted as spreadsheets do, with an

@@ -31,7 +31,7 @@ def plain(name: str) -> str:
 
 
 def published_backbone(name: str) -> str:
-    """The backbone that features published as ``name`` are from, as far as names tell; else ``name`` itself."""
+    """The backbone that features published as ``name`` are from, by its known names; else ``name`` itself."""
     return next((backbone for backbone, names in PUBLISHED_NAMES.items() if plain(name) in names), name)
 
 

@@ -2,8 +2,8 @@
 
 For a data set whose captions are at hand and whose videos are not. Things go to appearance and objects, actions to
 motion, emotion words to sound and more faintly to appearance; each is seen for a part of the clip, some not at all, all
-in noise. Nothing else of a caption is left: no word, no order, no sentence. Which word is what is ``word_classes.py``'s
-business, the files are ``output/surrogate_files.py``'s, their layout and the mark ``features_layout.py``'s.
+in noise. Nothing else of a caption is left: no word, no order, no sentence. ``word_classes.py`` finds the class
+of a word, ``output/surrogate_files.py`` writes the files, ``features_layout.py`` has their layout and the mark.
 
 Notation: D width of a stream, n rows, k words of one class, s share of a video's captions that say a word.
 """
@@ -37,9 +37,9 @@ VERSION: Final = "1"
 MOMENTS, OBJECTS, FEWEST_AUDIO, AUDIO = 30, 16, 20, 60
 """Rows: of appearance and motion, of objects at most, of sound between these two."""
 SECONDS: Final = 10.0
-"""Nominal length of every video: captions do not tell it."""
+"""Nominal length of every video: captions do not give it."""
 SHORTEST_SPAN: Final = 0.3
-"""Least part of the clip for which a word is seen or heard."""
+"""Least part of the clip for which a word is in the features."""
 EMOTION_IN_PICTURE: Final = 0.5
 """How strong an emotion word is in appearance, where 1 is a thing that as many captions name."""
 _BITS: Final = 8
@@ -152,16 +152,16 @@ class SurrogateMaker:
         noun_spans, verb_spans, emotion_spans = (self._spans(rng, len(some.words)) for some in (nouns, verbs, emotions))
         moments = _middles(MOMENTS)
         bins = _middles(int(rng.integers(FEWEST_AUDIO, AUDIO + 1)))
-        faces = self._rows(rng, emotions, emotion_spans, self._feelings("appearance", emotions.words), moments)
+        faces = self._rows(rng, emotions, emotion_spans, self._emotions("appearance", emotions.words), moments)
         things = self._rows(rng, nouns, noun_spans, self._directions("appearance", nouns.words), moments)
         actions = self._rows(rng, verbs, verb_spans, self._directions("motion", verbs.words), moments)
-        heard = self._rows(rng, emotions, emotion_spans, self._feelings("audio", emotions.words), bins)
+        sounds = self._rows(rng, emotions, emotion_spans, self._emotions("audio", emotions.words), bins)
         objects, at = self._objects(rng, nouns, noun_spans)
         rows: dict[Kind, tuple[Floats, Floats]] = {
             "appearance": (things + EMOTION_IN_PICTURE * faces, moments),
             "motion": (actions, moments),
             "object": (objects, at),
-            "audio": (heard, bins),
+            "audio": (sounds, bins),
         }
         streams = {
             kind: StreamFeatures(
@@ -199,7 +199,7 @@ class SurrogateMaker:
         width = self.settings.width
         return np.array([direction(stream, word, width) for word in words], np.float32).reshape(len(words), width)
 
-    def _feelings(self, stream: Kind, words: Sequence[str]) -> Floats:
+    def _emotions(self, stream: Kind, words: Sequence[str]) -> Floats:
         """Directions of emotion words, (k, D): each its own and that of its categories, as joy sounds like joy."""
         lexicon, width = self.classes.lexicon, self.settings.width
         found = np.zeros((len(words), width), np.float32)

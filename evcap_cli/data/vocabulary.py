@@ -55,7 +55,7 @@ class Vocabulary:
         return hash(self.words)
 
     def encode(self, words: Sequence[str], *, end: bool = True) -> list[int]:
-        """Ids of ``words``, unknown ones as UNK, the end mark behind them unless ``end`` is False."""
+        """Ids of ``words``, unknown ones as UNK, the end mark after them unless ``end`` is False."""
         ids = [self.ids.get(word, UNK) for word in words]
         return [*ids, END] if end else ids
 

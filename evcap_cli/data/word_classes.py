@@ -1,4 +1,4 @@
-"""Which words of a set of captions name things and which name actions, told from the captions themselves.
+"""Which words of a set of captions name things and which name actions, by the captions themselves.
 
 No tagger and no word list of others is used: the closed classes of English (articles, prepositions, auxiliaries, ...)
 are written here, and the rest follows from where a word stands. It is a rule of thumb for ``surrogate.py``, which
@@ -8,9 +8,9 @@ out.
 In two passes over all captions, adverbs in -ly and emotion words skipped:
 
 1. A form in -ing after "is" is an action, and so is what follows "can" or "who"; the stems of those are the verbs.
-   A word alone behind an article, and before another closed-class word, is a thing.
+   A word alone after an article, and before another closed-class word, is a thing.
 2. In a stretch of other words between closed-class words, an action begins at a form in -ing or at an inflected form of
-   a verb ("a young woman | rides horses"), or at one in -s or -ing behind a thing that was never one itself ("the
+   a verb ("a young woman | rides horses"), or at one in -s or -ing after a thing that was never one itself ("the
    man | looks"); the last word before it and the last one after it are things, the rest are neither.
 
 A word is what it was more often.
@@ -147,7 +147,7 @@ def _is_ing(word: str) -> bool:
 class _Skeleton:
     """A caption without its adverbs and emotion words, cut into stretches of open-class words.
 
-    ``stretches`` holds (the closed-class word before it or "", the words, the one behind it or "").
+    ``stretches`` holds (the closed-class word before it or "", the words, the one after it or "").
     """
 
     def __init__(self, words: Sequence[str], lexicon: Lexicon) -> None:
@@ -168,18 +168,18 @@ class _Skeleton:
 
     def sure(self, counts: Sequence[Counter[str]]) -> None:
         """Count the forms whose place leaves no doubt, by class."""
-        for before, run, behind in self.stretches:
+        for before, run, after in self.stretches:
             first, alone = run[0], len(run) == 1
-            told = before in _MODALS or before in _SUBJECTS or (before in _BE and _is_ing(first))
-            if told or (before == _TO and alone and behind in _DETERMINERS):
+            certain = before in _MODALS or before in _SUBJECTS or (before in _BE and _is_ing(first))
+            if certain or (before == _TO and alone and after in _DETERMINERS):
                 counts[_VERB][first] += 1
             elif before in _DETERMINERS and alone:
                 counts[_NOUN][first] += 1
 
     def classes(self, verbs: Set[str], things: Set[str]) -> Iterable[tuple[str, int]]:
         """Each open-class word with what it is here."""
-        for before, run, behind in self.stretches:
-            at = 0 if _begins_with_verb(before, run[0], behind, verbs) else _verb_inside(run, verbs, things)
+        for before, run, after in self.stretches:
+            at = 0 if _begins_with_verb(before, run[0], after, verbs) else _verb_inside(run, verbs, things)
             if at is None:
                 yield from _phrase(run, predicate=before in _BE)
             else:
@@ -188,12 +188,12 @@ class _Skeleton:
                 yield from _phrase(run[at + 1 :])
 
 
-def _begins_with_verb(before: str, first: str, behind: str, verbs: Set[str]) -> bool:
+def _begins_with_verb(before: str, first: str, after: str, verbs: Set[str]) -> bool:
     if before in _MODALS or before in _SUBJECTS:
         return True
     known = stem(first) in verbs
     if before == _TO:
-        return known and first == singular(first) and behind in _DETERMINERS
+        return known and first == singular(first) and after in _DETERMINERS
     if before in _DETERMINERS:
         return False
     if _is_ing(first):
@@ -219,6 +219,6 @@ def _inflected(word: str) -> bool:
 
 
 def _phrase(run: Sequence[str], *, predicate: bool = False) -> Iterable[tuple[str, int]]:
-    """The last word of a phrase is the thing; what stands before it tells more of it. "is red" names nothing."""
+    """The last word of a phrase is the thing; the words before it describe it. "is red" names nothing."""
     for at, word in enumerate(run):
         yield word, _NOUN if at == len(run) - 1 and not predicate else _OTHER

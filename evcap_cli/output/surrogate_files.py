@@ -66,9 +66,9 @@ def write_surrogates(
     """
     splits = {split: _by_key(root, videos) for split, videos in (("train", root.train), ("test", root.test)) if videos}
     plans = {split: ExportPlan(surrogate_paths(folder, split), list(videos)) for split, videos in splits.items()}
-    # another root may have had a split that this one lacks: its file must not stay beside the new ones
-    wanted = [path for split in ("train", "test") for path in surrogate_paths(folder, split).values()]
-    there = [path for path in wanted if path.exists()]
+    # another root may have had a split that this one lacks: its file must not stay next to the new ones
+    paths = [path for split in ("train", "test") for path in surrogate_paths(folder, split).values()]
+    there = [path for path in paths if path.exists()]
     if there and not overwrite:
         raise WriteError("is there already", path=there[0], hint="choose another folder, or replace it by --overwrite")
     for plan in plans.values():

@@ -1,6 +1,6 @@
 """BLEU, ROUGE-L and CIDEr as pycocoevalcap defines them, in parts that any resampling of the videos can be scored from.
 
-The values equal pycocoevalcap's to rounding; that package is what the tests compare with. METEOR is ``meteor.py``'s.
+The values equal pycocoevalcap's to rounding; that package is what the tests compare with. METEOR is in ``meteor.py``.
 
 Notation: N videos, M references in all, R resamplings; weights (R, N) say how often a video stands in a resampling.
 Texts are normalised already: words joined by single spaces.
@@ -103,7 +103,7 @@ def _bleu_counts(
     names, begins = np.unique(keys[arranged], return_index=True)
     most = np.maximum.reduceat(count[arranged], begins) if len(keys) else count
     video, gram, count = grams.hypotheses
-    right = np.minimum(count, _looked_up(names, most, video * len(grams.orders) + gram))
+    right = np.minimum(count, _values_at(names, most, video * len(grams.orders) + gram))
     out = np.zeros((len(captions), 2 + 2 * ORDERS))
     out[:, 0], out[:, 1] = lengths, closest
     np.add.at(out, (video, 2 + grams.orders[gram]), count)
@@ -111,12 +111,12 @@ def _bleu_counts(
     return out
 
 
-def _looked_up(names: npt.NDArray[Any], values: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """``values`` of ``wanted`` among sorted ``names``, 0 where it is none of them."""
+def _values_at(names: npt.NDArray[Any], values: npt.NDArray[Any], keys: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """``values`` of ``keys`` among sorted ``names``, 0 where it is none of them."""
     if not len(names):
-        return np.zeros(len(wanted), dtype=values.dtype)
-    places = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
-    return np.where(names[places] == wanted, values[places], 0)
+        return np.zeros(len(keys), dtype=values.dtype)
+    places = np.minimum(np.searchsorted(names, keys), len(names) - 1)
+    return np.where(names[places] == keys, values[places], 0)
 
 
 def bleu(totals: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -182,7 +182,7 @@ class Cider:
         pairs = np.unique(gram * N + owners[text])  # in which videos' references an n-gram stands
         self.seen, self.seen_by = np.divmod(pairs, N)
         video, own_gram, own_count = grams.hypotheses
-        own = _looked_up(video * G + own_gram, own_count, owners[text] * G + gram)
+        own = _values_at(video * G + own_gram, own_count, owners[text] * G + gram)
         common = np.flatnonzero(own)
         clipped = np.minimum(own[common], count[common]) * count[common]
         self.hypothesis_sums = _Sums(video, own_gram, own_count**2, grams.orders, N)

@@ -1,4 +1,4 @@
-"""Acc_sw and Acc_c: whether the emotion that a caption tells is one that its references tell.
+"""Acc_sw and Acc_c: whether the emotion of a caption is one of its references' emotions.
 
 Notation: N videos; per video the counts (right, wrong, silent, any_right, both), see ``COUNTS``.
 """
@@ -26,7 +26,7 @@ class EmotionVerdict:
     right: frozenset[int]
     wrong: frozenset[int]
     missing: frozenset[int]
-    """Told by a reference and not by the caption."""
+    """Mentioned by a reference and not by the caption."""
 
     def counts(self) -> tuple[int, int, int, int, int]:
         """In the order of ``COUNTS``."""
@@ -37,9 +37,9 @@ class EmotionVerdict:
 def judge(hypothesis: Sequence[str], references: Sequence[Sequence[str]], lexicon: Lexicon) -> EmotionVerdict:
     """Compare words of a caption (each counts for its first category) with words of its references (all categories)."""
     firsts = (lexicon.first_category(word) for word in hypothesis)
-    told = frozenset(number for number in firsts if number is not None)
-    true = frozenset(number for words in references for number in lexicon.categories_told(words))
-    return EmotionVerdict(right=told & true, wrong=told - true, missing=true - told)
+    mentioned = frozenset(number for number in firsts if number is not None)
+    true = frozenset(number for words in references for number in lexicon.mentioned_categories(words))
+    return EmotionVerdict(right=mentioned & true, wrong=mentioned - true, missing=true - mentioned)
 
 
 def acc_sw(totals: Sequence[Any] | npt.NDArray[Any]) -> float:

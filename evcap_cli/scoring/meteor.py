@@ -74,25 +74,25 @@ def meteor_statistics(segments: Sequence[Segment], *, whole_table: bool = False)
     table = None
     if not whole_table and can_cut(captions) and can_cut(references):
         table = partial(cut_table, jar.parent / "data" / "paraphrase-en.gz", captions, references)
-    asked = "".join(
+    inputs = "".join(
         " ||| ".join(["SCORE", *(_field(text) for text in (*texts, caption))]) + "\n" for caption, texts in segments
     )
     command = [program, *_FLAGS, "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
     try:
-        return _statistics(command, asked, table, len(segments))
+        return _statistics(command, inputs, table, len(segments))
     except java.JavaFailed:  # a kill, or memory that was short for a moment, need not happen twice
-        return _statistics(command, asked, table, len(segments))
+        return _statistics(command, inputs, table, len(segments))
 
 
 def _statistics(
-    command: Sequence[str], asked: str, table: Callable[[], bytes] | None, count: int
+    command: Sequence[str], inputs: str, table: Callable[[], bytes] | None, count: int
 ) -> npt.NDArray[np.float64]:
     """One try.
 
     Raises:
         JavaFailed: METEOR died, was silent for too long, or gave other answers than a row of counts a caption.
     """
-    answered, said = _ask(command, asked, table)
+    answered, said = _ask(command, inputs, table)
     try:
         found = np.array([line.split() for line in answered.splitlines()], dtype=np.float64)
     except ValueError as problem:
@@ -103,8 +103,8 @@ def _statistics(
     return found
 
 
-def _ask(command: Sequence[str], asked: str, table: Callable[[], bytes] | None) -> tuple[str, str]:
-    """What METEOR answers to ``asked``, and what it says besides, with the paraphrases that ``table`` makes.
+def _ask(command: Sequence[str], inputs: str, table: Callable[[], bytes] | None) -> tuple[str, str]:
+    """What METEOR answers to ``inputs``, and what it says besides, with the paraphrases that ``table`` makes.
 
     Where the system has /dev/fd the table goes through a pipe, so that Java starts while the table is being made.
 
@@ -113,15 +113,15 @@ def _ask(command: Sequence[str], asked: str, table: Callable[[], bytes] | None) 
     """
     try:
         if table is None:
-            return _talk(command, asked)
+            return _talk(command, inputs)
         if _PIPES.is_dir():
             reading, writing = os.pipe()
             with os.fdopen(reading, "rb") as theirs:
-                return _talk([*command, "-a", str(_PIPES / str(reading))], asked, _Feed(theirs, writing, table))
+                return _talk([*command, "-a", str(_PIPES / str(reading))], inputs, _Feed(theirs, writing, table))
         with tempfile.TemporaryDirectory(prefix="evcap-meteor-", ignore_cleanup_errors=True) as folder:
             place = Path(folder) / "paraphrases.gz"
             place.write_bytes(table())
-            return _talk([*command, "-a", str(place)], asked)
+            return _talk([*command, "-a", str(place)], inputs)
     except (OSError, zlib.error) as problem:
         raise java.JavaFailed(f"METEOR stopped ({problem})") from problem
 
@@ -158,7 +158,7 @@ class _Feed:
             self.made.set()
 
 
-def _talk(command: Sequence[str], asked: str, feed: _Feed | None = None) -> tuple[str, str]:
+def _talk(command: Sequence[str], inputs: str, feed: _Feed | None = None) -> tuple[str, str]:
     """Run METEOR once."""
     # files, not pipes: a program that METEOR started may keep a pipe open after it has died
     with (
@@ -166,7 +166,7 @@ def _talk(command: Sequence[str], asked: str, feed: _Feed | None = None) -> tupl
         tempfile.TemporaryFile() as answers,
         tempfile.TemporaryFile() as complaints,
     ):
-        questions.write(asked.encode(errors="replace"))
+        questions.write(inputs.encode(errors="replace"))
         questions.seek(0)
         handed = () if feed is None else (feed.theirs.fileno(),)
         try:

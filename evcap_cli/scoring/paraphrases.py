@@ -2,12 +2,12 @@
 
 METEOR reads a table of 5.3 million pairs before its first answer, most of its time for a test set. A pair takes part
 only if one phrase stands in a reference and the other in its caption, whichever of the two the table has first, so a
-table without the others gives the same alignments and the same scores. What is kept may be a little too much (phrases
-are told apart by a hash, and videos are not looked at one by one) and is never too little. The cut by the references is
-kept below evcap's cache folder, for any captions scored against them later; of it, the cut by the captions is made anew
+table without the others gives the same alignments and the same scores. What is kept may be a little too much (a hash
+distinguishes phrases, and all videos are taken together) and is never too little. The cut by the references is kept
+below evcap's cache folder, for any captions scored against them later; of it, the cut by the captions is made
 each time.
 
-Running METEOR is ``meteor.py``'s business.
+``meteor.py`` runs METEOR.
 
 Notation: a row of the table is three lines: a probability and two phrases.
 """
@@ -72,13 +72,13 @@ def cut_table(table: Path, captions: Iterable[str], references: Iterable[str], r
     path = _entry(table, references, default_root() if root is None else root)
     rows = _read(path)
     if rows is None:
-        rows = _cut(_blocks(table), _in_references(_Wanted(references)))
+        rows = _cut(_blocks(table), _in_references(_Phrases(references)))
         _write(path, rows)
     packer = zlib.compressobj(1, wbits=_GZIP)
-    return packer.compress(_cut([rows], _in_captions(_Wanted(set(captions))))) + packer.flush()
+    return packer.compress(_cut([rows], _in_captions(_Phrases(set(captions))))) + packer.flush()
 
 
-class _Wanted:
+class _Phrases:
     """Which phrases texts hold.
 
     A phrase that matches whole words of a normalised text also matches its runs of letters and digits: METEOR's
@@ -146,7 +146,7 @@ def _blocks(table: Path) -> Iterator[bytes]:
 def _cut(blocks: Iterable[bytes], mark: Callable[[_Rows], npt.NDArray[np.uint8]]) -> bytes:
     """The rows that ``mark`` does not give 0, in the order of the table, their marks in place of their probabilities.
 
-    METEOR does not look at the probabilities.
+    METEOR does not use the probabilities.
     """
     kept: list[bytes] = []
     rest = b""
@@ -162,18 +162,18 @@ def _cut(blocks: Iterable[bytes], mark: Callable[[_Rows], npt.NDArray[np.uint8]]
     return b"".join(kept)
 
 
-def _in_references(references: _Wanted) -> Callable[[_Rows], npt.NDArray[np.uint8]]:
+def _in_references(references: _Phrases) -> Callable[[_Rows], npt.NDArray[np.uint8]]:
     """Mark 1 for the first phrase in the references, 2 for the second, 3 for both."""
-    return lambda rows: rows.held(references, 1) * np.uint8(1) | rows.held(references, 2) * np.uint8(2)
+    return lambda rows: rows.matching(references, 1) * np.uint8(1) | rows.matching(references, 2) * np.uint8(2)
 
 
-def _in_captions(captions: _Wanted) -> Callable[[_Rows], npt.NDArray[np.uint8]]:
-    """Mark 1 where the references hold one phrase, told by the mark so far, and the captions the other."""
+def _in_captions(captions: _Phrases) -> Callable[[_Rows], npt.NDArray[np.uint8]]:
+    """Mark 1 where the references have one phrase, by the mark so far, and the captions the other."""
 
     def mark(rows: _Rows) -> npt.NDArray[np.uint8]:
-        told = rows.marks()
-        one_way = ((told & 1) > 0) & rows.held(captions, 2)
-        other_way = ((told & 2) > 0) & rows.held(captions, 1)
+        marks = rows.marks()
+        one_way = ((marks & 1) > 0) & rows.matching(captions, 2)
+        other_way = ((marks & 2) > 0) & rows.matching(captions, 1)
         return (one_way | other_way).astype(np.uint8)
 
     return mark
@@ -192,14 +192,14 @@ class _Rows:
         begins = np.concatenate([[0], self.ends[2::3] + 1])[: len(self.ends) // 3]
         return np.asarray(np.frombuffer(self.data, dtype=np.uint8)[begins] - np.uint8(ord("0")))
 
-    def held(self, wanted: _Wanted, line: int) -> npt.NDArray[np.bool_]:
-        """Rows whose phrase in ``line`` (1 or 2) is wanted."""
-        keep = wanted.table[_keys(self.data, self.ends[line - 1 :: 3] + 1, self.ends[line::3])]
-        if not wanted.plain:
-            self._add_odd(keep, wanted, line)
+    def matching(self, phrases: _Phrases, line: int) -> npt.NDArray[np.bool_]:
+        """Rows whose phrase in ``line`` (1 or 2) is one of ``phrases``."""
+        keep = phrases.table[_keys(self.data, self.ends[line - 1 :: 3] + 1, self.ends[line::3])]
+        if not phrases.plain:
+            self._add_odd(keep, phrases, line)
         return np.asarray(keep)
 
-    def _add_odd(self, keep: npt.NDArray[np.bool_], wanted: _Wanted, line: int) -> None:
+    def _add_odd(self, keep: npt.NDArray[np.bool_], phrases: _Phrases, line: int) -> None:
         """Mark rows whose phrase has punctuation and may match."""
         odd = np.flatnonzero(_ODD[np.frombuffer(self.data, dtype=np.uint8, count=self.length)])
         lines = np.unique(np.searchsorted(self.ends, odd, side="left"))
@@ -207,7 +207,7 @@ class _Rows:
         for number in lines[lines % 3 == line].tolist():
             phrase = self.data[int(self.ends[number - 1]) + 1 : int(self.ends[number])]
             if phrase not in known:
-                known[phrase] = wanted.odd(phrase)
+                known[phrase] = phrases.odd(phrase)
             keep[number // 3] |= known[phrase]
 
 

@@ -1,6 +1,6 @@
 """Bootstrap over videos: 95 % intervals of one system, and the paired comparison of two on the same videos.
 
-A resampling draws N of the N videos with replacement and scores that corpus anew, document frequencies included
+A resampling draws N of the N videos with replacement and scores that corpus again, document frequencies included
 (``metric_parts.py``). Captions of one video are never torn apart: the video is what was sampled from the world.
 
 Notation: R resamplings.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_RESAMPLINGS: Final = 1000
 _TAILS: Final = (2.5, 97.5)
 _TOGETHER: Final = 64
-"""Resamplings whose weights are held at once: bounds memory."""
+"""Resamplings whose weights are in memory at once."""
 
 Replicates = dict[str, "npt.NDArray[np.float64]"]
 """Metric -> (R,) values, for the metrics that were computed."""

@@ -55,7 +55,7 @@ class Comparison:
 
     Args:
         metrics: differences, this system less the other; a metric that either lacks is not there.
-        videos: how many both have. resamplings: behind intervals and p-values.
+        videos: how many both have. resamplings: of intervals and p-values.
     """
 
     metrics: dict[str, resampling.Difference]
@@ -77,7 +77,7 @@ class Scores:
 
     Args:
         metrics: one entry for each of ``METRICS``.
-        intervals: 95 % bootstrap intervals, where asked for.
+        intervals: 95 % bootstrap intervals, where requested.
         extra: metrics of plugins, as they gave them; None where one failed.
         lexicon: name, digest and whether it is EmVidCap's own.
         videos: N.
@@ -222,8 +222,8 @@ def _measured(
         [segments.setdefault((text, tuple(truth[video])), len(segments)) for video, text in words.items()]
         for words, truth in todo
     ]
-    with ThreadPoolExecutor(1) as beside:
-        pending = beside.submit(_meteor, list(segments)) if meteor else None
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(_meteor, list(segments)) if meteor else None
         measured = [measure(words, truth, lexicon) for words, truth in todo]
         failed = False
         try:

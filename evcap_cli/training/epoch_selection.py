@@ -24,13 +24,13 @@ def epoch_score(entry: Mapping[str, Any], select: Select) -> list[float]:
         entry: of the log. Without held-out videos the last epoch counts as the best.
         select: of the recipe.
     """
-    held = entry.get("validation")
-    loss = [-float(held["cross_entropy"])] if held else []
+    validation = entry.get("validation")
+    loss = [-float(validation["cross_entropy"])] if validation else []
     if select == ORACLE:
         return [float(entry["test"]["cfs"]), *loss]
-    if not held or select == "last":
+    if not validation or select == "last":
         return [float(entry["epoch"])]
-    return [float(held["cfs"]), *loss] if select == "cfs" else loss
+    return [float(validation["cfs"]), *loss] if select == "cfs" else loss
 
 
 def best_of_each(history: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, int]]:

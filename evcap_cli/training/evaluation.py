@@ -54,6 +54,6 @@ def evaluate(
     meteor: bool = False,
     bootstrap: int = 0,
 ) -> tuple[dict[str, str], Scores]:
-    """Caption clips and score them. METEOR is left out unless asked for: CFS does not need it, and it starts Java."""
+    """Caption clips and score them. METEOR is left out unless requested: CFS does not need it, and it starts Java."""
     captions = caption_clips(model, table, numbers, vocabulary, lexicon, beam)
     return captions, score_texts(captions, references, lexicon, meteor=meteor, bootstrap=bootstrap)

@@ -97,7 +97,7 @@ class FeatureFolder:
             if found:
                 files[kind] = found
             elif kind in named or kind == "appearance":
-                raise self._without(kind, f"called {name} here (looked for {file_name(name)}_<split>.hdf5)")
+                raise self._without(kind, f"called {name} here (searched for {file_name(name)}_<split>.hdf5)")
             else:
                 missing[kind] = name
         opened = FeatureFiles(files, aliases=aliases)

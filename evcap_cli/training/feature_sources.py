@@ -140,7 +140,7 @@ def features_of_folder(
 
     Args:
         folder: of the files, or a data root.
-        root: whose captions are learned.
+        root: of the captions.
         recipe: of the run.
         options: name a preset, or single streams.
         test: whether the test split is to be scored at the end.
@@ -177,7 +177,7 @@ def features_of_videos(
 
     Args:
         folder: of the videos.
-        root: whose captions are learned.
+        root: of the captions.
         recipe: of the run.
         options: name the backbones.
         test: whether the test split is to be scored at the end.

@@ -37,7 +37,7 @@ BOOTSTRAP: Final = 1000
 def score_test(
     trainer: Trainer, result: TrainResult, references: Mapping[str, Sequence[str]], *, bootstrap: int = BOOTSTRAP
 ) -> dict[str, Any]:
-    """Score the checkpoint of a finished run on the test split; once, whatever a rerun asks for.
+    """Score the checkpoint of a finished run on the test split; once, also where it is run again.
 
     Args:
         trainer: of the run.
@@ -76,7 +76,7 @@ def score_test(
 def _marks(
     trainer: Trainer, result: TrainResult, references: Mapping[str, Sequence[str]], *, official: bool
 ) -> dict[str, Any]:
-    """How the epoch was chosen, and what may stand beside the scores."""
+    """How the epoch was chosen, and what may be compared with the scores."""
     appearance = str(trainer.source.backbones["appearance"]["name"])
     surrogates = surrogate_kinds(trainer.source.backbones)
     rows, reason = rows_beside(
@@ -104,13 +104,13 @@ def _marks(
     return marks
 
 
-def _notes(trainer: Trainer, scored: int, wanted: int, before: Mapping[str, Any] | None, key: str) -> list[str]:
+def _notes(trainer: Trainer, scored: int, videos: int, before: Mapping[str, Any] | None, key: str) -> list[str]:
     notes = [ORACLE_NOTE] if trainer.config.select == ORACLE else []
     if surrogate_kinds(trainer.source.backbones):
         notes.append(SURROGATE_NOTE)
-    if scored < wanted:
-        lacks = noun(wanted - scored, "has no features and is not scored", "have no features and are not scored")
-        notes.append(f"{wanted - scored} of {counted(wanted, 'test video')} {lacks}")
+    if scored < videos:
+        lacks = noun(videos - scored, "has no features and is not scored", "have no features and are not scored")
+        notes.append(f"{videos - scored} of {counted(videos, 'test video')} {lacks}")
     if before is not None and before["digest"] != key:
         notes.append(
             f"another checkpoint of this run was scored on the test split before, at epoch {before['epoch']}: "

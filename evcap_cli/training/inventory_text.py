@@ -84,15 +84,15 @@ def _lines(found: Inventory, most: int | None) -> Iterator[str]:
 
 
 def _streams(found: Inventory, most: int | None) -> Iterator[str]:
-    wanted: dict[Split, int] = {"train": 0, "test": 0}
+    expected: dict[Split, int] = {"train": 0, "test": 0}
     for file in found.captions:
-        wanted[file.split] += file.videos
+        expected[file.split] += file.videos
     for stream in found.features:
         if stream.width is None:
             yield f"  {stream.name}: cannot be used"
             continue
         covered = ", ".join(
-            f"{SPLIT_NAMES[split]} {count:,} of {wanted[split]:,}" for split, count in stream.covered.items()
+            f"{SPLIT_NAMES[split]} {count:,} of {expected[split]:,}" for split, count in stream.covered.items()
         )
         folders = dict.fromkeys(file.rpartition("/")[0] or "." for file in stream.files)
         yield f"  {stream.name}: {stream.width} wide, {covered} videos  ({', '.join(folders)})"

@@ -1,6 +1,6 @@
 """The inside of an epoch: batches to gradients to steps, then validation on the held-out videos.
 
-Everything random in it derives from (seed, epoch). What epochs add up to is ``trainer.py``'s business. With several
+Everything random in it derives from (seed, epoch). ``trainer.py`` joins the epochs. With several
 devices each takes its share of the videos of every batch.
 
 Notation: R captions, B distinct clips, T steps of a batch.
@@ -24,7 +24,7 @@ from evcap_cli.errors import TrainingError
 from evcap_cli.network.losses import Targets, emotional_cross_entropy
 from evcap_cli.training.acceleration import give_back_memory
 from evcap_cli.training.evaluation import evaluate
-from evcap_cli.training.run_preparation import Prepared, seed_torch
+from evcap_cli.training.run_preparation import PreparedRun, seed_torch
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -70,7 +70,7 @@ class Loop:
 
     def __init__(
         self,
-        prepared: Prepared,
+        prepared: PreparedRun,
         accelerator: Any,
         model: CaptionModel,
         optimiser: torch.optim.Optimizer,
@@ -84,7 +84,7 @@ class Loop:
         self.wrapped, self.optimiser = self.accelerator.prepare(model, optimiser)
         small = self.prepared.features.nbytes <= DEVICE_TABLE_BYTES
         self.features = self.prepared.features.to(device) if small else self.prepared.features
-        self.train, self.held = self.prepared.train.to(device), self.prepared.held.to(device)
+        self.train, self.held = self.prepared.train.to(device), self.prepared.validation.to(device)
         self.test = test
         self.loading_seconds = 0.0
 
@@ -127,7 +127,7 @@ class Loop:
 
     def finished(self, entry: dict[str, Any], number: int, started: float) -> dict[str, Any]:
         """``entry`` of the trained epoch ``number`` with its validation, and the seconds since ``started``."""
-        if self.prepared.held_clips or self.test is not None:
+        if self.prepared.validation_clips or self.test is not None:
             entry |= self._validate(number)
         entry["seconds"] = round(time.monotonic() - started, 2)
         return entry
@@ -220,7 +220,7 @@ class Loop:
         """Scores and loss on held-out videos, and the test split's where it is looked at; known to all processes."""
         found: list[Any] = [None]
         if self.accelerator.is_main_process:
-            found[0] = (self._held_entry(epoch) if self.prepared.held_clips else {}) | self._test_entry()
+            found[0] = (self._held_entry(epoch) if self.prepared.validation_clips else {}) | self._test_entry()
         if self.accelerator.num_processes > 1:
             from accelerate.utils import broadcast_object_list
 
@@ -232,8 +232,8 @@ class Loop:
         captions, scores = evaluate(
             self.model,
             self.features,
-            prepared.held_clips,
-            prepared.references,
+            prepared.validation_clips,
+            prepared.validation_captions,
             prepared.vocabulary,
             prepared.lexicon,
             self.beam,
@@ -268,7 +268,7 @@ class Loop:
     def _held_cross_entropy(self) -> float:
         """Mean cross entropy of the held-out captions, without dropout; emotion words weigh as in training."""
         weight = float(getattr(getattr(self.prepared.config, "loss", None), "emotion_word_weight", 0.0))
-        order = np.argsort(prepared_clips := self.prepared.held.clip, kind="stable")
+        order = np.argsort(prepared_clips := self.prepared.validation.clip, kind="stable")
         total = 0.0
         with torch.inference_mode():
             for start in range(0, len(order), self.config.batch_size):

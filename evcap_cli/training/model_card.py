@@ -38,7 +38,7 @@ def model_card(
         checkpoint: with what training noted in it.
         test: what test.json holds.
         about: what the data was, in a sentence or two.
-        comparison: the run beside printed rows, as Markdown.
+        comparison: the run next to printed rows, as Markdown.
     """
     training = checkpoint.training
     parts = [_HEAD, f"# {checkpoint.name or 'evcap checkpoint'}\n"]

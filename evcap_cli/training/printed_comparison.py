@@ -33,7 +33,7 @@ def rows_beside(
     system: str = FUSION,
     surrogates: Sequence[str] = (),
 ) -> tuple[list[PublishedRow], str]:
-    """Printed rows that may stand beside a run, and else the reason why none may.
+    """Printed rows that may be compared with a run, and else the reason why none may.
 
     Args:
         appearance: name of the backbone, as a checkpoint has it.

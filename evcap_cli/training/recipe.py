@@ -75,7 +75,7 @@ def modules_of(system: str) -> Mapping[str, str]:
 
 
 _ANY_SIZES: Final = {"vocabulary": 1 << 10, "categories": 1 << 10, "words": 1 << 10}
-"""Of a configuration that is only asked what it reads."""
+"""Of a configuration that only serves to find the streams it reads."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class TrainConfig:
     early_stop: Count = 0
     """Stop after so many epochs without a better one; 0: never."""
     self_critical_epochs: Count = 0
-    """Further epochs behind ``epochs``, from the best one so far on, that reward sampled captions by their CFS
+    """Further epochs after ``epochs``, from the best one so far on, that reward sampled captions by their CFS
     (``self_critical.py``); 0: none."""
     self_critical_rate: Positive = 1e-4
     """Constant learning rate of those."""

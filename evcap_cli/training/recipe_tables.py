@@ -1,7 +1,7 @@
 """The tables of a recipe, [train], [model] and [loss]: which fields a system has in them, and their values as TOML.
 
 A table holds what every system is given; ``[model.epan]`` inside it what only that system is, and it counts more. Torch
-is loaded for a system whose numbers live beside it, not for the paper's.
+is loaded for a system whose numbers are in its module, not for the paper's.
 """
 
 from __future__ import annotations

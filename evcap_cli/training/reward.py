@@ -36,13 +36,13 @@ class _Truth:
     Args:
         rows: n-gram -> its row, G of them. counts: how often each reference has it, (G, M).
         bigrams: of each reference, (M,): the length that CIDEr-D's code compares.
-        told: their words that stand in the lexicon.
+        emotion_words: their words that are in the lexicon.
     """
 
     rows: dict[Gram, int]
     counts: npt.NDArray[np.uint8]
     bigrams: npt.NDArray[np.int64]
-    told: list[str]
+    emotion_words: list[str]
 
 
 class CaptionReward:
@@ -50,7 +50,7 @@ class CaptionReward:
 
     CIDEr-D is that of a corpus in which every video of ``references`` has a caption: document frequencies are those of
     all of them (Vedantam et al. 2015, as pycocoevalcap computes it). The accuracies of one caption are its share of
-    right categories among those that it tells, and whether it tells right ones only.
+    right categories among those that it mentions, and whether it mentions right ones only.
 
     Args:
         references: video -> raw captions; empty ones are dropped.
@@ -79,7 +79,7 @@ class CaptionReward:
             KeyError: no such video.
         """
         kept, truth = list(words[:MAX_WORDS]), self.truth[video]
-        counts = judge(kept, [truth.told], self.lexicon).counts()
+        counts = judge(kept, [truth.emotion_words], self.lexicon).counts()
         return 100 * (0.8 * self.cider(video, kept) + 0.1 * (acc_sw(counts) + acc_c(counts, 1)))
 
     def cider(self, video: str, words: Sequence[str]) -> float:
@@ -127,9 +127,9 @@ def _measured(references: Sequence[Sequence[str]], lexicon: Lexicon) -> _Truth:
     for column, grams in enumerate(counted):
         for gram, count in grams.items():
             counts[rows[gram], column] = count  # at most MAX_WORDS
-    told = {word for words in references for word in words if word in lexicon.word_ids}
+    emotion_words = {word for words in references for word in words if word in lexicon.word_ids}
     bigrams = np.array([len(words) - 1 for words in references], dtype=np.int64)
-    return _Truth(rows, counts, bigrams, sorted(told))
+    return _Truth(rows, counts, bigrams, sorted(emotion_words))
 
 
 def _grams(words: Sequence[str]) -> Counter[Gram]:

@@ -22,8 +22,8 @@ from evcap_cli.data.emvidcap import (
     in_both_splits,
     joined,
     msvd_names,
+    requested_parts,
     root_lexicon,
-    wanted_parts,
 )
 from evcap_cli.data.features_layout import all_feature_files, entries, opened
 from evcap_cli.data.glove import find_glove
@@ -105,10 +105,10 @@ class _RootCheck:
     def captions(self) -> None:
         """Caption files of the requested parts, what is odd about them, what stands in both splits."""
         there = find_captions(self.root)
-        wanted = wanted_parts(there, self.found.subset)
+        parts = requested_parts(there, self.found.subset)
         if self.found.subset != "both" and self.found.subset not in there:
-            self.advise("warning", f"no EmVidCap-{self.found.subset} here; EmVidCap-{wanted[0]} is used", HOW_TO_GET)
-        for part in wanted:
+            self.advise("warning", f"no EmVidCap-{self.found.subset} here; EmVidCap-{parts[0]} is used", HOW_TO_GET)
+        for part in parts:
             for split, path in there[part].items():
                 try:
                     self.files[part, split] = read_captions(path)
@@ -116,8 +116,8 @@ class _RootCheck:
                     self.failed("stop", problem)
             if "test" not in there[part]:
                 self.advise("warning", f"no test captions of EmVidCap-{part}: nothing to score on", HOW_TO_GET)
-        names = msvd_names(self.root) if "S" in wanted else {}
-        if "S" in wanted and not names:
+        names = msvd_names(self.root) if "S" in parts else {}
+        if "S" in parts and not names:
             self.advise(
                 "warning",
                 "no youtube_mapping.txt: videos and features of EmVidCap-S are found under their vid<N> names only",
@@ -268,8 +268,8 @@ class _RootCheck:
         for preset, chosen in _calls(folder):
             try:
                 addresses = backbone_addresses(preset, chosen)
-                wanted = addresses if preset else folder.completed(addresses, Recipe())
-                files, _ = folder.open(wanted, chosen, self.aliases)
+                streams = addresses if preset else folder.completed(addresses, Recipe())
+                files, _ = folder.open(streams, chosen, self.aliases)
             except DataError as found:
                 problem = problem or found
                 continue

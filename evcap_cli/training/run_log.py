@@ -86,9 +86,9 @@ def announcement(history: Sequence[Mapping[str, Any]], best_epoch: int, planned:
         text += f" ({entry['phase']}): mean reward {entry['reward']:.1f}"
     else:
         text += f": loss {entry['loss']['total']:.3f}"
-    held = entry.get("validation")
-    if held:
-        text += f", held out: {_values(held, 'cfs', 'acc_sw', 'cider')}"
+    validation = entry.get("validation")
+    if validation:
+        text += f", held out: {_values(validation, 'cfs', 'acc_sw', 'cider')}"
     tested = entry.get("test")
     if tested:
         text += f", test (oracle): {_values(tested, 'cfs', 'acc_sw')}"

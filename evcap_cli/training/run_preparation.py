@@ -40,13 +40,14 @@ _MODEL_STREAM = 1 << 20  # numbers the random stream of the first weights, far f
 
 
 @dataclass
-class Prepared:
-    """Everything a run needs beside its folder.
+class PreparedRun:
+    """Everything that a run trains on, and its fresh model.
 
     Args:
-        features: clips of training and validation. train: captions to learn from. held: captions of held-out videos.
-        held_clips: numbers of the held-out clips in ``features``. references: raw captions of those.
-        learned: raw captions of the clips to learn from.
+        features: clips of training and validation.
+        train: captions to train on. validation: captions of the held-out videos.
+        validation_clips: numbers of those videos in ``features``. validation_captions: their raw captions.
+        train_captions: raw captions of the videos to train on.
         fingerprint: digest of what decides the weights.
     """
 
@@ -56,10 +57,10 @@ class Prepared:
     lexicon: Lexicon
     features: FeatureTable
     train: CaptionTable
-    held: CaptionTable
-    held_clips: list[int]
-    references: dict[str, Sequence[str]]
-    learned: dict[str, Sequence[str]]
+    validation: CaptionTable
+    validation_clips: list[int]
+    validation_captions: dict[str, Sequence[str]]
+    train_captions: dict[str, Sequence[str]]
     model: CaptionModel
     fingerprint: str
 
@@ -78,7 +79,7 @@ def prepare(
     sampling: str = "moments",
     glove: Path | None = None,
     extra: Sequence[str] = (),
-) -> Prepared:
+) -> PreparedRun:
     """Split by video, number words, read features, build the model.
 
     Args:
@@ -88,7 +89,7 @@ def prepare(
         source: of the features.
         sampling: how their moments were chosen.
         glove: file of word vectors to start from; random ones where None.
-        extra: raw captions whose words join the vocabulary; nothing is learned from them.
+        extra: raw captions whose words join the vocabulary; nothing is trained on them.
 
     Raises:
         TrainingError: nothing to train on.
@@ -97,8 +98,8 @@ def prepare(
     """
     train = recipe.train
     found = learnable(captions, max_words=train.max_words, validation_share=train.val_share, seed=train.seed)
-    words, learn, held = found.words, found.train, found.validation
-    own = [cut for video in learn for cut in words[video]]
+    words, train_videos, validation = found.words, found.train, found.validation
+    own = [cut for video in train_videos for cut in words[video]]
     more = [cut for text in extra if (cut := tokens(text, train.max_words))]
     vocabulary = Vocabulary.from_captions((*own, *more), min_count=train.min_count)
     if extra:
@@ -130,11 +131,13 @@ def prepare(
         raise UsageError("decoder_audio needs module audio-visual", hint="set decoder_audio = false in the recipe")
     if getattr(config, "decoder_objects", False) and not getattr(config, "fine_grained", True):
         raise UsageError("decoder_objects needs module fine-grained", hint="set decoder_objects = false in the recipe")
-    order = [*learn, *held]
+    order = [*train_videos, *validation]
     features = FeatureTable.build(source.read(order), len(order), config)
     numbers = {video: number for number, video in enumerate(features.videos)}
     found.check(numbers)
-    learn, held = ([video for video in videos if video in numbers] for videos in (learn, held))
+    train_videos, validation = (
+        [video for video in videos if video in numbers] for videos in (train_videos, validation)
+    )
     missing = len(order) - len(numbers)
     if missing:
         lacks = noun(missing, "has no features and is left out", "have no features and are left out")
@@ -147,21 +150,21 @@ def prepare(
             lexicon,
             per_video_labels=train.labels == "video",
         )
-        for videos in (learn, held)
+        for videos in (train_videos, validation)
     ]
-    model = _model(recipe, config, lexicon, features, [numbers[video] for video in learn])
+    model = _model(recipe, config, lexicon, features, [numbers[video] for video in train_videos])
     word_vectors = "" if glove is None else _start_words(model, recipe.system, vocabulary, lexicon, glove)
-    return Prepared(
+    return PreparedRun(
         recipe=recipe,
         config=config,
         vocabulary=vocabulary,
         lexicon=lexicon,
         features=features,
         train=tables[0],
-        held=tables[1],
-        held_clips=[numbers[video] for video in held],
-        references={video: captions[video] for video in held},
-        learned={video: captions[video] for video in learn},
+        validation=tables[1],
+        validation_clips=[numbers[video] for video in validation],
+        validation_captions={video: captions[video] for video in validation},
+        train_captions={video: captions[video] for video in train_videos},
         model=model,
         fingerprint=_fingerprint(recipe, config, words, vocabulary, lexicon, source, sampling, word_vectors),
     )
@@ -236,7 +239,7 @@ def _fingerprint(
 ) -> str:
     """Digest of what decides the weights. With a constant rate more epochs are a continuation, not another run.
 
-    So are self-critical epochs behind the others; ``self_critical.check`` sees that those that are there fit.
+    So are self-critical epochs after the others; ``self_critical.check`` sees that those that are there fit.
     """
     train = {name: value for name, value in asdict(recipe.train).items() if not name.startswith("self_critical_")}
     for name in ("store", *(["epochs"] if train["schedule"] == "constant" else [])):

@@ -96,7 +96,7 @@ def load_state(run: Path, fingerprint: str) -> RunState | None:
     path = run / FILE
     if not path.exists():
         return None
-    hint = "give another -o, or --overwrite to start anew"
+    hint = "give another -o, or --overwrite to start again"
     try:
         with safe_open(path, framework="pt") as file:
             progress = from_json(Progress, file.metadata()["progress"], path=path, error=UsageError, hint=hint)
@@ -125,6 +125,6 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[int, dict[str, T
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[int, dict[str, Tensor]]) -> None:
-    """Put the state back; learning rates are set anew at each step anyway."""
+    """Put the state back; learning rates are set at each step anyway."""
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})

@@ -5,7 +5,7 @@ others of their clip: policy gradient with a baseline of the model's own (Rennie
 training), which is the mean reward of the clip's other samples (Luo 2020, a better variant of self-critical sequence
 training). Captions are drawn by what every system gives to the search, their probabilities come from ``forward``.
 
-What a caption is worth is ``reward.py``'s business; the step down the gradient, validation and the choice of the epoch
+``reward.py`` scores a caption; the step down the gradient, validation and the choice of the epoch
 are those of ordinary epochs (``loop.py``). Everything random derives from (seed, epoch).
 
 Notation: B clips of a step, S samples of a clip, R = B x S, T tokens of the longest sample, K tokens of all, V
@@ -108,7 +108,7 @@ class SelfCritical:
     @cached_property
     def reward(self) -> CaptionReward:
         """By the training references of all clips that are learned from."""
-        return CaptionReward(self.loop.prepared.learned, self.loop.prepared.lexicon)
+        return CaptionReward(self.loop.prepared.train_captions, self.loop.prepared.lexicon)
 
     def epoch(self, number: int) -> dict[str, Any]:
         """Train epoch ``number`` (from 0, the ordinary ones counted) and validate; its entry for the log."""

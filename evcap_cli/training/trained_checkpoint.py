@@ -15,13 +15,13 @@ from evcap_cli.training.weights_licences import weights_licences
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
     from evcap_cli.training.recipe import Recipe
-    from evcap_cli.training.run_preparation import Prepared
+    from evcap_cli.training.run_preparation import PreparedRun
     from evcap_cli.training.run_state import RunState
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a checkpoint says of the run that made it, beside the run's state.
+    """What a checkpoint says of the run that made it, next to the run's state.
 
     Args:
         backbones: kind -> record. sampling: how the features' moments were chosen.
@@ -38,7 +38,7 @@ class RunFacts:
     extra_captions: int = 0
 
 
-def make_checkpoint(facts: RunFacts, prepared: Prepared, state: RunState) -> Checkpoint:
+def make_checkpoint(facts: RunFacts, prepared: PreparedRun, state: RunState) -> Checkpoint:
     """The chosen epoch as a checkpoint, in memory."""
     config, progress = facts.recipe.train, state.progress
     model = plugins.system(facts.recipe.system).load()(prepared.config, torch.from_numpy(prepared.lexicon.mask()))
@@ -70,11 +70,11 @@ def make_checkpoint(facts: RunFacts, prepared: Prepared, state: RunState) -> Che
     )
 
 
-def _data(facts: RunFacts, prepared: Prepared) -> dict[str, Any]:
+def _data(facts: RunFacts, prepared: PreparedRun) -> dict[str, Any]:
     return {
         "name": facts.data,
-        "videos": len(prepared.features) - len(prepared.held_clips),
+        "videos": len(prepared.features) - len(prepared.validation_clips),
         "captions": len(prepared.train),
-        "held_out": len(prepared.held_clips),
+        "held_out": len(prepared.validation_clips),
         "extra_captions": facts.extra_captions,
     }

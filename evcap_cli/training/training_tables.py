@@ -1,6 +1,6 @@
-"""Everything a run looks at again and again, as tensors: features of all clips, tokens and labels of all captions.
+"""What a run reads in every epoch, as tensors: features of all clips, tokens and labels of all captions.
 
-A step then only gathers rows. Which rows is ``data/caption_batches.py``'s business.
+A step then only gathers rows. ``data/caption_batches.py`` decides which.
 
 Notation: N clips of the table, C captions, B clips and R captions of a batch, L = words + 1 steps, V vocabulary.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from evcap_cli.data.vocabulary import Vocabulary
     from evcap_cli.network.config import SystemConfig
 
-_CHUNK = 64  # clips collated at once: beside the table itself only these are held
+_CHUNK = 64  # clips collated at once: only these are in memory next to the table
 _STREAMS: tuple[tuple[Kind, str, str, str], ...] = (
     ("appearance", "appearance", "visual_mask", "moment_times"),
     ("motion", "motion", "visual_mask", "moment_times"),
@@ -129,16 +129,16 @@ class CaptionTable:
 
     Args:
         clip: number of each caption's clip in the feature table, (C,) on the host.
-        fed: what each step is given, (C, L), the start mark first, PAD behind.
-        wanted: what each step should emit, (C, L), the end mark last, PAD behind.
+        inputs: of each step, (C, L), the start mark first, PAD at the end.
+        targets: what each step should emit, (C, L), the end mark last, PAD after it.
         lengths: real steps of each caption, (C,) on the host.
         categories: labels, (C, N_c) bool. words: labels, (C, N_w) bool.
         emotion_tokens: the vocabulary's emotion words, (V,) bool.
     """
 
     clip: np.ndarray[tuple[int], np.dtype[np.int64]]
-    fed: Tensor
-    wanted: Tensor
+    inputs: Tensor
+    targets: Tensor
     lengths: np.ndarray[tuple[int], np.dtype[np.int64]]
     categories: Tensor
     words: Tensor
@@ -165,7 +165,7 @@ class CaptionTable:
         """
         pairs = [(video, words) for video, several in captions.items() for words in several]
         steps = max((len(words) for _, words in pairs), default=0) + 1
-        fed, wanted = np.full((len(pairs), steps), PAD), np.full((len(pairs), steps), PAD)
+        inputs, targets = np.full((len(pairs), steps), PAD), np.full((len(pairs), steps), PAD)
         lengths = np.zeros(len(pairs), dtype=np.int64)
         categories = np.zeros((len(pairs), len(lexicon.categories)), dtype=np.bool_)
         labels = np.zeros((len(pairs), len(lexicon.words)), dtype=np.bool_)
@@ -173,15 +173,15 @@ class CaptionTable:
         for row, (video, words) in enumerate(pairs):
             ids = vocabulary.encode(words)
             lengths[row] = len(ids)
-            wanted[row, : len(ids)] = ids
-            fed[row, : len(ids)] = [START, *ids[:-1]]
-            told = all_words[video] if per_video_labels else words
-            categories[row, sorted(lexicon.categories_told(told))] = True
-            labels[row, sorted(lexicon.words_told(told))] = True
+            targets[row, : len(ids)] = ids
+            inputs[row, : len(ids)] = [START, *ids[:-1]]
+            labelled = all_words[video] if per_video_labels else words
+            categories[row, sorted(lexicon.mentioned_categories(labelled))] = True
+            labels[row, sorted(lexicon.mentioned_words(labelled))] = True
         return cls(
             clip=np.array([numbers[video] for video, _ in pairs], dtype=np.int64),
-            fed=torch.from_numpy(fed),
-            wanted=torch.from_numpy(wanted),
+            inputs=torch.from_numpy(inputs),
+            targets=torch.from_numpy(targets),
             lengths=lengths,
             categories=torch.from_numpy(categories),
             words=torch.from_numpy(labels),
@@ -192,17 +192,17 @@ class CaptionTable:
         return len(self.clip)
 
     def select(self, batch: CaptionBatch) -> tuple[Tensor, Targets]:
-        """What the decoder is fed, (R, T), and the targets of a batch; T is its longest caption's steps."""
-        rows = torch.from_numpy(batch.captions).to(self.fed.device)
+        """Inputs of the decoder, (R, T), and the targets of a batch; T is its longest caption's steps."""
+        rows = torch.from_numpy(batch.captions).to(self.inputs.device)
         steps = int(self.lengths[batch.captions].max())
         targets = Targets(
-            tokens=self.wanted[rows, :steps],
-            clip_index=torch.from_numpy(batch.clip_index).to(self.fed.device),
+            tokens=self.targets[rows, :steps],
+            clip_index=torch.from_numpy(batch.clip_index).to(self.inputs.device),
             categories=self.categories[rows],
             words=self.words[rows],
             emotion_tokens=self.emotion_tokens,
         )
-        return self.fed[rows, :steps], targets
+        return self.inputs[rows, :steps], targets
 
     def steps(self, batch: CaptionBatch) -> list[int]:
         """Real steps of each caption of a batch, R of them."""
@@ -211,6 +211,6 @@ class CaptionTable:
 
     def to(self, device: torch.device) -> CaptionTable:
         """The table on another device; what the host reads stays there."""
-        moved = (tensor.to(device) for tensor in (self.fed, self.wanted, self.categories, self.words))
-        fed, wanted, categories, words = moved
-        return CaptionTable(self.clip, fed, wanted, self.lengths, categories, words, self.emotion_tokens.to(device))
+        moved = (tensor.to(device) for tensor in (self.inputs, self.targets, self.categories, self.words))
+        inputs, targets, categories, words = moved
+        return CaptionTable(self.clip, inputs, targets, self.lengths, categories, words, self.emotion_tokens.to(device))

@@ -36,7 +36,7 @@ from evcap_cli.training.acceleration import deterministic, make_accelerator
 from evcap_cli.training.evaluation import CLIPS_A_BATCH, caption_clips
 from evcap_cli.training.loop import Loop
 from evcap_cli.training.recipe import Recipe
-from evcap_cli.training.run_preparation import Prepared, prepare
+from evcap_cli.training.run_preparation import PreparedRun, prepare
 from tests.benchmarks.plain_training import plain_copy, plain_forward
 from tests.benchmarks.real_size_data import make
 from tests.benchmarks.timing import ratio
@@ -53,14 +53,14 @@ def optimiser_of(model: Fusion, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.Adam(model.parameters(), lr=recipe.train.learning_rate, fused=True)
 
 
-def read(root: Path, recipe: Recipe) -> Prepared:
+def read(root: Path, recipe: Recipe) -> PreparedRun:
     """What ``evcap train --features`` starts from."""
     data = DataRoot.open(root)
     source = FeatureFiles({kind: feature_files(root, name) for kind, name in FILES.items()})
     return prepare(recipe, data.train, data.lexicon, source)
 
 
-def evcap_loop(prepared: Prepared) -> Loop:
+def evcap_loop(prepared: PreparedRun) -> Loop:
     train, model = prepared.recipe.train, prepared.model
     beam = BeamConfig(train.beam_size, train.max_words, train.length_penalty)
     accelerator = make_accelerator("cpu", "fp32")
@@ -134,7 +134,7 @@ def compare(root: Path, steps: int) -> None:
     with deterministic(torch.device("cpu")):
         for number in sorted(heaviest):
             loop._step(planned[number], train.learning_rate, 0, number)
-        few = prepared.held_clips[:CLIPS_A_BATCH]
+        few = prepared.validation_clips[:CLIPS_A_BATCH]
         caption_clips(prepared.model, loop.features, few, prepared.vocabulary, prepared.lexicon, loop.beam)
         loop.wrapped.train()
         print(f"peak memory of training and validation {peak_gb():.2f} GB, to be below 3", flush=True)

@@ -26,7 +26,7 @@ def test_a_word_in_two_categories_counts_for_the_first_in_hypotheses_and_for_bot
     lexicon: Lexicon,
 ) -> None:
     assert lexicon.first_category("timid") == 0
-    assert lexicon.categories_told(["a", "timid", "boy"]) == {0, 1}
+    assert lexicon.mentioned_categories(["a", "timid", "boy"]) == {0, 1}
     assert lexicon.first_category("boy") is None
 
 

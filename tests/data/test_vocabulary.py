@@ -61,7 +61,7 @@ def test_no_word_of_test_captions_or_of_held_out_videos_is_in_the_vocabulary_of_
     root = DataRoot.open(tmp_path)
     assert root.test.keys() == {"vid3", "vid900"}
     prepared = prepare(toy.recipe(), root.train, toy.LEXICON, toy.source())
-    held = set(prepared.references)
+    held = set(prepared.validation_captions)
     assert held
     own = {video: f"train{video.removeprefix('vid')}word" for video in root.train}
     for video, word in own.items():

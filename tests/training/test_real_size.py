@@ -38,7 +38,7 @@ def test_captions_have_the_counts_lengths_and_words_that_are_asked_for(root: Pat
     assert 9 < np.mean([len(words) for words in cut]) < 10
     assert len(data.lexicon.categories) == 34
     assert (data.lexicon.entries, len(data.lexicon.words)) == (183, 179)
-    assert np.mean([bool(data.lexicon.words_told(words)) for words in cut]) > 0.8
+    assert np.mean([bool(data.lexicon.mentioned_words(words)) for words in cut]) > 0.8
     counts = Counter(word for words in cut for word in words)
     assert counts.most_common(1)[0][1] > 0.08 * sum(counts.values())  # Zipf: the first word stands out
 

@@ -50,8 +50,8 @@ def built(*, per_video: bool = False) -> CaptionTable:
 def test_steps_are_fed_the_word_before_and_want_the_next_with_the_end_mark_last() -> None:
     table = built()
     a, man, happy, sad = (VOCABULARY.ids[word] for word in ("a", "man", "happy", "sad"))
-    assert table.fed.tolist() == [[START, a, happy, man], [START, a, man, PAD], [START, sad, UNK, PAD]]
-    assert table.wanted.tolist() == [[a, happy, man, END], [a, man, END, PAD], [sad, UNK, END, PAD]]
+    assert table.inputs.tolist() == [[START, a, happy, man], [START, a, man, PAD], [START, sad, UNK, PAD]]
+    assert table.targets.tolist() == [[a, happy, man, END], [a, man, END, PAD], [sad, UNK, END, PAD]]
     assert table.clip.tolist() == [1, 1, 0]
     assert table.emotion_tokens.tolist() == [False] * 6 + [True, True]
 
