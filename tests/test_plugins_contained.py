@@ -58,6 +58,7 @@ def test_a_plugin_that_ends_the_program_is_named_and_skipped(site: Path, end: st
 
 CHANGES = {
     "takes": "@app.command()\ndef merge(x: str = ''): print('mine')",
+    "takes one of evcap's own plugin": "@app.command()\ndef study(x: str = ''): print('mine')",
     "group": "import typer\napp.add_typer(typer.Typer(), name='merge')",
     "nameless": "import typer\nt = typer.Typer()\nt.command('merge')(lambda: print('mine'))\napp.add_typer(t)",
     "removes": "app.registered_commands.clear()\napp.registered_groups.clear()",

@@ -37,6 +37,12 @@ def test_no_help_text_loads_torch() -> None:
         assert f"Usage: evcap {command[0]}" in ran.stdout
 
 
+def test_commands_of_evcaps_own_plugin_stand_in_their_place(capfd: pytest.CaptureFixture[str]) -> None:
+    assert evcap("--help") == 0
+    listed = [line.split()[0] for line in capfd.readouterr().out.split("Commands:")[1].splitlines() if line.strip()]
+    assert listed[listed.index("train") :][:4] == ["train", "reproduce", "study", "score"]
+
+
 def test_merging_refuses_two_stories_of_one_video(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     one, two, out = (tmp_path / name for name in ("one.jsonl", "two.jsonl", "out.srt"))
     one.write_text(a_record().to_line() + "\n")

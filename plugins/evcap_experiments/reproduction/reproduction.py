@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evcap_cli import console
-from evcap_experiments.reproduction.table_pages import table_paths, write_tables
+from evcap_experiments.reproduction.table_pages import write_tables
 from evcap_experiments.reproduction.table_results import TableResult, collect
 from evcap_experiments.runs import TrainingRun
 from evcap_experiments.work_loop import Failures, train_with_messages, work_through
@@ -51,5 +51,6 @@ def reproduce_table(table: Table, rows: Sequence[PlannedRow], root: DataRoot, fo
         folder=folder,
         failures=failures,
     )
-    console.info(f"wrote {', '.join(map(str, table_paths(folder, table)))}")
-    return collect(table, rows, root, failures), code
+    result = collect(table, rows, root, failures)
+    console.info(f"wrote {', '.join(map(str, write_tables(folder, result)))}")
+    return result, code

@@ -6,9 +6,8 @@ No file holds a time stamp: the same runs give the same bytes.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.files import write_whole
 from evcap_cli.output.html_pages import page
@@ -16,7 +15,6 @@ from evcap_cli.scoring.metrics import LABELS, METRICS
 from evcap_cli.scoring.published_rows import SOURCE
 
 if TYPE_CHECKING:
-    from evcap_cli.scoring.published_rows import Table
     from evcap_experiments.reproduction.table_results import RowResult, TableResult, Value
 
 TITLES: Final = {
@@ -24,7 +22,6 @@ TITLES: Final = {
     "table2": "Table 2: three systems on CLIP features",
     "table3": "Table 3: what each module brings, on CLIP features",
 }
-SUFFIXES: Final = (".md", ".html", ".json")
 GAINS: Final = "Gain over neither module"
 NAME_WIDTH, CELL_WIDTH = 16, 8
 """Characters of the terminal's columns."""
@@ -41,15 +38,10 @@ def write_tables(folder: Path, result: TableResult) -> list[Path]:
         ".html": to_html(result),
         ".json": json.dumps(result.to_dict(), indent=1, ensure_ascii=False) + "\n",
     }
-    paths = table_paths(folder, result.table)
+    paths = [folder / f"{result.table}{suffix}" for suffix in contents]
     for path in paths:
         write_whole(path, contents[path.suffix])
     return paths
-
-
-def table_paths(folder: Path, table: Table) -> list[Path]:
-    """The files of a table."""
-    return [folder / f"{table}{suffix}" for suffix in SUFFIXES]
 
 
 def lines_of(table: TableResult, result: RowResult) -> list[tuple[str, list[str]]]:
@@ -180,22 +172,6 @@ def _spaced(lines: list[str]) -> list[str]:
     return out
 
 
-@dataclass(frozen=True)
-class PageCell:
-    """One metric of one row on the page; places are shares of the metric's own scale, in per cent."""
-
-    printed: str
-    ours: str
-    difference: str
-    direction: str
-    interval: str
-    spread: str
-    dot: float | None = None
-    tick: float | None = None
-    left: float = 0.0
-    width: float = 0.0
-
-
 def to_html(table: TableResult) -> str:
     """One page that loads nothing from anywhere."""
     scales = {metric: _scale(table, metric) for metric in METRICS}
@@ -239,25 +215,27 @@ def _scale(table: TableResult, metric: str) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _cell(table: TableResult, result: RowResult, metric: str, scale: tuple[float, float]) -> PageCell:
+def _cell(table: TableResult, result: RowResult, metric: str, scale: tuple[float, float]) -> dict[str, Any]:
+    """One metric of one row on the page; places are shares of the metric's own scale, in per cent."""
+
     def place(number: float) -> float:
         return round(100 * (number - scale[0]) / (scale[1] - scale[0]), 2)
 
     value, difference = result.ours(metric), table.difference(result, metric)
     low, high = (0.0, 0.0) if value is None or value.interval is None else value.interval
     there = value is not None and value.interval is not None
-    return PageCell(
-        printed=f"{result.printed[metric]:.1f}",
-        ours="" if value is None else f"{value.value:.1f}",
-        difference="" if difference is None else signed(difference),
-        direction=_direction(difference),
-        interval=f"{low:.1f} to {high:.1f}" if there else "",
-        spread="" if value is None or value.spread is None else f"{value.spread[0]:.1f} to {value.spread[1]:.1f}",
-        dot=None if value is None else place(value.value),
-        tick=None if table.foreign else place(result.printed[metric]),
-        left=place(low) if there else 0.0,
-        width=round(place(high) - place(low), 2) if there else 0.0,
-    )
+    return {
+        "printed": f"{result.printed[metric]:.1f}",
+        "ours": "" if value is None else f"{value.value:.1f}",
+        "difference": "" if difference is None else signed(difference),
+        "direction": _direction(difference),
+        "interval": f"{low:.1f} to {high:.1f}" if there else "",
+        "spread": "" if value is None or value.spread is None else f"{value.spread[0]:.1f} to {value.spread[1]:.1f}",
+        "dot": None if value is None else place(value.value),
+        "tick": None if table.foreign else place(result.printed[metric]),
+        "left": place(low) if there else 0.0,
+        "width": round(place(high) - place(low), 2) if there else 0.0,
+    }
 
 
 def _direction(value: float | None) -> str:

@@ -50,10 +50,5 @@ def plan_study(
 
 def in_order(planned: StudyPlan) -> list[tuple[StudySystem, TrainingRun]]:
     """All runs, the first seed of every system before the second of any: stopped early, it is a smaller study."""
-    rounds = max((len(seeds.runs) for seeds in planned.values()), default=0)
-    return [
-        (system, seeds.runs[number])
-        for number in range(rounds)
-        for system, seeds in planned.items()
-        if number < len(seeds.runs)
-    ]
+    of_seeds = zip(*(seeds.runs for seeds in planned.values()), strict=True)
+    return [pair for runs in of_seeds for pair in zip(planned, runs, strict=True)]
