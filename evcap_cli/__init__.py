@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from evcap_cli.features.options import FeatureOptions
     from evcap_cli.features.streams import ClipFeatures, StreamFeatures
     from evcap_cli.network.batch import ClipBatch
-    from evcap_cli.network.config import Rerank, SystemConfig
+    from evcap_cli.network.config import SystemConfig
     from evcap_cli.network.losses import Targets
     from evcap_cli.network.packing import WordScores
     from evcap_cli.output.records import Caption, Emotion, Media, Record
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from evcap_cli.scoring.score_captions import score_captions
     from evcap_cli.scoring.score_texts import Scores
     from evcap_cli.search.beam_search import BeamConfig, beam_search
+    from evcap_cli.search.rerank import Rerank
     from evcap_cli.systems.contract import CaptionModel, PreparedClips, WeightedTerms
     from evcap_cli.systems.spec import SystemSpec
 
@@ -86,7 +87,7 @@ _HOMES: Final = {
     "evcap_cli.features.options": "FeatureOptions",
     "evcap_cli.features.streams": "ClipFeatures StreamFeatures",
     "evcap_cli.network.batch": "ClipBatch",
-    "evcap_cli.network.config": "Rerank SystemConfig",
+    "evcap_cli.network.config": "SystemConfig",
     "evcap_cli.network.losses": "Targets",
     "evcap_cli.network.packing": "WordScores",
     "evcap_cli.output.records": "Caption Emotion Media Record",
@@ -94,6 +95,7 @@ _HOMES: Final = {
     "evcap_cli.scoring.score_captions": "score_captions",
     "evcap_cli.scoring.score_texts": "Scores",
     "evcap_cli.search.beam_search": "BeamConfig beam_search",
+    "evcap_cli.search.rerank": "Rerank",
     "evcap_cli.systems.contract": "CaptionModel PreparedClips WeightedTerms",
     "evcap_cli.systems.spec": "SystemSpec",
 }

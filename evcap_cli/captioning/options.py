@@ -8,7 +8,7 @@ from typing import Annotated
 from annotated_types import Ge
 
 from evcap_cli.features.options import FeatureKeywords, FeatureOptions
-from evcap_cli.network.config import Rerank
+from evcap_cli.search.rerank import Rerank
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from evcap_cli.errors import CheckpointError
+from evcap_cli import plugins
+from evcap_cli.checkpoints.checkpoint_files import COPY_AGAIN, WEIGHTS, ConfigFile
+from evcap_cli.checkpoints.hub import CONFIG
+from evcap_cli.errors import CheckpointError, PluginError, reason_of
 from evcap_cli.reading.regular import open_regular
 
 if TYPE_CHECKING:
+    from evcap_cli.data.lexicon import Lexicon
+    from evcap_cli.data.vocabulary import Vocabulary
     from evcap_cli.systems.contract import CaptionModel
 
 MOST_HEADER_BYTES: Final = 1 << 24
@@ -27,7 +32,7 @@ MOST_PARAMETERS: Final = 1 << 30
 """Of a model that is trained: a hundred times the paper's."""
 _LENGTH_BYTES: Final = 8
 _LONGEST_NAME: Final = 200
-_SPARE: Final = 1000
+_OTHER_PARTS: Final = 1000
 """Parts of a model that have no tensor of their own: dropout, lists, groups of layers."""
 _FLOATS: Final = frozenset(("F16", "BF16", "F32", "F64"))
 _OTHERS: Final[Mapping[torch.dtype, str]] = {
@@ -41,14 +46,14 @@ _OTHERS: Final[Mapping[torch.dtype, str]] = {
 
 
 @dataclass(frozen=True)
-class Held:
+class StoredTensor:
     """A tensor of a file, by its header."""
 
     shape: tuple[int, ...]
     dtype: str
 
 
-def read_header(path: Path) -> dict[str, Held]:
+def read_header(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a safetensors file that is whole; no value is read.
 
     Raises:
@@ -64,20 +69,63 @@ def read_header(path: Path) -> dict[str, Held]:
     try:
         with safe_open(path, framework="pt") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
-            return {name: Held(tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
+            return {name: StoredTensor(tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except SafetensorError as problem:
         raise CheckpointError(f"is damaged ({_shown(str(problem))})", path=path) from problem
 
 
+def build_model(
+    config: ConfigFile, lexicon: Lexicon, vocabulary: Vocabulary, folder: Path, stored: Mapping[str, StoredTensor]
+) -> CaptionModel:
+    """The model that config.json describes, with random weights; its tensors are those of the file.
+
+    Raises:
+        CheckpointError: they are not; found out before memory is taken for them.
+    """
+    path = folder / CONFIG
+    try:
+        kind = plugins.system(config.model, config.distribution).load()
+    except PluginError as problem:
+        cause = f"holds a {config.model!r} model, which is not usable here: {problem.cause}"
+        raise CheckpointError(cause, path=folder, hint=problem.hint) from problem
+    try:
+        architecture = kind.Config.from_dict(config.architecture)
+    except Exception as problem:  # a system of others may raise anything
+        raise CheckpointError(f"architecture: {reason_of(problem)}", path=path, hint=COPY_AGAIN) from problem
+    sizes = (architecture.vocabulary, architecture.categories, architecture.words)
+    found = (len(vocabulary), len(lexicon.categories), len(lexicon.words))
+    if sizes != found:
+        raise CheckpointError(
+            f"config.json names {sizes} words, categories and emotion words, the files hold {found}", path=folder
+        )
+    for stream, dim in architecture.streams.items():
+        if stream not in config.backbones:
+            raise CheckpointError(f"backbones.{stream}: is missing", path=path, hint=COPY_AGAIN)
+        given = config.backbones[stream]["dim"]
+        if given != dim:
+            cause = f"backbones.{stream}.dim is {given}, the architecture reads {dim}"
+            raise CheckpointError(cause, path=path, hint=COPY_AGAIN)
+    try:
+        check_fits(lambda mask: kind(architecture, mask), (found[1], found[2]), stored, folder / WEIGHTS)
+        return kind(architecture, torch.from_numpy(lexicon.mask()))
+    except CheckpointError:
+        raise
+    except Exception as problem:
+        raise CheckpointError(f"architecture: {reason_of(problem)}", path=path, hint=COPY_AGAIN) from problem
+
+
 def check_fits(
-    build: Callable[[torch.Tensor], CaptionModel], mask_shape: tuple[int, int], held: Mapping[str, Held], path: Path
+    build: Callable[[torch.Tensor], CaptionModel],
+    mask_shape: tuple[int, int],
+    stored: Mapping[str, StoredTensor],
+    path: Path,
 ) -> None:
     """See that a file holds exactly the tensors of a model, before any memory is taken for it.
 
     Args:
         build: makes the model of a lexicon's mask.
         mask_shape: (N_c, N_w).
-        held: the file's tensors.
+        stored: the file's tensors.
         path: what errors name.
 
     Raises:
@@ -85,13 +133,13 @@ def check_fits(
         ValueError, TypeError, ...: whatever ``build`` finds wrong with its configuration.
     """
     try:
-        with _bounded(2 * len(held) + _SPARE), torch.device("meta"):
+        with _bounded(2 * len(stored) + _OTHER_PARTS), torch.device("meta"):
             expected = build(torch.zeros(mask_shape, dtype=torch.bool)).state_dict()
     except _TooMany:
-        raise CheckpointError(f"holds {len(held)} tensors, config.json describes many more", path=path) from None
-    except RuntimeError:  # a system that looks into its tensors while it is built
+        raise CheckpointError(f"holds {len(stored)} tensors, config.json describes many more", path=path) from None
+    except RuntimeError:  # a system that reads its tensors while it is built
         return
-    check_tensors(expected, held, path)
+    check_tensors(expected, stored, path)
 
 
 def check_size(build: Callable[[torch.Tensor], CaptionModel], mask_shape: tuple[int, int]) -> None:
@@ -110,18 +158,18 @@ def check_size(build: Callable[[torch.Tensor], CaptionModel], mask_shape: tuple[
         raise ValueError(f"it would have {numbers:,} parameters, {MOST_PARAMETERS:,} at most: take smaller widths")
 
 
-def check_tensors(expected: Mapping[str, torch.Tensor], held: Mapping[str, Held], path: Path) -> None:
+def check_tensors(expected: Mapping[str, torch.Tensor], stored: Mapping[str, StoredTensor], path: Path) -> None:
     """Compare a model's tensors with those of a file.
 
     Raises:
         CheckpointError: see ``check_fits``.
     """
-    for name in sorted(expected.keys() | held.keys()):
-        if name not in held or name not in expected:
+    for name in sorted(expected.keys() | stored.keys()):
+        if name not in stored or name not in expected:
             raise CheckpointError(
-                f"{'lacks' if name not in held else 'holds an unknown'} tensor {_shown(name)}", path=path
+                f"{'lacks' if name not in stored else 'holds an unknown'} tensor {_shown(name)}", path=path
             )
-        needed, found = expected[name], held[name]
+        needed, found = expected[name], stored[name]
         if found.shape != tuple(needed.shape):
             raise CheckpointError(
                 f"tensor {_shown(name)} has shape {found.shape}, expected {tuple(needed.shape)}", path=path
@@ -144,8 +192,8 @@ def load_values(model: CaptionModel, weights: bytes, path: Path) -> None:
     except SafetensorError as problem:
         raise CheckpointError(f"is damaged ({_shown(str(problem))})", path=path) from problem
     expected = model.state_dict()
-    held = {name: Held(tuple(tensor.shape), _dtype_name(tensor)) for name, tensor in tensors.items()}
-    check_tensors(expected, held, path)
+    stored = {name: StoredTensor(tuple(tensor.shape), _dtype_name(tensor)) for name, tensor in tensors.items()}
+    check_tensors(expected, stored, path)
     values = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
     for name in sorted(values):
         if not bool(torch.isfinite(values[name]).all()):

@@ -1,53 +1,46 @@
 """A trained captioner as a folder: config.json, model.safetensors, vocabulary.json, lexicon.json, README.md.
 
 Loaded strictly and without pickle: every tensor must be there, fit and be known. What the folder says about its
-backbones is kept as plain values; loading and comparing backbones is ``backbones/loading.py``'s business.
+backbones is kept as plain values; ``backbones/loading.py`` loads and compares backbones.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from evcap_cli import plugins
 from evcap_cli.backbones.contract import KINDS, Kind, address_of
-from evcap_cli.backbones.records import BackboneRecord
 from evcap_cli.backbones.weights import RANDOM
-from evcap_cli.checkpoints.building import Held, check_fits, load_values, read_header
-from evcap_cli.checkpoints.hub import CARD, CONFIG, FOLDER_IN_CARD, HUB_PREFIX, download, upload
+from evcap_cli.checkpoints.building import build_model, load_values, read_header
+from evcap_cli.checkpoints.checkpoint_files import (
+    COPY_AGAIN,
+    FILES,
+    FORMAT,
+    LEXICON,
+    VOCABULARY,
+    WEIGHTS,
+    digest_of,
+    read_config,
+    read_files,
+    resolve,
+)
+from evcap_cli.checkpoints.hub import CARD, CONFIG, FOLDER_IN_CARD, HUB_PREFIX, upload
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
-from evcap_cli.errors import CheckpointError, DataError, PluginError, reason_of
-from evcap_cli.features.sampling import SAMPLINGS
+from evcap_cli.errors import CheckpointError, DataError, reason_of
 from evcap_cli.files import temporary_folder, write_whole
-from evcap_cli.network.config import Rerank
-from evcap_cli.reading.ranges import Beams, CaptionWords, Name, Penalty, check_fields
-from evcap_cli.reading.regular import read_regular
-from evcap_cli.reading.typed import NotOfType, checked, from_json
+from evcap_cli.reading.ranges import Beams, CaptionWords, Penalty, check_fields
 from evcap_cli.search.beam_search import BeamConfig
+from evcap_cli.search.rerank import Rerank
 from evcap_cli.version import __version__
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone
     from evcap_cli.systems.contract import CaptionModel
-
-FORMAT: Final = 1
-DEMO: Final = "demo"
-"""The name of the checkpoint that comes with the package."""
-WEIGHTS: Final = "model.safetensors"
-VOCABULARY: Final = "vocabulary.json"
-LEXICON: Final = "lexicon.json"
-FILES: Final = (CONFIG, WEIGHTS, VOCABULARY, LEXICON)
-"""What a checkpoint cannot do without; README.md is for people."""
-COPY_AGAIN: Final = "copy the whole folder that `evcap train` wrote again"
-_MOST_BYTES: Final[Mapping[str, int]] = {CONFIG: 1 << 22, VOCABULARY: 1 << 26, LEXICON: 1 << 24}
-"""The weights are as large as config.json implies."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +145,7 @@ class Checkpoint:
                     raise CheckpointError(
                         f"trained with {kind} {what} {record[key]!r}, not {given[key]!r}",
                         path=self.name,
-                        hint=f"caption with {record['name']} version {record['version']}, or train anew",
+                        hint=f"caption with {record['name']} version {record['version']}, or train again",
                     )
             if given["weights_digest"] != record["weights_digest"]:
                 raise CheckpointError(
@@ -195,15 +188,15 @@ class Checkpoint:
             "weights_dtype": "float16" if half else "float32",
         }
         contents = {
-            "model.safetensors": safetensors.torch.save(tensors),
-            "vocabulary.json": self.vocabulary.to_json().encode(),
-            "lexicon.json": self.lexicon.to_json().encode(),
-            "config.json": (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode(),
+            WEIGHTS: safetensors.torch.save(tensors),
+            VOCABULARY: self.vocabulary.to_json().encode(),
+            LEXICON: self.lexicon.to_json().encode(),
+            CONFIG: (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode(),
         }
         write_whole(folder / CARD, card if card is not None else self._short_card())
         for name, content in contents.items():
             write_whole(folder / name, content)
-        self.digest = _digest(contents)
+        self.digest = digest_of(contents)
 
     def _short_card(self) -> str:
         use = f"`evcap caption VIDEOS {FOLDER_IN_CARD} -o out.srt`"
@@ -218,10 +211,10 @@ class Checkpoint:
         """
         folder, called = resolve(source)
         there = folder
-        contents = _read(there, (name for name in FILES if name != WEIGHTS))
+        contents = read_files(there, (name for name in FILES if name != WEIGHTS))
         if called.startswith(HUB_PREFIX):
-            folder = Path(called)  # what errors name: nobody knows the folders of the hub's cache
-        config = _config(contents[CONFIG], folder / CONFIG)
+            folder = Path(called)  # what errors name: the folders of the hub's cache mean nothing to a user
+        config = read_config(contents[CONFIG], folder / CONFIG)
         try:
             vocabulary = Vocabulary.from_json(contents[VOCABULARY], path=folder / VOCABULARY)
             lexicon = Lexicon.from_json(contents[LEXICON], path=folder / LEXICON)
@@ -233,15 +226,15 @@ class Checkpoint:
             cause = f"config.json does not say how to search (beam: {reason_of(problem)})"
             raise CheckpointError(cause, path=folder, hint=COPY_AGAIN) from problem
         try:
-            held = read_header(there / WEIGHTS)
-            model = _model(config, lexicon, vocabulary, folder, held)
-            contents |= _read(there, (WEIGHTS,))
+            stored = read_header(there / WEIGHTS)
+            model = build_model(config, lexicon, vocabulary, folder, stored)
+            contents |= read_files(there, (WEIGHTS,))
             load_values(model, contents[WEIGHTS], folder / WEIGHTS)
             model.config.check_search(beam.max_words)
         except ValueError as problem:
             raise CheckpointError(f"config.json does not say how to search ({problem})", path=folder) from problem
         except FileNotFoundError:
-            _read(there, (WEIGHTS,))
+            read_files(there, (WEIGHTS,))
             raise
         except OSError as problem:
             raise CheckpointError(f"cannot read {WEIGHTS} ({reason_of(problem)})", path=folder) from problem
@@ -254,7 +247,7 @@ class Checkpoint:
             sampling=config.sampling,
             training=config.training,
             name=name or called or config.name,
-            digest=_digest(contents),
+            digest=digest_of(contents),
             system=config.model,
         )
 
@@ -274,127 +267,7 @@ class Checkpoint:
             with temporary_folder() as place:
                 self.save_pretrained(place)
                 return self.push_to_hub(repository, folder=place, private=private)
-        contents = _read(folder)
-        _config(contents[CONFIG], folder / CONFIG)
+        contents = read_files(folder)
+        read_config(contents[CONFIG], folder / CONFIG)
         card = folder / CARD
         return upload({**({CARD: card.read_bytes()} if card.exists() else {}), **contents}, repository, private=private)
-
-
-def resolve(source: str | Path) -> tuple[Path, str]:
-    """The folder behind ``demo``, a path or ``hf-hub:org/name[@revision]``, and the name to call it by.
-
-    Raises:
-        CheckpointError: nothing there.
-    """
-    text = str(source)
-    if text == DEMO and not Path(DEMO, "config.json").exists():
-        return Path(str(files("evcap_cli.demo").joinpath("checkpoint"))), DEMO
-    if text.startswith(HUB_PREFIX):
-        return download(text, FILES, optional=(CARD,)), text
-    folder = Path(source)
-    hint = f"give a checkpoint folder, {DEMO}, or {HUB_PREFIX}org/name"
-    try:
-        if not folder.is_dir():
-            cause = "not a folder" if folder.exists() else "no such checkpoint folder"
-            raise CheckpointError(cause, path=folder, hint=hint)
-    except OSError as problem:
-        raise CheckpointError(f"cannot be looked into ({reason_of(problem)})", path=folder, hint=hint) from problem
-    return folder, folder.resolve().name
-
-
-def _read(folder: Path, names: Iterable[str] = FILES) -> dict[str, bytes]:
-    contents: dict[str, bytes] = {}
-    for name in names:
-        try:
-            contents[name] = read_regular(folder / name, _MOST_BYTES.get(name), error=CheckpointError, hint=COPY_AGAIN)
-        except FileNotFoundError as problem:
-            raise CheckpointError(f"the checkpoint lacks {name}", path=folder, hint=COPY_AGAIN) from problem
-        except OSError as problem:
-            raise CheckpointError(f"cannot read {name} ({reason_of(problem)})", path=folder) from problem
-    return contents
-
-
-def _digest(contents: Mapping[str, bytes]) -> str:
-    import xxhash
-
-    state = xxhash.xxh3_128()
-    for name in FILES:
-        state.update(f"{name} {len(contents[name])}\n".encode())
-        state.update(contents[name])
-    return state.hexdigest()
-
-
-@dataclass(frozen=True)
-class _ConfigFile:
-    """config.json, as far as its types go."""
-
-    model: Name
-    architecture: dict[str, Any]
-    backbones: dict[Kind, BackboneRecord]
-    beam: dict[str, Any]
-    sampling: Name
-    training: dict[str, Any]
-    name: Name
-    distribution: Name
-
-
-def _config(content: bytes, path: Path) -> _ConfigFile:
-    values = from_json(dict[str, Any], content, path=path, error=CheckpointError, hint=COPY_AGAIN)
-    made = values.get("format")
-    if type(made) is not int:
-        raise CheckpointError("is not a checkpoint's (format)", path=path, hint=COPY_AGAIN)
-    if made != FORMAT:
-        raise CheckpointError(
-            f"format {made} was written by another version of evcap ({str(values.get('evcap', 'unknown'))[:20]})",
-            path=path,
-            hint=f"this is evcap {__version__}, which reads format {FORMAT}",
-        )
-    try:
-        config = checked(_ConfigFile, values)
-    except NotOfType as problem:
-        raise CheckpointError(str(problem), path=path, hint=COPY_AGAIN) from problem
-    if config.sampling not in SAMPLINGS:
-        raise CheckpointError(
-            f"sampling: should be one of {', '.join(SAMPLINGS)}, got {config.sampling!r}", path=path, hint=COPY_AGAIN
-        )
-    return config
-
-
-def _model(
-    config: _ConfigFile, lexicon: Lexicon, vocabulary: Vocabulary, folder: Path, held: Mapping[str, Held]
-) -> CaptionModel:
-    """The model that config.json describes, with random weights; its tensors are those of the file.
-
-    Raises:
-        CheckpointError: they are not; found out before memory is taken for them.
-    """
-    path = folder / CONFIG
-    try:
-        kind = plugins.system(config.model, config.distribution).load()
-    except PluginError as problem:
-        cause = f"holds a {config.model!r} model, which is not usable here: {problem.cause}"
-        raise CheckpointError(cause, path=folder, hint=problem.hint) from problem
-    try:
-        architecture = kind.Config.from_dict(config.architecture)
-    except Exception as problem:  # a system of others may raise anything
-        raise CheckpointError(f"architecture: {reason_of(problem)}", path=path, hint=COPY_AGAIN) from problem
-    sizes = (architecture.vocabulary, architecture.categories, architecture.words)
-    found = (len(vocabulary), len(lexicon.categories), len(lexicon.words))
-    if sizes != found:
-        raise CheckpointError(
-            f"config.json speaks of {sizes} words, categories and emotion words, the files hold {found}", path=folder
-        )
-    for stream, dim in architecture.streams.items():
-        if stream not in config.backbones:
-            raise CheckpointError(f"backbones.{stream}: is missing", path=path, hint=COPY_AGAIN)
-        given = config.backbones[stream]["dim"]
-        if given != dim:
-            cause = f"backbones.{stream}.dim is {given}, the architecture reads {dim}"
-            raise CheckpointError(cause, path=path, hint=COPY_AGAIN)
-    try:
-        check_fits(lambda mask: kind(architecture, mask), (found[1], found[2]), held, folder / WEIGHTS)
-        return kind(architecture, torch.from_numpy(lexicon.mask()))
-    except CheckpointError:
-        raise
-    except Exception as problem:
-        raise CheckpointError(f"architecture: {reason_of(problem)}", path=path, hint=COPY_AGAIN) from problem

@@ -1,7 +1,7 @@
 """Checkpoints on the model hub: ``hf-hub:org/name[@revision]`` to a folder of the hub's cache, and files to the hub.
 
-What a checkpoint's files hold is ``checkpoint.py``'s business, except for one thing: a command line that is published
-names no folder of this machine (``without_places``).
+``checkpoint.py`` defines what the files hold; here a command line that is published loses the folders of this machine
+(``without_places``).
 """
 
 from __future__ import annotations

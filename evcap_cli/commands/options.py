@@ -21,7 +21,7 @@ from evcap_cli.errors import UsageError
 from evcap_cli.paths import expanded
 
 if TYPE_CHECKING:
-    from evcap_cli.network.config import Rerank
+    from evcap_cli.search.rerank import Rerank
 
 
 def _quiet(value: bool) -> bool:
@@ -209,7 +209,7 @@ def rerank_choice(text: str | None) -> Rerank | None:
     Raises:
         UsageError: it is neither off nor weights.
     """
-    from evcap_cli.network.config import Rerank
+    from evcap_cli.search.rerank import Rerank
 
     try:
         return None if text is None else Rerank.parse(text)

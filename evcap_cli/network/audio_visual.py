@@ -1,4 +1,4 @@
-"""Section 1.3, module A: the audio and the visual branch, each told about the other by its global vector (Eq. 5 and 6).
+"""Section 1.3, module A: the audio and the visual branch, each given the global vector of the other (Eq. 5 and 6).
 
 Notation: B clips, N_v moments, N_a audio steps, d model width, k layers; [;] joins along time.
 """
@@ -49,12 +49,14 @@ class AudioVisualFusion(nn.Module):
         audio_mask = self._with_global(audio.mask)
         visual_mask = self._with_global(mask)
         for audio_layer, visual_layer in zip(self.audio_layers, self.visual_layers, strict=True):
-            heard = audio_layer(torch.cat([global_audio, sound], 1), torch.cat([global_visual, sound], 1), audio_mask)
-            seen = visual_layer(
+            audio_rows = audio_layer(
+                torch.cat([global_audio, sound], 1), torch.cat([global_visual, sound], 1), audio_mask
+            )
+            visual_rows = visual_layer(
                 torch.cat([global_visual, visual], 1), torch.cat([global_audio, visual], 1), visual_mask
             )
-            global_audio, sound = heard[:, :1], heard[:, 1:]
-            global_visual, visual = seen[:, :1], seen[:, 1:]
+            global_audio, sound = audio_rows[:, :1], audio_rows[:, 1:]
+            global_visual, visual = visual_rows[:, :1], visual_rows[:, 1:]
         return self.visual_norm(visual), self.audio_norm(sound)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Tensors that the captioner takes and hands between its sections. Files and caches are other rooms' business.
+"""Tensors that a captioning system reads, and those that the sections of the paper's network pass on.
 
 Notation: B distinct clips, N_v moments, N_o objects, N_a audio steps, D_* backbone widths, d model width.
 """
@@ -54,7 +54,7 @@ class Encoded:
         mask: (B, N_v), True where a moment is real.
         categories: mean over the branches of P_c, (B, N_c), probabilities: the emotion reported for a clip.
         audio: audio interpolated to the moments, (B, N_v, d), only with ``decoder_audio``.
-        objects: objects joined with the motion that they look at, (B, N_o, d), only with ``decoder_objects``.
+        objects: objects joined with the motion that they attend to, (B, N_o, d), only with ``decoder_objects``.
         object_mask: (B, N_o), True where an object, or the token of a clip without any, is real.
     """
 

@@ -59,7 +59,7 @@ def stream_statistics(clips: Iterable[ClipFeatures], dims: Mapping[Kind, int]) -
 
     Args:
         clips: training clips; read once, none is kept.
-        dims: the streams wanted, with their widths.
+        dims: the streams, with their widths.
 
     Returns:
         By stream two tensors (D,); a stream without any row is missing.

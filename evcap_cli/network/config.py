@@ -3,7 +3,7 @@
 ``docs/fidelity.md`` gives the reasons.
 
 A field marked *Decision* fills a gap of the paper. The defaults are the paper's; the demo recipe overrides widths only.
-What several captioning systems have in common stands in base classes: ``SystemConfig`` (what data decide),
+Base classes hold what several captioning systems have in common: ``SystemConfig`` (what data decide),
 ``AlignedConfig`` (words aligned with moments) and ``EmotionConfig`` (emotion perception).
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from evcap_cli.reading.ranges import (
     CaptionWords,
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
 
 
-MOST_CANDIDATES: Final = 100
-"""Hypotheses of a clip that are compared pair by pair, at most."""
-
-
 @dataclass(frozen=True)
 class LossConfig:
     """Section 1.6. The weights are a *Decision*: the print names one twice and gives three values for four."""
@@ -55,56 +51,8 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
-class Rerank:
-    """How the finished hypotheses of a search are put in order (``reranking.py``); off unless a weight is given.
-
-    Args:
-        consensus: weight of a hypothesis's likeness to the others.
-        emotion: weight of its agreement with the emotion that the system perceived.
-        candidates: hypotheses of each clip that are compared.
-    """
-
-    consensus: Weight = 0.0
-    emotion: Weight = 0.0
-    candidates: int = 10
-
-    def __post_init__(self) -> None:
-        check_fields(self, "rerank.")
-        if not 2 <= self.candidates <= MOST_CANDIDATES:
-            raise ValueError(f"re-ranking takes 2 to {MOST_CANDIDATES} candidates, got {self.candidates}")
-
-    @property
-    def on(self) -> bool:
-        """Whether it can change anything."""
-        return bool(self.consensus or self.emotion)
-
-    @classmethod
-    def parse(cls, text: str) -> Rerank:
-        """``off``, or such as ``consensus=0.5,emotion=0.2,candidates=20``; a weight that is not named is 0.
-
-        Raises:
-            ValueError: any other text, or a number out of range.
-        """
-        if text == "off":
-            return cls()
-        kinds = {"consensus": float, "emotion": float, "candidates": int}
-        values: dict[str, Any] = {}
-        for part in text.split(","):
-            name, _, value = (piece.strip() for piece in part.partition("="))
-            if name not in kinds or name in values:
-                raise ValueError(f"{part.strip()!r} is not one of {', '.join(f'{each}=NUMBER' for each in kinds)}")
-            try:
-                values[name] = kinds[name](value)
-            except ValueError:
-                raise ValueError(f"{name} must be a number, got {value!r}") from None
-        if values.keys() == {"candidates"}:
-            raise ValueError("candidates alone changes nothing: give a weight to consensus or emotion")
-        return cls(**values)
-
-
-@dataclass(frozen=True)
 class SystemConfig:
-    """What every captioning system is told: what it reads, and how much of it at once.
+    """What every captioning system is configured with: what it reads, and how much of it at once.
 
     A system's own configuration adds its widths and a field ``loss``, itself a frozen dataclass.
 
@@ -134,7 +82,7 @@ class SystemConfig:
     """Standardise each feature dimension by training statistics before the projection (*Decision*; kept as buffers)."""
     feature_noise: Weight = 0.0
     """Standard deviation of noise on the standardised features, in training only (*Decision*; 0: none). Wide features
-    of few videos can otherwise be learned by heart."""
+    of few videos can otherwise be memorised."""
     dropout: Share = 0.3
     max_words: CaptionWords = 15
 
@@ -222,7 +170,7 @@ class AlignedConfig(SystemConfig):
 
 @dataclass(frozen=True)
 class EmotionConfig(AlignedConfig):
-    """Emotion perception (section 1.4) beside it."""
+    """``AlignedConfig`` and emotion perception (section 1.4)."""
 
     emotion_layers: Layers = 2
     emotion_heads: Heads = 2
@@ -254,11 +202,11 @@ class FusionConfig(EmotionConfig):
     decoder_audio: bool = False
     """*Decision*: join the interpolated audio to C_t as well."""
     sound_dropout: Share = 0.0
-    """Not the paper's: share of the clips whose sound is taken away in a training step, so that the picture is learned
-    from, too."""
+    """Not the paper's: share of the clips whose sound is taken away in a training step, so that the model trains on
+    the picture, too."""
     decoder_objects: bool = False
-    """Not the paper's: before each word the decoder looks at the objects too, each joined with the motion that it looks
-    at (``object_look.py``)."""
+    """Not the paper's: before each word the decoder attends to the objects too, each joined with the motion that it
+    attends to (``object_attention.py``)."""
 
     loss: LossConfig = field(default_factory=LossConfig)
 

@@ -30,7 +30,7 @@ class Dropout(nn.Module):
         return self._keep(values, self._drawn(values))
 
     def after_relu(self, values: Tensor) -> Tensor:
-        """Dropout behind a ReLU of ``values``; in training on a CPU one mask serves both."""
+        """Dropout after a ReLU of ``values``; in training on a CPU one mask serves both."""
         if not self.training or self.rate == 0 or values.device.type != "cpu":
             result: Tensor = self(torch.relu(values))
             return result

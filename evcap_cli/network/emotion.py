@@ -27,7 +27,7 @@ class Perceived:
         rows: E_w, (B, N, d).
         categories: logits of P_c, (B, N_c).
         words: logits of P_w, (B, N_w).
-        present: (B,), False where the branch had only an absent token to look at: its answer does not count.
+        present: (B,), False where the branch had only an absent token to attend to: its result does not count.
     """
 
     rows: Tensor
@@ -40,7 +40,7 @@ def interpolation(moments: Tensor, steps: Tensor, mask: Tensor) -> Tensor:
     """Weights that carry rows of one clock to another, linearly between the two nearest, constant beyond the ends.
 
     Args:
-        moments: seconds of the wanted rows, (B, N_v).
+        moments: seconds of the expected rows, (B, N_v).
         steps: seconds of the given rows, (B, N_a).
         mask: True where a given row is real, (B, N_a), at least one in each clip.
 
@@ -48,10 +48,10 @@ def interpolation(moments: Tensor, steps: Tensor, mask: Tensor) -> Tensor:
         (B, N_v, N_a), each row sums to one and has at most two weights.
     """
     given = steps.unsqueeze(1)
-    wanted = moments.unsqueeze(2)
+    expected = moments.unsqueeze(2)
     real = mask.unsqueeze(1)
-    before_time, before = given.masked_fill(~(real & (given <= wanted)), -torch.inf).max(dim=2)
-    after_time, after = given.masked_fill(~(real & (given >= wanted)), torch.inf).min(dim=2)
+    before_time, before = given.masked_fill(~(real & (given <= expected)), -torch.inf).max(dim=2)
+    after_time, after = given.masked_fill(~(real & (given >= expected)), torch.inf).min(dim=2)
     before = torch.where(before_time.isinf(), after, before)
     after = torch.where(after_time.isinf(), before, after)
     gap = after_time - before_time
@@ -132,15 +132,15 @@ class EmotionPerception(nn.Module):
         categories = self.category_head(masked_mean(category_rows, stream.mask))
         chosen = categories.topk(self.top_k, dim=1).indices
         allowed = words_of[chosen].any(dim=1)
-        # a category has few of the words: attention over those, not over all behind a mask
-        asked = allowed.int().topk(min(self.top_k * self.most_words, allowed.shape[1]), dim=1).indices
-        rows = self.word_encoder(stream.values, word_vectors[0], allowed.gather(1, asked), asked)
+        # a category has few of the words: attention over those, not over all with a mask
+        candidates = allowed.int().topk(min(self.top_k * self.most_words, allowed.shape[1]), dim=1).indices
+        rows = self.word_encoder(stream.values, word_vectors[0], allowed.gather(1, candidates), candidates)
         words = self.word_head(masked_mean(rows, stream.mask))
         return Perceived(rows, categories, words, stream.present)
 
 
 def count_words(module: nn.Module) -> None:
-    """Tell every ``EmotionPerception`` of ``module`` how many words a category of its buffer ``words_of`` has at most.
+    """Set ``most_words`` of every ``EmotionPerception`` in ``module`` by the module's buffer ``words_of``.
 
     To be called again when other weights were loaded.
     """
@@ -185,14 +185,14 @@ class EmotionCues(nn.Module):
             E, (B, N_v, d), and the branches by name: ``visual``, ``audio``.
         """
         vectors = self.vectors()
-        seen = self.visual(visual, vectors, self.words_of)
+        by_picture = self.visual(visual, vectors, self.words_of)
         if self.audio is None:
-            return self.join(seen.rows), {"visual": seen}
+            return self.join(by_picture.rows), {"visual": by_picture}
         if audio is None or clock is None:
             raise ValueError("emotion perception with module A needs the audio stream and its clock")
-        heard = self.audio(audio, vectors, self.words_of)
-        rows = torch.cat([clock.to(heard.rows.dtype) @ heard.rows, seen.rows], dim=-1)
-        return self.join(rows), {"visual": seen, "audio": heard}
+        by_audio = self.audio(audio, vectors, self.words_of)
+        rows = torch.cat([clock.to(by_audio.rows.dtype) @ by_audio.rows, by_picture.rows], dim=-1)
+        return self.join(rows), {"visual": by_picture, "audio": by_audio}
 
     def perceive_parts(
         self, parts: tuple[Tensor, Tensor, Tensor], mask: Tensor, has_objects: Tensor

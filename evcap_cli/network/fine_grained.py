@@ -22,7 +22,7 @@ class FusedVisual:
     Args:
         visual: V, (B, N_v, d).
         parts: V_am, V_ao and V_mo, each (B, N_v, d); None with module B off.
-        bound: objects joined with the motion that they look at, (B, N_o, d), only with ``decoder_objects``.
+        bound: objects joined with the motion that they attend to, (B, N_o, d), only with ``decoder_objects``.
     """
 
     visual: Tensor
@@ -113,7 +113,7 @@ class FineGrainedFusion(nn.Module):
 
 
 class BoundObjects(nn.Module):
-    """Each object with the motion that it looks at (the second term of Eq. 4, before it is carried to the moments)."""
+    """Each object with the motion that it attends to: the second term of Eq. 4 before it is carried to the moments."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
 """Building blocks that several sections of the captioner share: attention, its layers, positions, masked means.
 
-What a section does with them (which stream asks which) stands in the section's own file.
+Which stream attends to which stands in the file of a section.
 
-Notation: B clips, N_q rows that ask, N_k rows that are looked at, d model width, H heads, d_h = d / H.
-A mask is True where a row is real. Rows that are not real get no weight; a row that may look at nothing gets zeros.
+Notation: B clips, N_q rows that attend, N_k rows that are attended to, d model width, H heads, d_h = d / H.
+A mask is True where a row is real. Rows that are not real get no weight; a row that may attend to nothing gets zeros.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class MultiHeadCrossAttention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of rows that can be asked many times.
+        """Keys and values of rows that can be attended to many times.
 
         Args:
             memory: (B, N_k, d).
@@ -140,7 +140,7 @@ class MultiHeadCrossAttention(nn.Module):
             weights = scores.softmax(dim=-1)
         else:
             blocked = ~(mask[:, None] if mask.dim() == 3 else mask[:, None, None])
-            # The second fill turns the even weights of a row that may look at nothing into zeros, never NaN.
+            # The second fill turns the even weights of a row that may attend to nothing into zeros, never NaN.
             weights = scores.masked_fill(blocked, torch.finfo(torch.float32).min).softmax(dim=-1)
             weights = weights.masked_fill(blocked, 0.0)
         context = self.dropout(weights).to(values.dtype) @ values
@@ -154,9 +154,9 @@ class MultiHeadCrossAttention(nn.Module):
 
         Args:
             query: (B, N_q, d).
-            memory: keys and values, (B, N_k, d), or (N_k, d) where all clips look at the same few rows.
-            mask: True where a row may be looked at, (B or 1, N_k) or (B or 1, N_q, N_k).
-            chosen: which of the few rows each clip looks at, (B, m); N_k is then m.
+            memory: keys and values, (B, N_k, d), or (N_k, d) where all clips attend to the same few rows.
+            mask: True where a row may be attended to, (B or 1, N_k) or (B or 1, N_q, N_k).
+            chosen: which of the few rows each clip attends to, (B, m); N_k is then m.
 
         Returns:
             The result, (B, N_q, d), and the weights averaged over heads (before dropout), (B, N_q, N_k).
@@ -168,7 +168,7 @@ class MultiHeadCrossAttention(nn.Module):
     def _attend_few(
         self, query: Tensor, memory: Tensor, mask: Tensor | None, chosen: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """MHCA of many rows that ask and few that all clips look at.
+        """MHCA of many rows that attend and few that all clips attend to.
 
         W_q and W_join act on the few rows, once per head, instead of on the many: (x W_q) k' = x (W_q k').
         """
@@ -176,15 +176,15 @@ class MultiHeadCrossAttention(nn.Module):
         inner = self.query.out_features // H
         keys = self.key(memory).view(-1, H, inner).transpose(0, 1) / math.sqrt(inner)
         values = self.value(memory).view(-1, H, inner).transpose(0, 1)
-        asked = keys @ self.query.weight.view(H, inner, d)  # (H, N_k, d)
+        scoring = keys @ self.query.weight.view(H, inner, d)  # (H, N_k, d)
         offset = keys @ self.query.bias.view(H, inner, 1)  # (H, N_k, 1)
-        told = values @ self.join.weight.view(d, H, inner).permute(1, 2, 0)  # (H, N_k, d)
+        joining = values @ self.join.weight.view(d, H, inner).permute(1, 2, 0)  # (H, N_k, d)
         if chosen is None:
-            scores = F.linear(query, asked.flatten(0, 1), offset.flatten())
-            told = told.flatten(0, 1)
+            scores = F.linear(query, scoring.flatten(0, 1), offset.flatten())
+            joining = joining.flatten(0, 1)
         else:
-            asked, offset, told = (_of_each(rows, chosen) for rows in (asked, offset, told))
-            scores = torch.baddbmm(offset.mT, query, asked.mT)
+            scoring, offset, joining = (_of_each(rows, chosen) for rows in (scoring, offset, joining))
+            scores = torch.baddbmm(offset.mT, query, scoring.mT)
         scores = scores.view(B, N_q, H, -1).float()
         if mask is not None:
             blocked = ~(mask[:, :, None] if mask.dim() == 3 else mask[:, None, None])
@@ -192,7 +192,7 @@ class MultiHeadCrossAttention(nn.Module):
         weights = scores.softmax(dim=-1)
         if mask is not None:
             weights = weights.masked_fill(blocked, 0.0)
-        joined = self.dropout(weights).to(told.dtype).flatten(2) @ told + self.join.bias
+        joined = self.dropout(weights).to(joining.dtype).flatten(2) @ joining + self.join.bias
         return joined, weights.mean(dim=2)
 
     def _split(self, rows: Tensor) -> Tensor:
@@ -254,7 +254,7 @@ class AttentionLayer(nn.Module):
 
 
 class AttentionStack(nn.Module):
-    """Layers one after another: a self-attention encoder, or an encoder that asks fixed rows again in each layer."""
+    """Layers one after another: a self-attention encoder, or an encoder that attends to fixed rows in each layer."""
 
     def __init__(
         self,
@@ -277,7 +277,7 @@ class AttentionStack(nn.Module):
     def forward(
         self, query: Tensor, memory: Tensor | None = None, mask: Tensor | None = None, chosen: Tensor | None = None
     ) -> Tensor:
-        """Arguments as in ``MultiHeadCrossAttention``; without ``memory`` each layer looks at its own input.
+        """Arguments as in ``MultiHeadCrossAttention``; without ``memory`` each layer attends to its own input.
 
         Returns:
             (B, N_q, d).

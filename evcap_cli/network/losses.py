@@ -66,7 +66,7 @@ class Targets:
     Args:
         tokens: what each step should emit, (R, T), the end mark included, PAD behind it.
         clip_index: the clip of each caption, (R,).
-        categories: labels, (R, N_c) bool; a word that stands in two categories counts for both.
+        categories: labels, (R, N_c) bool; a word of two categories counts for both.
         words: labels, (R, N_w) bool.
         emotion_tokens: (V,) bool, the vocabulary's emotion words.
         videos: number of the video that a clip belongs to, (B,); None: every clip is a video of its own. Clips of the

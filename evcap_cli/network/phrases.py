@@ -52,7 +52,7 @@ class PhraseEncoder(nn.Module):
 
         Args:
             words: embedded words, the start mark first, (R, T, d).
-            causal: False lets every word look at all T, so that all of them change with each word that is added.
+            causal: False lets every word attend to all T, so that all of them change with each word that is added.
 
         Returns:
             P, (R, T, d); row j depends on words 0 to j only where ``causal``.
@@ -79,9 +79,9 @@ class PhraseEncoder(nn.Module):
         R, H, layer = len(word), self.layer.attention.heads, self.layer
         d_h = self.kept // H
         word = word + self.positions[len(keys) - 1]
-        asked = layer.attention_norm(word) if layer.pre_norm else word
-        keys[-1], values[-1] = layer.attention.key(asked), layer.attention.value(asked)
-        query = layer.attention.query(asked).view(R, H, 1, d_h) / math.sqrt(d_h)
+        normed = layer.attention_norm(word) if layer.pre_norm else word
+        keys[-1], values[-1] = layer.attention.key(normed), layer.attention.value(normed)
+        query = layer.attention.query(normed).view(R, H, 1, d_h) / math.sqrt(d_h)
         weights = torch.matmul(query, keys.view(-1, R, H, d_h).permute(1, 2, 3, 0)).softmax(dim=-1)
         mixed = torch.matmul(weights, values.view(-1, R, H, d_h).permute(1, 2, 0, 3)).reshape(R, -1)
         rows = word + layer.attention.join(mixed)

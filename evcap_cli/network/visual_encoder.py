@@ -25,7 +25,7 @@ must not drown the others on another kind of video."""
 
 @dataclass
 class Rows:
-    """One stream whose absent clips hold the learned token.
+    """One stream whose absent clips hold the trained token.
 
     Args:
         values: (B, N, d).
@@ -78,7 +78,7 @@ class StandardisedStream(nn.Module):
         """Standardised rows; what a row that is not real becomes has no meaning.
 
         Args:
-            values: (B, N, D); what stands in rows that are not real has no influence, not even as NaN.
+            values: (B, N, D); values of rows that are not real have no influence, not even as NaN.
             mask: (B, N).
 
         Returns:
@@ -111,7 +111,7 @@ class StreamProjection(StandardisedStream):
         """Project one stream.
 
         Args:
-            values: (B, N, D); what stands in rows that are not real has no influence, not even as NaN.
+            values: (B, N, D); values of rows that are not real have no influence, not even as NaN.
             mask: (B, N).
 
         Returns:
@@ -163,7 +163,7 @@ class VisualStream(nn.Module):
 
 
 class OptionalStream(nn.Module):
-    """A stream that a clip may lack: a learned "absent" token stands in for it (*Decision*).
+    """A stream that a clip may lack: a trained "absent" token replaces it (*Decision*).
 
     Args:
         inputs: D.

@@ -22,11 +22,11 @@ from torch import Tensor
 
 from evcap_cli.data.special_tokens import END, PAD, START, UNK
 from evcap_cli.errors import CheckpointError
-from evcap_cli.network.config import Rerank
 from evcap_cli.reading.ranges import Beams, CaptionWords, Number, Penalty, check_fields
+from evcap_cli.search.rerank import Rerank
 
 BLOCK_ELEMENTS = {"cpu": 2**19, "cuda": 2**26}
-"""Scores looked at together: as many as stay in the cache from one pass over them to the next."""
+"""Scores of one block: as many as stay in the cache from one pass over them to the next."""
 CHUNK_WORDS = 128
 """The best words lie in the best chunks of so many words: one cheap pass over the vocabulary replaces sorting it."""
 
@@ -34,7 +34,7 @@ _NOTHING = float("-inf")
 
 
 class ClipMemory(Protocol):
-    """What a decoder keeps of B clips; the search passes it on and asks for its size and place only."""
+    """What a decoder keeps of B clips; the search passes it on and reads its size and place only."""
 
     @property
     def device(self) -> torch.device:
@@ -54,18 +54,18 @@ class SearchState(Protocol):
 
 StateT = TypeVar("StateT", bound=SearchState)
 MemoryT = TypeVar("MemoryT", bound=ClipMemory)
-AskedT = TypeVar("AskedT", bound=ClipMemory, contravariant=True)
+ReadT = TypeVar("ReadT", bound=ClipMemory, contravariant=True)
 
 
-class StepModel(Protocol[AskedT, StateT]):
+class StepModel(Protocol[ReadT, StateT]):
     """What the search needs of a decoder."""
 
-    def start(self, memory: AskedT) -> StateT:
+    def start(self, memory: ReadT) -> StateT:
         """The state before the start mark, one row a clip."""
         ...
 
-    def step(self, memory: AskedT, state: StateT, tokens: Tensor) -> tuple[Tensor, StateT]:
-        """Feed (R,) tokens; logits (R, W), which the search overwrites, and the next state."""
+    def step(self, memory: ReadT, state: StateT, tokens: Tensor) -> tuple[Tensor, StateT]:
+        """Add (R,) tokens; logits (R, W), which the search overwrites, and the next state."""
         ...
 
 
@@ -79,7 +79,7 @@ class BeamConfig:
         length_penalty: exponent of ((5 + len) / 6), which divides a sum of log-probabilities; len counts the end mark.
         n_best: finished hypotheses to return per clip.
         forbidden: ids that are never emitted.
-        rerank: how ``reranking.best_captions`` chooses among what the search found; the search does not look at it.
+        rerank: how ``reranking.best_captions`` chooses among what the search found; the search itself ignores it.
     """
 
     size: Beams = 5

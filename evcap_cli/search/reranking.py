@@ -41,7 +41,7 @@ ORDERS: Final = 4
 LEAST_PROBABILITY: Final = 1e-6
 """What a category counts for at least: a probability may underflow, and one word must not outweigh everything."""
 BLOCK_PAIRS: Final = 2**22
-"""Pairs of words looked at together, which bounds memory."""
+"""Pairs of words of one block, which bounds memory."""
 
 
 def best_captions(
@@ -67,16 +67,16 @@ def best_captions(
         return beam_search(model, prepared.memory, beam)
     width = max(beam.n_best, rerank.candidates)
     found = beam_search(model, prepared.memory, replace(beam, n_best=width))
-    felt = prepared.categories if rerank.emotion else None
-    told = None if felt is None else token_categories(vocabulary, lexicon)
-    return [several[: beam.n_best] for several in reranked(found, beam, felt, told)]
+    categories = prepared.categories if rerank.emotion else None
+    of_tokens = None if categories is None else token_categories(vocabulary, lexicon)
+    return [several[: beam.n_best] for several in reranked(found, beam, categories, of_tokens)]
 
 
 def reranked(
     found: Sequence[Sequence[Hypothesis]],
     beam: BeamConfig,
     categories: Tensor | None = None,
-    told: Tensor | None = None,
+    of_tokens: Tensor | None = None,
 ) -> list[list[Hypothesis]]:
     """The hypotheses of each clip in their new order; equally good ones stay in the order they have.
 
@@ -84,7 +84,7 @@ def reranked(
         found: of B clips, best first; none may be twice in a clip.
         beam: gives the weights.
         categories: probabilities of the categories, (B, N_c); None: emotions do not count.
-        told: ``token_categories``, needed with ``categories``.
+        of_tokens: ``token_categories``, needed with ``categories``.
     """
     if not found:
         return []
@@ -95,8 +95,8 @@ def reranked(
     total = scores.clone()
     if rerank.consensus:
         total += rerank.consensus * consensus(scores, similarities(tokens))
-    if rerank.emotion and categories is not None and told is not None:
-        total += rerank.emotion * agreement(tokens, categories, told)
+    if rerank.emotion and categories is not None and of_tokens is not None:
+        total += rerank.emotion * agreement(tokens, categories, of_tokens)
     order = total.sort(dim=1, descending=True, stable=True).indices.tolist()
     return [
         [several[place] for place in places if place < len(several)]
@@ -106,16 +106,16 @@ def reranked(
 
 def token_categories(vocabulary: Vocabulary, lexicon: Lexicon) -> Tensor:
     """The category that each word of the vocabulary counts for, (V,); -1 for a word that is no emotion word."""
-    told = torch.full((len(vocabulary),), -1)
+    of_tokens = torch.full((len(vocabulary),), -1)
     for word in lexicon.words:
         number = lexicon.first_category(word)
         if word in vocabulary and number is not None:
-            told[vocabulary.ids[word]] = number
-    return told
+            of_tokens[vocabulary.ids[word]] = number
+    return of_tokens
 
 
 def _padded(found: Sequence[Sequence[Hypothesis]], width: int) -> tuple[Tensor, Tensor]:
-    """Scores (B, N), minus infinity where there is no hypothesis, and tokens (B, N, L), -1 behind a caption's end."""
+    """Scores (B, N), minus infinity where there is no hypothesis, and tokens (B, N, L), -1 after a caption's end."""
     length = max(1, *(len(one.tokens) for several in found for one in several), 1)
     scores = [[one.score for one in several] + [-math.inf] * (width - len(several)) for several in found]
     tokens = [
@@ -133,7 +133,7 @@ def similarities(tokens: Tensor) -> Tensor:
     n + 1 follow from those for n: no n-gram is ever spelled out.
 
     Args:
-        tokens: (B, N, L), -1 behind a caption's end.
+        tokens: (B, N, L), -1 after a caption's end.
 
     Returns:
         (B, N, N), from 0 to 1; an order that one of the two is too short for adds 0.
@@ -169,13 +169,13 @@ def consensus(scores: Tensor, alike: Tensor) -> Tensor:
     return (others.softmax(dim=-1).nan_to_num(0.0) * alike).sum(dim=-1)
 
 
-def agreement(tokens: Tensor, categories: Tensor, told: Tensor) -> Tensor:
+def agreement(tokens: Tensor, categories: Tensor, of_tokens: Tensor) -> Tensor:
     """Mean log-probability of the categories that each hypothesis names; log(1 / N_c) for one that names none.
 
     Args:
-        tokens: (B, N, L), -1 behind a caption's end.
+        tokens: (B, N, L), -1 after a caption's end.
         categories: probabilities, (B, N_c).
-        told: category of each word of the vocabulary or -1, (V,).
+        of_tokens: category of each word of the vocabulary or -1, (V,).
 
     Returns:
         (B, N).
@@ -183,7 +183,7 @@ def agreement(tokens: Tensor, categories: Tensor, told: Tensor) -> Tensor:
     B, N, _ = tokens.shape
     count = categories.shape[1]
     chances = categories.detach().cpu().double().clamp(min=LEAST_PROBABILITY).log()
-    named = torch.where(tokens >= 0, told[tokens.clamp(min=0)], -1)
+    named = torch.where(tokens >= 0, of_tokens[tokens.clamp(min=0)], -1)
     # column 0 takes the words that name nothing
     distinct = torch.zeros(B, N, count + 1, dtype=torch.bool).scatter_(2, named + 1, True)[:, :, 1:]
     many = distinct.sum(dim=-1)

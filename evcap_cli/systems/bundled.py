@@ -26,7 +26,7 @@ SYSTEMS: Final = (
     ),
     SystemSpec(
         "fusion+",
-        "fusion with what the study found to help: objects looked at by the decoder, self-critical epochs",
+        "fusion with what the study found to help: objects that the decoder attends to, self-critical epochs",
         factory="evcap_cli.systems.fusion:Fusion",
         recipe="""
 [train]
@@ -41,7 +41,7 @@ decoder_objects = true
     ),
     SystemSpec(
         "epan",
-        "emotion perceived in the picture, then told",
+        "emotion perceived in the picture, then described",
         factory="evcap_cli.systems.epan:Epan",
         recipe=_AS_EPAN,
         title="EPAN",
@@ -59,7 +59,7 @@ decoder_objects = true
     ),
     SystemSpec(
         "canet",
-        "pictures, words and the two aligned, each looked at by the LSTM (reconstruction: no code is public)",
+        "pictures, words and the two aligned, each attended to by the LSTM (reconstruction: no code is public)",
         factory="evcap_cli.systems.canet:Canet",
         recipe=_AS_EPAN,
         title="CANet (reconstruction)",
@@ -67,7 +67,7 @@ decoder_objects = true
     ),
     SystemSpec(
         "sa-lstm",
-        "an LSTM that looks at the frames themselves (soft attention)",
+        "an LSTM that attends to the frames themselves (soft attention)",
         factory="evcap_cli.systems.sa_lstm:SaLstm",
         recipe="""
 [train]

@@ -59,7 +59,7 @@ class PreparedClips:
     """B clips as the search takes them.
 
     Args:
-        memory: what no step changes; it knows its length B and its ``device`` (see ``ClipMemory``).
+        memory: what no step changes; it has a length B and a ``device`` (see ``ClipMemory``).
         categories: probabilities of the emotion categories, (B, N_c); None: the system perceives no emotion.
     """
 
@@ -117,7 +117,7 @@ class CaptionModel(nn.Module, ABC):
 
     @abstractmethod
     def start(self, memory: Any) -> Any:
-        """The state before the start mark, one row a clip; it knows ``reorder`` (see ``SearchState``)."""
+        """The state before the start mark, one row a clip; it has ``reorder`` (see ``SearchState``)."""
 
     @abstractmethod
     def step(self, memory: Any, state: Any, tokens: Tensor) -> tuple[Tensor, Any]:

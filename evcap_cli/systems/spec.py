@@ -1,4 +1,4 @@
-"""What a captioning system declares: enough to list it, to start a recipe and to find its class when it is asked for.
+"""What a captioning system declares: enough to list it, to start a recipe and to find its class.
 
 Importing this module loads no torch: registering a system must stay cheap, only ``SystemSpec.load`` may use it.
 """

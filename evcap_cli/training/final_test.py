@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.backbones.identity import digest_of, file_digest
-from evcap_cli.checkpoints.checkpoint import WEIGHTS
+from evcap_cli.checkpoints.checkpoint_files import WEIGHTS
 from evcap_cli.checkpoints.hub import CARD
 from evcap_cli.console import counted, noun
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from evcap_cli.data.learnable import VALIDATION_SHARE
 from evcap_cli.errors import PluginError, UsageError
-from evcap_cli.network.config import Rerank
 from evcap_cli.reading.ranges import (
     Beams,
     CaptionWords,
@@ -32,6 +31,7 @@ from evcap_cli.reading.ranges import (
     check_value,
 )
 from evcap_cli.reading.typed import read_toml
+from evcap_cli.search.rerank import Rerank
 from evcap_cli.training.recipe_tables import (
     FUSION,
     check_tables,

@@ -12,11 +12,12 @@ from dataclasses import replace
 
 import torch
 
-from evcap_cli.checkpoints.checkpoint import DEMO, Checkpoint
+from evcap_cli.checkpoints.checkpoint import Checkpoint
+from evcap_cli.checkpoints.checkpoint_files import DEMO
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 from evcap_cli.network.collate import collate
-from evcap_cli.network.config import Rerank
 from evcap_cli.search.beam_search import beam_search
+from evcap_cli.search.rerank import Rerank
 from evcap_cli.search.reranking import reranked, token_categories
 from tests.benchmarks.timing import in_turn, ratio, table
 

@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 
 from evcap_cli.backbones.contract import Kind
-from evcap_cli.checkpoints.checkpoint import FILES, BeamDefaults, Checkpoint
+from evcap_cli.checkpoints.checkpoint import BeamDefaults, Checkpoint
+from evcap_cli.checkpoints.checkpoint_files import FILES
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import CheckpointError
 from evcap_cli.systems.fusion import Fusion
@@ -95,7 +96,7 @@ def edit(folder: Path, change: Any) -> None:
         (lambda v: v.pop("format"), "not a checkpoint's"),
         (lambda v: v.pop("beam"), "beam: is missing"),
         (lambda v: v["architecture"].update(wings=2), "unknown field 'wings'"),
-        (lambda v: v["architecture"].update(vocabulary=99), "speaks of"),
+        (lambda v: v["architecture"].update(vocabulary=99), "config.json names"),
         (lambda v: v["architecture"].update(width=32), "shape"),
         (lambda v: v["beam"].update(luck=1), "how to search"),
         (lambda v: v["backbones"].update(smell={}), "'smell'"),

@@ -16,8 +16,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from evcap_cli.checkpoints.building import Held, check_fits
-from evcap_cli.checkpoints.checkpoint import FILES, Checkpoint
+from evcap_cli.checkpoints.building import StoredTensor, check_fits
+from evcap_cli.checkpoints.checkpoint import Checkpoint
+from evcap_cli.checkpoints.checkpoint_files import FILES
 from evcap_cli.errors import CheckpointError
 from evcap_cli.network.collate import collate
 from evcap_cli.search.reranking import best_captions
@@ -213,7 +214,7 @@ def test_a_system_of_more_parts_than_tensors_is_not_built(folder: Path) -> None:
             built.append(1)
 
     with pytest.raises(CheckpointError, match="describes many more"):
-        check_fits(endless, (2, 4), {"a": Held((1,), "F32")}, folder)
+        check_fits(endless, (2, 4), {"a": StoredTensor((1,), "F32")}, folder)
     assert len(built) < 5000
     torch.nn.ModuleList([torch.nn.Linear(1, 1) for _ in range(5000)])  # the bound is gone
 
@@ -244,7 +245,7 @@ def test_backbones_of_other_widths_than_the_architecture_reads_are_refused(folde
 
 
 def test_a_name_too_long_for_a_folder_is_one_line() -> None:
-    with pytest.raises(CheckpointError, match="cannot be looked into"):
+    with pytest.raises(CheckpointError, match="cannot be opened"):
         Checkpoint.from_pretrained("x" * 5000)
 
 

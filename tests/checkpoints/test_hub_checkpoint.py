@@ -13,7 +13,8 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from evcap_cli.checkpoints.checkpoint import FILES, Checkpoint
+from evcap_cli.checkpoints.checkpoint import Checkpoint
+from evcap_cli.checkpoints.checkpoint_files import FILES
 from evcap_cli.checkpoints.hub import check_pushing, without_places
 from evcap_cli.errors import CheckpointError, UploadError, UsageError
 from tests.checkpoints.hub_server import OWNER, READER, Hub, serving

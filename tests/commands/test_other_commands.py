@@ -98,7 +98,7 @@ def test_doctor_tells_what_is_wrong_and_what_to_do(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("evcap_cli.commands.doctor.find_spec", lambda _: None)
-    monkeypatch.setattr("evcap_cli.checkpoints.checkpoint.files", lambda _: tmp_path)
+    monkeypatch.setattr("evcap_cli.checkpoints.checkpoint_files.files", lambda _: tmp_path)
     assert evcap("doctor") == 3
     lines = capfd.readouterr().out.splitlines()
     found = {line[9:].partition(":")[0]: line for line in lines}

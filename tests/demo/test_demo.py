@@ -11,7 +11,8 @@ from evcap_experiments.exam import examine
 from typer.testing import CliRunner
 
 from evcap_cli.app import build
-from evcap_cli.checkpoints.checkpoint import Checkpoint, resolve
+from evcap_cli.checkpoints.checkpoint import Checkpoint
+from evcap_cli.checkpoints.checkpoint_files import resolve
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.demo.run import DEMO_CLIPS, DEMO_SEED

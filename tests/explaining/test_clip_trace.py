@@ -18,9 +18,9 @@ from evcap_cli.explaining.clip_trace import trace_clip
 from evcap_cli.explaining.trace_values import ClipTrace
 from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.network.collate import collate
-from evcap_cli.network.config import Rerank
 from evcap_cli.network.layers import lstm_cell, masked_mean
 from evcap_cli.search.beam_search import BeamConfig, beam_search
+from evcap_cli.search.rerank import Rerank
 from evcap_cli.search.reranking import best_captions
 from evcap_cli.systems.contract import CaptionModel
 from evcap_cli.systems.fusion import Fusion

@@ -13,8 +13,8 @@ import torch
 
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
-from evcap_cli.network.config import Rerank
 from evcap_cli.search.beam_search import BeamConfig, Hypothesis, beam_search
+from evcap_cli.search.rerank import Rerank
 from evcap_cli.search.reranking import agreement, best_captions, reranked, similarities, token_categories
 from evcap_cli.systems.contract import PreparedClips
 from tests.systems.small import CASES, VOCABULARY, batch, system

@@ -11,7 +11,7 @@ import pytest
 
 from evcap_cli.checkpoints.checkpoint import BeamDefaults, Checkpoint
 from evcap_cli.errors import CheckpointError
-from evcap_cli.network.config import Rerank
+from evcap_cli.search.rerank import Rerank
 from evcap_cli.training.final_test import _key
 from evcap_cli.training.recipe import TrainConfig
 from evcap_cli.training.run_preparation import prepare
