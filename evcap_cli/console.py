@@ -13,7 +13,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -127,6 +127,12 @@ def noun(count: int, one: str, several: str | None = None) -> str:
 def counted(count: int, one: str, several: str | None = None) -> str:
     """A number of things: "1 video", "2 videos", or "1 entry", "2 entries"."""
     return f"{count} {noun(count, one, several)}"
+
+
+def listed(names: Sequence[str], most: int | None) -> str:
+    """The first ``most`` of some names, "a, b, ..."; None: all of them."""
+    shown = ", ".join(names[:most])
+    return shown if most is None or len(names) <= most else f"{shown}, ..."
 
 
 def _log(level: str, text: str) -> None:

@@ -88,3 +88,8 @@ def test_progress_counts_one_as_one(total: int, text: str, capfd: pytest.Capture
         bar.show()  # type: ignore[attr-defined]
         bar.advance()
     assert capfd.readouterr().err.splitlines()[-1].startswith(text)
+
+
+@pytest.mark.parametrize(("most", "shown"), [(2, "a, b, ..."), (3, "a, b, c"), (None, "a, b, c")])
+def test_a_list_of_names_ends_where_it_would_be_long(most: int | None, shown: str) -> None:
+    assert console.listed(["a", "b", "c"], most) == shown

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from evcap_cli.console import counted
+from evcap_cli.console import counted, listed
 from evcap_cli.data.caption_files import CaptionFile, decoded_lines, read_captions
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.video_files import bare, match_videos
@@ -85,8 +85,9 @@ class DataRoot:
             opened.warnings.append(f"the lexicon is {opened.lexicon.name!r}, not EmVidCap's own")
         twice = in_both_splits(opened.train, opened.test)
         if twice:
-            shown = ", ".join(twice[:3]) + (", ..." if len(twice) > 3 else "")
-            opened.warnings.append(f"{counted(len(twice), 'test video')} also in the training split: {shown}")
+            opened.warnings.append(
+                f"{counted(len(twice), 'test video')} also in the training split: {listed(twice, 3)}"
+            )
         return opened
 
     def videos(self, folder: Path) -> dict[str, Path]:

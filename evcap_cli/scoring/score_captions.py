@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from evcap_cli import console, plugins
-from evcap_cli.console import counted, noun
+from evcap_cli.console import counted, listed, noun
 from evcap_cli.data.caption_text import tokens
 from evcap_cli.data.emvidcap import DataRoot, Subset
 from evcap_cli.data.features_layout import SURROGATE_NOTE
@@ -191,7 +191,7 @@ def _counterparts(
 
 def _warn(file: str, names: Sequence[str], what: str) -> None:
     if names:
-        more = ", ... (-v names all)" if len(names) > _NAMED else ""
-        console.warn(f"{file}: {len(names)} {what}: {', '.join(names[:_NAMED])}{more}")
+        more = " (-v names all)" if len(names) > _NAMED else ""
+        console.warn(f"{file}: {len(names)} {what}: {listed(names, _NAMED)}{more}")
         if more:
             console.detail(f"all {len(names)}: {', '.join(names)}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli.backbones.contract import KINDS
+from evcap_cli.console import listed
 from evcap_cli.data.features_hdf5 import FOREIGN_VERSION, FeatureFiles, origin
 from evcap_cli.data.features_layout import all_feature_files, file_name
 from evcap_cli.data.published_backbones import PUBLISHED_NAMES, plain
@@ -106,8 +107,7 @@ class FeatureFolder:
         return opened, missing
 
     def _without(self, kind: str, where: str) -> DataError:
-        shown = ", ".join(list(self.streams)[:LISTED]) + (", ..." if len(self.streams) > LISTED else "")
-        there = f"there are: {shown}; name one with --{kind}"
+        there = f"there are: {listed(list(self.streams), LISTED)}; name one with --{kind}"
         hint = there if self.streams else "there is no .hdf5 file here or in its features folders"
         return DataError(f"no {kind} features {where}", path=self.root, hint=hint)
 

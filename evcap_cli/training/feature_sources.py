@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from evcap_cli import console
 from evcap_cli.checkpoints.checkpoint import backbone_record
-from evcap_cli.console import counted
+from evcap_cli.console import counted, listed
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
 from evcap_cli.errors import DataError, UsageError
 from evcap_cli.training.recipe import ORACLE
@@ -238,12 +238,11 @@ def _report(root: DataRoot, there: Collection[str], features: Path | None) -> No
         )
     missing = [video for video in {**root.train, **root.test} if video not in there]
     if missing:
-        names = ", ".join(missing[:_NAMED_MISSING]) + (", ..." if len(missing) > _NAMED_MISSING else "")
         if features is None:
             lacks = counted(len(missing), "video was not found and is", "videos were not found and are")
         else:
             lacks = counted(len(missing), "video has no features and is", "videos have no features and are")
-        console.warn(f"{lacks} left out: {names}")
+        console.warn(f"{lacks} left out: {listed(missing, _NAMED_MISSING)}")
 
 
 def _testable(root: DataRoot, there: Collection[str], recipe: Recipe) -> bool:

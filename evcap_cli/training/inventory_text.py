@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from evcap_cli.console import counted, noun
+from evcap_cli.console import counted, listed, noun
 from evcap_cli.data.caption_files import oddities
-from evcap_cli.training.root_inventory import NAMED, SPLIT_NAMES, Inventory, named
+from evcap_cli.training.root_inventory import NAMED, SPLIT_NAMES, Inventory
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import Split
@@ -40,7 +40,7 @@ def _lines(found: Inventory, most: int | None) -> Iterator[str]:
     for file in found.captions:
         yield from (f"  {line}" for line in oddities(file.file, file.latin_1, file.empty, file.wordless, most=most))
     if found.in_both_splits:
-        yield f"  in both splits: {named(found.in_both_splits, most)} (stays in both, as in every published number)"
+        yield f"  in both splits: {listed(found.in_both_splits, most)} (stays in both, as in every published number)"
     if found.captions:
         yield f"  {found.vocabulary:,} {noun(found.vocabulary, 'word')} in the training captions" + (
             "" if found.extended is None else f", {found.extended:,} with MSVD's (--extra-captions {found.root})"
@@ -63,7 +63,7 @@ def _lines(found: Inventory, most: int | None) -> Iterator[str]:
         line = (
             f"  {part.part} {SPLIT_NAMES[part.split]:<8} {part.wanted - len(part.missing):>6,} of {part.wanted:,} found"
         )
-        yield line + (f"; missing: {named(part.missing, most)}" if part.missing else f"  ({found.video_folder})")
+        yield line + (f"; missing: {listed(part.missing, most)}" if part.missing else f"  ({found.video_folder})")
     yield from ("", "Features")
     if not found.features:
         yield "  no published features (.hdf5) found; they are extracted from the videos"
@@ -97,9 +97,9 @@ def _streams(found: Inventory, most: int | None) -> Iterator[str]:
         folders = dict.fromkeys(file.rpartition("/")[0] or "." for file in stream.files)
         yield f"  {stream.name}: {stream.width} wide, {covered} videos  ({', '.join(folders)})"
         if stream.missing:
-            yield f"    missing: {named(stream.missing, most)}"
+            yield f"    missing: {listed(stream.missing, most)}"
         if stream.empty:
-            yield f"    of those without a row: {named(stream.empty, most)}"
+            yield f"    of those without a row: {listed(stream.empty, most)}"
 
 
 def _command(found: Inventory) -> str:

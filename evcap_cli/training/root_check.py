@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from evcap_cli import console
 from evcap_cli.backbones.presets import PRESETS, backbone_addresses
+from evcap_cli.console import counted, listed
 from evcap_cli.data.caption_files import SEPARATORS, CaptionFile, read_captions
 from evcap_cli.data.caption_text import tokens
 from evcap_cli.data.emvidcap import (
@@ -38,6 +38,7 @@ from evcap_cli.reading.text import read_text
 from evcap_cli.training.feature_folder import FeatureFolder
 from evcap_cli.training.recipe import Recipe
 from evcap_cli.training.root_inventory import (
+    NAMED,
     PUBLISHED_COUNTS,
     Advice,
     FoundCaptions,
@@ -45,8 +46,6 @@ from evcap_cli.training.root_inventory import (
     FoundVideos,
     FoundWordVectors,
     Inventory,
-    counted,
-    named,
 )
 
 _LISTS: Final = ("34_emotion.txt", "179_words.txt")
@@ -55,7 +54,7 @@ _LISTS: Final = ("34_emotion.txt", "179_words.txt")
 def take_inventory(
     root: Path, subset: Subset = "both", *, videos: Path | None = None, features: Sequence[str] = ()
 ) -> Inventory:
-    """Look at all of a data root.
+    """Examine a data root.
 
     Args:
         root: of the data.
@@ -174,26 +173,26 @@ class _RootCheck:
         if folder is None:
             self.advise(
                 "warning",
-                "no emotion lexicon here; evcap's general one is used, and scores cannot stand beside printed ones",
+                "no emotion lexicon here; evcap's general one is used, and scores cannot stand next to printed ones",
                 "copy EPAN's EmotionEval/sentiment-words-E into the data root",
             )
             return
         if not lexicon.official:
-            self.advise("note", "the lexicon is not EmVidCap's own: scores by it cannot stand beside printed ones")
+            self.advise("note", "the lexicon is not EmVidCap's own: scores by it cannot stand next to printed ones")
         self._compare_lists(lexicon, folder.parent)
 
     def _compare_lists(self, lexicon: Lexicon, folder: Path) -> None:
         for name, known in zip(_LISTS, (lexicon.categories, lexicon.words), strict=True):
             try:
-                listed = {line.split()[0].lower() for line in read_text(folder / name).splitlines() if line.strip()}
+                own = {line.split()[0].lower() for line in read_text(folder / name).splitlines() if line.strip()}
             except DataError:
                 continue
-            other = sorted(listed ^ set(known))
+            other = sorted(own ^ set(known))
             if other:
                 self.advise(
                     "warning",
                     f"{self._short(folder / name)} and the word lists differ in"
-                    f" {console.counted(len(other), 'word')}: {named(other)}",
+                    f" {counted(len(other), 'word')}: {listed(other, NAMED)}",
                     "the word lists count; copy both again if this should be EmVidCap's lexicon",
                 )
 
@@ -213,7 +212,7 @@ class _RootCheck:
         if absent:
             self.advise(
                 "warning",
-                f"{counted(len(absent))} no file: left out",
+                f"{counted(len(absent), 'video has', 'videos have')} no file: left out",
                 f"add them below {chosen} (any depth, named as the id, with or without vid)",
             )
         return {video for video in self.split["train"] if video in matched}
@@ -251,8 +250,8 @@ class _RootCheck:
             elif stream.missing:
                 self.advise(
                     "warning",
-                    f"{counted(len(stream.missing))} no {name} features: left out of training on features"
-                    f" if {name} is appearance or motion",
+                    f"{counted(len(stream.missing), 'video has', 'videos have')} no {name} features: left out of"
+                    f" training on features if {name} is appearance or motion",
                     "extract them with evcap extract, or train from the videos",
                 )
             if stream.problem is None:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from evcap_cli import console
 from evcap_cli.data.emvidcap import Part, Split, Subset
 
 PUBLISHED_COUNTS: Final[dict[tuple[Part, Split], tuple[int, int]]] = {
@@ -130,14 +129,3 @@ class Inventory:
         """Plain values, for JSON."""
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
         return {**plain, "ready": self.ready}
-
-
-def counted(count: int, what: str = "video") -> str:
-    """A number of things: "1 video has", for sentences that go on, "2 videos have"."""
-    return f"{count:,} {console.noun(count, f'{what} has', f'{what}s have')}"
-
-
-def named(names: Sequence[str], most: int | None = NAMED) -> str:
-    """The first of some names."""
-    shown = names if most is None else names[:most]
-    return ", ".join(shown) + (", ..." if len(shown) < len(names) else "")
