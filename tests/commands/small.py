@@ -75,9 +75,9 @@ def evcap(*arguments: object) -> int:
     return app.run([str(argument) for argument in arguments])
 
 
-def start_evcap(*arguments: object, first: Sequence[Path] = (), **options: object) -> subprocess.Popen[str]:
-    """Start evcap in a process and a process group of its own, with folders that modules are looked for in first."""
-    path = os.pathsep.join(map(str, (*first, ROOT, ROOT / "plugins")))
+def start_evcap(*arguments: object, **options: object) -> subprocess.Popen[str]:
+    """Start evcap in a process and a process group of its own."""
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "plugins")))
     return subprocess.Popen(
         [sys.executable, "-c", "from evcap_cli.app import main; main()", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
@@ -89,8 +89,11 @@ def start_evcap(*arguments: object, first: Sequence[Path] = (), **options: objec
     )
 
 
-def fork_evcap(*arguments: object) -> Forked:
-    """Start evcap in a process and a process group of its own, forked from this one: what is patched stays patched."""
+def fork_evcap(*arguments: object, first: Sequence[Path] = ()) -> Forked:
+    """Like ``start_evcap``, but forked from this process: what is patched stays patched.
+
+    Folders ``first`` come before all others where modules are looked for.
+    """
 
     def call() -> None:
         from evcap_cli import app
@@ -98,7 +101,7 @@ def fork_evcap(*arguments: object) -> Forked:
         sys.argv[1:] = map(str, arguments)
         app.main()
 
-    return Forked(call)
+    return Forked(call, path=first)
 
 
 def records(path: Path) -> list[dict]:

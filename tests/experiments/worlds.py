@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from evcap_experiments.study.study_worlds import Sizes, Worlds, write_worlds
@@ -15,6 +16,7 @@ def drawn(folder: Path, train: int = 16, test: int = 48, conflict: int = 16) -> 
     return write_worlds(folder, Sizes(train, test, conflict), render=False)
 
 
+@cache
 def sentence(clip: ClipFacts, emotion: str) -> str:
     """The likeliest caption of a clip that tells who does what with an emotion."""
     from dataclasses import replace
