@@ -171,7 +171,7 @@ class Backbone(ABC):
         self.weights_digest: str = ""
         """xxh3_128 of the weights that ``load`` read; set by ``load``, empty where there are none."""
         self.dtype: torch.dtype | str = "float32"
-        """The number format of batches (in the cache key): what ``load`` is asked for, unless ``load`` sets another."""
+        """The number format of batches (in the cache key): what ``load`` is given, unless ``load`` sets another."""
 
     @classmethod
     def spec_for(cls, variant: str | None, options: Mapping[str, str]) -> BackboneSpec:

@@ -10,7 +10,7 @@ from evcap_cli import console, plugins
 from evcap_cli.backbones.contract import KINDS, Backbone, Kind, WeightsSource, address_of, split_address
 from evcap_cli.backbones.hub import within_reach
 from evcap_cli.backbones.identity import digest_of, file_digest
-from evcap_cli.backbones.residents import clear
+from evcap_cli.backbones.offloader import offload
 from evcap_cli.backbones.weights import RANDOM, random_seed
 from evcap_cli.devices import out_of_memory
 from evcap_cli.errors import EvcapError, PluginError, UsageError, WeightsError, one_line
@@ -59,17 +59,17 @@ def load_backbones(
         try:
             load_one(backbone, chosen, where, number)
         except PluginError as problem:
-            # they take turns from here on (``residents.py``): slower, but each model alone may well fit
-            if where.type == "cpu" or not out_of_memory(problem.__cause__) or not clear(loaded):
+            # one at a time is on the device from here on (``offloader.py``): slower, but each model alone may well fit
+            if where.type == "cpu" or not out_of_memory(problem.__cause__) or not offload(loaded):
                 raise
         else:
             loaded.append(backbone)
             continue
         if not crowded:
-            console.warn(f"{backbone.spec.name}: no memory for it beside the other models; going on with one at a time")
+            console.warn(f"{backbone.spec.name}: no memory next to the other models; going on with one at a time")
         crowded = True
         if where.type == "cuda":
-            torch.cuda.empty_cache()  # only here: the exception held on to what was loaded half
+            torch.cuda.empty_cache()  # only here: the exception kept what was loaded half
         load_one(backbone, chosen, where, number)
         loaded.append(backbone)
     return made

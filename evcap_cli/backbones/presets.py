@@ -1,4 +1,4 @@
-"""Named sets of backbones. Names only: which of them are installed is the plugins' business."""
+"""Named sets of backbones. Names only: plugins say which of them are installed."""
 
 from __future__ import annotations
 

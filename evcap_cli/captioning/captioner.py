@@ -25,8 +25,8 @@ from evcap_cli.version import __version__
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, Kind
     from evcap_cli.captioning.options import CaptionKeywords
+    from evcap_cli.features.events import SegmentReady, VideoDone
     from evcap_cli.features.options import Sampling
-    from evcap_cli.features.pipeline import SegmentReady, VideoDone
     from evcap_cli.features.streams import ClipFeatures
     from evcap_cli.search.beam_search import Hypothesis
 
@@ -239,7 +239,7 @@ class Captioner:
 
     def _run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
         """Records of different files, in their order."""
-        from evcap_cli.features.pipeline import SegmentReady
+        from evcap_cli.features.events import SegmentReady
 
         since = time.monotonic()
         waiting: list[SegmentReady] = []

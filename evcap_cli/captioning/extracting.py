@@ -18,8 +18,9 @@ from evcap_cli.paths import same_file_groups
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
+    from evcap_cli.features.events import Event, VideoDone
     from evcap_cli.features.options import FeatureKeywords
-    from evcap_cli.features.pipeline import Event, FeaturePipeline, VideoDone
+    from evcap_cli.features.pipeline import FeaturePipeline
     from evcap_cli.features.streams import ClipFeatures
 
 DEFAULT_PRESET: Final = "lite"
@@ -79,7 +80,7 @@ def extract_features(
 def _features(
     sources: Sequence[Source], pipeline: FeaturePipeline, on_error: Callable[[Path, EvcapError], object] | None
 ) -> Iterator[tuple[Path, ClipFeatures]]:
-    from evcap_cli.features.pipeline import SegmentReady
+    from evcap_cli.features.events import SegmentReady
 
     with closing(_events(sources, pipeline)) as events:
         for number, event in events:
@@ -179,7 +180,7 @@ class Extraction:
         Raises:
             WriteError: the HDF5 files cannot be written.
         """
-        from evcap_cli.features.pipeline import SegmentReady
+        from evcap_cli.features.events import SegmentReady
 
         summary = ExtractionSummary()
         features: ClipFeatures | None = None

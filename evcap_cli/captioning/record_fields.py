@@ -9,7 +9,7 @@ from evcap_cli.output.records import TOP_CATEGORIES, Emotion, Media
 
 if TYPE_CHECKING:
     from evcap_cli.data.lexicon import Lexicon
-    from evcap_cli.features.pipeline import VideoDone
+    from evcap_cli.features.events import VideoDone
 
 
 def emotion_of(words: Sequence[str], probabilities: Sequence[float] | None, lexicon: Lexicon) -> Emotion | None:

@@ -52,7 +52,7 @@ def verify(cache_dir: shared.CacheDir = None) -> None:
 
     swept = FeatureCache(cache_dir).verify()
     removed = counted(swept.removed, "damaged one", "damaged ones")
-    console.info(f"{counted(swept.looked_at, 'entry', 'entries')}, {removed} removed")
+    console.info(f"{counted(swept.checked, 'entry', 'entries')}, {removed} removed")
 
 
 def prune(
@@ -76,8 +76,7 @@ def prune(
         0 if everything else None if max_size is None else shared.parse_size(max_size, "--max-size"),
     )
     console.info(
-        f"{swept.removed} of {counted(swept.looked_at, 'entry', 'entries')} removed,"
-        f" {size_text(swept.freed_bytes)} freed"
+        f"{swept.removed} of {counted(swept.checked, 'entry', 'entries')} removed, {size_text(swept.freed_bytes)} freed"
     )
 
 

@@ -16,8 +16,8 @@ from evcap_cli.inputs import nothing_found
 
 if TYPE_CHECKING:
     from evcap_cli.captioning.extracting import ExtractionPlan
+    from evcap_cli.features.events import VideoDone
     from evcap_cli.features.options import FeatureOptions
-    from evcap_cli.features.pipeline import VideoDone
     from evcap_cli.inputs import Source
 
 

@@ -16,7 +16,7 @@ from evcap_cli.conformance.comparing import (
     norm_difference,
 )
 from evcap_cli.console import counted
-from evcap_cli.features.sound import MIN_SOUND_SECONDS
+from evcap_cli.features.audio_chunks import MIN_SOUND_SECONDS
 
 if TYPE_CHECKING:
     from torch import Tensor

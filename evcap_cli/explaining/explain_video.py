@@ -17,7 +17,7 @@ from evcap_cli.output.html_report import Picture, all_pictures_at, missing_pictu
 
 if TYPE_CHECKING:
     from evcap_cli.captioning.captioner import Captioner
-    from evcap_cli.features.pipeline import SegmentReady
+    from evcap_cli.features.events import SegmentReady
 
 THUMBNAIL_SIDE = 96
 """Pixels of the short side: up to thirty moments and sixteen objects go into one page."""
@@ -66,7 +66,7 @@ def explain(source: Source, captioner: Captioner) -> ExplainedVideo:
         VideoError: the video cannot be opened or decoded, or a backbone failed on it.
         CheckpointError: the checkpoint's scores are not numbers.
     """
-    from evcap_cli.features.pipeline import SegmentReady
+    from evcap_cli.features.events import SegmentReady
 
     ready: SegmentReady | None = None
     warnings: tuple[str, ...] = ()

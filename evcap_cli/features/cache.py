@@ -25,14 +25,14 @@ import numpy as np
 
 from evcap_cli import console
 from evcap_cli.errors import DataError, UsageError, WriteError
-from evcap_cli.features.entries import HEADER_LENGTH_BYTES, BadEntry, pack, read_about, unpack
+from evcap_cli.features.cache_entries import HEADER_LENGTH_BYTES, BadEntry, pack, read_about, unpack
 from evcap_cli.features.streams import StreamFeatures
 from evcap_cli.files import WholeFile, cause_of, check_writable, sweep
 from evcap_cli.paths import can_be_named, expanded, shown
 from evcap_cli.reading.regular import open_regular, read_regular
 
 if TYPE_CHECKING:
-    from evcap_cli.features.entries import Arrays
+    from evcap_cli.features.cache_entries import Arrays
 
 FORMAT: Final = 2
 """Part of every key: raised when decoding, sampling, pooling or the layout of entries changes what features are."""
@@ -41,7 +41,7 @@ ENTRY_NAME: Final = re.compile(r"[0-9a-f]{32}\.safetensors")
 TOUCH_SECONDS: Final = 86400.0
 """An entry's file time says when it was last used, to the day: enough for pruning, and reading stays reading."""
 ROWS: Final = "rows"
-"""What a stream's entry says of itself beside the arrays."""
+"""What a stream's entry says of itself, next to the arrays."""
 VARIABLE: Final = "EVCAP_CACHE_DIR"
 
 
@@ -71,9 +71,9 @@ class CacheInfo:
 
 @dataclass(frozen=True)
 class Swept:
-    """What ``verify`` or ``prune`` looked at and removed."""
+    """What ``verify`` or ``prune`` checked and removed."""
 
-    looked_at: int = 0
+    checked: int = 0
     removed: int = 0
     freed_bytes: int = 0
 
@@ -205,9 +205,9 @@ class FeatureCache:
 
     def verify(self) -> Swept:
         """Read every entry and remove those that do not verify: they would be computed again anyway."""
-        looked_at = removed = freed = 0
+        checked = removed = freed = 0
         for path in self.entries():
-            looked_at += 1
+            checked += 1
             try:
                 data = read_regular(path)
             except FileNotFoundError:
@@ -219,7 +219,7 @@ class FeatureCache:
             except BadEntry:
                 gone = _remove(path)
                 removed, freed = removed + (gone is not None), freed + (gone or 0)
-        return Swept(looked_at, removed, freed)
+        return Swept(checked, removed, freed)
 
     def prune(self, older_than: float | None = None, max_bytes: int | None = None) -> Swept:
         """Remove entries not used for ``older_than`` seconds, then the longest unused until ``max_bytes`` are left.
@@ -227,13 +227,13 @@ class FeatureCache:
         Leftovers of killed processes go as well.
         """
         now = time.time()
-        looked_at = removed = freed = 0
+        checked = removed = freed = 0
         found: list[tuple[float, int, Path]] = []
         for path in self.entries():
             with contextlib.suppress(OSError):
                 status = path.stat()
                 found.append((status.st_mtime, status.st_size, path))
-        looked_at = len(found)
+        checked = len(found)
         found.sort(key=lambda entry: (entry[0], entry[2]))
         left = sum(size for _, size, _ in found)
         for used, size, path in found:
@@ -242,7 +242,7 @@ class FeatureCache:
             if (too_old or too_much) and _remove(path) is not None:
                 left, removed, freed = left - size, removed + 1, freed + size
         freed += sum(sweep(folder) for folder in self._folders())
-        return Swept(looked_at, removed, freed)
+        return Swept(checked, removed, freed)
 
 
 def _no_stream(about: Mapping[str, Any], arrays: Arrays, dim: int) -> str | None:

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from evcap_cli.devices import Dtype
 from evcap_cli.errors import UsageError
-from evcap_cli.media.memory import DEFAULT_BYTES
+from evcap_cli.media.decoder_memory import DEFAULT_BYTES
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind

@@ -1,4 +1,4 @@
-"""Which frames of a segment are looked at (paper 1.1, Decision ``--sampling``). Pure functions of time stamps.
+"""Which frames of a segment features are made of (paper 1.1, Decision ``--sampling``). Pure functions of time stamps.
 
 ``moments`` spreads rows by presentation time; ``epan`` counts frames as the published features did. Nothing here
 decodes; ``media/`` fetches the frames that are named here by ordinal, ``assembly.py`` puts them together.

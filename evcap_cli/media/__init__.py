@@ -1,1 +1,1 @@
-"""Files to frames and sound: probing, decoding in child processes, segments. Knows nothing of models."""
+"""Files to frames and sound: probing, decoding in child processes, segments. Does not depend on models."""

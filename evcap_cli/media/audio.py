@@ -1,6 +1,6 @@
 """Sound of one span: mono float samples, -1 to 1, at one rate, in chunks of a second, whatever the track holds.
 
-Notation: positions and ``clock`` count samples at the asked rate from the start of the container.
+Notation: positions and ``clock`` count samples at the requested rate from the start of the container.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 from av.error import FFmpegError
 from av.filter import Graph
 
-from evcap_cli.media.source import decoded
+from evcap_cli.media.packets import decoded
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from av.audio.frame import AudioFrame
 
+    from evcap_cli.media.packets import Skipped
     from evcap_cli.media.scan import OpenVideo
-    from evcap_cli.media.source import Skipped
 
     Samples = npt.NDArray[np.float32]
 
@@ -31,9 +31,9 @@ DROPOUT_SECONDS: Final = 60
 """A longer jump of time stamps, with no bad packet before it, is a pause between joined recordings and no loss."""
 SEEK_WORTH_SECONDS: Final = 5
 STRANGE_STARTS: Final = 8
-"""Frames at the start that may claim to lie behind the end before they are believed."""
+"""Frames at the start that may claim to lie past the end before they are believed."""
 PREROLL_SECONDS: Final = 1
-"""Codecs need the packets before the first one wanted to get its samples right."""
+"""Codecs need the packets before the first one requested to get its samples right."""
 
 
 def sound(
@@ -47,7 +47,7 @@ def sound(
     first, last = round(start * rate), round(end * rate)
     begin = done = first
     for at, samples in _pieces(opened, rate, start, end, skipped, alive):
-        # a clock that runs back (joined recordings) tells nothing new until it is past what was heard
+        # a clock that runs back (joined recordings) adds nothing until it is past what was played
         kept = samples[max(done - at, 0) : max(last - at, 0)]
         if not len(kept):
             continue
@@ -74,18 +74,18 @@ def _pieces(
     before = skipped.seconds
     follows: int | None = None
     """Where the next frame should begin by the track's own clock."""
-    for frame in decoded(opened.source.sound_from(preroll), skipped, alive):
-        told = _position(frame, zero, rate)
-        at = None if frame.pts in opened.doubted else told
+    for frame in decoded(opened.file.sound_from(preroll), skipped, alive):
+        stamped = _position(frame, zero, rate)
+        at = None if frame.pts in opened.doubted else stamped
         bad, before = skipped.seconds - before, skipped.seconds
         if clock is None and at is not None and at > end * rate + rate and strange < STRANGE_STARTS:
             strange += 1  # MPEG-TS lets the priming before time 0 wrap around to a day later
             continue
         if clock is not None and (opened.stamps is None or (at is not None and at > end * rate + rate)):
             # stamps that jump, or one that points past the end, are damage: what was lost is counted
-            lost = max(round(bad * rate), _step(told, follows, rate)) if bad else 0
+            lost = max(round(bad * rate), _step(stamped, follows, rate)) if bad else 0
             at = clock + lost if bad else None
-        follows = told
+        follows = stamped
         if clock is None:
             skipped.lost += _overlap(start, end, (at or 0) / rate - bad, (at or 0) / rate)
         elif bad or (opened.damaged and at is not None and GAP_SECONDS * rate < at - clock <= DROPOUT_SECONDS * rate):
@@ -129,7 +129,7 @@ def _position(frame: AudioFrame, zero: Fraction, rate: int) -> int | None:
 
 
 class _Resampler:
-    """Mixes to mono and resamples to one rate; begins anew where the track changes its form."""
+    """Mixes to mono and resamples to one rate; begins again where the track changes its form."""
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
@@ -138,18 +138,18 @@ class _Resampler:
 
     def resample(self, frame: AudioFrame) -> Samples:
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
-        held = _joined([]) if form == self._form else self.rest()
+        rest = _joined([]) if form == self._form else self.rest()
         try:
             if self._graph is None:
                 self._graph, self._form = _mixer(frame, self.rate), form
             self._graph.push(frame)
-            return np.concatenate([held, _joined(_pulled(self._graph))])
+            return np.concatenate([rest, _joined(_pulled(self._graph))])
         except (FFmpegError, ValueError):
             self._graph = self._form = None
-            return held
+            return rest
 
     def rest(self) -> Samples:
-        """What is still held back; the next frame begins anew."""
+        """What has not come out yet; the next frame begins again."""
         graph, self._graph, self._form = self._graph, None, None
         if graph is None:
             return _joined([])

@@ -1,6 +1,6 @@
-"""Sparse decoding of pictures: each wanted frame once, resized to every wanted geometry in the same pass.
+"""Sparse decoding of pictures: each requested frame once, resized to every requested geometry in the same pass.
 
-The pass seeks only where a key frame lies between here and the next wanted frame, and stops after the last one.
+The pass seeks only where a key frame lies between here and the next requested frame, and stops after the last one.
 
 Pretrained networks saw pictures that Pillow had resized. FFmpeg's scaler, which turns YUV into RGB and resizes at once,
 is up to 60 grey levels away from that; so for bilinear and bicubic it only makes RGB of the frame's own size and Pillow
@@ -11,7 +11,7 @@ mirrors are exact (``display.py``), HDR is mapped afterwards (``hdr.py``).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from av.video.frame import VideoFrame
 
+    from evcap_cli.media.packets import Skipped
     from evcap_cli.media.probe import MediaInfo
     from evcap_cli.media.scan import OpenVideo
-    from evcap_cli.media.source import Skipped
 
 SEEK_WORTH_FRAMES: Final = 12
 """Frames that a seek must save: it costs a demuxer reset and the decoder's delay."""
@@ -119,13 +119,13 @@ class Fitter:
         top, left = (round((whole - kept) / 2) for whole, kept in zip(self.scaled, self.size, strict=True))
         return pixels[top : top + self.size[0], left : left + self.size[1]]
 
-    def _rgb(self, frame: VideoFrame, **wanted: Any) -> npt.NDArray[np.uint8]:
-        """(H, W, 3), upright, of the size that is ``wanted`` or the frame's own."""
-        pixels: npt.NDArray[Any] = self.scaler.reformat(frame, format="rgb24", threads=1, **wanted).to_ndarray()
+    def _rgb(self, frame: VideoFrame, **size: Any) -> npt.NDArray[np.uint8]:
+        """(H, W, 3), upright, of the size that is given, or the frame's own."""
+        pixels: npt.NDArray[Any] = self.scaler.reformat(frame, format="rgb24", threads=1, **size).to_ndarray()
         return upright(pixels, self.info)
 
 
-def wanted_frames(
+def requested_frames(
     opened: OpenVideo, ordinals: Sequence[int], skipped: Skipped, alive: Callable[[], None]
 ) -> Iterator[tuple[int, VideoFrame]]:
     """The frames numbered ``ordinals`` (sorted, distinct), each once, in order, without those that do not decode."""
@@ -141,11 +141,11 @@ def _counted(
     opened: OpenVideo, ordinals: Sequence[int], skipped: Skipped, alive: Callable[[], None]
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Frames without time stamps are numbered as they come."""
-    from evcap_cli.media.source import decoded
+    from evcap_cli.media.packets import decoded
 
-    wanted = set(ordinals)
-    for number, frame in enumerate(decoded(opened.source.from_start(), skipped, alive)):
-        if number in wanted:
+    requested = set(ordinals)
+    for number, frame in enumerate(decoded(opened.file.from_start(), skipped, alive)):
+        if number in requested:
             yield number, frame
         if number >= ordinals[-1]:
             return
@@ -154,19 +154,19 @@ def _counted(
 def _sought(
     opened: OpenVideo, stamps: Sequence[int], ordinals: Sequence[int], skipped: Skipped, alive: Callable[[], None]
 ) -> Iterator[tuple[int, VideoFrame]]:
-    from evcap_cli.media import complaints
-    from evcap_cli.media.source import decoded
+    from evcap_cli.media import ffmpeg_log
+    from evcap_cli.media.packets import decoded
 
     ticks = opened.timeline.time_base
     here, place, resuming = -1, 0, False
     while place < len(ordinals):
         first = ordinals[place]
         keys, begin = opened.keys_before(first)
-        seeking = opened.source.seeks and bool(keys) and (resuming or begin - here >= SEEK_WORTH_FRAMES)
-        packets = opened.source.from_key(keys) if seeking else opened.source.from_start()
+        seeking = opened.file.seeks and bool(keys) and (resuming or begin - here >= SEEK_WORTH_FRAMES)
+        packets = opened.file.from_key(keys) if seeking else opened.file.from_start()
         fresh, bad = True, skipped.packets
         due = max(begin, here + 1) if seeking else here + 1
-        held: VideoFrame | None = None
+        shown_frame: VideoFrame | None = None
         skipped.gave_up = False
         for frame in decoded(packets, skipped, alive):
             number = None if frame.pts is None else _number(stamps, frame.pts)
@@ -174,17 +174,17 @@ def _sought(
                 continue
             if fresh and number > first and seeking and skipped.packets == bad:
                 # the key frame did not begin a run that decodes: this file's index lies
-                opened.source.seeks = False
+                opened.file.seeks = False
                 break
             if skipped.packets > bad:
                 skipped.lost += (stamps[number] - stamps[due]) * ticks
             fresh, due = False, number + 1
             while place < len(ordinals) and ordinals[place] < number:
-                if held is not None and not (skipped.packets or complaints.heard()):
+                if shown_frame is not None and not (skipped.packets or ffmpeg_log.count()):
                     # a packet of a sound stream that gives no frame of its own leaves the one before it on screen
-                    yield ordinals[place], held
+                    yield ordinals[place], shown_frame
                 place += 1  # else it did not decode
-            here, held = number, frame
+            here, shown_frame = number, frame
             if place < len(ordinals) and ordinals[place] == number:
                 yield number, frame
                 place += 1
@@ -194,10 +194,10 @@ def _sought(
             if skipped.packets > bad and due < len(stamps):
                 until = stamps[-1] if skipped.reached is None else min(max(skipped.reached, stamps[due]), stamps[-1])
                 skipped.lost += (until - stamps[due]) * ticks
-            if held is not None and not (skipped.packets or skipped.gave_up or complaints.heard()):
+            if shown_frame is not None and not (skipped.packets or skipped.gave_up or ffmpeg_log.count()):
                 for ordinal in ordinals[place:]:
-                    yield ordinal, held
-            if not (skipped.gave_up and opened.source.seeks and skipped.reached is not None):
+                    yield ordinal, shown_frame
+            if not (skipped.gave_up and opened.file.seeks and skipped.reached is not None):
                 return
             # nothing decodes here: go on with what a later key frame serves
             place = _behind(opened, ordinals, place, skipped.reached)
@@ -213,7 +213,7 @@ def _number(stamps: Sequence[int], stamp: int) -> int | None:
 
 
 def _behind(opened: OpenVideo, ordinals: Sequence[int], place: int, reached: int) -> int:
-    """The first of ``ordinals`` from ``place`` on whose key frame lies behind what was tried."""
+    """The first of ``ordinals`` from ``place`` on whose key frame lies past what was tried."""
     while place < len(ordinals):
         keys, _ = opened.keys_before(ordinals[place])
         if keys and keys[-1].pts > reached:
@@ -223,12 +223,6 @@ def _behind(opened: OpenVideo, ordinals: Sequence[int], place: int, reached: int
 
 
 def _worth_a_seek(opened: OpenVideo, here: int, target: int) -> bool:
-    if not opened.source.seeks or target - here < SEEK_WORTH_FRAMES:
+    if not opened.file.seeks or target - here < SEEK_WORTH_FRAMES:
         return False
     return opened.keys_before(target)[1] - here >= SEEK_WORTH_FRAMES
-
-
-def slot_bytes(geometries: Mapping[str, Geometry], width: int, height: int) -> int:
-    """Bytes of the largest frame that a pass will hand over."""
-    sizes: list[Any] = [geometry.output_size(width, height) for geometry in geometries.values()]
-    return max((h * w * 3 for h, w in sizes), default=1)

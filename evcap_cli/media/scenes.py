@@ -1,6 +1,6 @@
 """Scene cuts by PySceneDetect (extra ``scenes``), at low resolution, inside the decoding process.
 
-Its detector is fed with our frames: the same stream, the same times and the same patience with damage as everywhere.
+Its detector gets our frames: the same stream, the same times and the same patience with damage as everywhere.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from fractions import Fraction
 from typing import Final
 
 from evcap_cli.errors import DecodeFailed, UsageError
-from evcap_cli.media.frames import Fitter, Geometry, wanted_frames
+from evcap_cli.media.frames import Fitter, Geometry, requested_frames
+from evcap_cli.media.packets import Skipped
 from evcap_cli.media.probe import FALLBACK_RATE
 from evcap_cli.media.scan import OpenVideo
-from evcap_cli.media.source import Skipped
 
 SHORT_SIDE: Final = 144
 SHORTEST_SCENE_SECONDS: Final = 0.6
@@ -39,12 +39,12 @@ def find_scenes(opened: OpenVideo, alive: Callable[[], None]) -> list[tuple[Frac
     fitter = Fitter(Geometry(short_side=SHORT_SIDE, fit="keep", interpolation="area"), timeline.info)
     cuts: list[int] = []
     clock = None
-    for number, frame in wanted_frames(opened, range(len(timeline.times)), Skipped(), alive):
+    for number, frame in requested_frames(opened, range(len(timeline.times)), Skipped(), alive):
         clock = FrameTimecode(Timecode(int(timeline.times[number]), timeline.time_base), fps)
         picture = np.ascontiguousarray(fitter(frame)[:, :, ::-1])
         cuts += [cut.pts for cut in detector.process_frame(clock, picture)]
     if clock is None:
-        raise DecodeFailed("no frame of it can be decoded", path=opened.source.path, hint="check that it plays")
+        raise DecodeFailed("no frame of it can be decoded", path=opened.file.path, hint="check that it plays")
     cuts += [cut.pts for cut in detector.post_process(clock)]
     starts = [Fraction(0), *(ticks * timeline.time_base for ticks in sorted(set(cuts)) if ticks > 0)]
     return list(zip(starts, [*starts[1:], timeline.end], strict=True))

@@ -57,7 +57,7 @@ def believable(stamps: Stamps, first: int | None = None, last: int | None = None
     Args:
         stamps: presentation times, ticks.
         first: no true stamp lies before it.
-        last: no true stamp lies behind it.
+        last: no true stamp lies after it.
     """
     good = within(stamps, first, last)
     good[good] = ~out_of_place(stamps[good])

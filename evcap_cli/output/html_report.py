@@ -165,7 +165,7 @@ def pictures_at(
     """
     import numpy as np
 
-    from evcap_cli.media.decoder import DecodedFrame, DecodePlan, FrameRequest
+    from evcap_cli.media.decode_plan import DecodedFrame, DecodePlan, FrameRequest
     from evcap_cli.media.frames import Geometry
 
     timeline = decoder.open(path)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Interval
 
 from evcap_cli.errors import EvcapError
-from evcap_cli.media.plan import Loss
+from evcap_cli.media.decode_report import Loss
 from evcap_cli.version import __version__
 
 SCHEMA = 1

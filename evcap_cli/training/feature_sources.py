@@ -93,7 +93,7 @@ class PipelineSource:
 
     def read(self, videos: Sequence[str]) -> Iterator[tuple[str, ClipFeatures]]:
         """See ``FeatureSource``; a file that fails is named with its reason."""
-        from evcap_cli.features.pipeline import SegmentReady
+        from evcap_cli.features.events import SegmentReady
 
         there = [video for video in videos if video in self.videos]
         waiting: ClipFeatures | None = None

@@ -19,7 +19,7 @@ from transformers import HubertConfig, HubertForCTC, HubertModel, Wav2Vec2Featur
 
 from evcap_cli.backbones.contract import AudioInput
 from evcap_cli.errors import WeightsError
-from evcap_cli.features.sound import SoundCutter
+from evcap_cli.features.audio_chunks import AudioCutter
 from evcap_cli.testing import check_backbone
 
 CPU = torch.device("cpu")
@@ -151,8 +151,8 @@ def test_the_steps_of_chunks_are_those_of_the_whole_sound(base: Path) -> None:
     backbone.network.encoder.layers = backbone.network.encoder.layers[:0]
     declared = AudioInput(16000, (50 * HOP + WINDOW - HOP) / 16000, (20 * HOP + WINDOW - HOP) / 16000, 0.02, 0.025)
     samples = sound(16000 * 3 + 777)
-    cutter = SoundCutter(declared, 0.0, 100.0)
-    chunks = cutter.feed(0.0, samples) + cutter.finish()
+    cutter = AudioCutter(declared, 0.0, 100.0)
+    chunks = cutter.add(0.0, samples) + cutter.finish()
     assert len(chunks) == 5
     kept, times = [], []
     with torch.inference_mode():

@@ -13,8 +13,9 @@ from evcap_backbones.hubert import Hubert
 from evcap_backbones.resnext3d import ResNeXt3D101
 from PIL import Image
 
-from evcap_cli.features.pipeline import FeaturePipeline, SegmentReady, VideoDone
-from evcap_cli.features.sound import BINS
+from evcap_cli.features.audio_chunks import BINS
+from evcap_cli.features.events import SegmentReady, VideoDone
+from evcap_cli.features.pipeline import FeaturePipeline
 from tests.backbones.natural import decoded_images, natural_pictures
 from tests.backbones.test_hubert import OPTIONS, written
 from tests.media.clips import make_clip

@@ -22,7 +22,8 @@ from evcap_cli.captioning.captioner import CLIPS_A_BATCH, Captioner
 from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts
-from evcap_cli.features.pipeline import FeaturePipeline, SegmentReady
+from evcap_cli.features.events import SegmentReady
+from evcap_cli.features.pipeline import FeaturePipeline
 from tests.benchmarks.features import Forwards, plain_pass
 
 ROOT = Path(__file__).parents[2]

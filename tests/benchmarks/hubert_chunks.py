@@ -19,7 +19,7 @@ import torch
 
 from evcap_cli.backbones.contract import AudioInput
 from evcap_cli.backbones.loading import load_backbones
-from evcap_cli.features.sound import SoundCutter
+from evcap_cli.features.audio_chunks import AudioCutter
 
 CHUNKS = ((500, 200), (1000, 200), (1500, 200), (1500, 500))
 """Steps of a chunk and steps that neighbours share; the third is what ``hubert`` declares."""
@@ -52,8 +52,8 @@ def drawn_sound(seconds: float) -> np.ndarray:
 
 def own_steps(sound: np.ndarray, wanted: AudioInput, extract) -> Iterator[torch.Tensor]:
     """The steps each chunk keeps, in order."""
-    cutter = SoundCutter(wanted, 0.0, len(sound) / 16000)
-    for chunk in cutter.feed(0.0, sound) + cutter.finish():
+    cutter = AudioCutter(wanted, 0.0, len(sound) / 16000)
+    for chunk in cutter.add(0.0, sound) + cutter.finish():
         steps = extract(torch.from_numpy(chunk.samples)[None])[0]
         times = chunk.start + (np.arange(len(steps)) * 320 + 200) / 16000
         yield steps[torch.from_numpy((times >= chunk.keep_from) & (times < chunk.keep_until))]

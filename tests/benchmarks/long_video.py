@@ -76,15 +76,17 @@ def wide_backbones() -> Mapping[Any, Any]:
 
 def run_alone(path: Path, segment: str, caption: bool) -> None:
     """Run one file and print the peaks of this process and of the decoding one."""
-    from evcap_cli.features import pipeline as module
+    from evcap_cli.features import reading_threads as module
+    from evcap_cli.features.events import SegmentReady
+    from evcap_cli.features.pipeline import FeaturePipeline
 
     children = [0]
 
     class Decoder(module.Decoder):
-        def _kill(self) -> None:
+        def _close(self) -> None:
             if self.pid is not None:
                 children.append(peak(str(self.pid)))
-            super()._kill()
+            super()._close()
 
     module.Decoder = Decoder  # type: ignore[misc]
     begun, count = time.perf_counter(), 0
@@ -97,8 +99,8 @@ def run_alone(path: Path, segment: str, caption: bool) -> None:
         for record in engine.run([Source(path, str(path), path.stem, Path(path.name))]):
             count = len(record.captions)
     else:
-        for event in module.FeaturePipeline(wide_backbones(), cache=None, segmentation=segment, workers=1).run([path]):
-            if isinstance(event, module.SegmentReady):
+        for event in FeaturePipeline(wide_backbones(), cache=None, segmentation=segment, workers=1).run([path]):
+            if isinstance(event, SegmentReady):
                 count += 1
             elif event.error is not None:
                 raise SystemExit(str(event.error))

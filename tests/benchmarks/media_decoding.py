@@ -18,10 +18,11 @@ from pathlib import Path
 import av
 import numpy as np
 
-from evcap_cli.media.decoder import DecodePlan, Decoder, FrameRequest
-from evcap_cli.media.frames import Fitter, Geometry, wanted_frames
+from evcap_cli.media.decode_plan import DecodePlan, FrameRequest
+from evcap_cli.media.decoder import Decoder
+from evcap_cli.media.frames import Fitter, Geometry, requested_frames
+from evcap_cli.media.packets import Skipped
 from evcap_cli.media.scan import open_video
-from evcap_cli.media.source import Skipped
 from tests.benchmarks.timing import in_turn, ratio, table
 
 GEOMETRY = Geometry(size=(224, 224))
@@ -56,8 +57,10 @@ def ours(path: Path) -> None:
     """Open and fetch, in this process."""
     opened = open_video(path)
     fitter = Fitter(GEOMETRY, opened.timeline.info)
-    found = [fitter(frame) for _, frame in wanted_frames(opened, moments(len(opened.timeline.times)), Skipped(), str)]
-    opened.source.close()
+    found = [
+        fitter(frame) for _, frame in requested_frames(opened, moments(len(opened.timeline.times)), Skipped(), str)
+    ]
+    opened.file.close()
     assert len(found) == MOMENTS
 
 

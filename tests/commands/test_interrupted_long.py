@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from evcap_cli.captioning.captioner import Captioner
-from evcap_cli.features import pipeline
-from evcap_cli.media import stretches
-from evcap_cli.media.decoder import AudioChunk, DecodedFrame, DecodePlan, Decoder, DecodeReport
+from evcap_cli.features import reading_threads
+from evcap_cli.media import stretch_limits
+from evcap_cli.media.decode_plan import AudioChunk, DecodedFrame, DecodePlan
+from evcap_cli.media.decode_report import DecodeReport
+from evcap_cli.media.decoder import Decoder
 from evcap_cli.output.records import Record
 from tests.commands.small import evcap, fork_evcap, save_checkpoint
 from tests.features.films import make_film
@@ -43,10 +45,10 @@ def test_a_kill_late_in_a_long_video_repeats_what_is_left(
     cached: bool, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stretches, "STRETCH_SECONDS", 1)
+    monkeypatch.setattr(stretch_limits, "STRETCH_SECONDS", 1)
     plans: list[DecodePlan] = []
     monkeypatch.setattr(Recording, "plans", plans, raising=False)
-    monkeypatch.setattr(pipeline, "Decoder", Recording)
+    monkeypatch.setattr(reading_threads, "Decoder", Recording)
     film = make_film(tmp_path / "long.mkv", frames=100)
     assert evcap("caption", film, *OPTIONS, "-c", checkpoint, "--no-cache") == 0
     undisturbed = Path("out.jsonl").read_bytes()

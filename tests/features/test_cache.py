@@ -17,8 +17,8 @@ import torch
 from evcap_cli import console
 from evcap_cli.features import cache as cache_module
 from evcap_cli.features.cache import FeatureCache, default_root
-from evcap_cli.features.outcome import Outcome
 from evcap_cli.features.streams import StreamFeatures
+from evcap_cli.features.video_facts import VideoFacts
 from evcap_cli.media.probe import MediaInfo
 from evcap_cli.media.segments import Segment
 
@@ -123,15 +123,15 @@ def test_a_pipe_in_place_of_an_entry_is_not_waited_for(tmp_path):
     assert cache.verify().removed == 1
 
 
-OUTCOME = Outcome(
+FACTS = VideoFacts(
     MediaInfo(Fraction(2), Fraction(25, 2), 64, 48, 0, True),
     (Segment(0, Fraction(0), Fraction(1)), Segment(1, Fraction(1), Fraction(2))),
     ("odd",),
 )
 
 
-def test_an_outcome_comes_back_from_plain_values():
-    assert Outcome.from_plain(json.loads(json.dumps(OUTCOME.to_plain()))) == OUTCOME
+def test_the_facts_of_a_video_come_back_from_plain_values():
+    assert VideoFacts.from_plain(json.loads(json.dumps(FACTS.to_plain()))) == FACTS
 
 
 WRONG = [[], None, {}, 7, -1, 1.5, True, "x", "1e999999999", float("inf"), [7], [[0, "0"]], {"fraction": "1e999999999"}]
@@ -140,12 +140,12 @@ WRONG = [[], None, {}, 7, -1, 1.5, True, "x", "1e999999999", float("inf"), [7], 
 @pytest.mark.parametrize("value", WRONG, ids=map(repr, WRONG))
 def test_an_outcome_of_other_types_is_not_believed(value):
     def put(where, name):
-        values = json.loads(json.dumps(OUTCOME.to_plain()))
+        values = json.loads(json.dumps(FACTS.to_plain()))
         if where is not None:
             values[where][name] = value
         else:
             values[name] = value
-        return Outcome.from_plain(values)
+        return VideoFacts.from_plain(values)
 
     assert put(None, "info") is None
     assert put(None, "segments") is None
@@ -172,7 +172,7 @@ def test_verify_removes_what_does_not_verify_and_nothing_else(tmp_path):
     damaged[-1] ^= 1
     cache.path_of(OTHER).write_bytes(damaged)
     swept = cache.verify()
-    assert (swept.looked_at, swept.removed, swept.freed_bytes) == (2, 1, len(damaged))
+    assert (swept.checked, swept.removed, swept.freed_bytes) == (2, 1, len(damaged))
     assert cache.read_stream(KEY, 5) is not None
     assert cache.verify().removed == 0
 

@@ -1,4 +1,4 @@
-"""``evcap cache`` says what is there and removes what it is asked to."""
+"""``evcap cache`` says what is there and removes what was requested."""
 
 from __future__ import annotations
 

@@ -18,18 +18,19 @@ from tests.media.reading import run
 RUN = """
 import json, sys
 from pathlib import Path
-from evcap_cli.features import pipeline as module
-from evcap_cli.features.pipeline import FeaturePipeline, VideoDone
+from evcap_cli.features import reading_threads as module
+from evcap_cli.features.pipeline import FeaturePipeline
+from evcap_cli.features.events import VideoDone
 from tests.features.tiny import tiny_backbones
 
 def peak(pid):
     return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0])
 
 class Decoder(module.Decoder):
-    def _kill(self):
+    def _close(self):
         if self.pid is not None:
             peaks.append(peak(self.pid))
-        super()._kill()
+        super()._close()
 
 found, peaks, module.Decoder = {}, [], Decoder
 before = peak("self")
@@ -107,11 +108,11 @@ def test_an_index_just_too_large_is_lack_of_memory_and_no_damage(tmp_path):
         ("Assertion failed", DecoderCrashed),
     ],
 )
-def test_a_codec_that_gives_up_for_want_of_memory_is_told_from_a_crash(tmp_path, words, expected):
+def test_a_codec_that_gives_up_for_want_of_memory_is_no_crash(tmp_path, words, expected):
     clip = make_clip(tmp_path / "c.mp4", seconds=0.4, audio=False)
     with Decoder(timeout=120) as decoder:
         decoder.open(clip)
-        os.write(decoder._log.fileno(), f"{words}\n".encode())
+        os.write(decoder._process._log.fileno(), f"{words}\n".encode())
         os.kill(decoder.pid, 6)
         with pytest.raises(expected):
             run(decoder)

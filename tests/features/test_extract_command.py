@@ -1,4 +1,4 @@
-"""``evcap extract`` fills the cache, goes on where it was, and its exit code tells the truth."""
+"""``evcap extract`` fills the cache, goes on where it was, and its exit code is true."""
 
 from __future__ import annotations
 

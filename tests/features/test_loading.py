@@ -13,8 +13,8 @@ from evcap_cli import plugins
 from evcap_cli.backbones.contract import KINDS, BackboneSpec, FrameInput
 from evcap_cli.backbones.identity import BackboneIdentity
 from evcap_cli.backbones.loading import load_backbones
+from evcap_cli.backbones.offloader import Offloader
 from evcap_cli.backbones.presets import PRESETS, backbone_addresses
-from evcap_cli.backbones.residents import Residents
 from evcap_cli.backbones.weights import state_digest
 from evcap_cli.errors import PluginError, UsageError, WeightsError
 from tests.backbones.serving import Net
@@ -231,7 +231,7 @@ class Elsewhere(torch.nn.Module):
         return iter([SimpleNamespace(device=self.place)])
 
 
-def tenants(room):
+def large_backbones(room):
     """Backbones of three kinds on a device that holds the models of ``room`` of them at once."""
     made = []
 
@@ -243,27 +243,30 @@ def tenants(room):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         self.model.to(device)
 
-    return {f"tiny-{kind}": type("Tenant", (TINY[kind],), {"load": load}) for kind in ("appearance", "motion", "audio")}
+    return {
+        f"tiny-{kind}": type("LargeBackbone", (TINY[kind],), {"load": load})
+        for kind in ("appearance", "motion", "audio")
+    }
 
 
-def test_models_that_do_not_fit_together_are_loaded_to_take_turns(monkeypatch, capsys):
+def test_models_that_do_not_fit_together_are_on_the_device_one_at_a_time(monkeypatch, capsys):
     device = torch.device("cuda")
     addresses = {"appearance": "tiny-appearance", "motion": "tiny-motion", "audio": "tiny-audio"}
     for room, at_once in ((3, 3), (2, 1), (1, 1)):
-        monkeypatch.setattr(plugins, "backbone_class", tenants(room).__getitem__)
+        monkeypatch.setattr(plugins, "backbone_class", large_backbones(room).__getitem__)
         made = list(load_backbones(addresses, device=device).values())
         said = capsys.readouterr().err
         assert said.count("one at a time") == (room < 3)
-        residents = Residents(made, device)
+        offloader = Offloader(made, device)
         assert sum(one.model.place == device for one in made) == at_once
         for backbone in [*made, *made]:
-            residents.admit(backbone)
+            offloader.load(backbone)
             assert backbone.model.place == device
             assert sum(one.model.place == device for one in made) == at_once
 
 
 def test_a_model_that_does_not_fit_alone_ends_the_run_in_one_line(monkeypatch):
-    monkeypatch.setattr(plugins, "backbone_class", tenants(0).__getitem__)
+    monkeypatch.setattr(plugins, "backbone_class", large_backbones(0).__getitem__)
     with pytest.raises(PluginError) as caught:
         load_backbones({"motion": "tiny-motion"}, device="cuda")
     assert str(caught.value) == "tiny-motion: cannot be loaded: out of memory; free some memory, or try --device cpu"

@@ -12,7 +12,8 @@ from evcap_backbones.resnet import ResNet
 from torchvision.models import get_weight
 
 from evcap_cli.features.cache import FeatureCache
-from evcap_cli.features.pipeline import FeaturePipeline, SegmentReady, VideoDone
+from evcap_cli.features.events import SegmentReady, VideoDone
+from evcap_cli.features.pipeline import FeaturePipeline
 from tests.backbones.natural import decoded_images, natural_clip
 
 CPU = torch.device("cpu")

@@ -17,12 +17,16 @@ import torch
 
 from evcap_cli.backbones.identity import file_digest
 from evcap_cli.errors import BackboneError, DecodeFailed, EvcapError, OpenFailed, UsageError
-from evcap_cli.features import pipeline as pipeline_module
-from evcap_cli.features import reading
+from evcap_cli.features import reading_threads, video_reader
+from evcap_cli.features.backpressure import ByteQueue
 from evcap_cli.features.cache import FeatureCache
-from evcap_cli.features.pipeline import FeaturePipeline, SegmentReady, VideoDone
-from evcap_cli.features.streaming import ByteQueue
-from evcap_cli.media.decoder import DecodedFrame, Decoder
+from evcap_cli.features.events import SegmentReady, VideoDone
+from evcap_cli.features.feature_run import FeatureRun
+from evcap_cli.features.pipeline import FeaturePipeline
+from evcap_cli.features.reader_messages import Waiting
+from evcap_cli.features.video_reader import VideoReader
+from evcap_cli.media.decode_plan import DecodedFrame
+from evcap_cli.media.decoder import Decoder
 from tests.features.films import make_film
 from tests.features.tiny import TINY, changed, tiny_backbones
 
@@ -215,13 +219,13 @@ def test_entries_with_other_values_and_a_valid_checksum_are_computed_again(films
 
 
 def test_a_large_file_that_is_no_video_is_refused_before_its_digest_is_taken(films, tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "DIGEST_FIRST_BYTES", 1000)
+    monkeypatch.setattr(video_reader, "DIGEST_FIRST_BYTES", 1000)
     text = tmp_path / "text.mp4"
     with text.open("wb") as file:
         file.write(b"not a video\n" * 100)
         file.truncate(20 << 30)  # nobody could read it through in the time of a test
     digested = []
-    monkeypatch.setattr(reading, "file_digest", lambda path: digested.append(path) or file_digest(path))
+    monkeypatch.setattr(video_reader, "file_digest", lambda path: digested.append(path) or file_digest(path))
     found, ends, _ = run([text, films[0]], FeatureCache(tmp_path / "cache"))
     assert isinstance(ends[text].error, OpenFailed)
     assert ends[text].digest == ""
@@ -230,7 +234,7 @@ def test_a_large_file_that_is_no_video_is_refused_before_its_digest_is_taken(fil
 
 
 def test_a_large_video_is_not_opened_again_by_a_warm_run(films, cold, tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "DIGEST_FIRST_BYTES", 1000)
+    monkeypatch.setattr(video_reader, "DIGEST_FIRST_BYTES", 1000)
     film = tmp_path / "a.mp4"
     film.write_bytes(films[0].read_bytes())
     cache = FeatureCache(tmp_path / "cache")
@@ -251,8 +255,8 @@ def test_a_large_video_is_not_opened_again_by_a_warm_run(films, cold, tmp_path, 
 def test_a_pipe_in_place_of_a_video_is_not_waited_for(films, tmp_path, monkeypatch):
     pipe = tmp_path / "pipe.mp4"
     os.mkfifo(pipe)
-    for bound in (reading.DIGEST_FIRST_BYTES, -1):
-        monkeypatch.setattr(reading, "DIGEST_FIRST_BYTES", bound)
+    for bound in (video_reader.DIGEST_FIRST_BYTES, -1):
+        monkeypatch.setattr(video_reader, "DIGEST_FIRST_BYTES", bound)
         found, ends, _ = run([pipe, films[0]])
         assert "is a pipe" in str(ends[pipe].error)
         assert films[0] in found
@@ -311,22 +315,63 @@ def test_segments_are_clips_of_their_own(films, tmp_path):
     assert_same(found, run(films[2:3], cache, segmentation="fixed:1.5")[0])
 
 
-@pytest.mark.slow
-def test_long_videos_further_back_wait_for_their_turn(films, monkeypatch):
-    monkeypatch.setattr(reading, "WAITING_SEGMENTS", 2)
-    paths = films * 3
-    several = [path for path in paths if path != films[3]]
-    expected = run(several, segmentation="fixed:0.25", workers=1)[0]
-    for workers in (2, 3):
-        assert_same(expected, run(several, segmentation="fixed:0.25", workers=workers)[0])
+def test_a_long_video_waits_after_a_few_segments_until_it_is_next(films, monkeypatch):
+    expected = run(films[:3], segmentation="fixed:0.25", workers=1)[0]
+    monkeypatch.setattr(video_reader, "WAITING_SEGMENTS", 2)
+    handle, read = FeatureRun._handle, VideoReader.read
+    somebody_waits = threading.Event()
+    early, waiting = Counter(), []
+
+    def read_late(reader, video, path):
+        # the first video does not come before another one waits for it
+        assert video or somebody_waits.wait(120)
+        read(reader, video, path)
+
+    def watch(feature_run, message):
+        handle(feature_run, message)
+        if isinstance(message, Waiting):
+            waiting.append(message.video)
+            somebody_waits.set()
+        for video, state in feature_run.states.items():
+            if video != feature_run.head:
+                early[video] = max(early[video], len(state.segments))
+
+    monkeypatch.setattr(VideoReader, "read", read_late)
+    monkeypatch.setattr(FeatureRun, "_handle", watch)
+    assert_same(expected, run(films[:3], segmentation="fixed:0.25", workers=2)[0])
+    assert waiting[0] == 1
+    assert max(early.values()) == 2, "segments in memory of a video that is not next"
 
 
-def test_a_tiny_queue_slows_down_but_changes_nothing(films, cold, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "ByteQueue", lambda: ByteQueue(limit=1))
+def test_a_full_queue_slows_the_readers_down_and_changes_nothing(films, cold, monkeypatch):
+    most = []
+
+    class Watched(ByteQueue):
+        def put(self, message, size=0):
+            super().put(message, size)
+            with self._changed:
+                most.append(sum(1 for _, each in self._messages if each))
+
+    monkeypatch.setattr(reading_threads, "ByteQueue", lambda: Watched(limit=1))
     assert_same(cold, run(films)[0])
+    assert max(most) == 1, "messages with pixels or samples in the queue at once"
 
 
-class Lossy(pipeline_module.Decoder):
+def test_a_put_beyond_the_limit_waits_for_a_get():
+    queue = ByteQueue(limit=10)
+    queue.put("pixels", 10)
+    queue.put("a word", 0)  # takes no room, so it never waits
+    thread = threading.Thread(target=queue.put, args=("more pixels", 1))
+    thread.start()
+    while not queue._changed._waiters:  # until it waits
+        pass
+    assert [queue.get(), queue.get()] == ["pixels", "a word"]
+    thread.join()
+    assert queue.get() == "more pixels"
+    assert queue.empty()
+
+
+class Lossy(Decoder):
     """A decoder that loses some frames, as damaged files do."""
 
     lost: ClassVar[set[int]] = set()
@@ -341,7 +386,7 @@ def test_moments_whose_frame_is_lost_are_left_out_of_appearance_and_motion(films
     (whole,) = cold[films[0]]
     taken = [round(time * 20) for time in whole.streams["appearance"].times.tolist()]
     monkeypatch.setattr(Lossy, "lost", {taken[3], taken[4], taken[20] + 1})
-    monkeypatch.setattr(pipeline_module, "Decoder", Lossy)
+    monkeypatch.setattr(reading_threads, "Decoder", Lossy)
     (clip,) = run(films[:1])[0][films[0]]
     kept = [i for i, number in enumerate(taken) if number not in Lossy.lost]
     for kind in ("appearance", "motion"):
@@ -358,7 +403,7 @@ def test_epan_rows_repeat_what_they_show_and_lost_frames_are_filled_by_neighbour
     frame = {number: clip.streams["appearance"].values[row] for row, number in enumerate(shown)}
     assert len({tuple(values.tolist()) for values in frame.values()}) == 12
     monkeypatch.setattr(Lossy, "lost", {13, 18})
-    monkeypatch.setattr(pipeline_module, "Decoder", Lossy)
+    monkeypatch.setattr(reading_threads, "Decoder", Lossy)
     (lossy,) = run(films[2:3], sampling="epan")[0][films[2]]
     expected = [frame[{13: 8, 18: 23}.get(number, number)] for number in shown]
     assert torch.equal(lossy.streams["appearance"].values, torch.stack(expected))
@@ -385,7 +430,7 @@ def test_short_videos_have_epan_rows_too(films):
 
 
 def test_a_segment_without_a_picture_is_left_out_and_a_video_without_any_fails(films, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "Decoder", Lossy)
+    monkeypatch.setattr(reading_threads, "Decoder", Lossy)
     monkeypatch.setattr(Lossy, "lost", set(range(20)))
     found, ends, _ = run(films[:1], segmentation="fixed:1")
     assert len(found[films[0]]) == len(run(films[:1], segmentation="fixed:1")[0][films[0]]) >= 1
@@ -397,7 +442,7 @@ def test_a_segment_without_a_picture_is_left_out_and_a_video_without_any_fails(f
 
 
 def test_a_mistake_in_a_reader_ends_the_run_instead_of_hanging_it(films, monkeypatch):
-    monkeypatch.setattr(reading, "segments_of", lambda *given: 1 // 0)
+    monkeypatch.setattr(video_reader, "segments_of", lambda *given: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         run(films)
 

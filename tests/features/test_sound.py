@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evcap_cli.backbones.contract import AudioInput
-from evcap_cli.features.sound import BINS, AudioBins, SoundCutter
+from evcap_cli.features.audio_chunks import BINS, AudioBins, AudioCutter
 
 RATE = 1000
 
@@ -14,10 +14,10 @@ RATE = 1000
 def cut(total, wanted, *, block=170, start=0.0, end=1e9, first=0):
     """Chunks of a sound whose k-th sample is k."""
     sound = np.arange(first, first + total, dtype=np.float32)
-    cutter = SoundCutter(wanted, start, end)
+    cutter = AudioCutter(wanted, start, end)
     chunks = []
     for at in range(0, total, block):
-        chunks += cutter.feed((first + at) / RATE, sound[at : at + block])
+        chunks += cutter.add((first + at) / RATE, sound[at : at + block])
     return chunks + cutter.finish(), cutter
 
 
@@ -64,11 +64,11 @@ def test_blocks_of_any_size_give_the_same_chunks():
 
 def test_memory_does_not_grow_with_the_length_of_the_sound():
     wanted = AudioInput(rate=RATE, chunk_seconds=1.0, overlap_seconds=0.25)
-    cutter = SoundCutter(wanted, 0.0, 1e9)
+    cutter = AudioCutter(wanted, 0.0, 1e9)
     held = 0
     for at in range(0, 300_000, 100):
-        cutter.feed(at / RATE, np.zeros(100, dtype=np.float32))
-        held = max(held, len(cutter.held))
+        cutter.add(at / RATE, np.zeros(100, dtype=np.float32))
+        held = max(held, len(cutter.pending))
     assert held <= 3 * 1000
 
 
@@ -86,19 +86,19 @@ def test_a_sound_that_starts_late_keeps_its_time():
 
 
 def test_gaps_become_silence_and_repeats_are_dropped():
-    cutter = SoundCutter(AudioInput(rate=RATE, chunk_seconds=10.0), 0.0, 100.0)
-    cutter.feed(0.0, np.ones(300, dtype=np.float32))
-    cutter.feed(0.2, np.full(200, 2, dtype=np.float32))
-    cutter.feed(0.5, np.full(100, 3, dtype=np.float32))
+    cutter = AudioCutter(AudioInput(rate=RATE, chunk_seconds=10.0), 0.0, 100.0)
+    cutter.add(0.0, np.ones(300, dtype=np.float32))
+    cutter.add(0.2, np.full(200, 2, dtype=np.float32))
+    cutter.add(0.5, np.full(100, 3, dtype=np.float32))
     (chunk,) = cutter.finish()
     assert chunk.samples.tolist() == [1.0] * 300 + [2.0] * 100 + [0.0] * 100 + [3.0] * 100
 
 
-def test_a_very_long_gap_is_no_silence_to_look_at():
+def test_a_very_long_gap_does_not_become_silence():
     wanted = AudioInput(rate=RATE, chunk_seconds=1.0, overlap_seconds=0.25)
-    cutter = SoundCutter(wanted, 0.0, 1e9)
-    chunks = cutter.feed(0.0, np.ones(1500, dtype=np.float32))
-    chunks += cutter.feed(1e8, np.full(1300, 2, dtype=np.float32))
+    cutter = AudioCutter(wanted, 0.0, 1e9)
+    chunks = cutter.add(0.0, np.ones(1500, dtype=np.float32))
+    chunks += cutter.add(1e8, np.full(1300, 2, dtype=np.float32))
     chunks += cutter.finish()
     assert [(chunk.start, set(chunk.samples.tolist())) for chunk in chunks] == [
         (0.0, {1.0}),
@@ -114,7 +114,7 @@ def test_a_very_long_gap_is_no_silence_to_look_at():
 
 def test_a_click_is_no_sound():
     assert cut(50, AudioInput(rate=RATE, chunk_seconds=1.0))[0] == []
-    assert SoundCutter(AudioInput(), 0.0, 5.0).finish() == []
+    assert AudioCutter(AudioInput(), 0.0, 5.0).finish() == []
 
 
 @pytest.mark.parametrize("seconds", [0.5, 3.0, 61.0])

@@ -1,4 +1,4 @@
-"""Long videos segment by segment: picture and sound in step, little held at once, and only what is missing again."""
+"""Long videos segment by segment: picture and sound in step, little in memory, only what is missing again."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from evcap_cli.features import pipeline as pipeline_module
+from evcap_cli.features import reading_threads
 from evcap_cli.features.cache import FeatureCache
-from evcap_cli.features.pipeline import FeaturePipeline, SegmentReady, VideoDone
-from evcap_cli.media import stretches
-from evcap_cli.media.decoder import AudioChunk, AudioRequest, DecodedFrame, DecodePlan, Decoder, FrameRequest
+from evcap_cli.features.events import SegmentReady, VideoDone
+from evcap_cli.features.feature_run import FeatureRun
+from evcap_cli.features.pipeline import FeaturePipeline
+from evcap_cli.media import stretch_limits
+from evcap_cli.media.decode_plan import AudioChunk, AudioRequest, DecodedFrame, DecodePlan, FrameRequest
+from evcap_cli.media.decoder import Decoder
 from evcap_cli.media.frames import Geometry
 from tests.features.films import make_film
 from tests.features.tiny import tiny_backbones
@@ -27,7 +30,7 @@ def film(tmp_path_factory):
 
 @pytest.fixture
 def short_stretches(monkeypatch):
-    monkeypatch.setattr(stretches, "STRETCH_SECONDS", 3)
+    monkeypatch.setattr(stretch_limits, "STRETCH_SECONDS", 3)
 
 
 class Recording(Decoder):
@@ -44,7 +47,7 @@ class Recording(Decoder):
 def plans(monkeypatch):
     found: list[DecodePlan] = []
     monkeypatch.setattr(Recording, "plans", found, raising=False)
-    monkeypatch.setattr(pipeline_module, "Decoder", Recording)
+    monkeypatch.setattr(reading_threads, "Decoder", Recording)
     return found
 
 
@@ -93,7 +96,7 @@ def test_picture_and_sound_come_in_step_and_are_the_same_as_one_after_the_other(
     frames, sound, order, report = read(in_step=True)
     plain_frames, plain_sound, plain_order, plain_report = read(in_step=False)
     assert report == plain_report
-    assert report.heard
+    assert report.decoded_sound
     assert frames.keys() == plain_frames.keys()
     assert all(np.array_equal(frames[n], plain_frames[n]) for n in frames)
     joined, plain = (np.concatenate([chunk.samples for chunk in chunks]) for chunks in (sound, plain_sound))
@@ -111,7 +114,7 @@ def test_picture_and_sound_come_in_step_and_are_the_same_as_one_after_the_other(
 def test_stretches_give_the_features_of_one_pass(film, monkeypatch, plans, segmentation):
     whole, _ = run(film, segmentation=segmentation)
     assert len(plans) == 1
-    monkeypatch.setattr(stretches, "STRETCH_SECONDS", 3)
+    monkeypatch.setattr(stretch_limits, "STRETCH_SECONDS", 3)
     parts, end = run(film, segmentation=segmentation)
     assert end.error is None
     assert len(plans) == (1 + 4 if segmentation == "fixed:1" else 2)
@@ -164,14 +167,14 @@ def test_a_lost_entry_in_a_finished_video_costs_its_stretch_only(film, tmp_path,
 
 def test_few_segments_are_under_way_at_once(film, monkeypatch):
     most = 0
-    plain = pipeline_module._Run._handle
+    plain = FeatureRun._handle
 
     def handle(run, message):
         nonlocal most
         plain(run, message)
         most = max(most, *(len(state.segments) for state in run.states.values()))
 
-    monkeypatch.setattr(pipeline_module._Run, "_handle", handle)
+    monkeypatch.setattr(FeatureRun, "_handle", handle)
     found, _ = run(film, segmentation="fixed:0.25")
     assert len(found) == 48
     assert all(len(event.features.streams["audio"].values) for event in found if isinstance(event, SegmentReady))

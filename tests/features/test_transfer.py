@@ -1,16 +1,18 @@
-"""Results that come in late are the same results; memory that runs out is found by halving, then by taking turns."""
+"""Results that come in late are the same results; memory that runs out is found by halving, then by offloading."""
 
 from __future__ import annotations
+
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
-from evcap_cli.backbones.residents import Residents
+from evcap_cli.backbones.offloader import Offloader
 from evcap_cli.errors import BackboneError, OutOfMemory
 from evcap_cli.features import runner as runner_module
-from evcap_cli.features.runner import AHEAD, BackboneRunner
-from evcap_cli.features.transfer import CudaLane, Lane, lane_to
+from evcap_cli.features.batch_transfer import CudaTransfer, Transfer, transfer_to
+from evcap_cli.features.runner import MOST_PENDING, BackboneRunner
 from tests.features.test_pipeline import assert_same, cold, films, run  # noqa: F401  fixtures
 from tests.features.test_runner import pictures, run_all
 from tests.features.tiny import TinyAppearance, tiny_backbones
@@ -18,40 +20,45 @@ from tests.features.tiny import TinyAppearance, tiny_backbones
 CPU = torch.device("cpu")
 
 
-class LateLane(Lane):
+class LateTransfer(Transfer):
     """A device that is never ready before it is waited for, and whose results do not exist until then."""
 
     channels_last = True
 
     def __init__(self, device=CPU):
         super().__init__(device)
-        self.under_way = self.most = 0
+        self.pending = self.most = 0
 
-    def fetch(self, parts):
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
-        landed = super().fetch(parts)
-        lane = self
+    def to_host(self, parts):
+        self.pending += 1
+        self.most = max(self.most, self.pending)
+        copied = super().to_host(parts)
+        transfer = self
 
         class Late:
             def ready(self):
                 return False
 
             def wait(self):
-                lane.under_way -= 1
-                return landed.wait()
+                transfer.pending -= 1
+                return copied.wait()
 
         return Late()
 
 
 def runner_of(backbone, batch_size=None, **options):
     return BackboneRunner(
-        backbone, batch_size=batch_size, device="cpu", owner=lambda ticket: ticket[0], lane=LateLane(), **options
+        backbone,
+        batch_size=batch_size,
+        device="cpu",
+        owner=lambda ticket: ticket[0],
+        transfer=LateTransfer(),
+        **options,
     )
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("appearance", (8, 8, 3)), ("object", (3, 12, 16, 3))])
-def test_late_results_are_the_same_and_few_are_under_way(kind, shape):
+def test_late_results_are_the_same_and_few_batches_are_pending(kind, shape):
     backbone = tiny_backbones(kind)[kind]
     entries = [((i // 5, i), row) for i, row in enumerate(pictures(43, shape=shape))]
     plain = BackboneRunner(backbone, batch_size=4, device="cpu", owner=lambda ticket: ticket[0])
@@ -62,18 +69,18 @@ def test_late_results_are_the_same_and_few_are_under_way(kind, shape):
         one, other = outcome.result, expected[ticket].result
         pairs = [(one, other)] if kind == "appearance" else zip(vars(one).values(), vars(other).values(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
-    assert late.lane.most == AHEAD + 1
-    assert late.lane.under_way == 0
+    assert late.transfer.most == MOST_PENDING + 1
+    assert late.transfer.pending == 0
     assert late.forwards == plain.forwards
 
 
 def test_the_pipeline_gives_the_same_features_with_late_results(films, cold, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(runner_module, "lane_to", LateLane)
+    monkeypatch.setattr(runner_module, "transfer_to", LateTransfer)
     assert_same(cold, run(films)[0])
 
 
 def test_a_failing_video_takes_nobody_with_it_when_results_are_late(films, cold, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(runner_module, "lane_to", LateLane)
+    monkeypatch.setattr(runner_module, "transfer_to", LateTransfer)
     backbones = tiny_backbones()
     plain = backbones["appearance"].extract
     victim = cold[films[2]][0].streams["appearance"].values[0]
@@ -149,7 +156,7 @@ class Model(torch.nn.Module):
         return self
 
 
-class Tenant(TinyAppearance):
+class LargeBackbone(TinyAppearance):
     """Needs the whole device for more than one row."""
 
     def __init__(self, others=()):
@@ -164,13 +171,13 @@ class Tenant(TinyAppearance):
         return super().extract(batch)
 
 
-def test_models_take_turns_when_not_even_one_row_fits_beside_the_others(capsys):
-    small = Tenant()
-    large = Tenant([small])
+def test_the_others_are_offloaded_when_not_even_one_row_fits_next_to_them(capsys):
+    small = LargeBackbone()
+    large = LargeBackbone([small])
     small.others = [large]
     light = tiny_backbones("appearance")["appearance"]
-    residents = Residents([small, large, light], torch.device("cuda"))
-    runners = [runner_of(backbone, 4, residents=residents) for backbone in (large, small, light)]
+    offloader = Offloader([small, large, light], torch.device("cuda"))
+    runners = [runner_of(backbone, 4, offloader=offloader) for backbone in (large, small, light)]
     rows = pictures(8)
     found = [{}, {}, {}]
     for i, row in enumerate(rows):
@@ -186,16 +193,39 @@ def test_models_take_turns_when_not_even_one_row_fits_beside_the_others(capsys):
     assert [runner.batch_size for runner in runners] == [4, 4, 4]
 
 
+def test_nothing_of_a_batch_that_did_not_fit_is_kept_when_memory_is_freed(monkeypatch):
+    """On a device called cuda whose tensors are the CPU's."""
+    backbone = tiny_backbones("audio")["audio"]
+    plain = backbone.extract
+    tried, freed = [], []
+
+    def full(batch):
+        tried.append(weakref.ref(batch))
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("device full")
+        return plain(batch)
+
+    backbone.extract = full
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(tried[-1]() is None))
+    runner = BackboneRunner(
+        backbone, batch_size=4, device="cuda", owner=lambda ticket: ticket[0], transfer=Transfer(CPU)
+    )
+    samples = [np.full(32000, i, dtype=np.float32) for i in range(4)]
+    outcomes = run_all(runner, [((0, i), row) for i, row in enumerate(samples)])
+    assert all(outcome.error is None for outcome in outcomes.values())
+    assert freed == [True, True]
+
+
 def test_without_anything_to_move_the_videos_fail():
-    backbone = Tenant()
+    backbone = LargeBackbone()
     backbone.extract = lambda batch: (_ for _ in ()).throw(torch.OutOfMemoryError("device full"))
     light = tiny_backbones("motion")["motion"]
-    for residents in (
-        Residents([backbone, light], torch.device("cuda")),
-        Residents([backbone, Tenant()], CPU),
+    for offloader in (
+        Offloader([backbone, light], torch.device("cuda")),
+        Offloader([backbone, LargeBackbone()], CPU),
     ):
         outcomes = run_all(
-            runner_of(backbone, 2, residents=residents), [((0, i), p) for i, p in enumerate(pictures(3))]
+            runner_of(backbone, 2, offloader=offloader), [((0, i), p) for i, p in enumerate(pictures(3))]
         )
         assert {type(outcome.error) for outcome in outcomes.values()} == {OutOfMemory}
 
@@ -208,8 +238,8 @@ def test_pictures_lie_channels_last_where_the_lane_says_so():
     assert torch.equal(batch, BackboneRunner(backbone, batch_size=2, device="cpu", owner=id).prepare(row))
 
 
-def test_on_cuda_a_copy_has_its_own_stream_and_nobody_waits_before_landing(monkeypatch):
-    """The CUDA lane's calls in order, with a stand-in for ``torch.cuda``: this says nothing about a real device."""
+def test_on_cuda_a_copy_has_its_own_stream_and_nothing_waits_before_the_results_are_needed(monkeypatch):
+    """The CUDA transfer's calls in order, with ``torch.cuda`` replaced: this says nothing about a real device."""
     log = []
 
     class Stream:
@@ -236,31 +266,31 @@ def test_on_cuda_a_copy_has_its_own_stream_and_nobody_waits_before_landing(monke
             log.append("waited")
 
     here, plain = Stream(name="main"), torch.empty
-    for name, stand_in in {
+    for name, replacement in {
         "Stream": Stream,
         "Event": Event,
         "stream": lambda stream: stream,
         "current_stream": lambda device: here,
     }.items():
-        monkeypatch.setattr(torch.cuda, name, stand_in)
+        monkeypatch.setattr(torch.cuda, name, replacement)
     monkeypatch.setattr(
         torch, "empty", lambda *size, pin_memory, **options: log.append("pinned") or plain(*size, **options)
     )
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: log.append(f"kept for {stream.name}"))
-    lane = CudaLane(CPU)
+    transfer = CudaTransfer(CPU)
     rows = pictures(3)
-    batch = lane.send(rows)
+    batch = transfer.to_device(rows)
     assert torch.equal(batch, torch.from_numpy(np.stack(rows)))
-    landing = lane.fetch([batch[..., 0].to(torch.bfloat16)])
-    assert not landing.ready()
+    results = transfer.to_host([batch[..., 0].to(torch.bfloat16)])
+    assert not results.ready()
     assert log == ["pinned", "on copies", "off copies", "main waits for copies", "kept for main", "event on main"]
-    (landed,) = landing.wait()
-    assert landed.dtype == torch.float32
+    (copied,) = results.wait()
+    assert copied.dtype == torch.float32
     assert log[-1] == "waited"
 
 
 def test_the_cpu_has_a_lane_without_detours():
-    assert type(lane_to(CPU)) is Lane
+    assert type(transfer_to(CPU)) is Transfer
     rows = pictures(2)
-    assert Lane(CPU).fetch([torch.ones(2)]).ready()
-    assert torch.equal(Lane(CPU).send(rows), torch.from_numpy(np.stack(rows)))
+    assert Transfer(CPU).to_host([torch.ones(2)]).ready()
+    assert torch.equal(Transfer(CPU).to_device(rows), torch.from_numpy(np.stack(rows)))

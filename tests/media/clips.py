@@ -21,7 +21,7 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 BITS = 10
 CORNERS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "yellow": (220, 220, 30)}
 TICKS = 90_000
-"""Time stamps are written in this fine base, so that any time can be asked for."""
+"""Time stamps are written in this fine base, so that any time can be requested."""
 
 
 def draw(number: int, size: tuple[int, int], shade: int = 0) -> Pixels:

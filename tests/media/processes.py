@@ -29,6 +29,21 @@ def wait_until_gone(pid: int) -> bool:
     return gone(pid)
 
 
+def wait_until_idle(pid: int) -> None:
+    """Until a process has used no processor time for a while."""
+    end = time.monotonic() + DEADLINE_SECONDS
+    before = None
+    while (used := Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]) != before:
+        before = used
+        assert time.monotonic() < end
+        time.sleep(25 * LOOK_SECONDS)
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that a process takes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
 def members(group: int) -> list[int]:
     """The processes of a group that have not ended."""
     found = []

@@ -12,15 +12,9 @@ import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 
-from evcap_cli.media.decoder import (
-    AudioChunk,
-    AudioRequest,
-    DecodedFrame,
-    DecodePlan,
-    Decoder,
-    DecodeReport,
-    FrameRequest,
-)
+from evcap_cli.media.decode_plan import AudioChunk, AudioRequest, DecodedFrame, DecodePlan, FrameRequest
+from evcap_cli.media.decode_report import DecodeReport
+from evcap_cli.media.decoder import Decoder
 from evcap_cli.media.frames import Geometry
 
 AS_IT_IS = Geometry(short_side=64, fit="keep")
@@ -28,8 +22,8 @@ RATE = 16_000
 
 
 @dataclass
-class Heard:
-    """What one pass handed over, copied out of the ring."""
+class Received:
+    """What one pass sent."""
 
     frames: dict[int, np.ndarray[Any, Any]] = field(default_factory=dict)
     chunks: list[tuple[float, np.ndarray[Any, Any]]] = field(default_factory=list)
@@ -51,20 +45,20 @@ def run(
     *,
     geometry: Geometry = AS_IT_IS,
     sound: tuple[float, float] | None = None,
-) -> Heard:
+) -> Received:
     """One pass over the open file: the frames named (all by default), and the sound of a span."""
     assert decoder.timeline is not None
     wanted = list(range(len(decoder.timeline.times))) if ordinals is None else list(ordinals)
     audio = None if sound is None else AudioRequest(RATE, Fraction(sound[0]), Fraction(sound[1]))
-    heard = Heard()
+    received = Received()
     for item in decoder.decode(DecodePlan({"only": FrameRequest(geometry, wanted)} if wanted else {}, audio)):
         if isinstance(item, DecodedFrame):
-            heard.frames[item.ordinal] = item.pixels.copy()
+            received.frames[item.ordinal] = item.pixels.copy()
         elif isinstance(item, AudioChunk):
-            heard.chunks.append((item.start, item.samples))
+            received.chunks.append((item.start, item.samples))
         else:
-            heard.report = item
-    return heard
+            received.report = item
+    return received
 
 
 def plain_pictures(path: Path) -> list[np.ndarray[Any, Any]]:

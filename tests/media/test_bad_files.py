@@ -11,7 +11,7 @@ import pytest
 
 from evcap_cli.errors import DecodeFailed, NoVideoStream, OpenFailed, VideoError
 from evcap_cli.media.decoder import Decoder
-from evcap_cli.media.source import _cannot_open
+from evcap_cli.media.media_file import _cannot_open
 from tests.media.clips import cut, make_clip
 from tests.media.reading import run
 

@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from evcap_cli.media import source
+from evcap_cli.media import packets
 from evcap_cli.media.decoder import Decoder
-from evcap_cli.media.frames import wanted_frames
+from evcap_cli.media.frames import requested_frames
+from evcap_cli.media.packets import Skipped
 from evcap_cli.media.scan import open_video
-from evcap_cli.media.source import Skipped
 from tests.media.clips import make_clip, number_in
 from tests.media.dropouts import impossible, rubbish
 from tests.media.reading import run
@@ -97,41 +97,41 @@ def test_a_damaged_key_frame_does_not_make_the_index_a_lie(whole: dict[str, Path
     opened = open_video(path)
     try:
         skipped = Skipped()
-        seen = [number for number, _ in wanted_frames(opened, [0, 205, 300, 390], skipped, lambda: None)]
+        seen = [number for number, _ in requested_frames(opened, [0, 205, 300, 390], skipped, lambda: None)]
         assert seen == [0, 300, 390]
-        assert opened.source.seeks
+        assert opened.file.seeks
     finally:
-        opened.source.close()
+        opened.file.close()
 
 
 def test_what_lies_behind_a_long_dead_stretch_is_found_by_seeking(
     whole: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "GIVE_UP_SECONDS", 2)
+    monkeypatch.setattr(packets, "GIVE_UP_SECONDS", 2)
     path = rubbish(whole["mkv"], tmp_path / "d.mkv", "video", 3, 11, impossible)
     opened = open_video(path)
     try:
         skipped = Skipped()
         wanted = [10, 60, 100, 150, 200, 240, 290, 350, 399]
-        seen = [number for number, _ in wanted_frames(opened, wanted, skipped, lambda: None)]
+        seen = [number for number, _ in requested_frames(opened, wanted, skipped, lambda: None)]
         assert seen == [10, 60, 290, 350, 399]
     finally:
-        opened.source.close()
+        opened.file.close()
 
 
 def test_a_stream_without_a_good_packet_ends_soon(
     whole: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "GIVE_UP_SECONDS", 3)
+    monkeypatch.setattr(packets, "GIVE_UP_SECONDS", 3)
     path = rubbish(whole["mkv"], tmp_path / "d.mkv", "video", 1, 99, impossible)
     opened = open_video(path)
     try:
         skipped = Skipped()
-        assert [number for number, _ in wanted_frames(opened, range(400), skipped, lambda: None)][-1] < 25
+        assert [number for number, _ in requested_frames(opened, range(400), skipped, lambda: None)][-1] < 25
         # every dead key frame is tried, none for longer than it takes to reach the next
         assert skipped.packets <= 400
     finally:
-        opened.source.close()
+        opened.file.close()
 
 
 def test_rubbish_between_the_packets_of_a_transport_stream_is_passed(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from evcap_cli.media.decoder import Decoder
-from evcap_cli.media.fields import FieldPairs
+from evcap_cli.media.field_pictures import FieldPairs
 from tests.media.clips import make_clip
 from tests.media.field_pictures import FIELD_TICKS, Pair, h264_frame, h264_pairs, mpeg2_pairs, write_packets
 from tests.media.reading import run
@@ -61,7 +61,7 @@ def test_two_fields_are_one_frame(suffix, stamped, pairs: list[Pair], tmp_path: 
     assert heard.report.warnings == ()
 
 
-def test_frames_and_pairs_of_fields_may_take_turns(pairs: list[Pair], tmp_path: Path, decoder: Decoder) -> None:
+def test_frames_and_pairs_of_fields_may_alternate(pairs: list[Pair], tmp_path: Path, decoder: Decoder) -> None:
     packets: list[tuple[bytes, int]] = []
     for number, (top, bottom) in enumerate(pairs):
         at = 2 * FIELD_TICKS * number

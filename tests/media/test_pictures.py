@@ -1,4 +1,4 @@
-"""Pictures: the frame that was asked for, upright, in its true colours, whatever the file looks like inside."""
+"""Pictures: the requested frame, upright, in its true colours, whatever the file looks like inside."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evcap_cli.media.decoder import DecodedFrame, DecodePlan, Decoder, FrameRequest
+from evcap_cli.media.decode_plan import DecodedFrame, DecodePlan, FrameRequest
+from evcap_cli.media.decoder import Decoder
 from evcap_cli.media.frames import Geometry
 from tests.media.clips import UPRIGHT, corners_of, make_clip, number_in
 from tests.media.reading import plain_pictures, run
@@ -159,7 +160,7 @@ def test_one_pass_serves_every_geometry_in_order(tmp_path: Path, decoder: Decode
     assert {key: [o for o, k in seen if k == key] for key in asked} == asked
 
 
-def test_bigger_frames_than_before_get_bigger_slots(tmp_path: Path, decoder: Decoder) -> None:
+def test_frames_may_be_bigger_than_those_of_the_pass_before(tmp_path: Path, decoder: Decoder) -> None:
     decoder.open(make_clip(tmp_path / "b.mp4", seconds=1))
     for side in (16, 240, 48, 960):
         heard = run(decoder, range(25), geometry=Geometry(short_side=side, fit="keep"))

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from evcap_cli.errors import DecoderCrashed, DecodeTimeout
-from evcap_cli.media.decoder import AudioRequest, DecodePlan, Decoder, FrameRequest
+from evcap_cli.media.decode_plan import AudioRequest, DecodePlan, FrameRequest
+from evcap_cli.media.decoder import Decoder
 from evcap_cli.media.frames import Geometry
 from tests.media.clips import make_clip
 from tests.media.processes import opened_for_reading
@@ -40,7 +41,7 @@ def children() -> set[int]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if int(fields[1]) == os.getpid() and b"evcap_cli.media.child" in line and fields[0] != "Z":
+            if int(fields[1]) == os.getpid() and b"evcap_cli.media.decoder_child" in line and fields[0] != "Z":
                 mine.add(int(entry.name))
     return mine
 
@@ -133,8 +134,8 @@ def test_no_descriptor_is_lost_over_many_crashes(clip: Path) -> None:
         run(one, [0])
         before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(4):
-            assert one._process is not None
-            one._process.kill()
+            assert one.pid is not None
+            os.kill(one.pid, signal.SIGKILL)
             with pytest.raises(DecoderCrashed):
                 run(one, [0])
             one.open(clip)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from evcap_cli.errors import UsageError
-from evcap_cli.media.decoder import Decoder, Timeline
-from evcap_cli.media.probe import MediaInfo
+from evcap_cli.media.decoder import Decoder
+from evcap_cli.media.probe import MediaInfo, Timeline
 from evcap_cli.media.segments import Segment, parse_segmentation, segments_of
 from tests.media.clips import make_clip
 

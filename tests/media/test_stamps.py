@@ -1,4 +1,4 @@
-"""Time stamps: reordering across a held picture is sound, a stamp that is out of its place is damage."""
+"""Time stamps: reordering across a picture that stands still is sound, a stamp that is out of its place is damage."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def rewritten(source: Path, target: Path, change: Callable[[int, Any], None], ki
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts"])
 @pytest.mark.parametrize("after", [50, 2])
-def test_a_picture_held_long_in_a_film_with_reordered_frames(
+def test_a_picture_that_stands_still_long_in_a_film_with_reordered_frames(
     codec: str, suffix: str, after: int, tmp_path: Path, decoder: Decoder
 ) -> None:
     shown = held(50, 12, after)
@@ -66,7 +66,7 @@ def test_a_picture_held_long_in_a_film_with_reordered_frames(
     }
 
 
-def test_sound_goes_on_while_a_picture_is_held(tmp_path: Path, decoder: Decoder) -> None:
+def test_sound_goes_on_while_a_picture_stands_still(tmp_path: Path, decoder: Decoder) -> None:
     shown = held(25, 15, 25)
     path = make_clip(tmp_path / "still.mkv", vfr=shown, size=(96, 64))
     timeline = decoder.open(path)
@@ -127,7 +127,7 @@ def test_a_decoding_time_that_runs_back_alone_is_no_damage(tmp_path: Path) -> No
         assert float(opened.timeline.end) == pytest.approx(16, abs=0.1)
         assert opened.stamps is not None
     finally:
-        opened.source.close()
+        opened.file.close()
     assert len(decoding) == 400
 
 

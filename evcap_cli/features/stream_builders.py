@@ -7,28 +7,20 @@ Notation: n rows of a stream, D the backbone's width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evcap_cli.features.audio_chunks import AudioBins, Chunk
 from evcap_cli.features.sampling import spread
-from evcap_cli.features.sound import AudioBins, Chunk
-from evcap_cli.features.streams import ClipFeatures, StreamFeatures
+from evcap_cli.features.streams import StreamFeatures
 from evcap_cli.features.tracks import objects_of_clip, tracks_of_snippet
-from evcap_cli.media.plan import Loss
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from evcap_cli.backbones.contract import AudioInput, BackboneSpec, Detections, Kind
-    from evcap_cli.errors import EvcapError
-    from evcap_cli.features.assembly import Ticket
+    from evcap_cli.backbones.contract import AudioInput, Detections
+    from evcap_cli.features.row_assembly import Ticket
     from evcap_cli.features.runner import Result
-    from evcap_cli.media.probe import MediaInfo
-    from evcap_cli.media.segments import Segment
 
 
 class StreamBuilder(Protocol):
@@ -36,9 +28,6 @@ class StreamBuilder(Protocol):
 
     def add(self, ticket: Ticket, result: Result | None) -> None:
         """A row's result; None: it is dropped."""
-
-    def close(self) -> None:
-        """No more rows than those that are under way."""
 
     def stream(self) -> StreamFeatures | None:
         """The stream, once it is complete."""
@@ -60,9 +49,6 @@ class RowsBuilder:
     def add(self, ticket: Ticket, result: Result | None) -> None:
         """See ``StreamBuilder``."""
         self.results[ticket.row] = result
-
-    def close(self) -> None:
-        """How many rows there are is known from the start."""
 
     def stream(self) -> StreamFeatures | None:
         """See ``StreamBuilder``."""
@@ -90,9 +76,6 @@ class ObjectsBuilder:
         """See ``StreamBuilder``."""
         self.found[ticket.row, ticket.part] = result
 
-    def close(self) -> None:
-        """How many rows there are is known from the start."""
-
     def stream(self) -> StreamFeatures | None:
         """See ``StreamBuilder``."""
         if len(self.found) < sum(self.frames):
@@ -109,11 +92,11 @@ class ObjectsBuilder:
         return _stream(list(values), np.array(times, dtype=np.float32)[owner.numpy()], self.dim)
 
 
-class SoundBuilder:
+class AudioBuilder:
     """Audio: steps of chunks, averaged into bins as they come."""
 
-    def __init__(self, duration: float, wanted: AudioInput, dim: int) -> None:
-        self.bins = AudioBins(dim, duration, wanted.hop_seconds, wanted.window_seconds)
+    def __init__(self, duration: float, audio_input: AudioInput, dim: int) -> None:
+        self.bins = AudioBins(dim, duration, audio_input.hop_seconds, audio_input.window_seconds)
         self.dim = dim
         self.chunks: dict[int, Chunk] = {}
         self.closed = False
@@ -129,7 +112,7 @@ class SoundBuilder:
             self.bins.add(chunk, result.numpy())
 
     def close(self) -> None:
-        """The sound is over."""
+        """No more chunks than those that are on their way."""
         self.closed = True
 
     def stream(self) -> StreamFeatures | None:
@@ -145,74 +128,3 @@ def _stream(rows: list[Result], times: NDArray[np.float32], dim: int) -> StreamF
 
     values = torch.stack([torch.as_tensor(row) for row in rows]) if rows else torch.zeros(0, dim)
     return StreamFeatures(values.float().contiguous(), torch.from_numpy(np.ascontiguousarray(times)))
-
-
-@dataclass
-class SegmentState:
-    """A segment on its way: streams that are there, builders of those that are not."""
-
-    segment: Segment
-    streams: dict[Kind, StreamFeatures] = field(default_factory=dict)
-    builders: dict[Kind, StreamBuilder] = field(default_factory=dict)
-
-    @property
-    def duration(self) -> float:
-        """Seconds."""
-        return float(self.segment.end - self.segment.start)
-
-    @property
-    def nbytes(self) -> int:
-        """Of the streams that are there."""
-        return sum(stream.values.numel() * stream.values.element_size() for stream in self.streams.values())
-
-    def settle(self, kind: Kind) -> StreamFeatures | None:
-        """The stream of ``kind`` if its builder has just completed it."""
-        stream = self.builders[kind].stream()
-        if stream is not None:
-            self.streams[kind] = stream
-            del self.builders[kind]
-        return stream
-
-    def features(self, order: Mapping[Kind, BackboneSpec]) -> ClipFeatures:
-        """All streams, in the order of the backbones; appearance and motion with the moments that both have."""
-        streams = {kind: self.streams[kind] for kind in order}
-        if "appearance" in streams and "motion" in streams:
-            streams["appearance"], streams["motion"] = same_moments(streams["appearance"], streams["motion"])
-        return ClipFeatures(streams, self.duration)
-
-
-def same_moments(one: StreamFeatures, other: StreamFeatures) -> tuple[StreamFeatures, StreamFeatures]:
-    """Both streams without the moments that only one of them has.
-
-    They differ where a damaged frame decoded in one run and not in another, and the cache met both.
-    """
-    import torch
-
-    if len(one.times) == len(other.times):
-        return one, other
-    kept = [torch.isin(a.times, b.times) for a, b in ((one, other), (other, one))]
-    first, second = (StreamFeatures(s.values[k], s.times[k]) for s, k in zip((one, other), kept, strict=True))
-    return first, second
-
-
-@dataclass
-class VideoState:
-    """A video on its way."""
-
-    path: Path
-    digest: str = ""
-    info: MediaInfo | None = None
-    count: int = 0
-    """Segments it has; known once it is open."""
-    segments: dict[int, SegmentState] = field(default_factory=dict)
-    """Those that have begun and are not behind us, by number."""
-    warnings: list[str] = field(default_factory=list)
-    skipped_packets: int = 0
-    loss: Loss = field(default_factory=Loss)
-    from_cache: bool = False
-    read: bool = False
-    """Nothing more comes from its file."""
-    emitted: int = 0
-    """Segments that are behind us: handed out, or left out because no frame of theirs decodes."""
-    handed_out: int = 0
-    error: EvcapError | None = None

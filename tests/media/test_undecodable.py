@@ -1,4 +1,4 @@
-"""Files that are something else than a video that can be decoded are told what they are; covers are not films."""
+"""Files that are something else than a video that can be decoded are named for what they are; covers are not films."""
 
 from __future__ import annotations
 

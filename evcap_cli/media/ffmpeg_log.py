@@ -1,13 +1,12 @@
-"""FFmpeg's complaints: a damaged picture is patched up without an error, only the log tells. We count its lines.
+"""FFmpeg's log, counted: a damaged picture is patched up without an error, and only the log mentions it.
 
-Runs inside the decoding process, whose standard error is a file without a name (``decoder.py`` makes it). FFmpeg writes
-there itself: its log never enters Python, where threads that log can lock each other out.
+Runs inside the decoding process, whose standard error is a file without a name (``decoder_process.py`` makes it).
+FFmpeg writes there itself: its log never enters Python, where threads that log can lock each other out.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Final
 
 import av
@@ -16,7 +15,7 @@ STDERR: Final = 2
 MOST_BYTES: Final = 1 << 20
 """The log of a very damaged file is counted and forgotten in pieces of this size."""
 HARMLESS: Final = (
-    # references that lie before the key frame a pass began at: the wanted frames do not need them
+    # references that lie before the key frame a pass began at: the requested frames do not need them
     b"co located POCs unavailable",
     b"mmco: unref short failure",
     b"reference picture missing during reorder",
@@ -25,13 +24,6 @@ HARMLESS: Final = (
     # the scaler on formats whose name implies full range
     b"deprecated pixel format used",
 )
-
-
-@dataclass(frozen=True)
-class Complaints:
-    """Lines of FFmpeg's log that tell of damage."""
-
-    damage: int = 0
 
 
 _listening = False
@@ -46,22 +38,21 @@ def listen() -> None:
     _listening = True
 
 
-def heard() -> int:
-    """How many there were since the last ``take``."""
-    sip(0)
+def count() -> int:
+    """Lines about damage since the last ``take``."""
+    drain(0)
     return _counted
 
 
-def take() -> Complaints:
-    """Complaints since the last call."""
+def take() -> int:
+    """Lines about damage since the last call."""
     global _counted
-    sip(0)
-    found, _counted = Complaints(_counted), 0
+    found, _counted = count(), 0
     return found
 
 
-def sip(most: int = MOST_BYTES) -> None:
-    """Count and forget what was written, where it is more than ``most`` bytes."""
+def drain(most: int = MOST_BYTES) -> None:
+    """Count and delete what was written, where it is more than ``most`` bytes."""
     global _counted
     if not _listening:
         return

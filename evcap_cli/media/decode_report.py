@@ -1,73 +1,12 @@
-"""What a decoding pass is asked for and what it hands over; plain values that cross the process border."""
+"""How a decoding pass went: what decoded, what did not, and what a user should know of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from evcap_cli.console import counted
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from evcap_cli.media.frames import Geometry
-
-
-@dataclass(frozen=True)
-class FrameRequest:
-    """Frames by number in presentation order (sorted, distinct), all fitted the same way."""
-
-    geometry: Geometry
-    ordinals: Sequence[int] | npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class AudioRequest:
-    """Mono samples at ``rate`` Hz for ``start`` to ``end``, seconds from the container's start."""
-
-    rate: int
-    start: Fraction
-    end: Fraction
-
-
-@dataclass(frozen=True)
-class DecodePlan:
-    """Everything that one pass over a file serves.
-
-    Args:
-        in_step: pictures and sound come side by side in time; otherwise the sound comes after the pictures.
-        partial: other passes over the file see the rest, so that it is no failure where no frame of this one decodes.
-    """
-
-    frames: Mapping[str, FrameRequest]
-    audio: AudioRequest | None = None
-    in_step: bool = False
-    partial: bool = False
-
-
-@dataclass(frozen=True)
-class DecodedFrame:
-    """One frame, (H, W, 3) uint8 RGB upright; ``pixels`` is a view, good until the next item is asked for."""
-
-    ordinal: int
-    key: str
-    pixels: npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class AudioChunk:
-    """Mono float32 samples from ``start`` seconds on; no other sound comes before ``until`` seconds.
-
-    ``until`` is infinite after the last. Where pictures and sound come in step, a chunk without samples comes first.
-    """
-
-    start: float
-    samples: npt.NDArray[np.float32]
-    until: float
-
 
 LOST_SECONDS: Final = 0.05
 """Less than that is not worth a word."""
@@ -98,7 +37,7 @@ class DecodeReport:
         seen: requested frames that decoded. missing: those that did not.
         skipped_pictures, skipped_sound: packets that did not decode.
         patched: FFmpeg complained about the picture without dropping any of it.
-        heard: seconds of sound that decoded. lost_pictures, lost_sound: seconds that did not, of what was passed.
+        decoded_sound: seconds of sound. lost_pictures, lost_sound: seconds that did not, of what was passed.
     """
 
     seen: int = 0
@@ -106,7 +45,7 @@ class DecodeReport:
     skipped_pictures: int = 0
     skipped_sound: int = 0
     patched: bool = False
-    heard: float = 0.0
+    decoded_sound: float = 0.0
     lost_pictures: float = 0.0
     lost_sound: float = 0.0
 
@@ -126,7 +65,7 @@ class DecodeReport:
             said.append(f"{packets} skipped{_lost(self.lost_pictures)}")
         elif self.patched:
             said.append("the picture is damaged: some frames are patched up")
-        if self.skipped_sound and not self.heard:
+        if self.skipped_sound and not self.decoded_sound:
             said.append("its sound does not decode: captioned without sound")
         elif self.skipped_sound:
             packets = counted(self.skipped_sound, "damaged sound packet was", "damaged sound packets were")
@@ -141,7 +80,7 @@ class DecodeReport:
         return Loss(
             frames_share=round(len(self.missing) / max(len(self.missing) + self.seen, 1), SHARE_DECIMALS),
             audio_seconds=round(self.lost_sound, 3),
-            audio_share=round(self.lost_sound / max(self.lost_sound + self.heard, 1e-9), SHARE_DECIMALS),
+            audio_share=round(self.lost_sound / max(self.lost_sound + self.decoded_sound, 1e-9), SHARE_DECIMALS),
         )
 
     def joined(self, later: DecodeReport) -> DecodeReport:
@@ -152,7 +91,7 @@ class DecodeReport:
             self.skipped_pictures + later.skipped_pictures,
             self.skipped_sound + later.skipped_sound,
             self.patched or later.patched,
-            self.heard + later.heard,
+            self.decoded_sound + later.decoded_sound,
             self.lost_pictures + later.lost_pictures,
             self.lost_sound + later.lost_sound,
         )
@@ -170,7 +109,7 @@ class DecodeReport:
             return None
         counts = (report.seen, report.skipped_pictures, report.skipped_sound, *report.missing)
         whole = all(type(count) is int and count >= 0 for count in counts)
-        times = (report.heard, report.lost_pictures, report.lost_sound)
+        times = (report.decoded_sound, report.lost_pictures, report.lost_sound)
         whole = whole and all(type(time) is float and 0 <= time < float("inf") for time in times)
         return report if whole and type(report.patched) is bool else None
 

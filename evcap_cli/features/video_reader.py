@@ -2,35 +2,36 @@
 
 Runs in a thread of its own with a decoder of its own; it computes no feature, it sends rows. Segments are sent one by
 one, from the cache or from the file, so that memory does not grow with the length of a video. A stretch of segments
-(``media/stretches.py``) is decoded or left alone as a whole: the same frames are fetched whatever the cache holds of it
-(only the forwards are saved), so that what a damaged file yields, warnings included, does not depend on what was cached
-before.
+(``media/stretch_limits.py``) is decoded or left alone as a whole: the same frames are fetched whatever the cache holds
+of it (only the forwards are saved), so that what a damaged file yields, warnings included, does not depend on what was
+cached before.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from evcap_cli.backbones.contract import AudioInput, BackboneSpec, FrameInput, Kind
-from evcap_cli.backbones.identity import BackboneIdentity, digest_of, file_digest
+from evcap_cli.backbones.contract import Kind
+from evcap_cli.backbones.identity import digest_of, file_digest
 from evcap_cli.errors import DecodeFailed, EvcapError, OpenFailed, OutOfMemory, UsageError, reason_of
-from evcap_cli.features.cache import FORMAT, FeatureCache
-from evcap_cli.features.collecting import SegmentState
-from evcap_cli.features.messages import Failed, Message, Opened, Parked, Read, SegmentOpened
-from evcap_cli.features.outcome import Outcome, segments_from_plain, segments_to_plain
-from evcap_cli.features.streaming import Abandoned, ByteQueue, Turn
-from evcap_cli.features.stretch import StretchReading
-from evcap_cli.media.decoder import Decoder, DecodeReport, Timeline
-from evcap_cli.media.frames import Geometry
+from evcap_cli.features.backpressure import Abandoned, Backpressure, ByteQueue
+from evcap_cli.features.cache import FORMAT
+from evcap_cli.features.reader_messages import Failed, Message, Opened, Read, SegmentOpened, Waiting
+from evcap_cli.features.stretch_reader import StretchReader
+from evcap_cli.features.video_facts import VideoFacts, segments_from_plain, segments_to_plain
+from evcap_cli.features.video_state import SegmentState
+from evcap_cli.media.decode_report import DecodeReport
+from evcap_cli.media.decoder import Decoder
+from evcap_cli.media.probe import Timeline
 from evcap_cli.media.segments import Segment, segments_of
-from evcap_cli.media.stretches import stretches_of
+from evcap_cli.media.stretch_limits import stretches_of
 from evcap_cli.reading.regular import check_regular
 
 if TYPE_CHECKING:
+    from evcap_cli.features.pipeline import FeaturePipeline
     from evcap_cli.features.streams import StreamFeatures
     from evcap_cli.media.probe import MediaInfo
 
@@ -45,75 +46,14 @@ DIGEST_FIRST_BYTES: Final = 1 << 26
 could be: a warm run opens nothing."""
 
 
-@dataclass(frozen=True)
-class ReadingPlan:
-    """What is the same for all videos of a run."""
-
-    specs: Mapping[Kind, BackboneSpec]
-    identities: Mapping[Kind, BackboneIdentity]
-    segmentation: str
-    sampling: str
-    audio_track: int
-
-    @property
-    def geometries(self) -> dict[Kind, Geometry]:
-        """How the frames of each picture stream are resized; equal ones are fetched once."""
-        return {
-            kind: Geometry(
-                size=i.size, short_side=i.short_side, max_side=i.max_side, fit=i.fit, interpolation=i.interpolation
-            )
-            for kind, i in ((kind, spec.input) for kind, spec in self.specs.items())
-            if isinstance(i, FrameInput)
-        }
-
-    @property
-    def audio(self) -> AudioInput | None:
-        """What the audio stream wants, if there is one."""
-        wanted = self.specs["audio"].input if "audio" in self.specs else None
-        return wanted if isinstance(wanted, AudioInput) else None
-
-    def outcome_key(self, digest: str) -> str:
-        """Key of what decoding finds out; covers everything the choice of frames depends on."""
-        return self._key_of_finding("outcome", digest)
-
-    def report_key(self, digest: str, stretch: int) -> str:
-        """Key of what the pass over one stretch finds out."""
-        return self._key_of_finding("report", digest, stretch)
-
-    def segments_key(self, digest: str) -> str:
-        """Key of the segments where finding them takes a pass."""
-        return digest_of([FORMAT, "segments", digest, self.segmentation])
-
-    def _key_of_finding(self, name: str, digest: str, *more: int) -> str:
-        inputs = {kind: {"class": type(s.input).__name__, **asdict(s.input)} for kind, s in self.specs.items()}
-        return digest_of([FORMAT, name, digest, self.segmentation, self.sampling, self.audio_track, inputs, *more])
-
-    def stream_key(self, digest: str, segment: Segment, kind: Kind) -> str:
-        """Key of one stream of one segment."""
-        track = self.audio_track if kind == "audio" else None
-        # a segment in the middle is decoded from where its stretch begins, which the segments before it decide
-        place = [str(segment.start), str(segment.end), track, self.segmentation if segment.start else ""]
-        return digest_of([FORMAT, "stream", digest, place, self.sampling, self.identities[kind].cache_identity])
-
-
 class VideoReader:
-    """Reads videos one after the other; each ends with one ``Read`` or ``Failed``.
-
-    Args:
-        count_pass: called with the path of each file that is decoded.
-    """
+    """Reads videos one after the other; each ends with one ``Read`` or ``Failed``."""
 
     def __init__(
-        self,
-        plan: ReadingPlan,
-        decoder: Decoder,
-        cache_of: Callable[[str], FeatureCache | None],
-        queue: ByteQueue[Message],
-        turn: Turn,
-        count_pass: Callable[[Path], None],
+        self, pipeline: FeaturePipeline, decoder: Decoder, queue: ByteQueue[Message], backpressure: Backpressure
     ) -> None:
-        self.plan, self.decoder, self.cache_of, self.queue, self.turn = plan, decoder, cache_of, queue, turn
-        self.count_pass = count_pass
+        self.pipeline, self.plan, self.decoder = pipeline, pipeline.plan, decoder
+        self.queue, self.backpressure = queue, backpressure
 
     def read(self, video: int, path: Path) -> None:
         """Send everything about one video.
@@ -147,18 +87,18 @@ class VideoReading:
         self.reader, self.plan, self.queue = reader, reader.plan, reader.queue
         self.video, self.path = video, path
         self.digest = ""
-        self.cache = reader.cache_of(NOTES)
+        self.cache = reader.pipeline.cache_of(NOTES)
         """Where the features of this file lie; before its digest is known, notes about files."""
         self.info: MediaInfo | None = None
         self.from_cache = self.decoded = False
 
-    def run(self) -> Outcome:
+    def run(self) -> VideoFacts:
         """Send all segments, in order."""
         # a large file that is no video must not be read whole to find that out
         timeline = None if self._digest_first() else self._open()
         self.digest = file_digest(self.path)
-        self.cache = self.reader.cache_of(self.digest)
-        known = self._known_outcome()
+        self.cache = self.reader.pipeline.cache_of(self.digest)
+        known = self._known_facts()
         sent = 0
         if known is not None:
             self.info = known.info
@@ -177,9 +117,9 @@ class VideoReading:
         if report.missing and not report.seen:
             raise DecodeFailed("no frame of it can be decoded", path=self.path, hint="check that it plays")
         warnings = (*timeline.warnings, *report.warnings)
-        return Outcome(timeline.info, tuple(segments), warnings, report.skipped_packets, report.loss)
+        return VideoFacts(timeline.info, tuple(segments), warnings, report.skipped_packets, report.loss)
 
-    def _decode(self, timeline: Timeline, segments: list[Segment], sent: int, known: Outcome | None) -> DecodeReport:
+    def _decode(self, timeline: Timeline, segments: list[Segment], sent: int, known: VideoFacts | None) -> DecodeReport:
         """Send the segments from number ``sent`` on; returns what the passes found out, those of earlier runs as well.
 
         Where the outcome is known, the report covers only what was decoded now.
@@ -197,8 +137,8 @@ class VideoReading:
                     continue
             if not self.decoded:
                 self.decoded = True
-                self.reader.count_pass(self.path)
-            found = StretchReading(self, timeline, inside, max(sent, stretch.start), partial=len(stretches) > 1).run()
+                self.reader.pipeline.passes[self.path] += 1
+            found = StretchReader(self, timeline, inside, max(sent, stretch.start), partial=len(stretches) > 1).run()
             sent, report = stretch.stop, report.joined(found)
             if key is not None and self.cache is not None:
                 self.cache.write(key, found.to_plain(), {})
@@ -222,9 +162,9 @@ class VideoReading:
         status = self.path.stat()
         return digest_of([FORMAT, "opened", os.path.realpath(self.path), status.st_size, status.st_mtime_ns])
 
-    def _known_outcome(self) -> Outcome | None:
-        entry = None if self.cache is None else self.cache.read(self.plan.outcome_key(self.digest))
-        return None if entry is None else Outcome.from_plain(entry[0])
+    def _known_facts(self) -> VideoFacts | None:
+        entry = None if self.cache is None else self.cache.read(self.plan.facts_key(self.digest))
+        return None if entry is None else VideoFacts.from_plain(entry[0])
 
     def _kept_report(self, key: str | None) -> DecodeReport | None:
         entry = None if self.cache is None or key is None else self.cache.read(key)
@@ -258,7 +198,7 @@ class VideoReading:
             state = SegmentState(segment, self.cached(segment))
             if len(state.streams) < len(self.plan.specs):
                 return count
-            self.reader.turn.check(self.video)
+            self.reader.backpressure.check(self.video)
             self.send_opened(state)
         return len(segments)
 
@@ -269,6 +209,6 @@ class VideoReading:
 
     def wait_in_line(self, segment: int) -> None:
         """Wait until the video is next, if it is far ahead."""
-        if segment >= WAITING_SEGMENTS and not self.reader.turn.is_next(self.video):
-            self.queue.put(Parked(self.video))
-            self.reader.turn.wait(self.video)
+        if segment >= WAITING_SEGMENTS and not self.reader.backpressure.is_next(self.video):
+            self.queue.put(Waiting(self.video))
+            self.reader.backpressure.wait(self.video)

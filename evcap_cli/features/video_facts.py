@@ -9,7 +9,7 @@ from fractions import Fraction
 from types import UnionType
 from typing import Any, Final, get_type_hints
 
-from evcap_cli.media.plan import Loss
+from evcap_cli.media.decode_report import Loss
 from evcap_cli.media.probe import MediaInfo
 from evcap_cli.media.segments import Segment
 
@@ -18,7 +18,7 @@ _FRACTION: Final = re.compile(r"-?[0-9]{1,40}(/[0-9]{1,40})?")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class VideoFacts:
     """The part of a video's result that is not features; the same whether it was decoded or came from the cache."""
 
     info: MediaInfo
@@ -38,7 +38,7 @@ class Outcome:
         }
 
     @classmethod
-    def from_plain(cls, values: dict[str, Any]) -> Outcome | None:
+    def from_plain(cls, values: dict[str, Any]) -> VideoFacts | None:
         """The inverse of ``to_plain``; None for values of another version, and for what no pass finds out."""
         try:
             info = MediaInfo(**{name: _rich(value) for name, value in values["info"].items()})

@@ -1,4 +1,8 @@
-"""How reading threads and the thread that runs the models keep pace: a queue bounded by bytes, and whose turn it is."""
+"""How reading threads are kept from running ahead: a queue bounded by bytes, and waiting for the videos before.
+
+The queue alone does not bound what is in memory: a reader ahead of the others would fill the run with features of
+segments that cannot be handed out yet.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,15 @@ from typing import Final, Generic, TypeVar
 Message = TypeVar("Message")
 
 QUEUE_BYTES: Final = 64 << 20
-"""Pictures waiting for a model: two windows of thirty moments at full speed, whatever the videos' length."""
+"""Pictures that wait for a model: two windows of thirty moments at full speed, whatever the videos' length."""
 
 
 class Stopped(Exception):
-    """The run is over: whoever puts shall go home."""
+    """The run is over: whoever puts shall end."""
+
+
+class Abandoned(Exception):
+    """The video being read has failed elsewhere: go on with the next."""
 
 
 class ByteQueue(Generic[Message]):
@@ -27,7 +35,7 @@ class ByteQueue(Generic[Message]):
         self._stopped = False
 
     def put(self, message: Message, size: int = 0) -> None:
-        """Queue a message that holds ``size`` bytes; a single one may exceed the limit.
+        """Queue a message of ``size`` bytes; a single one may exceed the limit.
 
         Raises:
             Stopped: ``stop`` was called.
@@ -65,12 +73,8 @@ class ByteQueue(Generic[Message]):
             self._changed.notify_all()
 
 
-class Abandoned(Exception):
-    """The video being read has failed elsewhere: go on with the next."""
-
-
-class Turn:
-    """Which video is next to be handed out, and which ones nobody wants any more."""
+class Backpressure:
+    """Which video is next to be handed out, and which ones are not needed any more."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -79,7 +83,7 @@ class Turn:
         self._abandoned: set[int] = set()
 
     def advance(self, head: int) -> None:
-        """Say that ``head`` is next."""
+        """``head`` is next."""
         with self._changed:
             self._head = head
             self._changed.notify_all()
@@ -92,7 +96,9 @@ class Turn:
 
     def abandon(self, video: int) -> None:
         """Let the reader of ``video`` stop at its next frame."""
-        self._abandoned.add(video)
+        with self._changed:
+            self._abandoned.add(video)
+            self._changed.notify_all()
 
     def check(self, video: int) -> None:
         """Raises: Stopped, Abandoned."""

@@ -1,4 +1,4 @@
-"""An open file: the streams that were chosen, ways to any of their packets, and decoding that survives bad ones.
+"""An open file: the streams that were chosen, and ways to any of their packets.
 
 Runs inside the decoding process. What packets and frames mean is left to ``scan.py``, ``frames.py`` and ``audio.py``.
 """
@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import av
-from av.error import FFmpegError, InvalidDataError
+from av.error import FFmpegError
 from av.format import Flags
 
 from evcap_cli.errors import DecodeFailed, EvcapError, NoVideoStream, OpenFailed, OutOfMemory, reason_of
-from evcap_cli.media import kinds
+from evcap_cli.media import undecodable
+from evcap_cli.media.packets import Key, read_packets
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -28,46 +28,11 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.stream import VideoStream
 
-GIVE_UP_SECONDS: Final = 120
-"""A stream that yields nothing for so long (of the film, not of waiting) is given up."""
-MOST_BAD_PACKETS: Final = 20_000
-"""The same where packets do not say how long they are."""
-BAD_PACKET_SECONDS: Final = (0.001, 1.0)
-"""The least and the most that a bad packet can claim to last."""
-UNKNOWN_PACKET_SECONDS: Final = 0.04
-MOST_DAMAGE_IN_A_ROW: Final = 4096
-"""Places where reading fails, without a packet between; a transport stream has one every 64 KiB of rubbish."""
-MOST_ERRORS_IN_A_ROW: Final = 8
-"""The same for errors of the disk, of which each may take long."""
 PLAYLISTS: Final = frozenset({"hls", "concat", "dash", "imf", "applehttp"})
 """Formats that name other files: a video must not make us read those."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key frame's packet: its time stamps in ticks of its stream, its bytes."""
-
-    pts: int
-    dts: int | None
-    size: int
-
-
-@dataclass
-class Skipped:
-    """What did not decode of one stream."""
-
-    packets: int = 0
-    seconds: float = 0.0
-    """How long those packets are, together."""
-    lost: Fraction = Fraction(0)
-    """Seconds of picture or sound that were wanted, or passed on the way, and are missing."""
-    gave_up: bool = False
-    """The stream was left before its end."""
-    reached: int | None = None
-    """Presentation time of the last packet that was tried, ticks."""
-
-
-class Source:
+class MediaFile:
     """A file with its picture stream and, where it has one, its sound stream.
 
     Raises:
@@ -81,10 +46,10 @@ class Source:
         self.first: tuple[int | None, ...] | None = None
         """Marks of the picture's first packet; known once ``note_first`` was called."""
         self.seeks = True
-        """False once a seek landed behind its key frame: this file's index lies."""
+        """False once a seek landed past its key frame: this file's index lies."""
         try:
-            if kinds.protected(self.container, self.path):
-                raise kinds.ENCRYPTED.error(self.path)
+            if undecodable.protected(self.container, self.path):
+                raise undecodable.ENCRYPTED.error(self.path)
             self._video = _picture(self.container, self.path).index
             self.warnings: list[str] = []
             self._audio = _sound(self.container, audio_track, self.warnings)
@@ -129,7 +94,7 @@ class Source:
         self._prepare()
 
     def leave_cover(self, packets: Mapping[int, int]) -> bool:
-        """Whether another picture was chosen: a single picture beside a film is a cover that does not say so.
+        """Whether another picture was chosen: a single picture next to a film is a cover that does not say so.
 
         Args:
             packets: how many each stream of the file has.
@@ -154,7 +119,7 @@ class Source:
             self.first = _marks(packet)
 
     def from_start(self) -> Iterator[Packet[VideoStream]]:
-        """All packets of the picture; where seeking does not lead to the first one the file is opened anew."""
+        """All packets of the picture; where seeking does not lead to the first one the file is opened again."""
         with suppress(FFmpegError):
             self.container.seek(self.video.start_time or 0, stream=self.video, backward=True)
             packets = read_packets(self.container, self.video)
@@ -196,9 +161,9 @@ class Source:
             return iter(())
         time_base = stream.time_base or Fraction(1, av.time_base)
         earliest = stream.start_time or 0
-        wanted = round(seconds / time_base)
+        target = round(seconds / time_base)
         # an encoder's priming lies before the start; some formats refuse to seek there
-        targets = [wanted] if wanted > earliest else [earliest - round(1 / time_base), earliest]
+        targets = [target] if target > earliest else [earliest - round(1 / time_base), earliest]
         for target in targets:
             with suppress(FFmpegError):
                 self.container.seek(target, stream=stream, backward=True)
@@ -210,74 +175,6 @@ class Source:
 
 def _marks(packet: Packet[Any]) -> tuple[int | None, ...]:
     return packet.pts, packet.dts, packet.pos, packet.size
-
-
-def read_packets(container: InputContainer, *streams: Any) -> Iterator[Packet[Any]]:
-    """Packets of the streams (all, where none is named); reading goes on after errors, within bounds.
-
-    The flushing packets of PyAV come last.
-    """
-    damage = errors = 0
-    while damage < MOST_DAMAGE_IN_A_ROW and errors < MOST_ERRORS_IN_A_ROW:
-        try:
-            for packet in container.demux(*streams):
-                if packet.size:
-                    damage = errors = 0
-                yield packet
-            return
-        except IndexError:
-            # PyAV at the end of a file whose damage looks like streams that were not there at its start
-            return
-        except MemoryError:
-            raise
-        except (InvalidDataError, BlockingIOError):
-            # the second is what the demuxer of transport streams says of rubbish
-            damage += 1
-        except (FFmpegError, OSError):
-            errors += 1
-
-
-def decoded(packets: Iterator[Packet[Any]], skipped: Skipped, alive: Callable[[], None]) -> Iterator[Any]:
-    """Frames of one stream's ``packets``; bad ones are counted, and decoding goes on with the next that is good.
-
-    Only a stream without one frame in a long time is given up.
-    """
-    row, seconds = 0, 0.0
-    last: Packet[Any] | None = None
-    for packet in packets:
-        alive()
-        last = packet
-        if packet.pts is not None:
-            skipped.reached = packet.pts
-        try:
-            found = packet.decode()
-        except MemoryError:  # an FFmpegError as well: not the packet's fault
-            raise
-        except (FFmpegError, ValueError):
-            row += 1
-            length = _seconds(packet)
-            seconds += length
-            skipped.packets += 1
-            skipped.seconds += length
-            if seconds > GIVE_UP_SECONDS or row > MOST_BAD_PACKETS:
-                skipped.gave_up = True
-                return
-            continue
-        if found:
-            row, seconds = 0, 0.0
-        yield from found
-    if last is not None and last.size:
-        # reading broke off before the packet that flushes the decoder
-        skipped.gave_up = True
-        with suppress(FFmpegError, ValueError):
-            yield from last.stream.decode(None)
-
-
-def _seconds(packet: Packet[Any]) -> float:
-    if not packet.duration or not packet.time_base:
-        return UNKNOWN_PACKET_SECONDS
-    least, most = BAD_PACKET_SECONDS
-    return min(max(float(packet.duration * packet.time_base), least), most)
 
 
 def _open(path: str) -> InputContainer:
@@ -303,7 +200,7 @@ def _cannot_open(path: str, problem: Exception) -> EvcapError:
         return OpenFailed("no permission to read it", path=path, hint="check its permissions")
     if os.path.isdir(path):  # noqa: PTH112 (a path of any encoding)
         return OpenFailed("is a folder", path=path, hint="name the videos, or the folder as an input")
-    return kinds.error_of(path) or OpenFailed(
+    return undecodable.error_of(path) or OpenFailed(
         _what_is_wrong(path, problem), path=path, hint="check that it plays, or copy it again"
     )
 
@@ -326,15 +223,15 @@ def _picture(container: InputContainer, path: str) -> VideoStream:
     """FFmpeg's best picture stream that is not a cover."""
     moving = _not_covers(container)
     if not moving:
-        raise kinds.error_of(path) or NoVideoStream(
+        raise undecodable.error_of(path) or NoVideoStream(
             "no picture in this file", path=path, hint="leave it out, or check that it is a video"
         )
     for stream in moving:
         if stream.codec_context is not None:
-            if stream.codec_context.name in kinds.TEXT_ART:
+            if stream.codec_context.name in undecodable.TEXT_ART:
                 raise NoVideoStream("is a text, not a video", path=path, hint="leave it out")
             return stream  # type: ignore[no-any-return]
-    raise kinds.error_of(path) or _no_decoder(path)
+    raise undecodable.error_of(path) or _no_decoder(path)
 
 
 def _not_covers(container: InputContainer) -> list[Any]:

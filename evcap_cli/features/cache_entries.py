@@ -1,6 +1,6 @@
 """One cache entry as bytes: a safetensors file whose header carries a checksum over everything else in it.
 
-Bytes in, values out, or ``BadEntry``; where entries lie and when they are used is ``cache.py``'s business.
+Bytes in, values out, or ``BadEntry``; ``cache.py`` says where entries lie and when they are used.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def checksum(about: str, arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def pack(key: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """An entry: ``about`` are plain values kept beside the arrays."""
+    """An entry: ``about`` are plain values kept next to the arrays."""
     text = json.dumps({**about, "key": key}, sort_keys=True)
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return bytes(safetensors.numpy.save(whole, metadata={ABOUT: text, CHECKSUM: checksum(text, whole)}))

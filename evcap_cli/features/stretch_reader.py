@@ -13,26 +13,28 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from evcap_cli.backbones.contract import AudioInput, BackboneSpec
-from evcap_cli.features.assembly import RowAssembler, Ticket, wanted_rows
-from evcap_cli.features.collecting import ObjectsBuilder, RowsBuilder, SegmentState, SoundBuilder, StreamBuilder
-from evcap_cli.features.messages import Rows, Sound, SoundEnd
+from evcap_cli.features.audio_chunks import AudioCutter, Chunk
+from evcap_cli.features.reader_messages import AudioEnd, AudioRow, Rows
+from evcap_cli.features.row_assembly import RowAssembler, Ticket, planned_rows
 from evcap_cli.features.sampling import ClipSample, row_times, sampler
-from evcap_cli.features.sound import Chunk, SoundCutter
-from evcap_cli.media.decoder import AudioChunk, AudioRequest, DecodedFrame, DecodePlan, DecodeReport, FrameRequest
+from evcap_cli.features.stream_builders import AudioBuilder, ObjectsBuilder, RowsBuilder, StreamBuilder
+from evcap_cli.features.video_state import SegmentState
+from evcap_cli.media.decode_plan import AudioChunk, AudioRequest, DecodedFrame, DecodePlan, FrameRequest
+from evcap_cli.media.decode_report import DecodeReport
 from evcap_cli.media.frames import Geometry
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from evcap_cli.features.assembly import WantedRow
-    from evcap_cli.features.reading import VideoReading
+    from evcap_cli.features.row_assembly import PlannedRow
     from evcap_cli.features.runner import Row
     from evcap_cli.features.sampling import Ordinals
-    from evcap_cli.media.decoder import Timeline
+    from evcap_cli.features.video_reader import VideoReading
+    from evcap_cli.media.probe import Timeline
     from evcap_cli.media.segments import Segment
 
 
-class StretchReading:
+class StretchReader:
     """One pass over consecutive segments.
 
     Args:
@@ -49,34 +51,35 @@ class StretchReading:
         self.names = {geometry: f"g{number}" for number, geometry in enumerate(dict.fromkeys(geometries.values()))}
         self.assemblers = {name: RowAssembler() for name in self.names.values()}
         self.firsts = [self._sample(segment).first for segment in segments]
-        self.sound = _SoundRouter(reading)
+        self.sound = _AudioRouter(reading)
 
     def run(self) -> DecodeReport:
         """Send everything; returns how the pass went."""
-        wanted = self.plan.audio if self.timeline.info.has_audio else None
+        audio_input = self.plan.audio if self.timeline.info.has_audio else None
+        first, last = self.segments[0], self.segments[-1]
         plan = DecodePlan(
             frames={name: FrameRequest(geometry, self._ordinals(geometry)) for geometry, name in self.names.items()},
-            audio=None if wanted is None else AudioRequest(wanted.rate, self.segments[0].start, self.segments[-1].end),
+            audio=None if audio_input is None else AudioRequest(audio_input.rate, first.start, last.end),
             in_step=len(self.segments) > 1,
             partial=self.partial,
         )
-        if wanted is None:
+        if audio_input is None:
             self.sound.pass_until(np.inf)
         report = DecodeReport()
         decoded = self.reading.reader.decoder.decode(plan)
-        # closed in time, so that an abandoned pass ends before the decoder is asked for the next file
+        # closed in time, so that an abandoned pass ends before the decoder opens the next file
         with closing(cast("Generator[DecodedFrame | AudioChunk | DecodeReport, None, None]", decoded)) as stream:
             for item in stream:
-                self.reading.reader.turn.check(self.reading.video)
+                self.reading.reader.backpressure.check(self.reading.video)
                 if isinstance(item, DecodedFrame):
                     while self.begun < len(self.segments) and self.firsts[self.begun] <= item.ordinal:
                         self._begin()
                     self._send(self.assemblers[item.key].accept(item.ordinal, item.pixels))
                 elif isinstance(item, AudioChunk):
-                    end = item.start + len(item.samples) / wanted.rate if wanted is not None else 0.0
+                    end = item.start + len(item.samples) / audio_input.rate if audio_input is not None else 0.0
                     while self.begun < len(self.segments) and float(self.segments[self.begun].start) < end:
                         self._begin()
-                    self.sound.feed(item)
+                    self.sound.add(item)
                 else:
                     report = item
         while self.begun < len(self.segments):
@@ -90,7 +93,7 @@ class StretchReading:
         """The distinct frames that are needed in one geometry; of all segments, whatever the cache holds."""
         kinds = [kind for kind, other in self.plan.geometries.items() if other == geometry]
         needed = [
-            np.unique([row.ordinals for row in wanted_rows(0, 0, self.plan.specs[kind], self._sample(segment))])
+            np.unique([row.ordinals for row in planned_rows(0, 0, self.plan.specs[kind], self._sample(segment))])
             for segment in self.segments
             for kind in kinds
         ]
@@ -109,10 +112,10 @@ class StretchReading:
         missing = [kind for kind in self.plan.specs if kind not in state.streams]
         state.builders = {kind: self._builder(self.plan.specs[kind], state, sample) for kind in missing}
         self.reading.send_opened(state)
-        rows: dict[str, list[WantedRow]] = {}
+        rows: dict[str, list[PlannedRow]] = {}
         for kind, geometry in self.plan.geometries.items():
             if kind in missing:
-                more = wanted_rows(self.reading.video, segment.index, self.plan.specs[kind], sample)
+                more = planned_rows(self.reading.video, segment.index, self.plan.specs[kind], sample)
                 rows.setdefault(self.names[geometry], []).extend(more)
         for name, expected in rows.items():
             self.assemblers[name].expect(expected)
@@ -121,7 +124,7 @@ class StretchReading:
 
     def _builder(self, spec: BackboneSpec, state: SegmentState, sample: ClipSample) -> StreamBuilder:
         if isinstance(spec.input, AudioInput):
-            return SoundBuilder(state.duration, spec.input, spec.dim)
+            return AudioBuilder(state.duration, spec.input, spec.dim)
         ordinals = {"appearance": sample.frames, "motion": sample.centres, "object": sample.key_frames}[spec.kind]
         times = row_times(self.timeline.times, self.timeline.time_base, ordinals, state.segment.start)
         if spec.kind == "object":
@@ -134,29 +137,29 @@ class StretchReading:
             self.reading.queue.put(Rows(self.reading.video, rows), size)
 
 
-class _SoundRouter:
+class _AudioRouter:
     """Cuts the sound of one pass into the chunks of the segments that have begun."""
 
     def __init__(self, reading: VideoReading) -> None:
         self.reading = reading
-        self.open: dict[int, SoundCutter] = {}
+        self.open: dict[int, AudioCutter] = {}
         self.rows: dict[int, int] = {}
         self.reached = 0.0
         """Seconds up to which no more sound comes."""
 
     def begin(self, segment: Segment) -> None:
         """A segment whose sound is needed."""
-        wanted = self.reading.plan.audio
-        if wanted is not None:
-            self.open[segment.index] = SoundCutter(wanted, float(segment.start), float(segment.end))
+        audio_input = self.reading.plan.audio
+        if audio_input is not None:
+            self.open[segment.index] = AudioCutter(audio_input, float(segment.start), float(segment.end))
             self.pass_until(self.reached)
 
-    def feed(self, chunk: AudioChunk) -> None:
+    def add(self, chunk: AudioChunk) -> None:
         """Hand samples to the segments that they belong to; segments that are past are finished."""
         for number, cutter in self.open.items():
             first = round(chunk.start * cutter.rate)
             if cutter.first < first + len(chunk.samples) and first < cutter.last:
-                self._send(number, cutter.feed(chunk.start, chunk.samples))
+                self._send(number, cutter.add(chunk.start, chunk.samples))
         self.pass_until(chunk.until)
 
     def pass_until(self, seconds: float) -> None:
@@ -165,11 +168,11 @@ class _SoundRouter:
         for number, cutter in list(self.open.items()):
             if cutter.last <= seconds * cutter.rate + 0.5:
                 self._send(number, self.open.pop(number).finish())
-                self.reading.queue.put(SoundEnd(self.reading.video, number))
+                self.reading.queue.put(AudioEnd(self.reading.video, number))
 
     def _send(self, number: int, chunks: list[Chunk]) -> None:
         for chunk in chunks:
-            self.reading.reader.turn.check(self.reading.video)
+            self.reading.reader.backpressure.check(self.reading.video)
             row = self.rows[number] = self.rows.get(number, -1) + 1
             ticket = Ticket(self.reading.video, number, "audio", row)
-            self.reading.queue.put(Sound(ticket, chunk), chunk.samples.nbytes)
+            self.reading.queue.put(AudioRow(ticket, chunk), chunk.samples.nbytes)

@@ -1,4 +1,4 @@
-"""What a reading thread tells the thread that runs the models."""
+"""Messages of a reading thread to the thread that runs the models."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from evcap_cli.errors import EvcapError
-    from evcap_cli.features.assembly import Ticket
-    from evcap_cli.features.collecting import SegmentState
-    from evcap_cli.features.outcome import Outcome
+    from evcap_cli.features.audio_chunks import Chunk
+    from evcap_cli.features.row_assembly import Ticket
     from evcap_cli.features.runner import Row
-    from evcap_cli.features.sound import Chunk
+    from evcap_cli.features.video_facts import VideoFacts
+    from evcap_cli.features.video_state import SegmentState
     from evcap_cli.media.probe import MediaInfo
 
 
@@ -43,15 +43,20 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Sound:
+class AudioRow:
     """One chunk for the audio model."""
 
     ticket: Ticket
     chunk: Chunk
 
+    @property
+    def video(self) -> int:
+        """Its number."""
+        return self.ticket.video
+
 
 @dataclass(frozen=True)
-class SoundEnd:
+class AudioEnd:
     """A segment's sound is over."""
 
     video: int
@@ -59,7 +64,7 @@ class SoundEnd:
 
 
 @dataclass(frozen=True)
-class Parked:
+class Waiting:
     """The reader of this video waits until the video is next in line."""
 
     video: int
@@ -67,13 +72,13 @@ class Parked:
 
 @dataclass(frozen=True)
 class Read:
-    """Nothing more comes from this video; no outcome: it was given up on demand.
+    """Nothing more comes from this video; no facts: it was given up on demand.
 
     ``from_cache``: nothing of it was decoded.
     """
 
     video: int
-    outcome: Outcome | None
+    facts: VideoFacts | None
     from_cache: bool = False
 
 
@@ -94,4 +99,4 @@ class Broken:
     problem: BaseException
 
 
-Message = Opened | SegmentOpened | Rows | Sound | SoundEnd | Parked | Read | Failed | Broken
+Message = Opened | SegmentOpened | Rows | AudioRow | AudioEnd | Waiting | Read | Failed | Broken

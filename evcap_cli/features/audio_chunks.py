@@ -1,6 +1,6 @@
 """Cutting sound into the chunks an audio backbone wants, and averaging its steps into bins (paper 1.1, *Decision*).
 
-Works on a stream: neither the sound nor the steps of a long video are ever held at once.
+Works on a stream: neither the sound nor the steps of a long video are ever in memory at once.
 
 Notation: L samples of a segment's sound at ``rate``; a chunk has C samples; D the backbone's width.
 """
@@ -42,7 +42,7 @@ class Chunk:
     keep_until: float
 
 
-class SoundCutter:
+class AudioCutter:
     """Cuts the sound of one segment as ``AudioInput`` says: full chunks, of overlaps the outer halves dropped, the last
     chunk shifted back to end with the sound, never padded. Where steps are windows, it is shifted to whole hops.
 
@@ -50,20 +50,20 @@ class SoundCutter:
         start, end: the segment's limits in seconds of the video; times that come out count from ``start``.
     """
 
-    def __init__(self, wanted: AudioInput, start: float, end: float) -> None:
-        self.rate = wanted.rate
-        self.length = round(wanted.chunk_seconds * wanted.rate)
-        self.step = self.length - round(wanted.overlap_seconds * wanted.rate)
-        self.grid = 1 if wanted.window_seconds is None else round(wanted.hop_seconds * wanted.rate)
+    def __init__(self, sound_input: AudioInput, start: float, end: float) -> None:
+        self.rate = sound_input.rate
+        self.length = round(sound_input.chunk_seconds * sound_input.rate)
+        self.step = self.length - round(sound_input.overlap_seconds * sound_input.rate)
+        self.grid = 1 if sound_input.window_seconds is None else round(sound_input.hop_seconds * sound_input.rate)
         self.origin = start
-        self.first, self.last = ceil(start * wanted.rate), ceil(end * wanted.rate)
-        self.held: Samples = np.zeros(0, dtype=np.float32)
-        self.begin: int | None = None  # sample number of the video where the held ones start
+        self.first, self.last = ceil(start * sound_input.rate), ceil(end * sound_input.rate)
+        self.pending: Samples = np.zeros(0, dtype=np.float32)
+        self.begin: int | None = None  # sample number of the video where the pending ones start
         self.next = 0  # where the next chunk starts, as a sample number
         self.kept = -np.inf  # steps before this time are given away already
         self.cut = 0
 
-    def feed(self, start: float, samples: Samples) -> list[Chunk]:
+    def add(self, start: float, samples: Samples) -> list[Chunk]:
         """Take the next samples, from ``start`` seconds of the video on; gaps become silence (up to
         ``LONGEST_SILENCE_SECONDS``), repeats are dropped.
 
@@ -77,38 +77,38 @@ class SoundCutter:
         samples, at = samples[low:high], at + low
         if self.begin is None:
             self.begin = self.next = at
-        held_until = self.begin + len(self.held)
-        if at < held_until:
-            samples, at = samples[held_until - at :], held_until
+        pending_until = self.begin + len(self.pending)
+        if at < pending_until:
+            samples, at = samples[pending_until - at :], pending_until
         chunks = []
-        if at - held_until > LONGEST_SILENCE_SECONDS * self.rate:
+        if at - pending_until > LONGEST_SILENCE_SECONDS * self.rate:
             chunks = self.finish()
-            self.begin = self.next = held_until = at
-            self.held, self.kept, self.cut = self.held[:0], -np.inf, 0
-        gap = np.zeros(max(at - held_until, 0), dtype=np.float32)
-        self.held = np.concatenate([self.held, gap, samples])
+            self.begin = self.next = pending_until = at
+            self.pending, self.kept, self.cut = self.pending[:0], -np.inf, 0
+        gap = np.zeros(max(at - pending_until, 0), dtype=np.float32)
+        self.pending = np.concatenate([self.pending, gap, samples])
         # a chunk that ends with the sound so far may be the last one: it waits for one sample more
-        while self.begin + len(self.held) > self.next + self.length:
+        while self.begin + len(self.pending) > self.next + self.length:
             chunks.append(self._chunk(self.next - self.begin, self.begin, last=False))
             self.next += self.step
-            # the last chunk is shifted back, but never behind the start of this one: the sound is longer than it
+            # the last chunk is shifted back, but never past the start of this one: the sound is longer than it
             drop = self.next - self.step - self.begin
-            self.held, self.begin = self.held[drop:], self.begin + drop
+            self.pending, self.begin = self.pending[drop:], self.begin + drop
         return chunks
 
     def finish(self) -> list[Chunk]:
         """The last chunk, if there is any sound."""
         if self.begin is None:
             return []
-        if self.cut == 0 and len(self.held) < MIN_SOUND_SECONDS * self.rate:
+        if self.cut == 0 and len(self.pending) < MIN_SOUND_SECONDS * self.rate:
             return []
-        # what is held starts a whole number of chunk steps after the sound, so this is the grid of the first chunk
-        offset = max(len(self.held) - self.length, 0) // self.grid * self.grid
+        # what is pending starts a whole number of chunk steps after the sound, so this is the grid of the first chunk
+        offset = max(len(self.pending) - self.length, 0) // self.grid * self.grid
         return [self._chunk(offset, self.begin, last=True)]
 
     def _chunk(self, offset: int, begin: int, *, last: bool) -> Chunk:
-        """The chunk ``offset`` samples into those held, which start at sample ``begin`` of the video."""
-        samples = self.held[offset : offset + self.length].copy()
+        """The chunk ``offset`` samples into those pending, which start at sample ``begin`` of the video."""
+        samples = self.pending[offset : offset + self.length].copy()
         start = (begin + offset) / self.rate - self.origin
         # middles of windows are whole or half samples: a quarter more, and none is on the border by rounding
         border = self.length - (self.length - self.step) / 2 + (0.25 if self.grid > 1 else 0)

@@ -1,7 +1,7 @@
 """Field pictures: H.264 and MPEG-2 may code the two fields of a frame as two packets, of which one frame is decoded.
 
-``FieldPairs`` reads the few bits at the head of a packet that tell. A frame belongs to its first field; the second one
-is no frame of its own, whatever time stamp it has.
+``FieldPairs`` reads the few bits at the head of a packet that show it. A frame belongs to its first field; the second
+one is no frame of its own, whatever time stamp it has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WITH_CHROMA: Final = (100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 1
 
 
 class FieldPairs:
-    """Tells for the packets of one stream, in order, which of them are second fields.
+    """For the packets of one stream, in order: which of them are second fields.
 
     Args:
         codec: FFmpeg's name. extradata: the stream's parameter sets.

@@ -1,7 +1,7 @@
 """Putting the frames of one decoding pass together into the rows of every stream of every segment.
 
-One pass delivers each wanted frame once, in order; a frame is kept exactly as long as a row that is not complete yet
-needs it. What to fetch comes from ``sampling.py``; what becomes of the rows is ``pipeline.py``'s business.
+One pass delivers each requested frame once, in order; a frame is kept exactly as long as a row that is not complete yet
+needs it. What to fetch comes from ``sampling.py``; ``runner.py`` computes on the rows.
 
 Notation: H x W pixels, T frames of a window.
 """
@@ -39,7 +39,7 @@ class Ticket:
 
 
 @dataclass(frozen=True)
-class WantedRow:
+class PlannedRow:
     """A row that a backbone will be given.
 
     Args:
@@ -54,7 +54,7 @@ class WantedRow:
     window: bool
 
 
-def wanted_rows(video: int, segment: int, spec: BackboneSpec, sample: ClipSample) -> list[WantedRow]:
+def planned_rows(video: int, segment: int, spec: BackboneSpec, sample: ClipSample) -> list[PlannedRow]:
     """The rows of one picture stream of one segment."""
     kind = spec.kind
     if kind == "object":
@@ -70,7 +70,7 @@ def wanted_rows(video: int, segment: int, spec: BackboneSpec, sample: ClipSample
         windows = centres[:, None]
     window = isinstance(spec.input, ClipInput)
     return [
-        WantedRow(Ticket(video, segment, kind, row, part), tuple(ordinals), centre, window)
+        PlannedRow(Ticket(video, segment, kind, row, part), tuple(ordinals), centre, window)
         for (row, part), ordinals, centre in zip(places, windows.tolist(), centres.tolist(), strict=True)
     ]
 
@@ -82,25 +82,25 @@ class RowAssembler:
         rows: of any streams and segments that want this geometry.
     """
 
-    def __init__(self, rows: Sequence[WantedRow] = ()) -> None:
-        self.rows: deque[WantedRow] = deque()
+    def __init__(self, rows: Sequence[PlannedRow] = ()) -> None:
+        self.rows: deque[PlannedRow] = deque()
         self.uses: Counter[int] = Counter()
         self.frames: dict[int, Row] = {}
         self.expect(rows)
 
-    def expect(self, rows: Sequence[WantedRow]) -> None:
+    def expect(self, rows: Sequence[PlannedRow]) -> None:
         """More rows, none of which ends before one that is expected already."""
         self.rows.extend(sorted(rows, key=lambda row: max(row.ordinals)))
         self.uses.update(ordinal for row in rows for ordinal in set(row.ordinals))
 
     def accept(self, ordinal: int, pixels: Row) -> list[tuple[Ticket, Row | None]]:
-        """Take the next frame, (H, W, 3); its memory may be reused afterwards.
+        """Take the next frame, (H, W, 3).
 
         Returns:
             The rows that can be completed now, None where the frame a row stands for did not decode.
         """
         if ordinal in self.uses:
-            self.frames[ordinal] = pixels.copy()
+            self.frames[ordinal] = pixels
         # frames come in order: rows that end before this one will get nothing more
         return self._complete(ordinal)
 
@@ -120,7 +120,7 @@ class RowAssembler:
                     self.frames.pop(ordinal, None)
         return done
 
-    def _picture(self, row: WantedRow) -> Row | None:
+    def _picture(self, row: PlannedRow) -> Row | None:
         if row.centre not in self.frames:
             return None
         if not row.window:

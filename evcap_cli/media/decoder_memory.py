@@ -1,7 +1,7 @@
 """How much memory the decoding process may take: what a file claims must not decide it.
 
-Linux limits the data of a process (heap, anonymous mappings and stacks; neither code nor the ring, which has a bound of
-its own). Elsewhere only claims that are known to be dear are refused.
+Linux limits the data of a process (heap, anonymous mappings and stacks; neither code nor files).
+Elsewhere only claims that are known to be dear are refused.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ class Allowance:
         if not self.base:
             return
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        wanted = self.base + allowed
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        limit = self.base + allowed
+        soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 

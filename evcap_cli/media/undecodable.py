@@ -17,39 +17,39 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 HEAD_BYTES: Final = 1 << 21
-"""So much of a file is looked at."""
+"""So much of a file is read."""
 TEXT_ART: Final = frozenset({"ansi", "bintext", "xbin", "idf"})
 """Codecs with which FFmpeg draws text files, chosen by their suffix."""
 MOST_BOXES: Final = 10_000
 NULL_PACKET: Final = 0x1FFF
 
 
-class Kind(NamedTuple):
+class UndecodableKind(NamedTuple):
     """What a file is, and what its owner can do about it."""
 
     words: str
     hint: str
 
     def error(self, path: str) -> OpenFailed:
-        """What the user is told."""
+        """The error of a file of this kind."""
         return OpenFailed(self.words, path=path, hint=self.hint)
 
 
-ENCRYPTED: Final = Kind("is encrypted (copy protection)", "only a copy without protection can be captioned")
-ANIMATED_WEBP: Final = Kind("is an animated WebP, which cannot be decoded", "convert it to MP4 or GIF")
+ENCRYPTED: Final = UndecodableKind("is encrypted (copy protection)", "only a copy without protection can be captioned")
+ANIMATED_WEBP: Final = UndecodableKind("is an animated WebP, which cannot be decoded", "convert it to MP4 or GIF")
 _UNPACK: Final = "unpack it and name the videos in it"
 _DECRYPT: Final = "decrypt it first"
 _BEGINNINGS: Final = (
-    (b"Salted__", Kind("is encrypted (OpenSSL)", _DECRYPT)),
-    (b"age-encryption.org/", Kind("is encrypted (age)", _DECRYPT)),
-    (b"-----BEGIN PGP MESSAGE", Kind("is encrypted (PGP)", _DECRYPT)),
-    (b"LUKS\xba\xbe", Kind("is encrypted (LUKS)", _DECRYPT)),
-    (b"PK\x03\x04", Kind("is an archive (ZIP)", _UNPACK)),
-    (b"7z\xbc\xaf\x27\x1c", Kind("is an archive (7z)", _UNPACK)),
-    (b"Rar!\x1a\x07", Kind("is an archive (RAR)", _UNPACK)),
-    (b"\x1f\x8b", Kind("is an archive (gzip)", _UNPACK)),
-    (b"\xfd7zXZ\x00", Kind("is an archive (xz)", _UNPACK)),
-    (b"%PDF-", Kind("is a PDF", "name a video")),
+    (b"Salted__", UndecodableKind("is encrypted (OpenSSL)", _DECRYPT)),
+    (b"age-encryption.org/", UndecodableKind("is encrypted (age)", _DECRYPT)),
+    (b"-----BEGIN PGP MESSAGE", UndecodableKind("is encrypted (PGP)", _DECRYPT)),
+    (b"LUKS\xba\xbe", UndecodableKind("is encrypted (LUKS)", _DECRYPT)),
+    (b"PK\x03\x04", UndecodableKind("is an archive (ZIP)", _UNPACK)),
+    (b"7z\xbc\xaf\x27\x1c", UndecodableKind("is an archive (7z)", _UNPACK)),
+    (b"Rar!\x1a\x07", UndecodableKind("is an archive (RAR)", _UNPACK)),
+    (b"\x1f\x8b", UndecodableKind("is an archive (gzip)", _UNPACK)),
+    (b"\xfd7zXZ\x00", UndecodableKind("is an archive (xz)", _UNPACK)),
+    (b"%PDF-", UndecodableKind("is a PDF", "name a video")),
 )
 _ASF: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_ENCRYPTION: Final = tuple(
@@ -70,7 +70,7 @@ def error_of(path: str) -> OpenFailed | None:
     return None if kind is None else kind.error(path)
 
 
-def recognised(path: str) -> Kind | None:
+def recognised(path: str) -> UndecodableKind | None:
     """What a file is that does not decode; None where that is not known."""
     with suppress(OSError), open(path, "rb") as file:  # noqa: PTH123 (a path of any encoding)
         head = file.read(HEAD_BYTES)
