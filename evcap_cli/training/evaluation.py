@@ -35,8 +35,8 @@ def caption_clips(
     with torch.inference_mode():
         for start in range(0, len(numbers), CLIPS_A_BATCH):
             chunk = list(numbers[start : start + CLIPS_A_BATCH])
-            batch = table.select(torch.tensor(chunk, device=table.tensors.appearance.device)).to(place)
-            found = best_captions(model, model.prepare(batch), beam, vocabulary, lexicon)
+            prepared = model.prepare(table.clip_batch(chunk, place))
+            found = best_captions(model, prepared, beam, vocabulary, lexicon)
             for number, hypotheses in zip(chunk, found, strict=True):
                 captions[table.videos[number]] = " ".join(vocabulary.decode(hypotheses[0].tokens))
     return captions

@@ -1,7 +1,7 @@
-"""The inside of an epoch: batches to gradients to steps, then validation on the held-out videos.
+"""The inside of an epoch: batches to gradients to steps, then ``validation.py``.
 
-Everything random in it derives from (seed, epoch). ``trainer.py`` joins the epochs. With several
-devices each takes its share of the videos of every batch.
+Everything random in it derives from (seed, epoch). ``trainer.py`` joins the epochs. With several devices each takes its
+share of the videos of every batch.
 
 Notation: R captions, B distinct clips, T steps of a batch.
 """
@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -21,10 +20,10 @@ import torch
 from evcap_cli import console
 from evcap_cli.data.caption_batches import CaptionBatch, caption_batches
 from evcap_cli.errors import TrainingError
-from evcap_cli.network.losses import Targets, emotional_cross_entropy
+from evcap_cli.network.losses import Targets
 from evcap_cli.training.acceleration import give_back_memory
-from evcap_cli.training.evaluation import evaluate
 from evcap_cli.training.run_preparation import PreparedRun, seed_torch
+from evcap_cli.training.validation import OracleSplit, Validation
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,26 +33,11 @@ if TYPE_CHECKING:
     from evcap_cli.search.beam_search import BeamConfig
     from evcap_cli.systems.contract import CaptionModel, LossTerms
     from evcap_cli.training.recipe import TrainConfig
-    from evcap_cli.training.training_tables import FeatureTable
 
-SAMPLES: Final = 3
-"""Held-out captions shown in the log of each epoch."""
 NAMED_VIDEOS: Final = 8
 """Videos an error names."""
 DEVICE_TABLE_BYTES: Final = 8 << 30
 """Feature tables up to this size live on the accelerator: gathering a batch there costs nothing."""
-
-
-@dataclass(frozen=True)
-class OracleSplit:
-    """The test split, for ``--select oracle`` only: no other run holds it while it trains.
-
-    Args:
-        features: of its videos. references: video -> raw captions.
-    """
-
-    features: FeatureTable
-    references: Mapping[str, Sequence[str]]
 
 
 class Loop:
@@ -63,9 +47,9 @@ class Loop:
         prepared: tables and split.
         accelerator: accelerate's ``Accelerator``.
         model: on the device already. optimiser: of its parameters.
-        beam: how held-out videos are captioned.
+        beam: of the search, for validation.
         run: named in errors.
-        test: scored after each epoch as well; None: it is left alone.
+        test: scored after each epoch as well; None: it is not used.
     """
 
     def __init__(
@@ -84,8 +68,8 @@ class Loop:
         self.wrapped, self.optimiser = self.accelerator.prepare(model, optimiser)
         small = self.prepared.features.nbytes <= DEVICE_TABLE_BYTES
         self.features = self.prepared.features.to(device) if small else self.prepared.features
-        self.train, self.held = self.prepared.train.to(device), self.prepared.validation.to(device)
-        self.test = test
+        self.train = self.prepared.train.to(device)
+        self.validation = Validation(prepared, accelerator, model, self.features, beam, run, test)
         self.loading_seconds = 0.0
 
     def epoch(self, number: int) -> dict[str, Any]:
@@ -127,13 +111,12 @@ class Loop:
 
     def finished(self, entry: dict[str, Any], number: int, started: float) -> dict[str, Any]:
         """``entry`` of the trained epoch ``number`` with its validation, and the seconds since ``started``."""
-        if self.prepared.validation_clips or self.test is not None:
-            entry |= self._validate(number)
+        entry |= self.validation.entry(number)
         entry["seconds"] = round(time.monotonic() - started, 2)
         return entry
 
     def restart(self, weights: Mapping[str, Tensor]) -> None:
-        """Go on from ``weights`` with an optimiser that has seen nothing."""
+        """Go on from ``weights`` with a fresh optimiser."""
         self.model.load_state_dict(weights)
         self.optimiser.state.clear()
 
@@ -179,19 +162,13 @@ class Loop:
 
     def _loss(self, model: Any, batch: CaptionBatch) -> LossTerms:
         started = time.monotonic()
-        features, fed, targets = self.load(batch)
+        features, inputs, targets = self.load(batch)
         self.loading_seconds += time.monotonic() - started
-        return self.model.losses(model(features, fed, targets.clip_index, self.train.steps(batch)), targets)
+        return self.model.losses(model(features, inputs, targets.clip_index, self.train.steps(batch)), targets)
 
     def load(self, batch: CaptionBatch) -> tuple[ClipBatch, Tensor, Targets]:
-        """Rows of a batch's clips, what the decoder is fed, and the targets, on the device."""
-        fed, targets = self.train.select(batch)
-        return self.clip_batch(batch.clips), fed, targets
-
-    def clip_batch(self, clips: npt.NDArray[np.int64]) -> ClipBatch:
-        """The clips of these numbers, on the device."""
-        numbers = torch.from_numpy(clips).to(self.features.tensors.appearance.device)
-        return self.features.select(numbers).to(self.accelerator.device, non_blocking=True)
+        """Rows of a batch's clips, the inputs of the decoder, and the targets, on the device."""
+        return self.features.clip_batch(batch.clips, self.accelerator.device), *self.train.select(batch)
 
     def _share(self, batch: CaptionBatch) -> tuple[CaptionBatch | None, float]:
         """The videos of a batch that this process takes, and its weight among the processes (gradients are averaged).
@@ -215,76 +192,6 @@ class Loop:
             path=self.run,
             hint="try a smaller --lr, or leave those videos out",
         )
-
-    def _validate(self, epoch: int) -> dict[str, Any]:
-        """Scores and loss on held-out videos, and the test split's where it is looked at; known to all processes."""
-        found: list[Any] = [None]
-        if self.accelerator.is_main_process:
-            found[0] = (self._held_entry(epoch) if self.prepared.validation_clips else {}) | self._test_entry()
-        if self.accelerator.num_processes > 1:
-            from accelerate.utils import broadcast_object_list
-
-            broadcast_object_list(found)
-        return cast("dict[str, Any]", found[0])
-
-    def _held_entry(self, epoch: int) -> dict[str, Any]:
-        prepared = self.prepared
-        captions, scores = evaluate(
-            self.model,
-            self.features,
-            prepared.validation_clips,
-            prepared.validation_captions,
-            prepared.vocabulary,
-            prepared.lexicon,
-            self.beam,
-        )
-        values = _rounded(scores.metrics)
-        values["cross_entropy"] = round(self._held_cross_entropy(), 6)
-        if not math.isfinite(values["cross_entropy"]):
-            raise TrainingError(
-                f"the loss on the held-out videos is not a number after epoch {epoch + 1}",
-                path=self.run,
-                hint="try a smaller --lr",
-            )
-        return {"validation": values, "samples": dict(list(captions.items())[:SAMPLES])}
-
-    def _test_entry(self) -> dict[str, Any]:
-        """Scores of the test split, METEOR too: published code chooses the best epoch of each metric."""
-        if self.test is None:
-            return {}
-        table, prepared = self.test.features, self.prepared
-        _, scores = evaluate(
-            self.model,
-            table,
-            range(len(table)),
-            self.test.references,
-            prepared.vocabulary,
-            prepared.lexicon,
-            self.beam,
-            meteor=True,
-        )
-        return {"test": _rounded(scores.metrics)}
-
-    def _held_cross_entropy(self) -> float:
-        """Mean cross entropy of the held-out captions, without dropout; emotion words weigh as in training."""
-        weight = float(getattr(getattr(self.prepared.config, "loss", None), "emotion_word_weight", 0.0))
-        order = np.argsort(prepared_clips := self.prepared.validation.clip, kind="stable")
-        total = 0.0
-        with torch.inference_mode():
-            for start in range(0, len(order), self.config.batch_size):
-                captions = order[start : start + self.config.batch_size]
-                clips, index = np.unique(prepared_clips[captions], return_inverse=True)
-                batch = CaptionBatch(captions, clips, index.astype(np.int64))
-                fed, targets = self.held.select(batch)
-                chosen = torch.from_numpy(clips).to(self.features.tensors.appearance.device)
-                features = self.features.select(chosen).to(self.accelerator.device)
-                scores = self.model(features, fed, targets.clip_index, self.held.steps(batch))
-                total += float(emotional_cross_entropy(scores, targets, weight)) * len(captions)
-        return total / len(order)
-
-
-def _rounded(metrics: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in metrics.items() if value is not None}
 
 
 def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> float:

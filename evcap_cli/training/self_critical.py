@@ -1,4 +1,4 @@
-"""Self-critical fine-tuning: epochs behind the ordinary ones that reward sampled captions by their CFS.
+"""Self-critical fine-tuning: epochs after the ordinary ones that reward sampled captions by their CFS.
 
 A step samples several captions of each of its clips and raises the probability of those that are better than the
 others of their clip: policy gradient with a baseline of the model's own (Rennie et al. 2017, self-critical sequence
@@ -49,7 +49,7 @@ History = Sequence[Mapping[str, Any]]
 
 
 def next_phase(history: History, config: TrainConfig) -> Literal["ordinary", "self-critical"] | None:
-    """What the epoch behind ``history`` is; None: the run is at its end.
+    """What the epoch after ``history`` is; None: the run is at its end.
 
     ``early_stop`` ends the ordinary epochs; the self-critical ones follow all the same.
     """
@@ -73,7 +73,7 @@ def check(history: History, config: TrainConfig, run: Path) -> None:
     critical = [entry for entry in history if entry.get("phase") == PHASE]
     if not critical:
         return
-    hint = "give another -o, or --overwrite to start anew"
+    hint = "give another -o, or --overwrite to start again"
     for name, value in (
         ("self_critical_rate", critical[-1]["learning_rate"]),
         ("self_critical_samples", critical[-1]["samples_a_clip"]),
@@ -83,7 +83,7 @@ def check(history: History, config: TrainConfig, run: Path) -> None:
     ordinary = [entry for entry in history if entry.get("phase") != PHASE]
     if len(ordinary) < config.epochs and not _stale(ordinary, config):
         raise UsageError(
-            f"holds self-critical epochs behind epoch {len(ordinary)}: no ordinary ones can follow", path=run, hint=hint
+            f"holds self-critical epochs after epoch {len(ordinary)}: no ordinary ones can follow", path=run, hint=hint
         )
 
 
@@ -107,7 +107,7 @@ class SelfCritical:
 
     @cached_property
     def reward(self) -> CaptionReward:
-        """By the training references of all clips that are learned from."""
+        """By the training references of all clips that are trained on."""
         return CaptionReward(self.loop.prepared.train_captions, self.loop.prepared.lexicon)
 
     def epoch(self, number: int) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class SelfCritical:
     def _step(self, clips: npt.NDArray[np.int64], share: float, epoch: int, step: int) -> tuple[list[float], float]:
         """One optimiser step; loss, mean reward and mean squared advantage, and the norm of the gradient."""
         loop, samples = self.loop, self.loop.config.self_critical_samples
-        batch = loop.clip_batch(clips)
+        batch = loop.features.clip_batch(clips, loop.accelerator.device)
         loop.model.eval()
         drawn = sample(loop.model, batch, samples, loop.beam.max_words, loop.beam.forbidden)
         rewards = self._worth(clips, drawn, samples)
@@ -204,8 +204,7 @@ def sample(model: CaptionModel, batch: ClipBatch, samples: int, max_words: int, 
         forbidden: ids that are never drawn.
 
     Returns:
-        What was drawn, (B x S, T), a clip's samples side by side; the end mark is the last where it was drawn, PAD
-        behind it.
+        What was drawn, (B x S, T), the samples of a clip next to each other; PAD follows an end mark that was drawn.
     """
     memory = model.prepare(batch).memory
     device = memory.device
@@ -239,10 +238,10 @@ def policy_loss(model: Any, batch: ClipBatch, drawn: Tensor, weights: Tensor, fo
         forbidden: ids that are never drawn.
     """
     real = drawn != PAD
-    fed = F.pad(drawn[:, :-1].masked_fill(drawn[:, :-1] == END, PAD), (1, 0), value=START)
+    inputs = F.pad(drawn[:, :-1].masked_fill(drawn[:, :-1] == END, PAD), (1, 0), value=START)
     clip_index = torch.arange(len(batch.appearance), device=drawn.device)
     clip_index = clip_index.repeat_interleave(len(drawn) // len(batch.appearance))
-    logits = model(batch, fed, clip_index, real.sum(dim=1).tolist()).logits.float()
+    logits = model(batch, inputs, clip_index, real.sum(dim=1).tolist()).logits.float()
     logits = logits.index_fill(1, torch.tensor(list(forbidden), device=drawn.device), float("-inf"))
     surprise = F.cross_entropy(logits, drawn[real], reduction="none")
     return (surprise * weights[:, None].expand_as(drawn)[real]).sum() / len(surprise)

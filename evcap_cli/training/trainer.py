@@ -9,6 +9,7 @@ any instant and started again ends, on a CPU, with the same weights.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +22,7 @@ from evcap_cli.search.beam_search import BeamConfig
 from evcap_cli.training.acceleration import deterministic, make_accelerator
 from evcap_cli.training.epoch_selection import epoch_score
 from evcap_cli.training.evaluation import evaluate
-from evcap_cli.training.loop import Loop, OracleSplit
+from evcap_cli.training.loop import Loop
 from evcap_cli.training.model_card import model_card
 from evcap_cli.training.optimiser import make_optimiser
 from evcap_cli.training.recipe import ORACLE
@@ -38,6 +39,7 @@ from evcap_cli.training.run_state import (
 from evcap_cli.training.self_critical import PHASE, SelfCritical, check, count, next_phase
 from evcap_cli.training.trained_checkpoint import RunFacts, make_checkpoint
 from evcap_cli.training.training_tables import FeatureTable
+from evcap_cli.training.validation import OracleSplit
 
 if TYPE_CHECKING:
     import torch
@@ -122,48 +124,47 @@ class Trainer:
             UsageError: the folder holds another run.
             WriteError: no permission, a full disk; the run goes on from the last finished epoch when started again.
         """
-        prepared, main = self.prepared, self.accelerator.is_main_process
-        device = self.accelerator.device
-        fingerprint = prepared.fingerprint
-        state = load_state(self.run, fingerprint)
-        model = prepared.model.to(device)
+        main, device = self.accelerator.is_main_process, self.accelerator.device
+        model = self.prepared.model.to(device)
         optimiser = make_optimiser(self.config, model.parameters(), device)
-        if state is None:
-            state = RunState(Progress(fingerprint), model.state_dict(), {}, model.state_dict())
-        else:
-            model.load_state_dict(state.model)
-            restore_optimiser(optimiser, state.optimiser)
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(state.progress.scaler)
-            check(state.progress.history, self.config, self.run)
-            console.info(f"{self.run}: going on after epoch {state.progress.epochs} of {self.planned}")
+        state = self._state(model, optimiser)
         if main:
             write_whole(self.run / RECIPE, self.recipe.to_toml())
-        loop = Loop(prepared, self.accelerator, model, optimiser, self.beam, self.run, self.oracle)
+        loop = Loop(self.prepared, self.accelerator, model, optimiser, self.beam, self.run, self.oracle)
         critic = SelfCritical(loop)
         log = RunLog(self.run, state.progress.history, tensorboard=self.tensorboard) if main else None
-        try:
-            with deterministic(device):
-                while phase := next_phase(state.progress.history, self.config):
-                    try:
-                        if phase == PHASE and not count(state.progress.history):
-                            loop.restart(state.best)
-                        entry = (critic if phase == PHASE else loop).epoch(state.progress.epochs)
-                    except TrainingError as problem:
-                        if main and state.progress.best_epoch:
-                            self._checkpoint(state)
-                        raise self._ended(problem, state.progress) from problem
-                    state = self._advance(state, model, optimiser, entry)
-                    if main and log is not None:
-                        save_state(self.run, state)
-                        log.write(state.progress.history)
-                        console.info(announcement(state.progress.history, state.progress.best_epoch, self.planned))
-        finally:
-            if log is not None:
-                log.close()
+        with deterministic(device), nullcontext() if log is None else closing(log):
+            while phase := next_phase(state.progress.history, self.config):
+                try:
+                    if phase == PHASE and not count(state.progress.history):
+                        loop.restart(state.best)
+                    entry = (critic if phase == PHASE else loop).epoch(state.progress.epochs)
+                except TrainingError as problem:
+                    if main and state.progress.best_epoch:
+                        self._checkpoint(state)
+                    raise self._ended(problem, state.progress) from problem
+                state = self._advance(state, model, optimiser, entry)
+                if log is not None:
+                    save_state(self.run, state)
+                    log.write(state.progress.history)
+                    console.info(announcement(state.progress.history, state.progress.best_epoch, self.planned))
         self.accelerator.wait_for_everyone()
         checkpoint = self._checkpoint(state) if main else self._made(state)
         return TrainResult(checkpoint, state.progress.history, state.progress.best_epoch)
+
+    def _state(self, model: CaptionModel, optimiser: torch.optim.Optimizer) -> RunState:
+        """The state after the last finished epoch, loaded into model and optimiser; that of a new run where none is."""
+        fingerprint = self.prepared.fingerprint
+        state = load_state(self.run, fingerprint)
+        if state is None:
+            return RunState(Progress(fingerprint), model.state_dict(), {}, model.state_dict())
+        model.load_state_dict(state.model)
+        restore_optimiser(optimiser, state.optimiser)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state.progress.scaler)
+        check(state.progress.history, self.config, self.run)
+        console.info(f"{self.run}: going on after epoch {state.progress.epochs} of {self.planned}")
+        return state
 
     def test(self, captions: Mapping[str, Sequence[str]], *, bootstrap: int = 0) -> tuple[dict[str, str], Scores]:
         """Caption and score videos that took no part with the checkpoint in the run's folder; after ``fit``.
@@ -209,7 +210,7 @@ class Trainer:
             if progress.best_epoch
             else "no epoch was finished"
         )
-        again = "another -o, or --overwrite, starts anew with other settings"
+        again = "another -o, or --overwrite, starts again with other settings"
         return TrainingError(problem.cause, path=problem.path, hint=f"{kept}; {problem.hint}; {again}")
 
     def _advance(

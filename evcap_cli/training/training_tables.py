@@ -22,6 +22,7 @@ from evcap_cli.network.collate import collate
 from evcap_cli.network.losses import Targets
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import Tensor
 
     from evcap_cli.backbones.contract import Kind
@@ -82,6 +83,11 @@ class FeatureTable:
     def select(self, clips: Tensor) -> ClipBatch:
         """A batch of the clips numbered ``clips``, (B,)."""
         return _map(self.tensors, lambda tensor: tensor.index_select(0, clips))
+
+    def clip_batch(self, clips: Sequence[int] | npt.NDArray[np.int64], device: torch.device) -> ClipBatch:
+        """A batch of the clips of these numbers on ``device``, wherever the table is."""
+        numbers = torch.as_tensor(clips).to(self.tensors.appearance.device)
+        return self.select(numbers).to(device, non_blocking=True)
 
     def to(self, device: torch.device) -> FeatureTable:
         """The table on another device."""

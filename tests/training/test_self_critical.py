@@ -213,7 +213,7 @@ def test_more_self_critical_epochs_go_on_and_what_does_not_fit_them_is_refused(t
     for change, said in (
         ({"self_critical_rate": 1e-2}, "self_critical_rate = 0.001"),
         ({"self_critical_samples": 2}, "self_critical_samples = 3"),
-        ({"epochs": 3}, "behind epoch 2: no ordinary ones can follow"),
+        ({"epochs": 3}, "after epoch 2: no ordinary ones can follow"),
     ):
         with pytest.raises(UsageError, match=said) as caught:
             fit(tmp_path / "a", **change)

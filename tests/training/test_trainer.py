@@ -16,6 +16,7 @@ from evcap_cli.training.feature_sources import MappingSource
 from evcap_cli.training.loop import Loop, learning_rate
 from evcap_cli.training.run_state import FILE
 from evcap_cli.training.trainer import Trainer, TrainResult
+from evcap_cli.training.validation import Validation
 from tests.training import toy
 
 
@@ -170,7 +171,7 @@ def test_a_loss_that_is_not_a_number_in_the_first_epoch_leaves_nothing_behind(
 def test_held_out_videos_whose_loss_is_not_a_number_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Loop, "_held_cross_entropy", lambda _: float("nan"))
+    monkeypatch.setattr(Validation, "cross_entropy", lambda _: float("nan"))
     with pytest.raises(TrainingError, match=r"held-out videos is not a number after epoch 1; no epoch was finished"):
         train(tmp_path)
 
