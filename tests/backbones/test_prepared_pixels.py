@@ -25,7 +25,6 @@ from evcap_cli.media.frames import Geometry
 from tests.backbones.natural import decoded_images, natural_clip
 from tests.media.reading import run
 
-SHARED = Path("/work/shared/media")
 LARGEST, MEAN = 2.0, 0.5
 """Grey levels of 255."""
 
@@ -92,22 +91,6 @@ def test_rotated_frames_are_prepared_upright(rotation: int, tmp_path: Path, deco
     assert images[3].size == (426, 240)
     apart = grey_levels(backbone, prepared(backbone, decoder, path, [3]), transform(images[3])[None])
     assert apart.max() < 0.001
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared clips are not part of the repository")
-@pytest.mark.parametrize("which", ["resnet", "clip"])
-@pytest.mark.parametrize(
-    ("name", "rotation"), [("flipping_a_pancake.mkv", 0), ("nasa_13013.mp4", 0), ("video_90.mov", 90)]
-)
-def test_real_frames_are_prepared_as_upstream_does(which: str, name: str, rotation: int, decoder: Decoder) -> None:
-    cls, variant, transform = UPSTREAM[which]
-    backbone = cls(variant)
-    images = decoded_images(SHARED / name, rotation=rotation)
-    ordinals = sorted({0, len(images) // 3, len(images) - 1})
-    ours = prepared(backbone, decoder, SHARED / name, ordinals)
-    apart = grey_levels(backbone, ours, torch.stack([transform()(images[ordinal]) for ordinal in ordinals]))
-    assert apart.max() <= LARGEST
-    assert apart.mean() < MEAN
 
 
 @pytest.mark.parametrize("size", [(426, 240), (320, 240), (270, 480)])

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from evcap_experiments import exam as exam_module
 from evcap_experiments.exam import examine
 from typer.testing import CliRunner
 
@@ -16,9 +17,12 @@ from evcap_cli.checkpoints.checkpoint_files import resolve
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts
 from evcap_cli.demo.run import DEMO_CLIPS, DEMO_SEED
+from tests.training import toy
 
 ROOT = Path(__file__).parents[2]
 LARGEST_BYTES = 25 << 20
+CLIPS = 12
+"""Of the examination: enough for a difference that is large."""
 
 
 @pytest.mark.slow
@@ -62,11 +66,15 @@ def test_the_transcript_of_the_readme_speaks_of_the_demos_clips() -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.slow
-def test_an_examination_tells_the_checkpoint_from_the_baselines(tmp_path: Path) -> None:
-    write_world(tmp_path, make_facts(24, 99), test_share=1.0)
+def test_an_examination_tells_the_checkpoint_from_the_baselines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evcap_cli.scoring.score_texts._meteor", toy.meteor)
+    monkeypatch.setattr(exam_module, "BOOTSTRAP", 20)
+    write_world(tmp_path, make_facts(CLIPS, 99), test_share=1.0)
     exam = examine(tmp_path)
     emotion = {system: rates["emotion"].share for system, rates in exam.rates.items()}
     assert emotion["checkpoint"] > max(emotion["constant"], emotion["shuffled"]) + 0.3
     muted = exam.rates["checkpoint"]["emotion, hidden, without audio"]
-    assert muted.total == sum(clip.hidden for clip in make_facts(24, 99))
+    assert muted.total == sum(clip.hidden for clip in make_facts(CLIPS, 99))
     assert "| emotion |" in exam.markdown()

@@ -14,8 +14,6 @@ from evcap_cli.media.frames import Geometry
 from tests.media.clips import UPRIGHT, corners_of, make_clip, number_in
 from tests.media.reading import plain_pictures, run
 
-SHARED = Path("/work/shared/media")
-
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
@@ -178,21 +176,3 @@ def test_a_stream_that_changes_its_size_keeps_the_first_ones(tmp_path: Path, dec
     heard = run(decoder, range(0, len(timeline.times), 6), geometry=Geometry(short_side=120, fit="keep"))
     assert {pixels.shape for pixels in heard.frames.values()} == {(120, 160, 3)}
     assert len(heard.frames) >= 7
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared clips are not part of the repository")
-@pytest.mark.parametrize("name", ["flipping_a_pancake.mkv", "nasa_13013.mp4", "video_90.mov"])
-def test_real_clips(name: str, decoder: Decoder) -> None:
-    import av
-
-    timeline = decoder.open(SHARED / name)
-    assert timeline.warnings == ()
-    with av.open(str(SHARED / name)) as container:
-        assert abs(timeline.end - container.duration / 1e6) < 0.05
-        stream = container.streams.best("video")
-        upright = sum(1 for _ in container.decode(stream))
-    assert len(timeline.times) == upright
-    heard = run(decoder, range(0, upright, max(1, upright // 9)), sound=(0, float(timeline.end)))
-    assert heard.report is not None
-    assert not heard.report.missing
-    assert not heard.report.warnings
