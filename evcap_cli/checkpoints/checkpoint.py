@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,44 +33,12 @@ from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import CheckpointError, DataError, reason_of
 from evcap_cli.files import temporary_folder, write_whole
-from evcap_cli.reading.ranges import Beams, CaptionWords, Penalty, check_fields
 from evcap_cli.search.beam_search import BeamConfig
-from evcap_cli.search.rerank import Rerank
 from evcap_cli.version import __version__
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone
     from evcap_cli.systems.contract import CaptionModel
-
-
-@dataclass(frozen=True)
-class BeamDefaults:
-    """How captions of this checkpoint are searched for unless the user says otherwise."""
-
-    size: Beams = 5
-    max_words: CaptionWords = 15
-    length_penalty: Penalty = 1.6
-    rerank: Rerank = field(default_factory=Rerank)
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    def search(self) -> BeamConfig:
-        """The search itself."""
-        return BeamConfig(self.size, self.max_words, self.length_penalty, rerank=self.rerank)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As config.json has it."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BeamDefaults:
-        """The inverse of ``to_dict``.
-
-        Raises:
-            ValueError, TypeError, KeyError: these are none.
-        """
-        return cls(**{**values, "rerank": Rerank(**values["rerank"])})
 
 
 def backbone_record(backbone: Backbone) -> dict[str, Any]:
@@ -94,6 +62,7 @@ class Checkpoint:
         backbones: kind -> ``backbone_record``.
         sampling: how moments were chosen (``features/sampling.py``).
         training: how it came to be (command, seed, epochs, scores); ``untrained`` marks random weights.
+        beam: how captions are searched for unless the user says otherwise.
         name: how records and reports call it.
         digest: xxh3_128 over the four files; empty until saved or loaded.
         system: the registered name of the captioning system that ``model`` is.
@@ -103,7 +72,7 @@ class Checkpoint:
     vocabulary: Vocabulary
     lexicon: Lexicon
     backbones: dict[Kind, dict[str, Any]]
-    beam: BeamDefaults = field(default_factory=BeamDefaults)
+    beam: BeamConfig = field(default_factory=BeamConfig)
     sampling: str = "moments"
     training: dict[str, Any] = field(default_factory=dict)
     name: str = ""
@@ -221,7 +190,7 @@ class Checkpoint:
         except DataError as problem:
             raise CheckpointError(problem.cause, path=problem.path or folder, hint=COPY_AGAIN) from problem
         try:
-            beam = BeamDefaults.from_dict(config.beam)
+            beam = BeamConfig.from_dict(config.beam)
         except (TypeError, ValueError, KeyError) as problem:
             cause = f"config.json does not say how to search (beam: {reason_of(problem)})"
             raise CheckpointError(cause, path=folder, hint=COPY_AGAIN) from problem

@@ -96,7 +96,7 @@ def download(address: str, files: Sequence[str], optional: Sequence[str] = ()) -
     if missing:
         hint = "it must hold what `evcap train` wrote; was it pushed with --push-to-hub?"
         if offline:
-            hint = "the hub was not asked: connect once, or copy the whole folder"
+            hint = "evcap is offline: connect once, or copy the whole folder"
         raise CheckpointError(f"holds no checkpoint of evcap: {missing[0]} is not there", path=address, hint=hint)
     return folder
 

@@ -140,18 +140,18 @@ class Decoder(nn.Module):
             yield hidden, attention
 
     @torch.no_grad()
-    def start(self, memory: DecoderMemory, beams: int = 1) -> DecoderState:
-        """The state before the start mark, ``beams`` rows to a clip."""
+    def start(self, memory: DecoderMemory) -> DecoderState:
+        """The state before the start mark, one row a clip."""
         B, N = memory.mask.shape
-        R, d, steps = B * beams, self.config.width, self.config.max_words + 1
-        zero = memory.keys.new_zeros(R, self.config.lstm_width)
+        d, steps = self.config.width, self.config.max_words + 1
+        zero = memory.keys.new_zeros(B, self.config.lstm_width)
         return DecoderState(
-            clips=torch.arange(B, device=zero.device).repeat_interleave(beams),
+            clips=torch.arange(B, device=zero.device),
             hidden=zero,
             cell=zero,
             words=0,
-            history=zero.new_empty(steps, R, 3 * d + self.config.attention_width),
-            energies=zero.new_empty(steps, R, N),
+            history=zero.new_empty(steps, B, 3 * d + self.config.attention_width),
+            energies=zero.new_empty(steps, B, N),
         )
 
     @torch.no_grad()

@@ -14,8 +14,22 @@ from torch import Tensor
 from evcap_cli.network.object_attention import ObjectRows
 
 
+class ClipRows:
+    """What a decoder keeps of B clips, with their ``mask``, (B, N): the search reads its length and device."""
+
+    mask: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the decoder computes."""
+        return self.mask.device
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+
 @dataclass
-class DecoderMemory:
+class DecoderMemory(ClipRows):
     """What no step changes, computed once per clip.
 
     Args:
@@ -31,14 +45,6 @@ class DecoderMemory:
     alignment_keys: Tensor
     mask: Tensor
     objects: ObjectRows | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where the decoder computes."""
-        return self.content.device
-
-    def __len__(self) -> int:
-        return len(self.mask)
 
 
 @dataclass

@@ -160,9 +160,6 @@ class EmotionCues(nn.Module):
 
     def __init__(self, config: FusionConfig, lexicon_mask: Tensor) -> None:
         super().__init__()
-        expected = (config.categories, config.words)
-        if tuple(lexicon_mask.shape) != expected:
-            raise ValueError(f"the lexicon's mask must be {expected}, got {tuple(lexicon_mask.shape)}")
         self.register_buffer("words_of", lexicon_mask.bool().clone())
         self.vectors = EmotionWords(config)
         self.visual = EmotionPerception(config)

@@ -64,7 +64,7 @@ class Targets:
     """The truth of R captions of B distinct clips.
 
     Args:
-        tokens: what each step should emit, (R, T), the end mark included, PAD behind it.
+        tokens: what each step should emit, (R, T), the end mark included, PAD after it.
         clip_index: the clip of each caption, (R,).
         categories: labels, (R, N_c) bool; a word of two categories counts for both.
         words: labels, (R, N_w) bool.

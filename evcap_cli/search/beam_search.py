@@ -14,8 +14,9 @@ n = ``n_best``, L = ``max_words``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol, Self, TypeVar
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -93,6 +94,22 @@ class BeamConfig:
         check_fields(self)  # a penalty is never negative: stopping early relies on it
         if END in self.forbidden:
             raise ValueError("the end mark cannot be forbidden")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as config.json has it."""
+        kept = ("size", "max_words", "length_penalty", "rerank")
+        return {name: value for name, value in asdict(self).items() if name in kept}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BeamConfig:
+        """The inverse of ``to_dict``, which trusts nothing.
+
+        Raises:
+            ValueError, TypeError, KeyError: these are none.
+        """
+        if values.keys() != cls().to_dict().keys():
+            raise ValueError(f"it should have {', '.join(cls().to_dict())}")
+        return cls(**{**values, "rerank": Rerank(**values["rerank"])})
 
     def divisor(self, length: int) -> float:
         """What divides the log-probability of ``length`` tokens, the end mark included."""

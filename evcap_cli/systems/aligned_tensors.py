@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from evcap_cli.network.decoder_state import DecoderState
+from evcap_cli.network.decoder_state import ClipRows, DecoderState
 from evcap_cli.network.emotion import Perceived
 from evcap_cli.network.packing import WordScores
 
@@ -34,7 +33,7 @@ class EncodedClips:
 
 
 @dataclass
-class AlignedMemory:
+class AlignedMemory(ClipRows):
     """What no step changes, once per clip; a system adds its own.
 
     Args:
@@ -46,14 +45,6 @@ class AlignedMemory:
     visual: Tensor
     alignment_keys: Tensor
     mask: Tensor
-
-    @property
-    def device(self) -> torch.device:
-        """Where the decoder computes."""
-        return self.visual.device
-
-    def __len__(self) -> int:
-        return len(self.mask)
 
 
 @dataclass

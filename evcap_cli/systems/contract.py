@@ -20,7 +20,6 @@ from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.config import SystemConfig
 from evcap_cli.network.losses import Targets
 from evcap_cli.network.packing import WordScores
-from evcap_cli.network.word_tables import fill_tables
 
 
 class LossTerms(Protocol):
@@ -148,12 +147,21 @@ class CaptionModel(nn.Module, ABC):
         """
         return {}
 
-    def load_word_vectors(
-        self, vocabulary: Tensor | None = None, categories: Tensor | None = None, words: Tensor | None = None
-    ) -> None:
+    @torch.no_grad()
+    def load_word_vectors(self, **given: Tensor) -> None:
         """Start the word tables from given vectors, such as GloVe's. A row of NaN keeps its random start.
 
+        Args:
+            given: any of ``vocabulary``, ``categories`` and ``words``; other names are left out.
+
         Raises:
-            ValueError: for a table of another shape.
+            ValueError: for vectors of another shape than their table.
         """
-        fill_tables(self.word_tables(), {"vocabulary": vocabulary, "categories": categories, "words": words})
+        for name, table in self.word_tables().items():
+            if name not in given:
+                continue
+            vectors = given[name]
+            if vectors.shape != table.shape:
+                raise ValueError(f"vectors of {name} must be {tuple(table.shape)}, got {tuple(vectors.shape)}")
+            vectors = vectors.to(table)
+            table.copy_(torch.where(vectors.isnan(), table, vectors))

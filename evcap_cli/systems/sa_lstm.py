@@ -22,6 +22,7 @@ from evcap_cli.features.streams import ClipFeatures
 from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.config import SystemConfig
 from evcap_cli.network.decoder import EMBEDDING_SPREAD
+from evcap_cli.network.decoder_state import ClipRows
 from evcap_cli.network.layers import dense, lstm_cell
 from evcap_cli.network.losses import Targets, weighted_targets
 from evcap_cli.network.packing import WordScores
@@ -53,20 +54,12 @@ class SaLstmConfig(SystemConfig):
 
 
 @dataclass
-class FrameMemory:
+class FrameMemory(ClipRows):
     """Frames (B, N, D), their keys of the attention (B, N, a), and which are real (B, N)."""
 
     frames: Tensor
     keys: Tensor
     mask: Tensor
-
-    @property
-    def device(self) -> torch.device:
-        """Where they are."""
-        return self.frames.device
-
-    def __len__(self) -> int:
-        return len(self.mask)
 
 
 @dataclass

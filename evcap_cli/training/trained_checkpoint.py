@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from evcap_cli import plugins
-from evcap_cli.checkpoints.checkpoint import BeamDefaults, Checkpoint
+from evcap_cli.checkpoints.checkpoint import Checkpoint
+from evcap_cli.search.beam_search import BeamConfig
 from evcap_cli.training.weights_licences import weights_licences
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def make_checkpoint(facts: RunFacts, prepared: PreparedRun, state: RunState) -> 
         vocabulary=prepared.vocabulary,
         lexicon=prepared.lexicon,
         backbones=cast("dict[Kind, dict[str, Any]]", {kind: dict(record) for kind, record in facts.backbones.items()}),
-        beam=BeamDefaults(config.beam_size, config.max_words, config.length_penalty, config.rerank),
+        beam=BeamConfig(config.beam_size, config.max_words, config.length_penalty, rerank=config.rerank),
         sampling=facts.sampling,
         training={
             "recipe": facts.recipe.name,

@@ -19,7 +19,7 @@ def caption_features(checkpoint: Checkpoint, clips: Mapping[str, ClipFeatures]) 
     if not clips:
         return {}
     table = FeatureTable.build(clips.items(), len(clips), checkpoint.model.config)
-    vocabulary, lexicon, beam = checkpoint.vocabulary, checkpoint.lexicon, checkpoint.beam.search()
+    vocabulary, lexicon, beam = checkpoint.vocabulary, checkpoint.lexicon, checkpoint.beam
     return caption_clips(checkpoint.model, table, range(len(table)), vocabulary, lexicon, beam)
 
 

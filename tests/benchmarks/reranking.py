@@ -43,7 +43,7 @@ def main() -> None:
     torch.manual_seed(0)
     made = Checkpoint.from_pretrained(DEMO)
     clips = [random_clip(dict(made.model.config.streams)) for _ in range(options.clips)]
-    off = made.beam.search()
+    off = made.beam
     on = replace(off, rerank=Rerank(0.5, 0.2, options.candidates))
     with torch.inference_mode():
         prepared = made.model.prepare(collate(clips, made.model.config))

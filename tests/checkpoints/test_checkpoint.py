@@ -10,10 +10,11 @@ import safetensors.torch
 import torch
 
 from evcap_cli.backbones.contract import Kind
-from evcap_cli.checkpoints.checkpoint import BeamDefaults, Checkpoint
+from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.checkpoints.checkpoint_files import FILES
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import CheckpointError
+from evcap_cli.search.beam_search import BeamConfig
 from evcap_cli.systems.fusion import Fusion
 from tests.training import toy
 
@@ -31,7 +32,7 @@ def made() -> Checkpoint:
         kind: {"name": "grid", "options": {}, "version": "1", "dim": dim, "weights_digest": ""}
         for kind, dim in config.streams.items()
     }
-    beam = BeamDefaults(size=3)
+    beam = BeamConfig(size=3)
     return Checkpoint(model, VOCABULARY, toy.LEXICON, records, beam, training={"seed": 1}, name="toy")
 
 

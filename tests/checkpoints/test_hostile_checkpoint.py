@@ -78,7 +78,7 @@ def loads_or_says_why(folder: Path, what: object) -> bool:
     batch = collate([toy.features(1)], checkpoint.model.config)
     prepared = checkpoint.model.prepare(batch)
     with torch.inference_mode():
-        best_captions(checkpoint.model, prepared, checkpoint.beam.search(), checkpoint.vocabulary, checkpoint.lexicon)
+        best_captions(checkpoint.model, prepared, checkpoint.beam, checkpoint.vocabulary, checkpoint.lexicon)
     return True
 
 

@@ -95,7 +95,7 @@ def test_one_causal_pass_equals_going_word_by_word(decoder: Decoder) -> None:
     with torch.no_grad():
         memory = decoder.prepare(encoded)
         causal = decoder.teacher_forced(memory, words, clips).padded()
-        state = decoder.start(memory, beams=2)
+        state = decoder.start(memory).reorder(torch.arange(len(memory)).repeat_interleave(2))
         for t in range(words.shape[1]):
             logits, state = decoder.step(memory, state, words[:, t])
             torch.testing.assert_close(logits, causal[:, t])

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from evcap_cli.checkpoints.checkpoint import BeamDefaults, Checkpoint
+from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.errors import CheckpointError
+from evcap_cli.search.beam_search import BeamConfig
 from evcap_cli.search.rerank import Rerank
 from evcap_cli.training.final_test import _key
 from evcap_cli.training.recipe import TrainConfig
@@ -32,7 +33,7 @@ def test_a_trained_checkpoint_searches_as_its_recipe_says(tmp_path: Path) -> Non
     assert run.beam.rerank == Rerank(0.5, 0.2, 6)
     run.fit()
     loaded = Checkpoint.from_pretrained(tmp_path / "run")
-    assert loaded.beam.search() == run.beam
+    assert loaded.beam == run.beam
     assert json.loads((tmp_path / "run" / "config.json").read_text())["beam"]["rerank"] == {
         "consensus": 0.5,
         "emotion": 0.2,
@@ -61,8 +62,8 @@ def test_settings_that_make_no_sense_in_a_checkpoint_are_refused_in_one_line(tmp
 
 
 def test_defaults_of_a_search_come_back_as_they_were() -> None:
-    for beam in (BeamDefaults(), BeamDefaults(4, 9, 0.5, Rerank(1.0, 0.0, 3))):
-        assert BeamDefaults.from_dict(json.loads(json.dumps(beam.to_dict()))) == beam
+    for beam in (BeamConfig(), BeamConfig(4, 9, 0.5, rerank=Rerank(1.0, 0.0, 3))):
+        assert BeamConfig.from_dict(json.loads(json.dumps(beam.to_dict()))) == beam
 
 
 @pytest.mark.parametrize(
