@@ -172,13 +172,13 @@ def test_what_a_command_would_say_goes_to_the_logger(
         list(
             evcap.extract_features(
                 films[:1],
-                backbones={"appearance": "resnet"},
+                backbones={"appearance": "resnet:resnet18"},
                 weights={"resnet": "random:0"},
                 device="cpu",
                 cache=False,
             )
         )
-    assert "resnet has random weights" in caplog.text
+    assert "resnet:resnet18 has random weights" in caplog.text
     assert capfd.readouterr() == ("", "")
 
 
