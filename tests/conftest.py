@@ -39,6 +39,9 @@ from evcap_cli import console  # noqa: E402
 # commands again, which takes five times as long as all the rest of a call
 typer.main.get_params_from_function = functools.cache(typer.main.get_params_from_function)
 
+# what tests write need not outlive a power cut: a flush to the disk waits for it
+os.fsync = os.fstat  # type: ignore[assignment]
+
 
 @pytest.fixture(autouse=True)
 def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
