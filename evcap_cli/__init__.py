@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from evcap_cli.checkpoints.checkpoint import Checkpoint
     from evcap_cli.errors import (
         BackboneError,
+        CaptionerError,
         CheckpointError,
         DataError,
         DecodeFailed,
@@ -70,6 +71,17 @@ if TYPE_CHECKING:
     from evcap_cli.scoring.score_texts import Scores
     from evcap_cli.search.beam_search import BeamConfig, beam_search
     from evcap_cli.search.rerank import Rerank
+    from evcap_cli.systems.captioner_spec import CaptionerSpec
+    from evcap_cli.systems.clip_captioner import (
+        CaptionerIdentity,
+        CaptionerOptions,
+        Clip,
+        ClipCaption,
+        ClipCaptioner,
+        FrameRequest,
+        Reads,
+        WaveformRequest,
+    )
     from evcap_cli.systems.contract import CaptionModel, PreparedClips, WeightedTerms
     from evcap_cli.systems.spec import SystemSpec
 
@@ -81,9 +93,9 @@ _HOMES: Final = {
     "evcap_cli.captioning.options": "CaptionOptions",
     "evcap_cli.captioning.run": "Summary caption_videos",
     "evcap_cli.checkpoints.checkpoint": "Checkpoint",
-    "evcap_cli.errors": "BackboneError CheckpointError DataError DecodeFailed DecodeTimeout DecoderCrashed EvcapError"
-    " NameTooLong NoVideoStream OpenFailed OutOfMemory PluginError TrainingError UploadError UsageError VideoError"
-    " WeightsError WriteError",
+    "evcap_cli.errors": "BackboneError CaptionerError CheckpointError DataError DecodeFailed DecodeTimeout"
+    " DecoderCrashed EvcapError NameTooLong NoVideoStream OpenFailed OutOfMemory PluginError TrainingError UploadError"
+    " UsageError VideoError WeightsError WriteError",
     "evcap_cli.features.options": "FeatureOptions",
     "evcap_cli.features.streams": "ClipFeatures StreamFeatures",
     "evcap_cli.network.batch": "ClipBatch",
@@ -96,6 +108,9 @@ _HOMES: Final = {
     "evcap_cli.scoring.score_texts": "Scores",
     "evcap_cli.search.beam_search": "BeamConfig beam_search",
     "evcap_cli.search.rerank": "Rerank",
+    "evcap_cli.systems.captioner_spec": "CaptionerSpec",
+    "evcap_cli.systems.clip_captioner": "CaptionerIdentity CaptionerOptions Clip ClipCaption ClipCaptioner FrameRequest"
+    " Reads WaveformRequest",
     "evcap_cli.systems.contract": "CaptionModel PreparedClips WeightedTerms",
     "evcap_cli.systems.spec": "SystemSpec",
 }
@@ -112,9 +127,16 @@ __all__ = [
     "CaptionModel",
     "CaptionOptions",
     "Captioner",
+    "CaptionerError",
+    "CaptionerIdentity",
+    "CaptionerOptions",
+    "CaptionerSpec",
     "Checkpoint",
     "CheckpointError",
+    "Clip",
     "ClipBatch",
+    "ClipCaption",
+    "ClipCaptioner",
     "ClipFeatures",
     "ClipInput",
     "DataError",
@@ -126,6 +148,7 @@ __all__ = [
     "EvcapError",
     "FeatureOptions",
     "FrameInput",
+    "FrameRequest",
     "Media",
     "NameTooLong",
     "NoVideoStream",
@@ -133,6 +156,7 @@ __all__ = [
     "OutOfMemory",
     "PluginError",
     "PreparedClips",
+    "Reads",
     "Record",
     "Rerank",
     "Scores",
@@ -145,6 +169,7 @@ __all__ = [
     "UploadError",
     "UsageError",
     "VideoError",
+    "WaveformRequest",
     "WeightedTerms",
     "WeightsError",
     "WeightsSource",

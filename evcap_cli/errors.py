@@ -168,3 +168,9 @@ class BackboneError(VideoError):
     """A backbone failed, or returned something its spec does not allow, on this video."""
 
     code = "backbone"
+
+
+class CaptionerError(VideoError):
+    """A captioner gave no caption for this video: an empty answer, one that ends within its reasoning."""
+
+    code = "captioner"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from evcap_cli.backbones.contract import Backbone
     from evcap_cli.output.writers import Writer
+    from evcap_cli.systems.captioner_spec import CaptionerSpec
     from evcap_cli.systems.spec import SystemSpec
 
 hookspec = pluggy.HookspecMarker("evcap")
@@ -27,6 +28,11 @@ def register_backbones(register: Callable[[type[Backbone]], None]) -> None:
 @hookspec
 def register_systems(register: Callable[[str, SystemSpec], None]) -> None:
     """Call ``register(name, spec)`` for each captioning system that ``evcap train --model NAME`` offers."""
+
+
+@hookspec
+def register_captioners(register: Callable[[CaptionerSpec], None]) -> None:
+    """Call ``register(spec)`` for each captioner that ``evcap caption -c NAME`` offers, or that opens addresses."""
 
 
 @hookspec

@@ -22,6 +22,7 @@ from evcap_cli.errors import PluginError, one_line
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone
     from evcap_cli.output.writers import Writer
+    from evcap_cli.systems.captioner_spec import CaptionerSpec
     from evcap_cli.systems.spec import SystemSpec
 
 GROUP = "evcap"
@@ -34,6 +35,7 @@ _CLASH_HINT = f"uninstall one of them or choose with {ONLY_VARIABLE}"
 _OWN = {
     "evcap-backbones": "evcap_backbones",
     "evcap-experiments": "evcap_experiments",
+    "evcap-multimodal": "evcap_multimodal",
     "evcap-systems": "evcap_cli.systems.bundled",
 }
 """evcap's own entry points, found by name when evcap runs from a source tree that was not installed as it stands."""
@@ -56,6 +58,7 @@ class Registry:
     loaded: list[Loaded] = field(default_factory=list)
     backbones: dict[str, type[Backbone]] = field(default_factory=dict)
     systems: dict[str, SystemSpec] = field(default_factory=dict)
+    captioners: dict[str, CaptionerSpec] = field(default_factory=dict)
     writers: dict[str, Writer] = field(default_factory=dict)
     metrics: dict[str, Callable[..., float]] = field(default_factory=dict)
     commands: dict[str, Any] = field(default_factory=dict)
@@ -175,8 +178,12 @@ def _collect(name: str, found: Registry, distribution: str) -> None:
             raise ValueError(f"the suffix {thing.suffix!r} of a writer does not begin with a dot")
         keep("writer", found.writers, thing.suffix, thing)
 
+    def captioner(spec: CaptionerSpec) -> None:
+        keep("captioner", found.captioners, spec.name, spec)
+
     found.hook("register_backbones", name)(register=backbone)
     found.hook("register_writers", name)(register=writer)
+    found.hook("register_captioners", name)(register=captioner)
     found.hook("register_systems", name)(register=partial(keep, "system", found.systems))
     found.hook("register_metrics", name)(register=partial(keep, "metric", found.metrics))
     for kind, table, key, thing in new:
@@ -267,3 +274,20 @@ def system(name: str, distribution: str = "") -> SystemSpec:
 def systems() -> dict[str, SystemSpec]:
     """Captioning systems by name."""
     return registry().systems
+
+
+def captioners() -> dict[str, CaptionerSpec]:
+    """Captioners by name."""
+    return registry().captioners
+
+
+def captioner(name: str) -> CaptionerSpec:
+    """The captioner registered as ``name``.
+
+    Raises:
+        PluginError: nothing, or more than one distribution, offers that name.
+    """
+    found: CaptionerSpec = _registered(
+        "captioner", registry().captioners, name, "see `evcap plugins` for what is installed"
+    )
+    return found

@@ -13,7 +13,7 @@ from tests.features.films import make_film
 from tests.test_plugins import GOOD, evcap, install, run_code, run_code_afresh
 
 HEAD = "import os, sys\nfrom evcap_cli import hookimpl\n"
-HOOKS = ("register_backbones", "register_systems", "register_writers", "register_metrics")
+HOOKS = ("register_backbones", "register_systems", "register_captioners", "register_writers", "register_metrics")
 ENDS = (
     "sys.exit(4)",
     "sys.exit()",
@@ -51,7 +51,7 @@ def test_a_plugin_that_ends_the_program_is_named_and_skipped(site: Path, end: st
     done = evcap(site, "--version")
     assert (done.returncode, done.stdout.split()[0]) == (0, "evcap")
     lines = done.stderr.splitlines()
-    assert len(lines) == 6
+    assert len(lines) == len(HOOKS) + 2
     for number in range(6):
         assert sum(f"evcap-leaves{number} " in line or f"evcap-leaves{number}:" in line for line in lines) == 1
 

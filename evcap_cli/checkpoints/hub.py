@@ -101,6 +101,47 @@ def download(address: str, files: Sequence[str], optional: Sequence[str] = ()) -
     return folder
 
 
+def local_snapshot(address: str) -> Path | None:
+    """The folder of ``hf-hub:org/name[@revision]`` in the hub's cache, whole or not; the network is not asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    repository, revision = HubAddress.parse(address)
+    try:
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def snapshot(address: str, patterns: Sequence[str], revision: str | None = None) -> Path:
+    """A folder of the hub's cache with the files of one revision whose names match, downloaded where they are missing.
+
+    Args:
+        address: ``hf-hub:org/name[@revision]``.
+        patterns: of names at the top of the repository, such as "*.json".
+        revision: a commit, in place of the address's own revision.
+
+    Raises:
+        CheckpointError: no answer, no such repository or revision, no access.
+    """
+    from huggingface_hub import constants, snapshot_download
+
+    repository, own = HubAddress.parse(address)
+    unanswered = None if constants.HF_HUB_OFFLINE else silence(constants.ENDPOINT)
+    try:
+        with bars_on_terminals_only():
+            found = snapshot_download(
+                repository,
+                revision=revision or own,
+                allow_patterns=list(patterns),
+                ignore_patterns=["*/*"],
+                local_files_only=constants.HF_HUB_OFFLINE or unanswered is not None,
+            )
+    except Exception as problem:  # the hub's client raises its own, httpx's, requests' and OS errors
+        raise _cannot_fetch(problem, address, unanswered) from problem
+    return Path(found)
+
+
 def check_pushing(repository: str) -> None:
     """See before hours of work that a checkpoint can be pushed: the name, the network, the token.
 
