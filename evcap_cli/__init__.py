@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from evcap_cli.errors import (
         BackboneError,
         CaptionerError,
+        CaptionerStopped,
         CheckpointError,
         DataError,
         DecodeFailed,
@@ -93,9 +94,9 @@ _HOMES: Final = {
     "evcap_cli.captioning.options": "CaptionOptions",
     "evcap_cli.captioning.run": "Summary caption_videos",
     "evcap_cli.checkpoints.checkpoint": "Checkpoint",
-    "evcap_cli.errors": "BackboneError CaptionerError CheckpointError DataError DecodeFailed DecodeTimeout"
-    " DecoderCrashed EvcapError NameTooLong NoVideoStream OpenFailed OutOfMemory PluginError TrainingError UploadError"
-    " UsageError VideoError WeightsError WriteError",
+    "evcap_cli.errors": "BackboneError CaptionerError CaptionerStopped CheckpointError DataError DecodeFailed"
+    " DecodeTimeout DecoderCrashed EvcapError NameTooLong NoVideoStream OpenFailed OutOfMemory PluginError"
+    " TrainingError UploadError UsageError VideoError WeightsError WriteError",
     "evcap_cli.features.options": "FeatureOptions",
     "evcap_cli.features.streams": "ClipFeatures StreamFeatures",
     "evcap_cli.network.batch": "ClipBatch",
@@ -131,6 +132,7 @@ __all__ = [
     "CaptionerIdentity",
     "CaptionerOptions",
     "CaptionerSpec",
+    "CaptionerStopped",
     "Checkpoint",
     "CheckpointError",
     "Clip",

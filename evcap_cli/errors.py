@@ -122,6 +122,12 @@ class UploadError(EvcapError):
     exit_code = EXIT_SOME_FAILED
 
 
+class CaptionerStopped(EvcapError):
+    """A captioner cannot go on for any video: its server does not answer any more. What was captioned is kept."""
+
+    code = "captioner"
+
+
 class VideoError(EvcapError):
     """Something that concerns one video; the others go on."""
 

@@ -79,13 +79,16 @@ def _check_installed(checkpoint: Checkpoint) -> None:
 
 
 def check_backbones(options: CaptionOptions) -> None:
-    """See what ``Captioner`` would refuse of backbones, before any weights are read.
+    """See what ``captioner_of`` would refuse of backbones, before any weights are read.
 
     Raises:
-        CheckpointError, PluginError, UsageError: as ``Captioner`` does.
+        CheckpointError, PluginError, UsageError: as ``captioner_of`` does.
     """
     from evcap_cli.backbones.loading import make_backbones
+    from evcap_cli.captioning.ready_made import open_ready_made
     from evcap_cli.checkpoints.checkpoint import Checkpoint
 
+    if open_ready_made(options) is not None:
+        return
     chosen, _ = choose_backbones(Checkpoint.from_pretrained(options.checkpoint), options)
     make_backbones(chosen.addresses(), chosen.weights, chosen.backbone_options, chosen.allow_unused)

@@ -9,6 +9,7 @@ from annotated_types import Ge
 
 from evcap_cli.features.options import FeatureKeywords, FeatureOptions
 from evcap_cli.search.rerank import Rerank
+from evcap_cli.systems.clip_captioner import Style
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,9 @@ class CaptionOptions(FeatureOptions):
         length_penalty: power of the length normalisation.
         rerank: how to choose among the beam's best captions.
         drop_audio: caption as if no video had sound: for experiments.
+        style: of the prompt of a ready-made captioner: "emotional", "emotional-lexicon" or "factual".
+        prompt: a text of your own in its place.
+        emotion: whether a ready-made captioner predicts probabilities of emotions.
 
     The other arguments are those of ``FeatureOptions``. Backbones need no naming: the checkpoint names its own.
 
@@ -35,6 +39,9 @@ class CaptionOptions(FeatureOptions):
     length_penalty: Annotated[float, Ge(0)] | None = None
     rerank: Rerank | None = None
     drop_audio: bool = False
+    style: Style | None = None
+    prompt: str | None = None
+    emotion: bool = True
 
 
 class CaptionKeywords(FeatureKeywords, total=False):
@@ -45,3 +52,6 @@ class CaptionKeywords(FeatureKeywords, total=False):
     length_penalty: float | None
     rerank: Rerank | None
     drop_audio: bool
+    style: Style | None
+    prompt: str | None
+    emotion: bool

@@ -323,7 +323,7 @@ def _old_records(plan: CaptionPlan, captioner: Captioner) -> dict[str, Record]:
     old = {record.path: record for record in read_records(path) if record.status == "ok"}
     for record in old.values():
         used = None if record.checkpoint is None else record.checkpoint["digest"]
-        if used != captioner.checkpoint.digest:
+        if used != captioner.digest:
             raise UsageError(
                 "was written with another checkpoint", path=path, hint="use the same -c, or run without --retry-failed"
             )

@@ -10,7 +10,7 @@ from evcap_cli import console
 from evcap_cli.commands import options as shared
 from evcap_cli.commands.run_flags import CaptionFlags, takes
 from evcap_cli.console import counted
-from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED, WriteError
+from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED, CaptionerStopped, WriteError
 from evcap_cli.standard_streams import check_output
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def caption(
     Example: evcap caption videos/ -o out.srt -o out.jsonl
     """
     from evcap_cli.captioning.backbones import check_backbones
-    from evcap_cli.captioning.captioner import Captioner
+    from evcap_cli.captioning.captioner import captioner_of
     from evcap_cli.captioning.run import Summary, caption_plan, plan_captions
 
     plan = plan_captions(inputs, output, tree_format=format_, shard=shard, limit=limit)
@@ -69,7 +69,7 @@ def caption(
             check_backbones(options)
         _show(plan)
         return
-    captioner = Captioner(options)
+    captioner = captioner_of(options)
     shared.note_demo(checkpoint)
     summary = Summary()
     stream = outputs.stdout and outputs.journal is None
@@ -91,7 +91,7 @@ def caption(
                 on_record=announce,
                 summary=summary,
             )
-        except WriteError as problem:
+        except (WriteError, CaptionerStopped) as problem:
             console.error(problem)
             raise typer.Exit(EXIT_SOME_FAILED if summary.done else EXIT_NOTHING_DONE) from None
         except KeyboardInterrupt:

@@ -16,7 +16,9 @@ from evcap_cli.errors import UsageError
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(takes(without=("segment", "sampling", "max_words", "workers"))(explain))
+    app.command()(
+        takes(without=("segment", "sampling", "max_words", "workers", "style", "prompt", "no_emotion"))(explain)
+    )
 
 
 def explain(
@@ -32,7 +34,8 @@ def explain(
 
     Example: evcap explain videos/a.mp4 -c runs/mine -o page.html
     """
-    from evcap_cli.captioning.captioner import Captioner
+    from evcap_cli.captioning.checkpoint_captioner import CheckpointCaptioner
+    from evcap_cli.captioning.ready_made import open_ready_made
     from evcap_cli.explaining.explain_page import render
     from evcap_cli.explaining.explain_video import explain as explain_video
     from evcap_cli.explaining.explain_video import one_video
@@ -44,7 +47,12 @@ def explain(
     if output.exists() and output.samefile(source.path):
         raise UsageError("is the video itself", path=output, hint="choose another -o")
     check_writable(output)
-    captioner = Captioner(replace(flags.caption_options(checkpoint), workers=1))
+    options = replace(flags.caption_options(checkpoint), workers=1)
+    if open_ready_made(options) is not None:
+        raise UsageError(
+            f"evcap explain cannot look into the ready-made captioner {checkpoint}", hint="give a trained checkpoint"
+        )
+    captioner = CheckpointCaptioner(options)
     shared.note_demo(checkpoint)
     explained = explain_video(source, captioner)
     for text in explained.warnings:

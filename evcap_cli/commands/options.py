@@ -110,6 +110,7 @@ def backbone_settings(
 
 
 DRY_RUN_LINES: Final = 20
+MOST_PROMPT_BYTES: Final = 1 << 16
 SIZES: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 LEAST_DECODER_MEMORY: Final = 64 << 20
 
@@ -117,7 +118,13 @@ Inputs = Annotated[
     list[str], typer.Argument(metavar="INPUT...", help="Videos, folders (recursive), globs, @list.txt, or - for stdin.")
 ]
 Checkpoint = Annotated[
-    str, typer.Option("--checkpoint", "-c", help="demo, a folder, or hf-hub:org/name[@revision].", metavar="CHECKPOINT")
+    str,
+    typer.Option(
+        "--checkpoint",
+        "-c",
+        help="demo, a folder, hf-hub:org/name[@revision], smolvlm2 and the like, or http://HOST/v1#MODEL.",
+        metavar="CHECKPOINT",
+    ),
 ]
 DataSubset = Annotated[Subset, typer.Option("--subset", help="Part of EmVidCap.")]
 Preset = Annotated[str | None, typer.Option("--backbone", help="Preset of backbones: lite, resnet, clip, ...")]
@@ -217,12 +224,26 @@ def rerank_choice(text: str | None) -> Rerank | None:
         raise UsageError(f"--rerank {text!r}: {problem}", hint="for example consensus=0.5,emotion=0.2") from None
 
 
+def prompt_text(path: Path) -> str:
+    """The text of ``--prompt``.
+
+    Raises:
+        UsageError: it cannot be read, or holds nothing.
+    """
+    from evcap_cli.reading.text import read_text
+
+    text = read_text(path, error=UsageError, most=MOST_PROMPT_BYTES).strip()
+    if not text:
+        raise UsageError("holds no prompt", path=path, hint="write what the captioner is to do into it")
+    return text
+
+
 def note_demo(checkpoint: str) -> None:
     """Say what the bundled checkpoint is, where it is used."""
     if checkpoint == "demo":
         console.info(
-            "note: the bundled demo checkpoint knows only the cartoon world of `evcap demo`; train a real one with"
-            " `evcap train`, or give -c hf-hub:org/name"
+            "note: the bundled demo checkpoint knows only the cartoon world of `evcap demo`; for real videos give"
+            " -c smolvlm2 (a download of 2 GB), -c http://HOST/v1#MODEL, or train your own with `evcap train`"
         )
 
 

@@ -39,6 +39,15 @@ def rows() -> list[dict[str, Any]]:
             system = registry.systems[name]
             row |= {"title": system.shown, "description": system.about, "license": system.license}
             row |= {"source": system.source} if system.source else {}
+        elif kind == "captioner":
+            spec_of = registry.captioners[name]
+            listens = "takes audio" if spec_of.takes_audio else ""
+            download = f"downloads {spec_of.download}" if spec_of.download else ""
+            row |= {
+                "description": ", ".join(filter(None, (spec_of.about, download, listens))),
+                "license": spec_of.license,
+                "takes_audio": spec_of.takes_audio,
+            }
         elif kind == "writer":
             row["description"] = registry.writers[name].description
         clash = registry.clashes.get((kind, name))

@@ -38,5 +38,5 @@ def report(
         where = "not where the records say"
         lost = noun(gone, f"is {where}; it is shown", f"are {where}; they are shown")
         console.warn(f"{gone} of {counted(len(records), 'video')} {lost} without a picture")
-    write_whole(output, render_report(records, thumbnails=thumbnails))
+    write_whole(output, render_report(records, thumbnails=thumbnails, folder=output.parent))
     console.info(f"report of {counted(len(records), 'video')}: {output}")

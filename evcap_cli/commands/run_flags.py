@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
@@ -29,10 +30,12 @@ from evcap_cli.commands.options import (
     batch_rows,
     decoder_memory,
     overrides,
+    prompt_text,
     rerank_choice,
 )
 from evcap_cli.devices import Dtype
 from evcap_cli.features.options import FeatureOptions, Sampling
+from evcap_cli.systems.clip_captioner import Style
 
 if TYPE_CHECKING:
     from evcap_cli.captioning.options import CaptionOptions
@@ -136,6 +139,16 @@ class CaptionFlags(FeatureFlags):
             show_default="as the checkpoint was trained",
         ),
     ] = None
+    style: Annotated[
+        Style | None,
+        typer.Option("--style", help="Prompt of a ready-made captioner.", show_default="emotional"),
+    ] = None
+    prompt: Annotated[
+        Path | None, typer.Option("--prompt", metavar="FILE", help="A prompt of your own, for a ready-made captioner.")
+    ] = None
+    no_emotion: Annotated[
+        bool, typer.Option("--no-emotion", help="A ready-made captioner leaves out probabilities of emotions.")
+    ] = False
 
     def caption_options(self, checkpoint: str) -> CaptionOptions:
         """What is typed here and stands in the file of --config, for ``checkpoint``.
@@ -152,6 +165,9 @@ class CaptionFlags(FeatureFlags):
             max_words=self.max_words,
             length_penalty=self.length_penalty,
             rerank=rerank_choice(self.rerank),
+            style=self.style,
+            prompt=None if self.prompt is None else prompt_text(self.prompt),
+            emotion=not self.no_emotion,
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli import plugins
-from evcap_cli.captioning.captioner import Captioner
+from evcap_cli.captioning.checkpoint_captioner import CheckpointCaptioner
 from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.captioning.run import Summary, caption_plan
 from evcap_cli.demo.grammar import write_captions
@@ -50,7 +50,7 @@ def run_demo(
     Raises:
         WriteError: the folder cannot be written. CheckpointError: the bundled checkpoint is not there.
     """
-    engine = Captioner(CaptionOptions())
+    engine = CheckpointCaptioner(CaptionOptions())
     facts = make_facts(clips, seed)
     write_world(folder, facts, test_share=1.0)
     names = {f"{clip.id}.mp4" for clip in facts}

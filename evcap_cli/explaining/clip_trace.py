@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.captioning.captioner import CLIPS_A_BATCH
+from evcap_cli.captioning.checkpoint_captioner import CLIPS_A_BATCH
 from evcap_cli.data.special_tokens import END, START
 from evcap_cli.explaining.trace_values import END_MARK, Branch, ClipTrace, DecodedWord, ObjectAttention, Row
 from evcap_cli.network.collate import collate, thinned

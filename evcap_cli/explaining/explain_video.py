@@ -16,7 +16,7 @@ from evcap_cli.inputs import Source, gather
 from evcap_cli.output.html_report import Picture, all_pictures_at, missing_pictures
 
 if TYPE_CHECKING:
-    from evcap_cli.captioning.captioner import Captioner
+    from evcap_cli.captioning.checkpoint_captioner import CheckpointCaptioner
     from evcap_cli.features.events import SegmentReady
 
 THUMBNAIL_SIDE = 96
@@ -55,7 +55,7 @@ def one_video(given: str) -> Source:
     return sources[0]
 
 
-def explain(source: Source, captioner: Captioner) -> ExplainedVideo:
+def explain(source: Source, captioner: CheckpointCaptioner) -> ExplainedVideo:
     """Trace the captioning of one video, whole.
 
     Args:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from evcap_cli import console
 from evcap_cli.clocks import clock
@@ -62,8 +63,14 @@ class Picture:
     height: int
 
 
-def render_report(records: Sequence[Record], *, thumbnails: bool = True) -> str:
-    """The whole page."""
+def render_report(records: Sequence[Record], *, thumbnails: bool = True, folder: Path | None = None) -> str:
+    """The whole page.
+
+    Args:
+        records: what it shows.
+        thumbnails: decode pictures of the videos that still lie where the records say.
+        folder: where the page will lie; with it, a click on a caption plays the video there. None: no player.
+    """
     filters = {"clock": clock, "hue": hue, "mark_words": mark_words}
     pictures, lost = _pictures(records) if thumbnails else ({}, "")
     if lost:
@@ -76,6 +83,7 @@ def render_report(records: Sequence[Record], *, thumbnails: bool = True) -> str:
             filters,
             records=records,
             pictures=pictures,
+            links={} if folder is None else video_links(records, folder),
             lost=lost,
             counts=sorted(counts.items(), key=lambda item: (-item[1], item[0])),
             captions=sum(len(record.captions) for record in records),
@@ -97,6 +105,24 @@ def mark_words(caption: Caption) -> Markup:
     return Markup(" ").join(
         mark.format(shade, word) if word in words else escape(word) for word in caption.text.split()
     )
+
+
+def video_links(records: Sequence[Record], folder: Path) -> dict[int, str]:
+    """Record number -> address of its video as seen from a page in ``folder``, for videos that still lie there.
+
+    Addresses are relative, so that page and videos can be moved together; on another drive they are absolute.
+    """
+    links: dict[int, str] = {}
+    for number, record in enumerate(records):
+        if record.captions and is_there(record.path):
+            there = os.path.abspath(record.path)  # noqa: PTH100  no link of a path is resolved
+            try:
+                relative = os.path.relpath(there, folder)
+            except ValueError:  # another drive
+                links[number] = Path(there).as_uri()
+            else:
+                links[number] = quote(os.fsencode(relative.replace(os.sep, "/")))
+    return links
 
 
 def is_there(path: str) -> bool:

@@ -21,6 +21,9 @@ class _Checkpoint(TypedDict):
     untrained: NotRequired[bool]
     stand_ins: NotRequired[dict[str, str]]
     weights: NotRequired[dict[str, str]]
+    revision: NotRequired[str]
+    style: NotRequired[str]
+    prompt: NotRequired[str]
 
 
 class _Error(TypedDict):

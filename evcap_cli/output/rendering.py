@@ -9,7 +9,7 @@ from evcap_cli import plugins
 from evcap_cli.errors import WriteError, one_line
 from evcap_cli.files import write_whole
 from evcap_cli.output.records import Record
-from evcap_cli.output.writers import Writer
+from evcap_cli.output.writers import PlacedWriter, Writer
 from evcap_cli.plugin_calls import contained, show_traceback
 
 
@@ -25,7 +25,10 @@ def rendered(path: Path, writer: Writer, records: Sequence[Record]) -> str:
     """
     try:
         with contained():
-            text = writer.render(list(records))
+            if isinstance(writer, PlacedWriter):
+                text = writer.render_at(list(records), path)
+            else:
+                text = writer.render(list(records))
         if not isinstance(text, str):
             raise TypeError(f"it made a {type(text).__name__}, not a str")
     except Exception as problem:

@@ -11,7 +11,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from pathlib import Path
+from typing import Any, Final, Protocol, runtime_checkable
 
 from evcap_cli.clocks import timestamp
 from evcap_cli.output.records import Caption, Record
@@ -37,6 +38,14 @@ class Writer(Protocol):
 
     def render(self, records: Sequence[Record]) -> str:
         """The whole text of a file that holds ``records``."""
+
+
+@runtime_checkable
+class PlacedWriter(Writer, Protocol):
+    """A format whose text depends on where its file will lie, such as a page with relative links."""
+
+    def render_at(self, records: Sequence[Record], path: Path) -> str:
+        """The whole text of the file ``path`` that holds ``records``."""
 
 
 def on_one_clock(records: Sequence[Record]) -> Iterator[tuple[Record, Caption, int, int]]:
@@ -161,7 +170,7 @@ class Table:
 
 @dataclass(frozen=True)
 class HtmlReport:
-    """One offline page; see ``report.py``."""
+    """One offline page; see ``html_report.py``."""
 
     suffix: str = ".html"
     description: str = "a page with thumbnails, captions and emotions"
@@ -170,3 +179,8 @@ class HtmlReport:
         from evcap_cli.output.html_report import render_report
 
         return render_report(records)
+
+    def render_at(self, records: Sequence[Record], path: Path) -> str:
+        from evcap_cli.output.html_report import render_report
+
+        return render_report(records, folder=path.parent)

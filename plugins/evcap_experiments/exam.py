@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evcap_cli import console
-from evcap_cli.captioning.captioner import Captioner
+from evcap_cli.captioning.checkpoint_captioner import CheckpointCaptioner
 from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.grammar import write_captions
@@ -68,7 +68,7 @@ def examine(world: Path, checkpoint: str = "demo") -> Exam:
     references = {clip.id: write_captions(clip) for clip in clips}
     other = [text for clip in make_facts(CONSTANT_FROM_CLIPS, 0) for text in write_captions(clip)]
     systems = {"checkpoint": captions, "constant": constant(clips, other), "shuffled": shuffled(captions)}
-    lexicon = Captioner(CaptionOptions(checkpoint=checkpoint)).checkpoint.lexicon
+    lexicon = CheckpointCaptioner(CaptionOptions(checkpoint=checkpoint)).checkpoint.lexicon
     return Exam(
         rates={name: evaluate(clips, of, silent if name == "checkpoint" else None) for name, of in systems.items()},
         scores={
@@ -80,7 +80,7 @@ def examine(world: Path, checkpoint: str = "demo") -> Exam:
 
 
 def _captions(sources: Sequence[Source], checkpoint: str, *, drop_audio: bool) -> dict[str, str]:
-    engine = Captioner(CaptionOptions(checkpoint=checkpoint, drop_audio=drop_audio))
+    engine = CheckpointCaptioner(CaptionOptions(checkpoint=checkpoint, drop_audio=drop_audio))
     label = "captioning without sound" if drop_audio else "captioning"
     captions: dict[str, str] = {}
     with console.progress(len(sources), label, "clip") as bar:

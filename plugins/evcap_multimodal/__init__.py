@@ -21,6 +21,12 @@ CAPTIONERS: Final = (
         config_key="model_type",
     ),
     CaptionerSpec(
+        "served",
+        "a model behind an OpenAI-compatible server: -c http://HOST:PORT/v1#MODEL",
+        factory="evcap_multimodal.served:ServedCaptioner",
+        schemes=("http://", "https://"),
+    ),
+    CaptionerSpec(
         "smolvlm2",
         "SmolVLM2 500M, small enough for a CPU",
         factory=_FACTORY,

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from evcap_cli.captioning.captioner import CLIPS_A_BATCH, Captioner
+from evcap_cli.captioning.checkpoint_captioner import CLIPS_A_BATCH, CheckpointCaptioner
 from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts
@@ -62,7 +62,7 @@ class Bare:
     """The work of backbones and captioner without everything around it."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.engine = Captioner(CaptionOptions(cache=False))
+        self.engine = CheckpointCaptioner(CaptionOptions(cache=False))
         backbones = self.engine.pipeline.backbones
         events = self._segments(paths[:1])  # first calls build plans and tables
         self.forwards = Forwards(backbones)

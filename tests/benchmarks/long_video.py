@@ -91,11 +91,11 @@ def run_alone(path: Path, segment: str, caption: bool) -> None:
     module.Decoder = Decoder  # type: ignore[misc]
     begun, count = time.perf_counter(), 0
     if caption:
-        from evcap_cli.captioning.captioner import Captioner
+        from evcap_cli.captioning.checkpoint_captioner import CheckpointCaptioner
         from evcap_cli.captioning.options import CaptionOptions
         from evcap_cli.inputs import Source
 
-        engine = Captioner(CaptionOptions(segment=segment, cache=False, workers=1))
+        engine = CheckpointCaptioner(CaptionOptions(segment=segment, cache=False, workers=1))
         for record in engine.run([Source(path, str(path), path.stem, Path(path.name))]):
             count = len(record.captions)
     else:

@@ -1,0 +1,230 @@
+"""Ready-made captioners: models and servers that read frames and a waveform themselves."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from typing_extensions import override
+
+from evcap_cli.captioning.captioner import Captioner
+from evcap_cli.captioning.record_fields import emotion_of, media_fields, whole_milliseconds
+from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.errors import UsageError, VideoError
+from evcap_cli.output.records import Caption, Record, error_fields
+from evcap_cli.systems.captioners import open_captioner
+from evcap_cli.systems.clip_captioner import CaptionerOptions
+from evcap_cli.version import __version__
+
+if TYPE_CHECKING:
+    from evcap_cli.captioning.options import CaptionOptions
+    from evcap_cli.features.events import VideoDone
+    from evcap_cli.features.raw_clips import RawClip, RawClips
+    from evcap_cli.inputs import Source
+    from evcap_cli.systems.clip_captioner import Clip, ClipCaption, ClipCaptioner
+
+FLUSH_SECONDS: Final = 15.0
+"""So long a finished video may wait for clips of others to fill a batch."""
+DEFAULT_MAX_WORDS: Final = 15
+_WORD: Final = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
+
+
+def open_ready_made(options: CaptionOptions) -> ClipCaptioner | None:
+    """The ready-made captioner that ``options.checkpoint`` names, without its weights; None: it names a checkpoint.
+
+    Raises:
+        UsageError: it cannot be had, or an option is one of trained checkpoints.
+    """
+    chosen = CaptionerOptions(
+        style=options.style or "emotional",
+        prompt=options.prompt,
+        max_words=options.max_words or DEFAULT_MAX_WORDS,
+        beam_size=options.beam_size or 1,
+        emotion=options.emotion,
+        lexicon=Lexicon.general(),
+        batch_size=options.batch_size,
+    )
+    found = open_captioner(options.checkpoint, chosen)
+    if found is not None:
+        _check_options(options)
+    return found
+
+
+def _check_options(options: CaptionOptions) -> None:
+    """See that no option is given that only trained checkpoints have.
+
+    Raises:
+        UsageError: naming the first.
+    """
+    given = {
+        "--backbone": options.backbone,
+        "--appearance, --motion, --object and --audio": options.backbones,
+        "--weights": set(options.weights) - options.allow_unused,
+        "--option": set(options.backbone_options) - options.allow_unused,
+        "--sampling": options.sampling,
+        "--rerank": options.rerank,
+        "--length-penalty": options.length_penalty,
+    }
+    for flag, value in given.items():
+        if value is not None and value not in ({}, set()):
+            raise UsageError(
+                f"{flag} means nothing for the ready-made captioner {options.checkpoint}", hint="leave it out"
+            )
+    if options.style is not None and options.prompt is not None:
+        raise UsageError("--style and --prompt exclude each other", hint="leave one of them out")
+
+
+class ReadyMadeCaptioner(Captioner):
+    """A model or server that reads frames, and a waveform where it takes audio.
+
+    Args:
+        options: how to caption.
+        model: what captions, checked and without its weights.
+
+    Raises:
+        UsageError: it reads features of backbones, or its weights cannot be loaded.
+    """
+
+    def __init__(self, options: CaptionOptions, model: ClipCaptioner) -> None:
+        super().__init__(options)
+        if model.reads.backbones:
+            raise UsageError(
+                "reads features of backbones, which only trained checkpoints do here",
+                path=options.checkpoint,
+                hint="let the captioner read frames",
+            )
+        model.load(self.device, self.dtype)
+        self.model, self.backbones = model, {}
+        self.clips = self._raw_clips()
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.model.identity.name
+
+    @property
+    @override
+    def digest(self) -> str:
+        return self.model.identity.digest
+
+    @property
+    @override
+    def lexicon(self) -> Lexicon:
+        return self.model.options.lexicon or Lexicon.general()
+
+    @property
+    @override
+    def settings(self) -> dict[str, Any]:
+        chosen = self.model.options
+        return {
+            "evcap": __version__,
+            "checkpoint": self.model.identity.record_fields(),
+            "words": chosen.max_words,
+            "beam": chosen.beam_size,
+            "emotion": chosen.emotion,
+            "dtype": str(self.dtype),
+            "segment": self.options.segment,
+            "audio_track": self.options.audio_track,
+            "drop_audio": self.options.drop_audio,
+            "device": str(self.device),
+        }
+
+    def _raw_clips(self) -> RawClips:
+        from evcap_cli.features.raw_clips import RawClips, RawRequest
+
+        frames, sound = self.model.reads.frames, self.model.reads.waveform
+        request = RawRequest()
+        if frames is not None:
+            request = replace(request, moments=frames.count, longest_side=frames.longest_side)
+        if sound is not None and not self.options.drop_audio:
+            request = replace(request, rate=sound.rate, longest_seconds=sound.longest_seconds)
+        options = self.options
+        return RawClips(
+            request,
+            segmentation=options.segment,
+            workers=options.workers,
+            timeout=options.timeout,
+            decoder_memory=options.decoder_memory,
+            audio_track=options.audio_track,
+        )
+
+    def _run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
+        from evcap_cli.features.raw_clips import RawClip
+
+        size = self.options.batch_size or self.model.clips_a_batch
+        since = time.monotonic()
+        waiting: list[RawClip] = []
+        found: dict[int, list[Caption | VideoError]] = {}
+        finished: list[VideoDone] = []
+
+        def flush() -> Iterator[Record]:
+            for clip, caption in zip(waiting, self._caption(waiting), strict=True):
+                found.setdefault(clip.video, []).append(caption)
+            waiting.clear()
+            for done in finished:
+                yield self._record(sources[done.video], done, found.pop(done.video, []))
+            finished.clear()
+
+        with closing(self.clips.run([source.path for source in sources])) as events:
+            for event in events:
+                if isinstance(event, RawClip):
+                    since = since if waiting else time.monotonic()
+                    waiting.append(event)
+                else:
+                    finished.append(event)
+                late = finished and time.monotonic() - since > FLUSH_SECONDS
+                if len(waiting) == size or (not waiting and finished) or late:
+                    yield from flush()
+            yield from flush()
+
+    def _caption(self, clips: Sequence[RawClip]) -> list[Caption | VideoError]:
+        if not clips:
+            return []
+        results = self.model.caption([_clip(clip) for clip in clips])
+        return [
+            result if isinstance(result, VideoError) else self._sentence(clip, result)
+            for clip, result in zip(clips, results, strict=True)
+        ]
+
+    def _sentence(self, clip: RawClip, result: ClipCaption) -> Caption:
+        words = _WORD.findall(result.text.lower())
+        lexicon = self.lexicon
+        given = result.emotion
+        probabilities = None if given is None else [given[category] for category in lexicon.categories]
+        return Caption(
+            whole_milliseconds(clip.segment.start),
+            whole_milliseconds(clip.segment.end),
+            result.text,
+            result.score,
+            emotion_of(words, probabilities, lexicon),
+        )
+
+    def _record(self, source: Source, done: VideoDone, captions: Sequence[Caption | VideoError]) -> Record:
+        error = done.error or next((caption for caption in captions if isinstance(caption, VideoError)), None)
+        return Record(
+            path=source.given,
+            id=source.id,
+            digest=done.digest or None,
+            status="ok" if error is None else "failed",
+            captions=() if error else tuple(caption for caption in captions if isinstance(caption, Caption)),
+            media=None if done.info is None else media_fields(done),
+            backbones={},
+            checkpoint=self.model.identity.record_fields(),
+            warnings=tuple(done.warnings),
+            error=None if error is None else error_fields(error),
+        )
+
+
+def _clip(raw: RawClip) -> Clip:
+    """A clip as captioners take it: frames (T, 3, H, W) uint8, waveform (S,) float32."""
+    import torch
+
+    from evcap_cli.systems.clip_captioner import Clip
+
+    frames = None if raw.frames is None else torch.from_numpy(raw.frames).permute(0, 3, 1, 2).contiguous()
+    waveform = None if raw.waveform is None else torch.from_numpy(raw.waveform)
+    return Clip(raw.duration, frames, raw.times, waveform)

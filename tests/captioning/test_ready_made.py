@@ -1,0 +1,158 @@
+"""Ready-made captioners through the command line and the library: same outputs, journal and segments."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import torch
+from evcap_multimodal.captioner import MultimodalCaptioner
+
+import evcap_cli as evcap
+from evcap_cli.app import run
+from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.features.raw_clips import RawClips, RawRequest
+from evcap_cli.systems.clip_captioner import CaptionerOptions, Clip, ClipCaption
+from tests.features.films import make_film
+from tests.multimodal import tiny
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "record.schema.json"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.folder_of("qwen3_vl", tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(3):
+        make_film(folder / f"{number} ü.mp4", frames=30, sound=number != 1, seed=number)
+    make_film(folder / "one.mp4", frames=1, sound=False)
+    (folder / "bad.mp4").write_text("no video")
+    return folder
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_captions_do_not_depend_on_batches_workers_or_segments_of_others(
+    model: Path, videos: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    call = ["caption", str(videos), "-c", str(model), "--max-words", "3", "--segment", "fixed:0.75"]
+    assert run([*call, "-o", str(first), "-o", str(tmp_path / "a.srt")]) == 3
+    assert run([*call, "-o", str(second), "--batch-size", "1", "--workers", "1"]) == 3
+    assert first.read_bytes() == second.read_bytes()
+    schema = json.loads(SCHEMA.read_text("utf-8"))
+    records = lines(first)
+    for record in records:
+        jsonschema.validate(record, schema)
+    assert [record["status"] for record in records] == ["ok", "ok", "ok", "failed", "ok"]
+    assert [len(record["captions"]) for record in records] == [2, 2, 2, 0, 1]  # type: ignore[arg-type]
+    assert "-->" in (tmp_path / "a.srt").read_text("utf-8")
+
+
+def test_a_record_says_what_the_model_says_when_it_is_called_directly(model: Path, videos: Path) -> None:
+    path = videos / "0 ü.mp4"
+    captioner = evcap.load_captioner(model, max_words=3)
+    record = captioner.caption(path)
+    direct = MultimodalCaptioner(str(model), CaptionerOptions(max_words=3, lexicon=Lexicon.general()))
+    direct.load(torch.device("cpu"), torch.float32)
+    assert direct.reads.frames is not None
+    request = RawRequest(moments=direct.reads.frames.count, longest_side=direct.reads.frames.longest_side)
+    raw = next(iter(RawClips(request).run([path])))
+    frames = torch.from_numpy(raw.frames).permute(0, 3, 1, 2)  # type: ignore[union-attr,arg-type]
+    (result,) = direct.caption([Clip(1.5, frames, raw.times)])  # type: ignore[union-attr]
+    assert isinstance(result, ClipCaption)
+    assert record.captions[0].text == result.text
+    assert record.captions[0].score == pytest.approx(result.score, abs=1e-4)
+    assert result.emotion is not None
+    best = max(result.emotion, key=result.emotion.__getitem__)
+    assert record.captions[0].emotion is not None
+    assert record.captions[0].emotion.category == best
+    assert record.backbones == {}
+    assert record.checkpoint is not None
+    assert (record.checkpoint["name"], record.checkpoint["style"]) == (model.name, "emotional")
+
+
+def test_a_rerun_after_a_stop_gives_the_same_bytes(
+    model: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ["caption", str(videos), "-c", str(model), "--max-words", "3", "--batch-size", "1"]
+    assert run([*call, "-o", str(tmp_path / "calm.jsonl")]) == 3
+    plain = MultimodalCaptioner.caption
+    count = 0
+
+    def stopping(self: MultimodalCaptioner, clips: list[Clip]) -> object:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return plain(self, clips)
+
+    monkeypatch.setattr(MultimodalCaptioner, "caption", stopping)
+    stopped = tmp_path / "stopped.jsonl"
+    assert run([*call, "-o", str(stopped)]) == 130
+    assert not stopped.exists()
+    assert run([*call, "-o", str(stopped)]) == 3
+    assert count < 3 + 4
+    assert stopped.read_bytes() == (tmp_path / "calm.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["--backbone", "lite"], "--backbone"),
+        (["--audio", "lite-audio"], "--audio"),
+        (["--weights", "clip=random:1"], "--weights"),
+        (["--rerank", "consensus=1"], "--rerank"),
+        (["--length-penalty", "1"], "--length-penalty"),
+        (["--sampling", "epan"], "--sampling"),
+    ],
+)
+def test_options_of_trained_checkpoints_are_refused(
+    model: Path, videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], more: list[str], named: str
+) -> None:
+    assert run(["caption", str(videos), "-c", str(model), "-o", str(tmp_path / "x.srt"), *more]) == 2
+    error = capfd.readouterr().err
+    assert named in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("more", [["--style", "factual"], ["--no-emotion"]])
+def test_options_of_ready_made_captioners_are_refused_for_checkpoints(
+    videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    assert run(["caption", str(videos), "-o", str(tmp_path / "x.srt"), *more]) == 2
+    assert more[0] in capfd.readouterr().err
+
+
+def test_explain_refuses_a_ready_made_captioner(
+    model: Path, videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["explain", str(videos / "0 ü.mp4"), "-c", str(model), "-o", str(tmp_path / "x.html")]) == 2
+    assert "ready-made captioner" in capfd.readouterr().err
+
+
+def test_a_prompt_of_ones_own_and_no_emotion(model: Path, videos: Path, tmp_path: Path) -> None:
+    prompt, output = tmp_path / "prompt.txt", tmp_path / "x.jsonl"
+    prompt.write_text("Say what you see.", "utf-8")
+    call = ["caption", str(videos / "0 ü.mp4"), "-c", str(model), "-o", str(output), "--max-words", "2", "--no-emotion"]
+    assert run([*call, "--prompt", str(prompt)]) == 0
+    (record,) = lines(output)
+    assert record["checkpoint"]["style"] == "file"  # type: ignore[index]
+    prompt.write_text(" \n", "utf-8")
+    assert run([*call, "--prompt", str(prompt)]) == 2
+
+
+def test_the_list_of_plugins_names_ready_made_captioners(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["plugins", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capfd.readouterr().out) if row["kind"] == "captioner"}
+    assert {"smolvlm2", "qwen3-vl", "gemma-4", "served"} <= set(rows)
+    assert "2.0 GB" in rows["smolvlm2"]["description"]
+    assert rows["gemma-4"]["takes_audio"] is True

@@ -1,0 +1,202 @@
+"""A captioner behind an address, against a real server on loopback that can be made to fail."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from evcap_multimodal import served
+from evcap_multimodal.served import ServedCaptioner, distribution
+from PIL import Image
+
+from evcap_cli.app import run
+from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.errors import CaptionerError, CaptionerStopped, CheckpointError, UsageError
+from evcap_cli.systems.clip_captioner import CaptionerOptions, ClipCaption
+from tests.features.films import make_film
+from tests.multimodal.conftest import clip
+from tests.multimodal.served_model import ANSWER, Model, serving
+
+OPTIONS = CaptionerOptions(lexicon=Lexicon({"joy": ["happily"], "fear": ["afraid"], "sadness": ["sad"]}))
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(served, "LONGEST_PAUSE_SECONDS", 0.05)
+    monkeypatch.delenv(served.KEY_VARIABLE, raising=False)
+
+
+def opened(model: Model, options: CaptionerOptions = OPTIONS, name: str = "#tiny") -> ServedCaptioner:
+    return ServedCaptioner(model.address + name, options)
+
+
+def test_a_caption_has_the_answer_its_score_and_the_distribution_of_its_emotion() -> None:
+    with serving(Model()) as model:
+        (result,) = opened(model).caption([clip(0)])
+    assert isinstance(result, ClipCaption)
+    assert (result.text, result.raw, result.score) == ("A woman is happily dancing.", ANSWER, -0.5)
+    assert result.emotion == pytest.approx({"joy": 0.75, "fear": 0.25, "sadness": 0.0})
+
+
+def test_frames_travel_as_jpeg_after_their_times_and_audio_as_wav() -> None:
+    with serving(Model()) as model:
+        given = clip(3, frames=3)
+        opened(model).caption([given])
+    parts = model.chats[0]["messages"][0]["content"]
+    assert [part["type"] for part in parts] == ["text", "image_url"] * 3 + ["input_audio", "text"]
+    assert [part["text"] for part in parts[:6:2]] == [f"Frame at {time:.2f} s:" for time in given.times]
+    data = parts[1]["image_url"]["url"].removeprefix("data:image/jpeg;base64,")
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    assert given.frames is not None
+    assert np.abs(picture.astype(int) - given.frames[0].permute(1, 2, 0).numpy().astype(int)).mean() < 8
+    sound = base64.b64decode(parts[6]["input_audio"]["data"])
+    assert sound[:4] == b"RIFF"
+    assert len(sound) == 44 + 2 * 16_000
+    assert model.chats[0]["temperature"] == 0
+
+
+def test_a_server_without_audio_or_probabilities_gets_and_gives_none() -> None:
+    def fail(number: int, request: dict[str, Any]) -> tuple[int, dict[str, str], bytes] | None:
+        return (400, {}, b'{"error": "logprobs are not supported"}') if "logprobs" in request else None
+
+    with serving(Model(audio=False, fail=fail)) as model:
+        captioner = opened(model)
+        results = captioner.caption([clip(0), clip(1)])
+    assert not captioner.takes_audio
+    assert all(
+        isinstance(result, ClipCaption) and result.score is None and result.emotion is None for result in results
+    )
+    assert all(part["type"] != "input_audio" for chat in model.chats for part in chat["messages"][0]["content"])
+
+
+@pytest.mark.parametrize("failure", [(429, {"Retry-After": "0"}, b"busy"), (503, {}, b""), (0, {}, b"")])
+def test_a_busy_server_and_a_cut_connection_are_asked_again(failure: tuple[int, dict[str, str], bytes]) -> None:
+    with serving(Model(fail=lambda number, request: failure if number < 2 else None)) as model:
+        (result,) = opened(model).caption([clip(0)])
+    assert isinstance(result, ClipCaption)
+    assert len(model.chats) == 4  # two failures, the caption, the emotion
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        ((400, {}, b'{"error": {"message": "too many images"}}'), "status 400: too many images"),
+        ((500, {}, b"Traceback"), "status 500: Traceback"),
+        ((200, {}, b"<html>"), "not JSON: <html>"),
+        ((200, {}, b'{"choices": []}'), "holds no choices"),
+        ((200, {}, b'{"choices": [{"message": {"content": null}}]}'), "without text"),
+        ((200, {}, b'{"choices": [{"message": {"content": "<think>hm"}}]}'), "reasoning"),
+    ],
+)
+def test_an_answer_that_is_none_fails_its_clip_alone(failure: tuple[int, dict[str, str], bytes], cause: str) -> None:
+    unlike = clip(5, frames=2)
+
+    def fail(number: int, request: dict[str, Any]) -> tuple[int, dict[str, str], bytes] | None:
+        return failure if len(request["messages"][0]["content"]) < 8 else None
+
+    with serving(Model(fail=fail)) as model:
+        first, second = opened(model).caption([unlike, clip(0)])
+    assert isinstance(first, CaptionerError)
+    assert cause in first.message
+    assert isinstance(second, ClipCaption)
+
+
+def test_a_hanging_server_and_one_that_is_gone_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "TRIES", 2)
+    with serving(Model(fail=lambda number, request: (-1, {}, b""))) as model:
+        captioner = opened(model)
+        captioner.server.seconds = 0.2
+        captioner.server.client.timeout = 0.2
+        with pytest.raises(CaptionerStopped, match="no answer within"):
+            captioner.caption([clip(0), clip(1)])
+    with serving(Model()) as model:
+        captioner = opened(model)
+    with pytest.raises(CaptionerStopped, match="no answer"):
+        captioner.caption([clip(0)])
+
+
+def test_failures_one_after_another_end_the_run() -> None:
+    with serving(Model(fail=lambda number, request: (400, {}, b"no"))) as model:
+        captioner = opened(model)
+        with pytest.raises(CaptionerStopped, match="one after another"):
+            captioner.caption([clip(number) for number in range(6)])
+
+
+def test_wrong_addresses_models_and_keys_are_found_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Model(key="secret-key")) as model:
+        with pytest.raises(CheckpointError, match="requests without a key") as refused:
+            opened(model)
+        assert "EVCAP_API_KEY" in refused.value.message
+        monkeypatch.setenv(served.KEY_VARIABLE, "wrong-key")
+        with pytest.raises(CheckpointError, match="refuses the key") as refused:
+            opened(model)
+        assert "wrong-key" not in refused.value.message
+        monkeypatch.setenv(served.KEY_VARIABLE, "secret-key")
+        with pytest.raises(CheckpointError, match="has no model 'huge'") as wrong:
+            opened(model, name="#huge")
+        assert "tiny" in wrong.value.message
+        assert opened(model, name="").place.model == "tiny"
+        model.models.append("other")
+        with pytest.raises(UsageError, match="which model"):
+            opened(model, name="")
+        host = model.address.removeprefix("http://")
+    for address in (f"http://user:pass@{host}#tiny", f"http://{host}?key=1#tiny", "http://#tiny", "http://a:b/v1#x"):
+        with pytest.raises(UsageError) as wrong_address:
+            ServedCaptioner(address, OPTIONS)
+        assert "pass" not in wrong_address.value.message.replace("password", "")
+    with pytest.raises(CheckpointError, match="no answer"):
+        opened(model)
+
+
+def test_a_distribution_needs_tokens_that_begin_one_category() -> None:
+    names = ["anger", "anticipation", "joy"]
+    assert distribution({" Joy": math.log(0.5), "ang": math.log(0.25), "an": math.log(0.25)}, names) == pytest.approx(
+        {"anger": 1 / 3, "anticipation": 0.0, "joy": 2 / 3}
+    )
+    assert distribution({"an": math.log(0.9), "joy": math.log(0.1)}, names) is None
+    assert distribution({}, names) is None
+
+
+def test_the_command_line_captions_through_a_server_and_goes_on_after_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(served.KEY_VARIABLE, "secret-key")
+    monkeypatch.setattr(served, "TRIES", 2)
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for number in range(3):
+        make_film(videos / f"{number}.mp4", frames=8, sound=number != 1)
+    (videos / "bad.mp4").write_text("no video")
+    calm, broken = tmp_path / "calm.jsonl", tmp_path / "broken.jsonl"
+
+    def command(model: Model, output: Path) -> int:
+        call = ["caption", str(videos), "-c", f"{model.address}#tiny", "-o", str(output), "--batch-size", "1"]
+        return run(call)
+
+    with serving(Model(key="secret-key")) as model:
+        assert command(model, calm) == 3
+        model.fail = lambda number, request: (0, {}, b"") if number >= 10 else None
+        model.chats.clear()
+        model.chats.extend({} for _ in range(8))
+        assert command(model, broken) == 3
+        assert not broken.exists()
+        assert "the server gives no answer" in capfd.readouterr().err
+        model.fail = lambda number, request: None
+        assert command(model, broken) == 3
+    assert broken.read_bytes() == calm.read_bytes()
+    records = [json.loads(line) for line in calm.read_text("utf-8").splitlines()]
+    assert [record["status"] for record in records] == ["ok", "ok", "ok", "failed"]
+    assert records[0]["captions"][0]["text"] == "A woman is happily dancing."
+    assert records[0]["captions"][0]["emotion"]["words"] == ["happily"]
+    assert records[0]["backbones"] == {}
+    assert records[0]["checkpoint"]["name"] == f"{model.address}#tiny"
+    assert records[0]["checkpoint"]["style"] == "emotional"
+    for file in tmp_path.rglob("*"):
+        assert not file.is_file() or b"secret-key" not in file.read_bytes()
