@@ -102,7 +102,7 @@ def download(address: str, files: Sequence[str], optional: Sequence[str] = ()) -
 
 
 def local_snapshot(address: str) -> Path | None:
-    """The folder of ``hf-hub:org/name[@revision]`` in the hub's cache, whole or not; the network is not asked."""
+    """The folder of ``hf-hub:org/name[@revision]`` in the hub's cache, whole or not; no request is sent."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

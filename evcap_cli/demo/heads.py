@@ -1,6 +1,6 @@
 """Heads: hair, hats, ears and muzzles, and the face or what hides it.
 
-Form tells who it is, whatever the colours. Where the picture must not tell the emotion no face is drawn at all: the
+Form shows who it is, whatever the colours. Where the picture must not show the emotion no face is drawn at all: the
 head is turned away, or a mask, a bag or a dark visor is in its place.
 
 Notation: a head is drawn with radius 1 around (0, 0).

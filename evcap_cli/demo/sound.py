@@ -1,4 +1,4 @@
-"""The sound of an emotion: a few seconds of synthesised music or noise that tells nothing else.
+"""The sound of an emotion: a few seconds of synthesised music or noise that says nothing else.
 
 Each emotion has its own tempo, register, mode, pitch contour and roughness, with cycles short enough that any second
 or two of it suffices; key, tempo, timbre, level and background noise are drawn at random for every clip.

@@ -287,9 +287,9 @@ class _Reading:
         request, info = self.request, timeline.info
         segments = segments_of(self.run.clips.segmentation, timeline, self.decoder)
         waiting = [self._begun(segment, timeline) for segment in segments]
-        wanted = np.unique(np.concatenate([each.ordinals for each in waiting]))
+        ordinals = np.unique(np.concatenate([each.ordinals for each in waiting]))
         frames = (
-            {} if request.moments is None else {"": FrameRequest(request.geometry(info.height, info.width), wanted)}
+            {} if request.moments is None else {"": FrameRequest(request.geometry(info.height, info.width), ordinals)}
         )
         audio = request.rate is not None and info.has_audio
         plan = DecodePlan(
@@ -297,7 +297,7 @@ class _Reading:
             audio=AudioRequest(request.rate, segments[0].start, segments[-1].end) if audio and request.rate else None,
             in_step=len(segments) > 1,
         )
-        report, seen, heard = DecodeReport(), -1.0 if frames else np.inf, 0.0 if audio else np.inf
+        report, seen, audio_until = DecodeReport(), -1.0 if frames else np.inf, 0.0 if audio else np.inf
         stream = cast("Generator[DecodedFrame | AudioChunk | DecodeReport, None, None]", self.decoder.decode(plan))
         with closing(stream):
             for item in stream:
@@ -315,8 +315,8 @@ class _Reading:
                 else:
                     for each in waiting:
                         self._add(each, item)
-                    heard = item.until
-                while waiting and waiting[0].ordinals[-1] <= seen and self._audio_end(waiting[0]) <= heard:
+                    audio_until = item.until
+                while waiting and waiting[0].ordinals[-1] <= seen and self._audio_end(waiting[0]) <= audio_until:
                     self._send(waiting.pop(0), timeline)
         while waiting:
             self._send(waiting.pop(0), timeline)

@@ -1,7 +1,7 @@
 """Mirrored trees: one file a video below ``DIR/``, and which of them are finished.
 
 ``DIR/.evcap-plan.jsonl`` says so. Its first line names the settings that all captions of the tree are made with, each
-other line a file and the size and time of its video. No clock is asked, a video's stamp is only compared with itself.
+other line a file and the size and time of its video. No clock is read: a video's stamp is only compared with itself.
 While a run writes, ``.evcap-plan.partial`` grows and counts for more: a line is added when a file stands, and one
 without a stamp before a file is begun, so that a file that no line names is somebody else's. At the end the plan is
 replaced whole.

@@ -127,7 +127,7 @@ class Server:
         self.stopped = threading.Event()
 
     def get(self, path: str) -> Any:
-        """The JSON of one address, asked for once.
+        """The JSON of one address, requested once.
 
         Raises:
             _Refused: another answer. CaptionerStopped: none, or the key is refused.
@@ -138,7 +138,7 @@ class Server:
             raise self._gone(problem) from None
 
     def post(self, path: str, content: Mapping[str, Any], tries: int | None = None) -> Any:
-        """The JSON that ``content`` is answered with; a busy server is asked again.
+        """The JSON that ``content`` is answered with; a busy server gets the request again.
 
         Raises:
             _Refused: another answer. CaptionerStopped: none, or the key is refused.
@@ -156,7 +156,7 @@ class Server:
                     raise self._gone(problem) from None
             if self.stopped.wait(pause):
                 break
-        raise CaptionerStopped("the run ended while it was asked", path=self.base)
+        raise CaptionerStopped("the run ended during a request", path=self.base)
 
     def close(self) -> None:
         """End requests under way; nothing is sent any more."""
@@ -272,7 +272,7 @@ class ServedCaptioner(ClipCaptioner):
         return CaptionerError(f"the server answered with {problem.cause}", hint="see the log of the server")
 
     def _ask(self, content: Sequence[Mapping[str, Any]], question: str, *, logprobs: bool = False, **more: Any) -> Any:
-        """One chat; a server that knows no log-probabilities is asked again without them, and from then on."""
+        """One chat; a server that knows no log-probabilities gets no more requests for them."""
         messages = [{"role": "user", "content": [*content, {"type": "text", "text": question}]}]
         request = {"model": self.place.model, "messages": messages, "temperature": 0, "seed": 0, **more}
         if logprobs:
