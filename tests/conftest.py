@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import signal
 import sys
@@ -51,3 +52,9 @@ def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("EVCAP_DATA", "EVCAP_PLUGINS", "EVCAP_DEBUG"):
         monkeypatch.delenv(name, raising=False)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the collector need not look at it each time, here and in forked processes."""
+    gc.collect()
+    gc.freeze()
