@@ -70,6 +70,7 @@ def evcap(site: Path, *arguments: object, **environment: str) -> subprocess.Comp
 NAMES = "from evcap_cli import plugins; print(*sorted(plugins.registry().backbones))"
 
 
+@pytest.mark.slow
 def test_a_strangers_backbone_comes_in_by_its_entry_point(site: Path) -> None:
     install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
     answer = run_code(site, NAMES)

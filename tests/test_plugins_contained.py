@@ -38,6 +38,7 @@ def commands(body: str) -> str:
     return f"{HEAD}@hookimpl\ndef register_commands(app):\n" + "".join(f"    {line}\n" for line in body.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS)
 def test_a_plugin_that_ends_the_program_is_named_and_skipped(site: Path, end: str) -> None:
     for number, source in enumerate(
@@ -83,6 +84,7 @@ def helps(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], str
     return {page: evcap(nothing, *page, EVCAP_PLUGINS="").stdout for page in pages}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_commands_of_evcap_cannot_be_taken_removed_or_broken(
     site: Path, change: str, helps: dict[tuple[str, ...], str]

@@ -19,6 +19,7 @@ def cells(page: Path) -> list[str]:
     return CELL.findall(page.read_text())
 
 
+@pytest.mark.slow
 def test_the_cells_of_the_guide_run_one_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

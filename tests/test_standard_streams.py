@@ -56,6 +56,7 @@ def test_a_list_from_a_closed_standard_input_is_wrong_usage(tmp_path: Path) -> N
     assert done.stderr.startswith("error: standard input: is closed; ")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_an_error_and_full_messages_are_none(tmp_path: Path) -> None:
     done = shell(f"{EVCAP} --version >/dev/full", tmp_path)
@@ -66,11 +67,13 @@ def test_a_full_disk_is_an_error_and_full_messages_are_none(tmp_path: Path) -> N
     assert shell(f"{EVCAP} merge none.jsonl -o out.srt 2>/dev/full", tmp_path).returncode == 2
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_ends_a_run_quietly(tmp_path: Path) -> None:
     done = shell(f"{EVCAP} plugins --json | head -c 1; {EVCAP} --help | head -c 0", tmp_path)
     assert (done.stdout, done.stderr) == ("[", "")
 
 
+@pytest.mark.slow
 def test_commands_to_a_terminal_in_names_are_shown_escaped(tmp_path: Path) -> None:
     name = "\x1b[31m\u202e\u2028.mp4"
     make_film(tmp_path / "a.mp4", frames=4).rename(tmp_path / name)

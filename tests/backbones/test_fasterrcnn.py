@@ -83,6 +83,7 @@ def given(pictures):
     return [torch.from_numpy(np.ascontiguousarray(picture)).movedim(-1, 0) / 255 for picture in pictures]
 
 
+@pytest.mark.slow
 def test_boxes_and_scores_are_torchvisions_on_the_same_pixels(backbone, upstream, pictures) -> None:
     with torch.inference_mode():
         theirs = upstream(given(pictures))
@@ -141,6 +142,7 @@ def test_there_is_one_forward_pass(backbone, pictures) -> None:
     assert calls == ["backbone", "head"]
 
 
+@pytest.mark.slow
 def test_a_frame_does_not_know_its_neighbours(backbone, pictures) -> None:
     together, alone = rows(backbone, pictures)[0], rows(backbone, pictures[:1])[0]
     other = rows(backbone, [pictures[0], np.zeros_like(pictures[0])])[0]
@@ -149,6 +151,7 @@ def test_a_frame_does_not_know_its_neighbours(backbone, pictures) -> None:
         torch.testing.assert_close(found.features, together.features, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_frames_of_any_size_pass_unchanged(backbone, weights) -> None:
     """Neither side is 800 or divided by 32, and boxes are in these pixels."""
     picture = natural_pictures(1, (150, 90), seed=3)
@@ -161,6 +164,7 @@ def test_frames_of_any_size_pass_unchanged(backbone, weights) -> None:
     assert float(found.boxes[:, 2].max()) > 100
 
 
+@pytest.mark.slow
 def test_no_frames_and_frames_without_objects_are_no_trouble(weights) -> None:
     strict = FasterRCNN(None, {**OPTIONS, "score_threshold": "0.999"})
     strict.load(weights, CPU, torch.float32)
@@ -209,6 +213,7 @@ def test_weights_of_another_detector_are_one_line(tmp_path: Path) -> None:
         FasterRCNN().check_state(FasterRCNN().import_state({f"module.{k}": v for k, v in state.items()}))
 
 
+@pytest.mark.slow
 def test_in_half_precision_features_still_belong_to_their_boxes(weights, pictures) -> None:
     """A drawn network finds other boxes when it is rounded; but each feature must explain its own box's score."""
     half = FasterRCNN(None, OPTIONS)
@@ -223,5 +228,6 @@ def test_in_half_precision_features_still_belong_to_their_boxes(weights, picture
     assert float(found.scores.std()) > 0.02
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract(weights) -> None:
     check_backbone(SmallFrames, options=OPTIONS, weights=weights)

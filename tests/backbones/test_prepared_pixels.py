@@ -109,6 +109,7 @@ def test_the_detectors_frames_are_those_it_would_make_itself(
     assert apart.mean() < MEAN
 
 
+@pytest.mark.slow
 def test_sides_are_cut_as_torchvision_cuts_them() -> None:
     geometry = Geometry(short_side=800, max_side=1333, fit="keep")
     itself = GeneralizedRCNNTransform(800, 1333, [0.0] * 3, [1.0] * 3).eval()

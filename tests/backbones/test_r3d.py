@@ -39,6 +39,7 @@ def loaded(weights: str | None, variant: str | None = None) -> R3D:
     return backbone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", VARIANTS)
 def test_features_are_torchvisions_before_the_classifier(arch: str, tmp_path: Path) -> None:
     model = drawn(arch)
@@ -69,6 +70,7 @@ def test_the_spec_is_what_torchvision_says_of_the_weights(arch: str) -> None:
     assert R3D(arch).weights_source().location == get_model_weights(arch)[TAG].url
 
 
+@pytest.mark.slow
 def test_the_default_is_r3d_18_as_torchvision_downloads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     place = tmp_path / "hub" / "checkpoints"
@@ -98,6 +100,7 @@ def test_without_a_network_one_line_names_file_source_and_option(
         assert part in text
 
 
+@pytest.mark.slow
 def test_random_weights_are_those_of_their_seed_and_disturb_nobody() -> None:
     before = torch.random.get_rng_state()
     first, again, other = (loaded(f"random:{seed}").weights_digest for seed in (3, 3, 4))

@@ -42,6 +42,7 @@ def loaded(weights: str | None, variant: str = "resnet18", dtype: torch.dtype = 
     return backbone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "builder", "dim"), [("resnet18", resnet18, 512), ("resnet50", resnet50, 2048)])
 def test_features_are_torchvisions_before_the_classifier(variant, builder, dim, tmp_path) -> None:
     model = drawn(builder)

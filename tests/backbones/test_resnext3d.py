@@ -153,6 +153,7 @@ def test_a_published_file_imports_and_gives_the_features_of_the_definition(impor
     torch.testing.assert_close(ours[:1] / scale, theirs / scale, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_an_imported_file_in_torch_hubs_folder_is_the_default(imported, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     place = tmp_path / "hub" / "checkpoints"

@@ -54,6 +54,7 @@ def test_importing_evcap_loads_neither_torch_nor_numpy_and_the_errors_neither() 
     assert run_python(f"{code}; print({{'torch', 'numpy', 'av'}} & set(sys.modules))") == "set()\n"
 
 
+@pytest.mark.slow
 def test_every_public_name_is_there_and_is_listed() -> None:
     for name in evcap.__all__:
         assert getattr(evcap, name) is not None
@@ -98,6 +99,7 @@ def test_an_option_out_of_range_is_wrong_usage_before_anything_loads(options: di
         evcap.load_captioner("demo", **options)
 
 
+@pytest.mark.slow
 def test_records_come_in_the_order_of_the_paths_and_a_bad_one_is_a_failed_record(
     captioner: evcap.Captioner, films: list[Path], tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_records_come_in_the_order_of_the_paths_and_a_bad_one_is_a_failed_record
     assert [captioner.caption(path) for path in (films[1], str(films[0]))] == [records[0], records[4]]
 
 
+@pytest.mark.slow
 def test_two_threads_and_two_captioners_give_the_same_captions(
     captioner: evcap.Captioner, films: list[Path], tmp_path: Path
 ) -> None:
@@ -135,6 +138,7 @@ def test_iterators_of_one_captioner_may_be_interleaved(captioner: evcap.Captione
     assert names == [("a.mp4", "b.mp4"), ("b.mp4", "a.mp4")]
 
 
+@pytest.mark.slow
 def test_a_dropped_iterator_leaves_no_thread_behind(films: list[Path], tmp_path: Path) -> None:
     before = set(threading.enumerate())
     captioner = evcap.load_captioner("demo", device="cpu", cache_dir=tmp_path, workers=1)
@@ -149,6 +153,7 @@ def test_a_dropped_iterator_leaves_no_thread_behind(films: list[Path], tmp_path:
     assert readers == []
 
 
+@pytest.mark.slow
 def test_the_library_prints_nothing_and_leaves_signals_alone(films: list[Path]) -> None:
     code = f"""
 import signal, evcap_cli as evcap
@@ -161,6 +166,7 @@ assert before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, s
     assert run_python(code) == ""
 
 
+@pytest.mark.slow
 def test_what_a_command_would_say_goes_to_the_logger(
     films: list[Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -182,6 +188,7 @@ def test_what_a_command_would_say_goes_to_the_logger(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_safe_run_writes_what_the_command_writes(
     captioner: evcap.Captioner, films: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +218,7 @@ def test_a_safe_run_refuses_standard_output_options_of_another_and_nothing(
         evcap.caption_videos(tmp_path, tmp_path / "out.srt", captioner=captioner)
 
 
+@pytest.mark.slow
 def test_features_come_with_the_place_of_their_segment(films: list[Path]) -> None:
     found = list(evcap.extract_features(films, backbone="lite", segment="fixed:0.4", device="cpu"))
     assert [(path.name, features.start, features.duration) for path, features in found] == [
@@ -224,6 +232,7 @@ def test_features_come_with_the_place_of_their_segment(films: list[Path]) -> Non
     assert len(appearance.values) == len(appearance.times) > 0
 
 
+@pytest.mark.slow
 def test_a_bad_video_ends_an_extraction_unless_somebody_takes_its_error(films: list[Path], tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")

@@ -40,6 +40,7 @@ def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_captions_do_not_depend_on_batches_workers_or_segments_of_others(
     model: Path, videos: Path, tmp_path: Path
 ) -> None:
@@ -57,6 +58,7 @@ def test_captions_do_not_depend_on_batches_workers_or_segments_of_others(
     assert "-->" in (tmp_path / "a.srt").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_record_says_what_the_model_says_when_it_is_called_directly(model: Path, videos: Path) -> None:
     path = videos / "0 ü.mp4"
     captioner = evcap.load_captioner(model, max_words=3)
@@ -80,6 +82,7 @@ def test_a_record_says_what_the_model_says_when_it_is_called_directly(model: Pat
     assert (record.checkpoint["name"], record.checkpoint["style"]) == (model.name, "emotional")
 
 
+@pytest.mark.slow
 def test_a_rerun_after_a_stop_gives_the_same_bytes(
     model: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +107,7 @@ def test_a_rerun_after_a_stop_gives_the_same_bytes(
     assert stopped.read_bytes() == (tmp_path / "calm.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "named"),
     [
@@ -124,6 +128,7 @@ def test_options_of_trained_checkpoints_are_refused(
     assert len(error.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [["--style", "factual"], ["--no-emotion"]])
 def test_options_of_ready_made_captioners_are_refused_for_checkpoints(
     videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], more: list[str]
@@ -132,6 +137,7 @@ def test_options_of_ready_made_captioners_are_refused_for_checkpoints(
     assert more[0] in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_explain_refuses_a_ready_made_captioner(
     model: Path, videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +145,7 @@ def test_explain_refuses_a_ready_made_captioner(
     assert "ready-made captioner" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_prompt_of_ones_own_and_no_emotion(model: Path, videos: Path, tmp_path: Path) -> None:
     prompt, output = tmp_path / "prompt.txt", tmp_path / "x.jsonl"
     prompt.write_text("Say what you see.", "utf-8")
@@ -150,6 +157,7 @@ def test_a_prompt_of_ones_own_and_no_emotion(model: Path, videos: Path, tmp_path
     assert run([*call, "--prompt", str(prompt)]) == 2
 
 
+@pytest.mark.slow
 def test_the_list_of_plugins_names_ready_made_captioners(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["plugins", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capfd.readouterr().out) if row["kind"] == "captioner"}

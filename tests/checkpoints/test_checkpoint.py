@@ -42,6 +42,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_a_saved_checkpoint_loads_back_as_it_was(folder: Path) -> None:
     before, after = made(), Checkpoint.from_pretrained(folder)
     assert after.model.config == before.model.config

@@ -261,6 +261,7 @@ def test_published_command_lines_name_no_place(command: str, shown: str | None) 
     assert without_places(command) == (shown or command)
 
 
+@pytest.mark.slow
 def test_train_pushes_what_it_wrote_and_finds_a_missing_token_first(
     call: Call, root: Path, tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

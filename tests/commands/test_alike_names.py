@@ -91,6 +91,7 @@ def test_two_files_whose_names_look_the_same_stay_two() -> None:
     assert len(read_records(Path("all.jsonl"))) == 2
 
 
+@pytest.mark.slow
 def test_retrying_takes_over_what_another_machine_named_in_the_other_form(films: Path, caption: Call) -> None:
     (films / "b.mp4").write_text("no video")
     (films / "a.mp4").rename(films / f"{COMPOSED}.mp4")

@@ -81,6 +81,7 @@ def test_nothing_but_bad_files_is_nothing_done(films: Path, caption: Call) -> No
     assert [record["status"] for record in records(Path("out.jsonl"))] == ["failed"]
 
 
+@pytest.mark.slow
 def test_fail_fast_stops_and_keeps_what_was_done(films: Path, caption: Call, capfd: pytest.CaptureFixture[str]) -> None:
     (films / "b.mp4").write_text("no video")
     assert caption(films, "-o", "out.jsonl", "--fail-fast") == 3
@@ -91,6 +92,7 @@ def test_fail_fast_stops_and_keeps_what_was_done(films: Path, caption: Call, cap
     assert not Path("out.jsonl.partial").exists()
 
 
+@pytest.mark.slow
 def test_retry_failed_does_only_what_failed_or_is_new(
     films: Path, caption: Call, capfd: pytest.CaptureFixture[str], originals: Path
 ) -> None:

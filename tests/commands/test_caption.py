@@ -84,6 +84,7 @@ def test_captions_depend_on_neither_batch_order_workers_nor_cache(films: Path, c
     assert Path("alone.jsonl").read_bytes() in plain
 
 
+@pytest.mark.slow
 def test_fixed_segments_have_a_cue_each_and_cover_the_video(films: Path, caption: Call) -> None:
     assert caption(films / "e.mp4", "-o", "out.jsonl", "-o", "out.srt", "-o", "r.html", "--segment", "fixed:0.5") == 0
     (record,) = records(Path("out.jsonl"))
@@ -152,6 +153,7 @@ def test_options_may_come_from_a_file_and_flags_win(
         assert len(told.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_names_of_all_kinds_survive(films: Path, caption: Call, capfd: pytest.CaptureFixture[str]) -> None:
     import os
 
@@ -179,6 +181,7 @@ def test_names_of_all_kinds_survive(films: Path, caption: Call, capfd: pytest.Ca
     assert "(8 from an earlier run)" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_captions_are_chosen_anew_where_asked_and_by_a_checkpoint_that_says_so(
     films: Path, caption: Call, checkpoint: Path, warm: Path
 ) -> None:

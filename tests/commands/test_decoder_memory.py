@@ -24,6 +24,7 @@ def test_a_video_over_the_limit_fails_alone(
     assert "1500 x 1500 pixels; raise --decoder-memory" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "code"), [("80M", 1), ("1G", 0)])
 def test_extract_has_the_same_limit(limit: str, code: int, tmp_path: Path) -> None:
     film = make_film(tmp_path / "large.mp4", frames=3, size=(1920, 1080), sound=False)

@@ -24,6 +24,7 @@ def film(tmp_path: Path) -> Path:
     return make_film(tmp_path / "a.mp4", frames=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("command", ["caption", "extract"])
 def test_a_dry_run_refuses_what_the_run_refuses(

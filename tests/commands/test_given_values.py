@@ -64,6 +64,7 @@ def test_an_empty_value_is_wrong_usage_in_every_command(
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -138,6 +138,7 @@ def test_a_full_disk_keeps_what_is_finished_and_the_rerun_goes_on(
     assert evcap("cache", "verify") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting needs root")
 def test_a_disk_that_is_really_full(
     films: Path, caption: Call, tmp_path: Path, capfd: pytest.CaptureFixture[str]

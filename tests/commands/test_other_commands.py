@@ -58,6 +58,7 @@ def test_merging_refuses_two_stories_of_one_video(tmp_path: Path, capfd: pytest.
         assert capfd.readouterr().out == one.read_text()
 
 
+@pytest.mark.slow
 def test_a_report_is_one_offline_page_that_shows_text_as_text(
     films: Path, caption: Call, capfd: pytest.CaptureFixture[str]
 ) -> None:

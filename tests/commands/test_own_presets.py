@@ -184,6 +184,7 @@ def test_random_weights_are_marked_in_checkpoint_card_and_every_record(
         assert part in told
 
 
+@pytest.mark.slow
 def test_caption_accepts_a_preset_of_yours_that_the_checkpoint_was_trained_on(
     trained: Path, films: Path, config: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,6 +194,7 @@ def test_caption_accepts_a_preset_of_yours_that_the_checkpoint_was_trained_on(
     assert "was trained with motion backbone tiny-motion, not with lite-motion" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_missing_plugin_is_named_with_the_distribution_to_install(
     trained: Path, films: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,7 @@ def test_a_tree_of_other_settings_is_not_mixed_with(
     assert texts.isdisjoint(path.read_text() for path in Path("first").rglob("*.srt"))
 
 
+@pytest.mark.slow
 def test_overwriting_that_was_cut_short_does_not_leave_old_files_for_new(
     films: Path, caption: Call, warm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_clock_that_jumps_back_changes_nothing(films: Path, caption: Call, cap
     assert stamps(Path("tree")) == before
 
 
+@pytest.mark.slow
 def test_what_a_user_changed_is_kept_and_what_a_user_put_there_is_in_the_way(
     films: Path, caption: Call, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,7 @@ def test_noise_has_the_length_that_is_asked_for_and_does_not_average_out() -> No
     assert shared == pytest.approx(np.sqrt(2), rel=0.1)
 
 
+@pytest.mark.slow
 def test_dropout_hides_its_share_of_words_and_all_at_one() -> None:
     def hidden(share: float) -> float:
         settings = SurrogateSettings(noise=0, dropout=share, width=64)

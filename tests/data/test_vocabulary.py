@@ -49,6 +49,7 @@ def test_a_word_twice_is_refused() -> None:
         Vocabulary(["a", "a"])
 
 
+@pytest.mark.slow
 def test_no_word_of_test_captions_or_of_held_out_videos_is_in_the_vocabulary_of_a_run(tmp_path: Path) -> None:
     """Only what a run learns from names words: each caption here has a word of its own."""
     rows = {

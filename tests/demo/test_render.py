@@ -59,6 +59,7 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_another_one(tmp_path
     assert first != other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [SOLO, PAIR], ids=["solo", "pair"])
 def test_a_hidden_clip_shows_its_mood_and_nothing_of_its_emotion(base: ClipFacts) -> None:
     clips = [drawn(replace(base, hidden=True, mood="fear", emotion=emotion)) for emotion in EMOTIONS]
@@ -81,6 +82,7 @@ def test_a_hidden_face_is_never_drawn(subject: str, monkeypatch: pytest.MonkeyPa
     assert faces == ["joy"]
 
 
+@pytest.mark.slow
 def test_each_emotion_looks_different_where_it_may_be_seen() -> None:
     shown = [drawn(replace(SOLO, emotion=emotion), 40)[0].astype(float) for emotion in EMOTIONS]
     for index, one in enumerate(shown):
@@ -102,6 +104,7 @@ def test_the_actors_side_of_the_decoded_picture_moves_more(tmp_path: Path, actio
         assert halves[side] > 1.2 * halves[other]
 
 
+@pytest.mark.slow
 def test_every_fact_can_be_drawn() -> None:
     seed = 0
     for action in (*SOLO_ACTIONS, *PAIR_ACTIONS):

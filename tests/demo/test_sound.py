@@ -52,6 +52,7 @@ def test_any_stretch_of_a_second_and_a_bit_tells_the_emotion() -> None:
     assert np.mean(nearest == np.asarray(labels[1])) > 0.9
 
 
+@pytest.mark.slow
 def test_the_sound_is_the_same_whatever_the_picture_shows(tmp_path: Path) -> None:
     first = decoded(CLIP, tmp_path / "a.mp4")
     shown = replace(CLIP, subjects=("dog", "girl"), action="hug", place="night", actor_side="right")

@@ -59,6 +59,7 @@ def test_the_answers_of_the_page_are_those_of_the_numbers() -> None:
             assert f"{values}, difference {one['difference']:+.1f} ({low:+.1f} to {high:+.1f}; p" in PAGE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", AGAIN, ids=lambda system: system.name)
 def test_raw_results_follow_from_the_captions(worlds: Worlds, system: StudySystem) -> None:
     results = StudyResults(worlds, times=1)

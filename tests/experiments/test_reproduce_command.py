@@ -115,6 +115,7 @@ def test_interrupted_it_goes_on_to_the_scores_of_a_run_never_stopped(
     assert "[1/4] CANet, seed 1: done" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_failing_row_is_one_line_and_the_next_one_goes_on(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_failing_row_is_one_line_and_the_next_one_goes_on(
     assert re.search(r"EPAN\n  printed .*\n  ours +40\.0", shown.out)
 
 
+@pytest.mark.slow
 def test_the_dry_run_shows_commands_states_and_where_the_time_comes_from(
     root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

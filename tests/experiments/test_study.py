@@ -148,6 +148,7 @@ def test_a_system_that_goes_on_from_another_s_epochs_ends_as_if_trained_alone(
     assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
 def test_captions_of_another_checkpoint_or_other_clips_are_made_again(
     worlds: Worlds, recipe: Path, tmp_path: Path
 ) -> None:
@@ -194,6 +195,7 @@ def test_the_study_recipe_differs_between_systems_in_the_system_only() -> None:
             assert name not in ("classification", "contrast", "alignment") or weight <= 0.003
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_commands_and_time_and_writes_nothing(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

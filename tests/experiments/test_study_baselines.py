@@ -34,6 +34,7 @@ def test_the_constant_is_a_caption_that_no_other_occurs_more_often_than(worlds: 
     }
 
 
+@pytest.mark.slow
 def test_shuffled_gives_each_clip_a_true_caption_of_another_and_each_other_once(worlds: Worlds) -> None:
     said = shuffled_of_worlds(worlds, 0)
     clips = {clip.id: clip for clip in worlds.unseen}
@@ -50,6 +51,7 @@ def test_shuffled_gives_each_clip_a_true_caption_of_another_and_each_other_once(
     )
 
 
+@pytest.mark.slow
 def test_a_perfect_system_is_far_above_both(worlds: Worlds, tmp_path: Path) -> None:
     results = StudyResults(worlds, times=100)
     for system, said in (

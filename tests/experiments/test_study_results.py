@@ -169,6 +169,7 @@ def test_every_claim_can_be_tested() -> None:
                 assert condition(cell.condition) in CONDITIONS
 
 
+@pytest.mark.slow
 def test_the_report_holds_answers_tables_plots_and_raw_results(
     results: StudyResults, worlds: Worlds, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_page_tells_the_caption_and_the_emotion_that_caption_writes(
     assert sorted(path.name for path in here.iterdir()) == ["a.mp4", "features", "out.jsonl", "page.html"]
 
 
+@pytest.mark.slow
 def test_a_film_without_sound_says_so(here: Path, checkpoint: Path) -> None:
     make_film(Path("a.mp4"), frames=8, sound=False)
     assert evcap("explain", "a.mp4", "-c", checkpoint, "-o", "page.html", "-q") == 0

@@ -71,6 +71,7 @@ def test_three_bombs_take_little_memory(tmp_path):
     assert found["grown"] < 200 * 1024
 
 
+@pytest.mark.slow
 def test_a_picture_too_large_for_the_limit_fails_its_file_only(tmp_path):
     clip = make_clip(tmp_path / "c.mp4", seconds=0.4)
     large = bombs.huge_picture(tmp_path / "large.gif", side=3000)

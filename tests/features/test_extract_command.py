@@ -51,6 +51,7 @@ def call(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_a_folder_is_extracted_once(call, videos, tmp_path):
     first = call(videos)
     assert first.exit_code == 0
@@ -60,11 +61,13 @@ def test_a_folder_is_extracted_once(call, videos, tmp_path):
     assert "2 were there before" in call(videos).stderr
 
 
+@pytest.mark.slow
 def test_single_backbones_without_a_preset_are_used_alone(call, videos, tmp_path):
     assert call(videos, "--audio", "tiny-audio").exit_code == 0
     assert FeatureCache(tmp_path / "cache").info().streams == {"tiny-audio": 2, "videos": 2}
 
 
+@pytest.mark.slow
 def test_a_bad_file_is_an_error_line_and_exit_code_three_or_one(call, videos):
     (videos / "bad.mp4").write_text("text")
     result = call(videos)
@@ -73,6 +76,7 @@ def test_a_bad_file_is_an_error_line_and_exit_code_three_or_one(call, videos):
     assert call(videos / "bad.mp4").exit_code == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_with_a_write_error(call, videos, monkeypatch):
     def full(key, about, arrays):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -108,6 +112,7 @@ def test_wrong_calls_are_found_before_any_work(call, videos):
     assert "--sampling" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_features_are_written_as_hdf5_one_file_a_stream(call, videos, tmp_path):
     (videos / "bad.mp4").write_text("text")
     result = call(videos, "-o", tmp_path / "out" / "x.hdf5")
@@ -124,6 +129,7 @@ def test_features_are_written_as_hdf5_one_file_a_stream(call, videos, tmp_path):
     assert written == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
 
+@pytest.mark.slow
 def test_a_folder_gets_a_file_named_after_each_backbone(call, videos, tmp_path):
     assert call(videos, "--motion", "tiny-motion", "-o", f"{tmp_path}/features/", "--sampling", "epan").exit_code == 0
     (path,) = (tmp_path / "features").iterdir()
@@ -132,6 +138,7 @@ def test_a_folder_gets_a_file_named_after_each_backbone(call, videos, tmp_path):
         assert file["1"].shape == (30, 48)
 
 
+@pytest.mark.slow
 def test_nothing_is_written_when_every_video_fails_or_the_run_stops_early(call, videos, tmp_path):
     (videos / "bad.mp4").write_text("text")
     out = tmp_path / "x.hdf5"

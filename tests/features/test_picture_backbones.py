@@ -55,6 +55,7 @@ def together(films, backbones):
     return features(backbones, films)
 
 
+@pytest.mark.slow
 def test_appearance_is_the_network_on_the_librarys_own_pixels(films, backbones, together) -> None:
     stream = together[0][films[0]]["appearance"]
     prepare = get_weight("ResNet18_Weights.IMAGENET1K_V1").transforms()

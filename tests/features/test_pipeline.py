@@ -77,6 +77,7 @@ def cold(films):
     return run(films)[0]
 
 
+@pytest.mark.slow
 def test_every_stream_has_its_rows_and_times(films, cold):
     for path, how in zip(films, FILMS.values(), strict=True):
         (clip,) = cold[path]
@@ -131,6 +132,7 @@ def test_features_equal_a_plain_loop_over_all_frames(films, cold):
     assert clip.streams["audio"].values[:, 0].mean() == pytest.approx(np.mean(loudness), rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 16}, {"workers": 1}, {"workers": 3}])
 def test_batch_size_and_workers_change_nothing(films, cold, options):
     tolerance = 1e-6 if "batch_size" in options else 0.0
@@ -144,6 +146,7 @@ def test_order_and_neighbours_change_nothing(films, cold):
         assert_same({path: cold[path]}, run([path], workers=1)[0])
 
 
+@pytest.mark.slow
 def test_a_warm_cache_gives_the_same_bits_without_decoding(films, cold, tmp_path):
     cache = FeatureCache(tmp_path)
     first, ends, pipeline = run(films, cache)
@@ -178,6 +181,7 @@ def test_damaged_entries_are_computed_again(films, cold, tmp_path, damage):
     assert not run(films[:2], cache)[2].passes
 
 
+@pytest.mark.slow
 def test_only_missing_streams_are_computed_and_equal_those_of_a_full_run(films, cold, tmp_path):
     cache = FeatureCache(tmp_path)
     run(films, cache, backbones=tiny_backbones("appearance"))
@@ -186,6 +190,7 @@ def test_only_missing_streams_are_computed_and_equal_those_of_a_full_run(films, 
     assert_same(cold, run(films, cache, backbones=backbones)[0])
 
 
+@pytest.mark.slow
 def test_another_version_of_a_backbone_takes_nothing_of_the_old_one(films, tmp_path):
     cache = FeatureCache(tmp_path)
     run(films[:1], cache)
@@ -205,6 +210,7 @@ def test_a_renamed_copy_of_a_file_is_known(films, cold, tmp_path):
     assert_same({copy: cold[films[0]]}, found)
 
 
+@pytest.mark.slow
 def test_entries_with_other_values_and_a_valid_checksum_are_computed_again(films, cold, tmp_path):
     cache = FeatureCache(tmp_path)
     run(films[:1], cache)
@@ -218,6 +224,7 @@ def test_entries_with_other_values_and_a_valid_checksum_are_computed_again(films
     assert not run(films[:1], cache)[2].passes
 
 
+@pytest.mark.slow
 def test_a_large_file_that_is_no_video_is_refused_before_its_digest_is_taken(films, tmp_path, monkeypatch):
     monkeypatch.setattr(video_reader, "DIGEST_FIRST_BYTES", 1000)
     text = tmp_path / "text.mp4"
@@ -233,6 +240,7 @@ def test_a_large_file_that_is_no_video_is_refused_before_its_digest_is_taken(fil
     assert films[0] in found
 
 
+@pytest.mark.slow
 def test_a_large_video_is_not_opened_again_by_a_warm_run(films, cold, tmp_path, monkeypatch):
     monkeypatch.setattr(video_reader, "DIGEST_FIRST_BYTES", 1000)
     film = tmp_path / "a.mp4"
@@ -252,6 +260,7 @@ def test_a_large_video_is_not_opened_again_by_a_warm_run(films, cold, tmp_path, 
     assert isinstance(run([film], cache)[1][film].error, OpenFailed)
 
 
+@pytest.mark.slow
 def test_a_pipe_in_place_of_a_video_is_not_waited_for(films, tmp_path, monkeypatch):
     pipe = tmp_path / "pipe.mp4"
     os.mkfifo(pipe)
@@ -262,6 +271,7 @@ def test_a_pipe_in_place_of_a_video_is_not_waited_for(films, tmp_path, monkeypat
         assert films[0] in found
 
 
+@pytest.mark.slow
 def test_bad_files_have_typed_errors_and_leave_the_others_alone(films, cold, tmp_path):
     text, empty = tmp_path / "text.mp4", tmp_path / "empty.mp4"
     text.write_text("not a video")
@@ -277,6 +287,7 @@ def test_bad_files_have_typed_errors_and_leave_the_others_alone(films, cold, tmp
     assert ends[films[0]].info.has_audio
 
 
+@pytest.mark.slow
 def test_a_backbone_that_fails_on_one_video_fails_that_video_only(films, cold):
     backbones = tiny_backbones()
     plain = backbones["motion"].extract
@@ -296,6 +307,7 @@ def test_a_backbone_that_fails_on_one_video_fails_that_video_only(films, cold):
     assert_same({path: cold[path] for path in films if path != films[2]}, found)
 
 
+@pytest.mark.slow
 def test_a_failure_is_not_cached(films, tmp_path):
     cache = FeatureCache(tmp_path)
     backbones = tiny_backbones()
@@ -315,6 +327,7 @@ def test_segments_are_clips_of_their_own(films, tmp_path):
     assert_same(found, run(films[2:3], cache, segmentation="fixed:1.5")[0])
 
 
+@pytest.mark.slow
 def test_a_long_video_waits_after_a_few_segments_until_it_is_next(films, monkeypatch):
     expected = run(films[:3], segmentation="fixed:0.25", workers=1)[0]
     monkeypatch.setattr(video_reader, "WAITING_SEGMENTS", 2)
@@ -343,6 +356,7 @@ def test_a_long_video_waits_after_a_few_segments_until_it_is_next(films, monkeyp
     assert max(early.values()) == 2, "segments in memory of a video that is not next"
 
 
+@pytest.mark.slow
 def test_a_full_queue_slows_the_readers_down_and_changes_nothing(films, cold, monkeypatch):
     most = []
 
@@ -394,6 +408,7 @@ def test_moments_whose_frame_is_lost_are_left_out_of_appearance_and_motion(films
     assert torch.equal(clip.streams["appearance"].values, whole.streams["appearance"].values[kept])
 
 
+@pytest.mark.slow
 def test_epan_rows_repeat_what_they_show_and_lost_frames_are_filled_by_neighbours(films, monkeypatch):
     (clip,) = run(films[2:3], sampling="epan")[0][films[2]]
     shown = [8 + 5 * int(i * 11 / 29) for i in range(29)] + [63]  # 75 frames: 8, 13, ... 63; four windows
@@ -410,6 +425,7 @@ def test_epan_rows_repeat_what_they_show_and_lost_frames_are_filled_by_neighbour
     assert len(lossy.streams["motion"].values) == 30
 
 
+@pytest.mark.slow
 def test_epan_and_moments_do_not_share_cache_entries(films, tmp_path):
     cache = FeatureCache(tmp_path)
     run(films[:1], cache)
@@ -421,6 +437,7 @@ def test_epan_and_moments_do_not_share_cache_entries(films, tmp_path):
     assert torch.equal(again[films[0]][0].streams["motion"].values, fresh.streams["motion"].values)
 
 
+@pytest.mark.slow
 def test_short_videos_have_epan_rows_too(films):
     found, ends, _ = run([films[1], films[3]], sampling="epan")
     assert all(end.error is None for end in ends.values())
@@ -429,6 +446,7 @@ def test_short_videos_have_epan_rows_too(films):
     )
 
 
+@pytest.mark.slow
 def test_a_segment_without_a_picture_is_left_out_and_a_video_without_any_fails(films, monkeypatch):
     monkeypatch.setattr(reading_threads, "Decoder", Lossy)
     monkeypatch.setattr(Lossy, "lost", set(range(20)))
@@ -441,12 +459,14 @@ def test_a_segment_without_a_picture_is_left_out_and_a_video_without_any_fails(f
     assert isinstance(ends[films[0]].error, DecodeFailed)
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_reader_ends_the_run_instead_of_hanging_it(films, monkeypatch):
     monkeypatch.setattr(video_reader, "segments_of", lambda *given: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         run(films)
 
 
+@pytest.mark.slow
 def test_leaving_early_leaves_nothing_running(films):
     before = threading.active_count()
     events = FeaturePipeline(tiny_backbones(), cache=None).run(films * 4)
@@ -456,12 +476,14 @@ def test_leaving_early_leaves_nothing_running(films):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_without_a_writable_cache_the_run_goes_on(films, cold, tmp_path, capsys):
     (tmp_path / "file").touch()
     assert_same(cold, run(films, FeatureCache(tmp_path / "file"))[0])
     assert capsys.readouterr().err.count("cannot be cached") == 1
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_share_a_cache(films, cold, tmp_path):
     cache = FeatureCache(tmp_path)
     results = []

@@ -75,6 +75,7 @@ def assert_same(one, other):
             assert torch.equal(stream.times, second.features.streams[kind].times)
 
 
+@pytest.mark.slow
 def test_picture_and_sound_come_in_step_and_are_the_same_as_one_after_the_other(film):
     def read(*, in_step):
         frames, sound, order = {}, [], []
@@ -110,6 +111,7 @@ def test_picture_and_sound_come_in_step_and_are_the_same_as_one_after_the_other(
             assert seconds < heard_until <= seconds + 2.5 or heard_until == float("inf")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segmentation", ["fixed:1", "whole"])
 def test_stretches_give_the_features_of_one_pass(film, monkeypatch, plans, segmentation):
     whole, _ = run(film, segmentation=segmentation)
@@ -150,6 +152,7 @@ def test_an_interrupted_video_goes_on_with_the_first_stretch_that_is_missing(fil
     assert end.warnings == undisturbed.warnings
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_stretches")
 def test_a_lost_entry_in_a_finished_video_costs_its_stretch_only(film, tmp_path, plans):
     cache = FeatureCache(tmp_path)
@@ -165,6 +168,7 @@ def test_a_lost_entry_in_a_finished_video_costs_its_stretch_only(film, tmp_path,
         assert 6 * 20 <= min(request.ordinals) < max(request.ordinals) < 9 * 20
 
 
+@pytest.mark.slow
 def test_few_segments_are_under_way_at_once(film, monkeypatch):
     most = 0
     plain = FeatureRun._handle

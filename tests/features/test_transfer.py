@@ -74,11 +74,13 @@ def test_late_results_are_the_same_and_few_batches_are_pending(kind, shape):
     assert late.forwards == plain.forwards
 
 
+@pytest.mark.slow
 def test_the_pipeline_gives_the_same_features_with_late_results(films, cold, monkeypatch):  # noqa: F811
     monkeypatch.setattr(runner_module, "transfer_to", LateTransfer)
     assert_same(cold, run(films)[0])
 
 
+@pytest.mark.slow
 def test_a_failing_video_takes_nobody_with_it_when_results_are_late(films, cold, monkeypatch):  # noqa: F811
     monkeypatch.setattr(runner_module, "transfer_to", LateTransfer)
     backbones = tiny_backbones()

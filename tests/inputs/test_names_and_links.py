@@ -133,6 +133,7 @@ def test_an_array_with_gaps_has_no_known_number_of_parts(tasks: list[int], own: 
     assert "--shard I/N" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting", [{"PYTHONIOENCODING": "utf-8:strict"}, {"PYTHONIOENCODING": "ascii:strict"}, {"LC_ALL": "C"}]
 )

@@ -172,6 +172,7 @@ def test_a_track_that_changes_its_form_loses_no_sample() -> None:
         assert np.abs(middle - expected[100:-100]).max() < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [RATE, 44100])
 def test_sound_beyond_full_scale_and_broken_floats_stay_within_it(rate: int) -> None:
     wild = np.tile(np.array([3.0, -3.0, np.nan, np.inf, -np.inf, 1e38, 1.0, -1.0], np.float32), 500)

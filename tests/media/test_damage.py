@@ -133,6 +133,7 @@ def test_a_picture_that_ends_in_rubbish_gives_what_comes_before(tmp_path: Path, 
     assert heard.report.loss.serious
 
 
+@pytest.mark.slow
 def test_joined_recordings_are_taken_as_evenly_spaced(tmp_path: Path, decoder: Decoder) -> None:
     one = make_clip(tmp_path / "one.ts", seconds=2, size=(96, 64))
     both = tmp_path / "both.ts"

@@ -307,6 +307,7 @@ def test_highlights_of_hdr_stay_apart_and_grey_stays_grey(curve: int, tmp_path: 
     assert grey[-1] >= 253
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("space", "coefficients"), [(1, (0.2126, 0.0722)), (5, (0.299, 0.114)), (6, (0.299, 0.114))])
 @pytest.mark.parametrize("full", [False, True])
 def test_the_matrix_and_the_range_that_a_file_names_are_used(

@@ -40,6 +40,7 @@ def dice(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [impossible, dice])
 def test_sound_goes_on_after_a_dropout(
     make: Callable[[int], bytes], whole: dict[str, Path], tmp_path: Path, decoder: Decoder
@@ -174,6 +175,7 @@ def test_a_pause_between_joined_recordings_is_no_loss(tmp_path: Path, decoder: D
     assert heard.report.loss.audio_seconds == 0
 
 
+@pytest.mark.slow
 def test_sound_of_a_joined_recording_keeps_its_place_after_a_dropout(
     whole: dict[str, Path], tmp_path: Path, decoder: Decoder
 ) -> None:

@@ -53,6 +53,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_sparse_frames_are_those_of_a_plain_pass(kind: str, tmp_path: Path, decoder: Decoder) -> None:
     name, settings = KINDS[kind]
@@ -167,6 +168,7 @@ def test_frames_may_be_bigger_than_those_of_the_pass_before(tmp_path: Path, deco
         assert side < 48 or all(number_in(pixels) == ordinal for ordinal, pixels in heard.frames.items())
 
 
+@pytest.mark.slow
 def test_a_stream_that_changes_its_size_keeps_the_first_ones(tmp_path: Path, decoder: Decoder) -> None:
     first = make_clip(tmp_path / "1.ts", size=(160, 120), seconds=1, audio=False)
     second = make_clip(tmp_path / "2.ts", size=(320, 240), seconds=1, audio=False, start_offset=1)

@@ -42,6 +42,7 @@ def every_frame(decoder: Decoder) -> DecodePlan:
     return DecodePlan({"all": FrameRequest(Geometry(size=(120, 160)), range(len(decoder.timeline.times)))})
 
 
+@pytest.mark.slow
 def test_a_kill_while_decoding_is_that_files_crash(decoder: Decoder, clip: Path) -> None:
     decoder.open(clip)
     assert decoder.pid is not None
@@ -140,6 +141,7 @@ def test_pixels_are_the_readers_own(decoder: Decoder, clip: Path) -> None:
     assert [number_in(frame.pixels) for frame in frames if isinstance(frame, DecodedFrame)] == list(range(200))
 
 
+@pytest.mark.slow
 def test_a_child_whose_reader_pauses_waits_and_keeps_little(decoder: Decoder, clip: Path) -> None:
     """Two hundred frames of 0.9 MB: a child that decoded on would have to keep them somewhere."""
     decoder.open(clip)
@@ -224,6 +226,7 @@ def test_the_child_is_light(decoder: Decoder, clip: Path) -> None:
     assert "cv2" not in maps
 
 
+@pytest.mark.slow
 def test_nothing_is_left_open(clip: Path) -> None:
     def descriptors() -> int:
         return sum(1 for _ in Path("/proc/self/fd").iterdir())

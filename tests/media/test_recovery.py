@@ -57,6 +57,7 @@ def decoder() -> Iterator[tuple[Decoder, int]]:
     assert not children() - before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before decode", "before open"])
 def test_a_kill_between_two_calls(decoder: tuple[Decoder, int], clip: Path, when: str) -> None:
     one, pid = decoder
@@ -116,6 +117,7 @@ def test_an_error_of_the_reader_ends_the_pass(decoder: tuple[Decoder, int], clip
     assert len(run(one).frames) == 100
 
 
+@pytest.mark.slow
 def test_closing_twice_and_using_it_again(clip: Path) -> None:
     one = Decoder(timeout=120)
     one.close()
@@ -128,6 +130,7 @@ def test_closing_twice_and_using_it_again(clip: Path) -> None:
         next(one.decode(plan()))
 
 
+@pytest.mark.slow
 def test_no_descriptor_is_lost_over_many_crashes(clip: Path) -> None:
     with Decoder(timeout=120) as one:
         one.open(clip)

@@ -149,6 +149,7 @@ def test_scenes_without_scenedetect_name_the_extra(tmp_path: Path, monkeypatch: 
         assert len(fresh.open(tmp_path / "c.mp4").times) == 10
 
 
+@pytest.mark.slow
 def test_a_file_of_a_phone_says_what_it_is(tmp_path: Path, decoder: Decoder) -> None:
     path = make_clip(tmp_path / "p.mov", rotation=270, size=(90, 160), seconds=0.4)
     assert decoder.open(path).info == MediaInfo(Fraction(2, 5), Fraction(25), 90, 160, 270, has_audio=True)

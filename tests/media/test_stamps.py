@@ -172,6 +172,7 @@ def test_single_stamps_out_of_place_are_found_and_no_others() -> None:
         assert found.nonzero()[0].tolist() == [place]
 
 
+@pytest.mark.slow
 def test_pieces_whose_clocks_overlap_are_not_believed() -> None:
     piece = reordered(list(range(0, 50 * 40, 40)), 3)
     assert stamps.believable(np.concatenate([piece, piece])) is None

@@ -281,6 +281,7 @@ def test_a_cover_that_does_not_say_so_is_not_the_film(
     assert [number_in(frames[place]) for place in (0, 7, 24)] == [0, 7, 24]
 
 
+@pytest.mark.slow
 def test_a_cover_is_no_replacement_for_a_film_that_cannot_be_decoded(tmp_path: Path, decoder: Decoder) -> None:
     path = film_with_cover(tmp_path / "a.mp4", cover_first=True)
     path.write_bytes(path.read_bytes().replace(b"avc1\x00", b"nope\x00"))

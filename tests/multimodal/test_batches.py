@@ -38,6 +38,7 @@ def generating(monkeypatch: pytest.MonkeyPatch, problem: Callable[[dict[str, Any
     return sizes
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_halved_for_good(
     captioner: MultimodalCaptioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_batch_that_does_not_fit_is_halved_for_good(
     assert sizes == [2]
 
 
+@pytest.mark.slow
 def test_one_clip_that_does_not_fit_fails_alone(
     captioner: MultimodalCaptioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,6 +64,7 @@ def test_one_clip_that_does_not_fit_fails_alone(
     assert found.code == "memory"
 
 
+@pytest.mark.slow
 def test_a_clip_that_the_model_refuses_takes_no_other_with_it(
     captioner: MultimodalCaptioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +81,7 @@ def test_a_clip_that_the_model_refuses_takes_no_other_with_it(
     assert "ValueError: no" in str(found[1])
 
 
+@pytest.mark.slow
 def test_a_clip_that_the_processor_refuses_fails_alone(captioner: MultimodalCaptioner) -> None:
     found = captioner.caption([clip(1), replace(clip(2), frames=torch.zeros(0, 3, 4, 4).byte(), times=()), clip(1)])
     assert isinstance(found[1], CaptionerError)
@@ -85,12 +89,14 @@ def test_a_clip_that_the_processor_refuses_fails_alone(captioner: MultimodalCapt
     assert found[0] == found[2]
 
 
+@pytest.mark.slow
 def test_no_emotion_leaves_it_out(captioner: MultimodalCaptioner) -> None:
     found = captioner.caption([clip(1)])[0]
     assert isinstance(found, ClipCaption)
     assert found.emotion is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen3_5", "llava_onevision"])
 def test_emotion_does_not_depend_on_how_many_rows_fit_into_memory(
     family: str, captioner_of: Captioners, monkeypatch: pytest.MonkeyPatch
@@ -102,6 +108,7 @@ def test_emotion_does_not_depend_on_how_many_rows_fit_into_memory(
         assert one.emotion == pytest.approx(other.emotion, abs=1e-5)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_captions_go_on_where_an_unknown_family_cannot_say_its_emotion(
     captioner_of: Captioners, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ def captions(captioner: MultimodalCaptioner, *clips: object) -> list[ClipCaption
     return found  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_raw_answer_is_that_of_the_model_called_directly(
     family: str, captioner_of: Captioners, folder_of: Callable[[str], Path]
@@ -42,6 +43,7 @@ def test_raw_answer_is_that_of_the_model_called_directly(
         assert captions(captioner, given)[0].raw == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_neighbours_and_batch_size_change_nothing(family: str, captioner_of: Captioners) -> None:
     captioner = captioner_of(family)
@@ -55,6 +57,7 @@ def test_neighbours_and_batch_size_change_nothing(family: str, captioner_of: Cap
         assert other.emotion == (None if one.emotion is None else pytest.approx(one.emotion, abs=1e-4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_odd_clips_have_captions(family: str, captioner_of: Captioners) -> None:
     captioner = captioner_of(family)
@@ -71,6 +74,7 @@ def test_odd_clips_have_captions(family: str, captioner_of: Captioners) -> None:
         assert caption.score < 0
 
 
+@pytest.mark.slow
 def test_processors_read_the_exact_times_and_the_rate_of_what_was_sampled() -> None:
     given = clip(1, frames=5, duration=7.5)
     read = VideoMetadata(**metadata(given))
@@ -79,6 +83,7 @@ def test_processors_read_the_exact_times_and_the_rate_of_what_was_sampled() -> N
     assert read.duration == 7.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", [Family, QwenVl, Gemma4, Git])
 def test_frames_are_made_to_fit_the_family(family: type[Family]) -> None:
     made = family({"num_image_with_embedding": 6})
@@ -98,6 +103,7 @@ def test_frames_are_made_to_fit_the_family(family: type[Family]) -> None:
     assert made.adjust(plain).times == plain.times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", INSTRUCTED)
 def test_emotion_is_that_of_a_pass_for_each_category(
     family: str, captioner_of: Captioners, folder_of: Callable[[str], Path]
@@ -119,6 +125,7 @@ def test_emotion_is_that_of_a_pass_for_each_category(
         assert sum(caption.emotion.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["smolvlm", "qwen3_vl", "gemma4", "gemma3", "qwen_omni"])
 def test_frames_are_encoded_once_for_caption_and_emotion(family: str, captioner_of: Captioners) -> None:
     captioner = captioner_of(family)
@@ -136,6 +143,7 @@ def test_frames_are_encoded_once_for_caption_and_emotion(family: str, captioner_
     assert len(calls) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["smolvlm", "qwen3_vl", "gemma4"])
 def test_beam_search_is_the_models_own(family: str, captioner_of: Captioners, folder_of: Callable[[str], Path]) -> None:
     captioner = captioner_of(family, replace(OPTIONS, beam_size=3))
@@ -150,6 +158,7 @@ def test_beam_search_is_the_models_own(family: str, captioner_of: Captioners, fo
         assert caption.emotion == pytest.approx(plain.emotion, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_score_is_the_mean_log_probability_of_the_answers_tokens(
     captioner_of: Captioners, folder_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

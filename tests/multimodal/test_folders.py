@@ -36,6 +36,7 @@ def problem_of(folder: Path | str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_is_no_captioner_is_refused_before_weights_are_read(copy_of: Folders) -> None:
     folder = copy_of("git")
     (folder / "model.safetensors").write_bytes(b"no weights")
@@ -49,6 +50,7 @@ def test_what_is_no_captioner_is_refused_before_weights_are_read(copy_of: Folder
     assert "does not have (None)" in problem_of(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lost", "said"),
     [
@@ -63,6 +65,7 @@ def test_missing_files_are_named(lost: str, said: str, copy_of: Folders) -> None
     assert said in problem_of(folder)
 
 
+@pytest.mark.slow
 def test_a_missing_shard_is_named(copy_of: Folders) -> None:
     folder = copy_of("git")
     index = {"metadata": {}, "weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
@@ -71,12 +74,14 @@ def test_a_missing_shard_is_named(copy_of: Folders) -> None:
     assert "holds no model-2.safetensors" in problem_of(folder)
 
 
+@pytest.mark.slow
 def test_no_chat_template_means_no_instructed_model(copy_of: Folders) -> None:
     folder = copy_of("gemma3")
     (folder / "chat_template.jinja").unlink()
     assert "has no chat template" in problem_of(folder)
 
 
+@pytest.mark.slow
 def test_weights_must_be_all_there(copy_of: Folders) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -92,12 +97,14 @@ def test_weights_must_be_all_there(copy_of: Folders) -> None:
     assert "visual_projection" in problem_of(folder)
 
 
+@pytest.mark.slow
 def test_damaged_weights_are_one_line(copy_of: Folders) -> None:
     folder = copy_of("git")
     (folder / "model.safetensors").write_bytes(b"rubbish")
     assert "cannot be loaded (" in problem_of(folder)
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_named(folder_of: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers.models.smolvlm import processing_smolvlm
 
@@ -106,6 +113,7 @@ def test_a_missing_package_is_named(folder_of: Folders, monkeypatch: pytest.Monk
     assert "needs the package num2words; pip install num2words" in problem_of(folder)
 
 
+@pytest.mark.slow
 def test_no_memory_is_said(folder_of: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -114,6 +122,7 @@ def test_no_memory_is_said(folder_of: Folders, monkeypatch: pytest.MonkeyPatch) 
     assert "does not fit into memory; take a smaller model" in problem_of(folder_of("git"))
 
 
+@pytest.mark.slow
 def test_no_folder_and_no_address(tmp_path: Path) -> None:
     assert "no such folder" in problem_of(tmp_path / "nothing")
     assert "is no address on the hub" in problem_of("hf-hub:a/b/c/d")
@@ -135,6 +144,7 @@ def hub(folder_of: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return repository / "snapshots" / commit
 
 
+@pytest.mark.slow
 def test_what_the_hubs_cache_holds_needs_no_network(
     hub: Path, folder_of: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +155,7 @@ def test_what_the_hubs_cache_holds_needs_no_network(
     assert identity.digest == MultimodalCaptioner(str(folder_of("git")), CaptionerOptions()).identity.digest
 
 
+@pytest.mark.slow
 def test_a_download_takes_neither_pickles_nor_code_and_reads_the_config_first(
     hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +178,7 @@ def test_a_download_takes_neither_pickles_nor_code_and_reads_the_config_first(
     assert len(fetched) == 1
 
 
+@pytest.mark.slow
 def test_without_network_one_line_says_so(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from evcap_cli.checkpoints import hub as client
 
@@ -175,6 +187,7 @@ def test_without_network_one_line_says_so(hub: Path, monkeypatch: pytest.MonkeyP
     assert "cannot be fetched: the hub does not answer (no route to host)" in problem_of("hf-hub:org/tiny")
 
 
+@pytest.mark.slow
 def test_digest_follows_what_decides_the_captions(copy_of: Folders) -> None:
     folder = copy_of("git")
     digest = MultimodalCaptioner(str(folder), CaptionerOptions()).identity.digest
@@ -185,6 +198,7 @@ def test_digest_follows_what_decides_the_captions(copy_of: Folders) -> None:
     assert MultimodalCaptioner(str(folder), CaptionerOptions()).identity.digest != digest
 
 
+@pytest.mark.slow
 def test_identity_names_style_and_prompt(folder_of: Folders) -> None:
     def identity(family: str, **options: Any) -> dict[str, Any]:
         return MultimodalCaptioner(str(folder_of(family)), CaptionerOptions(**options)).identity.record_fields()
@@ -196,6 +210,7 @@ def test_identity_names_style_and_prompt(folder_of: Folders) -> None:
     assert set(identity("git")) == {"name", "digest"}
 
 
+@pytest.mark.slow
 def test_code_of_a_folder_never_runs(copy_of: Folders, tmp_path: Path) -> None:
     folder, proof = copy_of("gemma3"), tmp_path / "ran"
     (folder / "code.py").write_text(f"open({str(proof)!r}, 'w')\nclass Model: pass\n")
@@ -207,6 +222,7 @@ def test_code_of_a_folder_never_runs(copy_of: Folders, tmp_path: Path) -> None:
     assert not proof.exists()
 
 
+@pytest.mark.slow
 def test_short_names_and_addresses_find_the_captioner() -> None:
     specs = plugins.captioners()
     spec, address = spec_by_name(specs, "smolvlm2") or pytest.fail("not registered")
@@ -223,6 +239,7 @@ def test_short_names_and_addresses_find_the_captioner() -> None:
         plugins.captioner("other")
 
 
+@pytest.mark.slow
 def test_a_folder_opens_by_what_its_config_says(copy_of: Folders, tmp_path: Path, hub: Path) -> None:
     options = CaptionerOptions()
     found = open_captioner(str(copy_of("git")), options)
@@ -235,6 +252,7 @@ def test_a_folder_opens_by_what_its_config_says(copy_of: Folders, tmp_path: Path
     assert open_captioner(str(tmp_path / "model"), options) is None
 
 
+@pytest.mark.slow
 def test_loading_says_nothing(folder_of: Folders, capfd: pytest.CaptureFixture[str]) -> None:
     folder = folder_of("smolvlm")
     capfd.readouterr()

@@ -37,6 +37,7 @@ def opened(model: Model, options: CaptionerOptions = OPTIONS, name: str = "#tiny
     return ServedCaptioner(model.address + name, options)
 
 
+@pytest.mark.slow
 def test_a_caption_has_the_answer_its_score_and_the_distribution_of_its_emotion() -> None:
     with serving(Model()) as model:
         (result,) = opened(model).caption([clip(0)])
@@ -45,6 +46,7 @@ def test_a_caption_has_the_answer_its_score_and_the_distribution_of_its_emotion(
     assert result.emotion == pytest.approx({"joy": 0.75, "fear": 0.25, "sadness": 0.0})
 
 
+@pytest.mark.slow
 def test_frames_travel_as_jpeg_after_their_times_and_audio_as_wav() -> None:
     with serving(Model()) as model:
         given = clip(3, frames=3)
@@ -62,6 +64,7 @@ def test_frames_travel_as_jpeg_after_their_times_and_audio_as_wav() -> None:
     assert model.chats[0]["temperature"] == 0
 
 
+@pytest.mark.slow
 def test_a_server_without_audio_or_probabilities_gets_and_gives_none() -> None:
     def fail(number: int, request: dict[str, Any]) -> tuple[int, dict[str, str], bytes] | None:
         return (400, {}, b'{"error": "logprobs are not supported"}') if "logprobs" in request else None
@@ -76,6 +79,7 @@ def test_a_server_without_audio_or_probabilities_gets_and_gives_none() -> None:
     assert all(part["type"] != "input_audio" for chat in model.chats for part in chat["messages"][0]["content"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failure", [(429, {"Retry-After": "0"}, b"busy"), (503, {}, b""), (0, {}, b"")])
 def test_a_busy_server_and_a_cut_connection_are_asked_again(failure: tuple[int, dict[str, str], bytes]) -> None:
     with serving(Model(fail=lambda number, request: failure if number < 2 else None)) as model:
@@ -84,6 +88,7 @@ def test_a_busy_server_and_a_cut_connection_are_asked_again(failure: tuple[int, 
     assert len(model.chats) == 4  # two failures, the caption, the emotion
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("failure", "cause"),
     [
@@ -108,6 +113,7 @@ def test_an_answer_that_is_none_fails_its_clip_alone(failure: tuple[int, dict[st
     assert isinstance(second, ClipCaption)
 
 
+@pytest.mark.slow
 def test_a_hanging_server_and_one_that_is_gone_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served, "TRIES", 2)
     with serving(Model(fail=lambda number, request: (-1, {}, b""))) as model:
@@ -122,6 +128,7 @@ def test_a_hanging_server_and_one_that_is_gone_end_the_run(monkeypatch: pytest.M
         captioner.caption([clip(0)])
 
 
+@pytest.mark.slow
 def test_failures_one_after_another_end_the_run() -> None:
     with serving(Model(fail=lambda number, request: (400, {}, b"no"))) as model:
         captioner = opened(model)
@@ -129,6 +136,7 @@ def test_failures_one_after_another_end_the_run() -> None:
             captioner.caption([clip(number) for number in range(6)])
 
 
+@pytest.mark.slow
 def test_wrong_addresses_models_and_keys_are_found_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Model(key="secret-key")) as model:
         with pytest.raises(CheckpointError, match="requests without a key") as refused:
@@ -155,6 +163,7 @@ def test_wrong_addresses_models_and_keys_are_found_before_any_work(monkeypatch: 
         opened(model)
 
 
+@pytest.mark.slow
 def test_a_distribution_needs_tokens_that_begin_one_category() -> None:
     names = ["anger", "anticipation", "joy"]
     assert distribution({" Joy": math.log(0.5), "ang": math.log(0.25), "an": math.log(0.25)}, names) == pytest.approx(
@@ -164,6 +173,7 @@ def test_a_distribution_needs_tokens_that_begin_one_category() -> None:
     assert distribution({}, names) is None
 
 
+@pytest.mark.slow
 def test_the_command_line_captions_through_a_server_and_goes_on_after_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

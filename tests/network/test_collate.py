@@ -30,6 +30,7 @@ def test_rows_and_masks_are_the_clips_own():
         assert torch.equal(made.audio_times[row, :steps], given[row].streams["audio"].times)
 
 
+@pytest.mark.slow
 def test_a_long_clip_is_thinned_evenly_and_its_streams_stay_together():
     long = clip(60, 30, 70)
     made = batch([long])

@@ -213,6 +213,7 @@ def test_mixed_precision_stays_finite_and_close():
     assert rough.values()["total"] == pytest.approx(exact.values()["total"], rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", SWITCHES)
 def test_encoder_and_losses_stay_on_the_device_of_the_model(changes):
     captioner, wanted = model(**changes), targets(videos=torch.tensor([0, 1, 1, 2]))

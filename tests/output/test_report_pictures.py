@@ -27,6 +27,7 @@ def record(tmp_path: Path) -> Record:
     return a_record(str(film), captions=tuple(Caption(at - 0.1, at + 0.1, "a dog runs") for at in SECONDS))
 
 
+@pytest.mark.slow
 def test_a_decoder_that_is_killed_once_changes_nothing(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = render_report([record])
     assert expected.count("data:image") == len(SECONDS)

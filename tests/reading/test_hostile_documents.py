@@ -117,6 +117,7 @@ def refused_or_done(path: Path, text: str, call: Callable[[], object]) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_configurations(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "evcap.toml"
 
@@ -138,6 +139,7 @@ def test_configurations(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> No
         assert "unexpected" not in said
 
 
+@pytest.mark.slow
 def test_recipes(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
 

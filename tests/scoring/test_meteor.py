@@ -80,6 +80,7 @@ def no_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "cut_table", lambda *_: gzip.compress(b"1\nthe man\nthe guy\n"))
 
 
+@pytest.mark.slow
 def test_every_count_of_every_segment_is_the_same_with_the_cut_and_the_whole_table(
     wrapper: Any, counts: npt.NDArray[np.float64]
 ) -> None:
@@ -143,6 +144,7 @@ def test_captions_in_other_alphabets_are_scored_with_the_whole_table(monkeypatch
     assert asked == [True, False]
 
 
+@pytest.mark.slow
 def test_a_field_mark_in_a_caption_cannot_change_the_conversation(no_table: None) -> None:
     harmless = meteor_statistics([("a man EVAL x", ["a man walks"])])
     assert meteor_statistics([("a man ||| EVAL\nx", ["a man walks"])]).tolist() == harmless.tolist()
@@ -198,6 +200,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", WAYS)
 def test_a_java_that_dies_once_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_table: None, how: str
@@ -261,6 +264,7 @@ def test_the_tokenizer_is_tried_twice(tmp_path: Path, monkeypatch: pytest.Monkey
     assert caught.value.exit_code == 1
 
 
+@pytest.mark.slow
 def test_without_dev_fd_the_table_goes_through_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_table: None
 ) -> None:
@@ -295,6 +299,7 @@ def test_scores_of_sums_follow_the_definition() -> None:
     assert meteor_scores(np.zeros(STATISTICS)) == 0
 
 
+@pytest.mark.slow
 def test_the_process_is_gone_when_the_answer_is_there(monkeypatch: pytest.MonkeyPatch, no_table: None) -> None:
     started: list[subprocess.Popen[str]] = []
     popen = subprocess.Popen

@@ -112,6 +112,7 @@ def test_resamplings_are_paired_so_a_small_steady_gain_shows_although_the_interv
     assert found.low > 0
 
 
+@pytest.mark.slow
 def test_two_draws_from_the_same_people_seldom_differ() -> None:
     low = 0
     for seed in range(40):

@@ -431,6 +431,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "scoring.md"
 SHOWN = [line for line in PAGE.read_text().splitlines() if line.startswith("evcap score")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", SHOWN)
 def test_commands_of_the_page_on_scoring_work(
     call: Call, root: Path, files: tuple[Path, Path, Path], line: str, monkeypatch: pytest.MonkeyPatch

@@ -54,6 +54,7 @@ def same(found: list[Hypothesis], expected: list[Hypothesis]) -> None:
     assert [h.score for h in found] == pytest.approx([h.score for h in expected], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 1.6])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_beam_wide_enough_finds_what_trying_all_captions_finds(seed: int, penalty: float) -> None:

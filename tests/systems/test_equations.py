@@ -88,6 +88,7 @@ def test_hypotheses_of_one_clip_do_not_share_their_emotion() -> None:
         assert torch.equal(state.reorder(torch.tensor([1, 0])).carried, swapped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [1, 2, 4, 6, 7, 16])
 def test_words_are_pooled_to_rows_as_adaptive_pooling_does(words: int) -> None:
     phrases = torch.randn(2, words, 3)
@@ -115,6 +116,7 @@ def full(name: str) -> torch.nn.Module:
         return kind(config, torch.zeros(34, 179, dtype=torch.bool))
 
 
+@pytest.mark.slow
 def test_epan_with_clip_features_has_the_published_size() -> None:
     model = full("epan")
     assert isinstance(model, Epan)

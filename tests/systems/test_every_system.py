@@ -145,6 +145,7 @@ def test_gradients_reach_every_parameter(model: CaptionModel) -> None:
     assert unreached == []
 
 
+@pytest.mark.slow
 def test_losses_are_logged_by_name_and_fall_when_they_are_followed(model: CaptionModel) -> None:
     fed, targets = told()
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -233,6 +234,7 @@ def test_mixed_precision_stays_close_to_single(model: CaptionModel) -> None:
         assert all(found for found in beam_search(model, memory, BeamConfig(size=2, max_words=5)))
 
 
+@pytest.mark.slow
 def test_everything_stays_on_the_device_of_the_model(model: CaptionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("meta")  # mixing it with the CPU is an error, so it stands in for a GPU
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which knows no such device

@@ -59,6 +59,7 @@ def test_every_bundled_system_has_a_small_recipe() -> None:
     assert sorted(bundled) == SYSTEMS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_system_learns_and_its_checkpoint_captions_as_it_did_in_training(tmp_path: Path, system: str) -> None:
     made = trainer(tmp_path, toy.recipe(system, epochs=6, select="last", learning_rate=3e-2, self_critical_epochs=0))
@@ -84,6 +85,7 @@ def test_a_system_learns_and_its_checkpoint_captions_as_it_did_in_training(tmp_p
     assert load_recipe(str(tmp_path / "recipe.toml")).system == system
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", KEPT)
 def test_a_run_stopped_inside_an_epoch_ends_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
@@ -114,6 +116,7 @@ def test_a_folder_holds_one_system(tmp_path: Path) -> None:
         fit(tmp_path, "epan", epochs=1)
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains_a_system_with_losses_outside_its_forward_pass(tmp_path: Path) -> None:
     history = fit(tmp_path, "dcgn", epochs=2, precision="bf16").history
     assert history[1]["loss"]["total"] < history[0]["loss"]["total"]

@@ -90,6 +90,7 @@ def test_a_recipe_that_is_none_is_refused_by_name(recipe: str) -> None:
         SystemSpec("odd", "odd", factory="a:B", recipe=recipe).recipe_tables()
 
 
+@pytest.mark.slow
 def test_a_strangers_system_and_a_clash_are_named(site: Path) -> None:
     source = (
         "from evcap_cli import SystemSpec, hookimpl\n@hookimpl\ndef register_systems(register):\n"

@@ -61,6 +61,7 @@ def finished(run: Path, **train: Any) -> tuple[dict[str, Any], Watched]:
     return score_test(trainer, trainer.fit(), toy.unseen(), bootstrap=20), source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("select", ["cfs", "loss", "last"])
 def test_the_test_split_is_touched_once_after_the_last_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, select: str
@@ -85,6 +86,7 @@ def test_the_test_split_is_touched_once_after_the_last_epoch(
     assert ((tmp_path / "test.json").read_bytes(), (tmp_path / "README.md").read_bytes()) == before
 
 
+@pytest.mark.slow
 def test_what_is_written_at_the_end_belongs_together(tmp_path: Path) -> None:
     document, _ = finished(tmp_path)
     assert document == json.loads((tmp_path / "test.json").read_text())
@@ -107,6 +109,7 @@ def test_what_is_written_at_the_end_belongs_together(tmp_path: Path) -> None:
         assert part in card
 
 
+@pytest.mark.slow
 def test_more_epochs_after_a_look_at_the_test_split_are_told(tmp_path: Path) -> None:
     finished(tmp_path, epochs=1, select="last")
     document, _ = finished(tmp_path, epochs=2, select="last")
@@ -114,6 +117,7 @@ def test_more_epochs_after_a_look_at_the_test_split_are_told(tmp_path: Path) -> 
     assert any("scored on the test split before, at epoch 1" in note for note in document["notes"])
 
 
+@pytest.mark.slow
 def test_an_oracle_looks_at_every_epoch_and_everything_says_so(tmp_path: Path) -> None:
     document, source = finished(tmp_path, select="oracle", epochs=4)
     assert source.seen == [0]
@@ -168,6 +172,7 @@ def test_a_test_split_without_features_is_named(tmp_path: Path) -> None:
     assert Checkpoint.from_pretrained(tmp_path).digest == result.checkpoint.digest
 
 
+@pytest.mark.slow
 def test_videos_without_features_are_noted_and_scored_once_they_have_them(tmp_path: Path) -> None:
     def score(videos: int) -> dict[str, Any]:
         source = toy.source(videos)

@@ -79,6 +79,7 @@ def train(root: Path, *more: object, features: Path | None = None, run: str = "r
     return evcap("train", *given, "-o", run, *more)
 
 
+@pytest.mark.slow
 def test_published_features_train_the_preset_and_say_what_is_missing(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +168,7 @@ def test_features_of_other_videos_are_named_before_any_work(root: Path, capsys: 
     assert "--features and --videos exclude each other" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("subset", "videos"), [("L", 10), ("S", 2), ("both", 12)])
 def test_both_parts_of_the_data_set_find_their_features(root: Path, subset: str, videos: int) -> None:
     small = {f"vid{n}": [f"a happy dog number {n} runs"] for n in (1, 2)}
@@ -185,6 +187,7 @@ def test_both_parts_of_the_data_set_find_their_features(root: Path, subset: str,
     assert json.loads(Path("run/test.json").read_text())["videos"] == {"L": 2, "S": 1, "both": 3}[subset]
 
 
+@pytest.mark.slow
 def test_an_export_of_our_own_gives_a_checkpoint_that_captions_videos(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +217,7 @@ def written(path: Path, kind: str, backbone: str, width: int = 6) -> None:
         file.attrs["evcap"] = json.dumps({"kind": kind, "backbone": record, "sampling": "moments"})
 
 
+@pytest.mark.slow
 def test_files_that_evcap_wrote_are_found_without_a_name(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "clips").mkdir()
     for number, key in enumerate([*TRAIN[:4], *TEST]):
@@ -279,6 +283,7 @@ def test_without_appearance_the_files_that_are_there_are_listed(
     assert "no appearance features here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_captioning_with_published_features_needs_the_users_word_for_a_backbone(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -303,6 +308,7 @@ def test_captioning_with_published_features_needs_the_users_word_for_a_backbone(
     assert "reads appearance features 12 wide, lite-appearance gives" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_words_of_extra_captions_join_the_vocabulary_and_the_identity_of_the_run(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def test_the_same_seed_gives_the_same_files(root: Path, tmp_path: Path) -> None:
     assert all((root / file).read_bytes() == (tmp_path / file).read_bytes() for file in files)
 
 
+@pytest.mark.slow
 def test_a_plain_program_has_the_cross_entropy_and_the_gradient_of_evcap(root: Path) -> None:
     recipe = Recipe(TrainConfig(batch_size=32), {**NARROW, "alignment_width": 8})
     prepared = read(root, recipe)

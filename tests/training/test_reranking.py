@@ -28,6 +28,7 @@ def trainer(run: Path, **train: Any) -> Trainer:
     return Trainer(recipe, toy.captions(), toy.LEXICON, toy.source(), run, tensorboard=False, device="cpu")
 
 
+@pytest.mark.slow
 def test_a_trained_checkpoint_searches_as_its_recipe_says(tmp_path: Path) -> None:
     run = trainer(tmp_path / "run", **ON)
     assert run.beam.rerank == Rerank(0.5, 0.2, 6)

@@ -90,6 +90,7 @@ def test_the_baseline_is_the_mean_of_the_clips_other_samples() -> None:
         assert leave_one_out(rewards)[b, s] == pytest.approx(rewards[b, s] - sum(others) / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["fusion", "dcgn", "sa-lstm"])
 def test_the_gradient_is_that_of_log_probabilities_written_plainly(tmp_path: Path, system: str) -> None:
     ready = trainer(tmp_path, system)
@@ -137,6 +138,7 @@ def test_the_mean_reward_rises(tmp_path: Path, system: str) -> None:
     assert np.mean(rewards[-4:]) > np.mean(rewards[:4]) + 5
 
 
+@pytest.mark.slow
 def test_the_log_tells_the_phase_and_the_epoch_is_chosen_over_all(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +153,7 @@ def test_the_log_tells_the_phase_and_the_epoch_is_chosen_over_all(
     assert result.checkpoint.training["settings"]["self_critical_epochs"] == 2
 
 
+@pytest.mark.slow
 def test_ordinary_epochs_are_those_of_a_run_without_self_critical_ones(
     tmp_path: Path, undisturbed: TrainResult
 ) -> None:
@@ -169,6 +172,7 @@ def test_a_run_with_and_without_self_critical_epochs_is_the_same_run(tmp_path: P
     assert plain.prepared.fingerprint == more.prepared.fingerprint
 
 
+@pytest.mark.slow
 def test_self_critical_epochs_start_from_the_best_epoch_with_a_fresh_optimiser(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +203,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     return fit(tmp_path_factory.mktemp("run") / "whole", **LAST_IS_BEST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [(2, 0), (2, 1), (3, 1)])
 def test_a_killed_run_ends_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: tuple[int, int], whole: TrainResult
@@ -221,6 +226,7 @@ def test_a_killed_run_ends_with_the_same_weights(
     assert [[e.get(k) for k in keep] for e in whole.history] == [[e.get(k) for k in keep] for e in resumed.history]
 
 
+@pytest.mark.slow
 def test_more_self_critical_epochs_go_on_and_what_does_not_fit_them_is_refused(
     tmp_path: Path, undisturbed: TrainResult
 ) -> None:

@@ -72,6 +72,7 @@ def no_java() -> str:
     raise JavaError("METEOR would take ten seconds")
 
 
+@pytest.mark.slow
 def test_from_films_to_a_checkpoint_with_test_scores(
     call: Call, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +98,7 @@ def test_from_films_to_a_checkpoint_with_test_scores(
     assert metrics == tested["metrics"]
 
 
+@pytest.mark.slow
 def test_the_same_command_again_goes_on_and_overwrite_starts_anew(call: Call, root: Path, tmp_path: Path) -> None:
     assert call(*arguments(root, tmp_path, "--no-test", "--epochs", 1)).exit_code == 0
     before = Checkpoint.from_pretrained(tmp_path).digest
@@ -153,6 +155,7 @@ def test_a_folder_without_the_videos_is_named(call: Call, root: Path, tmp_path: 
         call(*arguments(root, tmp_path / "run", "--videos", tmp_path))
 
 
+@pytest.mark.slow
 def test_word_vectors_are_where_training_starts_from(call: Call, root: Path, tmp_path: Path) -> None:
     width = toy.MODEL["word_width"]
     vectors = {"happy": [0.5] * width, "girl": [-1.25] * width}

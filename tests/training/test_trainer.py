@@ -57,6 +57,7 @@ def test_a_tiny_captioner_learns_what_its_features_tell(tmp_path: Path) -> None:
     assert best["validation"]["bleu_4"] > 50
 
 
+@pytest.mark.slow
 def test_the_run_folder_is_a_checkpoint_with_log_and_model_card(tmp_path: Path) -> None:
     result = train(tmp_path)
     loaded = Checkpoint.from_pretrained(tmp_path)
@@ -71,6 +72,7 @@ def test_the_run_folder_is_a_checkpoint_with_log_and_model_card(tmp_path: Path) 
     assert "| CFS |" in card
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
     first = train(tmp_path / "a", epochs=1)
     assert_same(first.checkpoint, train(tmp_path / "b", epochs=1).checkpoint)
@@ -78,6 +80,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: 
     assert not torch.equal(*(c.checkpoint.model.decoder.embedding.weight for c in (first, other)))
 
 
+@pytest.mark.slow
 def test_a_run_stopped_inside_an_epoch_ends_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +102,7 @@ def test_a_run_stopped_inside_an_epoch_ends_with_the_same_weights(
     assert [[e[k] for k in keep] for e in whole.history] == [[e[k] for k in keep] for e in resumed.history]
 
 
+@pytest.mark.slow
 def test_a_finished_run_started_again_only_writes_its_checkpoint(tmp_path: Path) -> None:
     first = train(tmp_path)
     (tmp_path / "config.json").unlink()
@@ -107,6 +111,7 @@ def test_a_finished_run_started_again_only_writes_its_checkpoint(tmp_path: Path)
     assert Checkpoint.from_pretrained(tmp_path).digest == first.checkpoint.digest
 
 
+@pytest.mark.slow
 def test_more_epochs_continue_a_run_and_other_settings_are_refused(tmp_path: Path) -> None:
     train(tmp_path / "a", epochs=2)
     assert_same(train(tmp_path / "a", epochs=3).checkpoint, train(tmp_path / "b", epochs=3).checkpoint)
@@ -176,6 +181,7 @@ def test_held_out_videos_whose_loss_is_not_a_number_stop_the_run(
         train(tmp_path)
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_after_epochs_without_a_better_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evcap_cli.training.trainer.epoch_score", lambda entry, _: [-float(entry["epoch"])])
     result = train(tmp_path, epochs=9, early_stop=2)
@@ -221,6 +227,7 @@ def test_modules_switched_off_train_too(tmp_path: Path) -> None:
     assert run.checkpoint.model.config.streams.keys() == {"appearance", "motion"}
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_every_epoch(tmp_path: Path) -> None:
     Trainer(toy.recipe(epochs=2), toy.captions(), toy.LEXICON, toy.source(), tmp_path).fit()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -247,6 +254,7 @@ def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
     assert {learning_rate(constant, e, s, 4) for e in range(3) for s in range(4)} == {0.5}
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_another_sampling(tmp_path: Path) -> None:
     def fit(sampling: str) -> None:
         Trainer(
