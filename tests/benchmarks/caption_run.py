@@ -31,7 +31,7 @@ SEED = 5
 CODE = """
 import sys, time
 import av, torch, safetensors.torch
-import evcap_cli.captioning.run, evcap_cli.captioning.captioner, evcap_cli.features.pipeline
+import evcap_cli.captioning.run, evcap_cli.captioning.checkpoint_captioner, evcap_cli.features.pipeline
 import evcap_cli.checkpoints.checkpoint, evcap_cli.search.beam_search
 import evcap_backbones.lite.appearance, evcap_backbones.lite.motion, evcap_backbones.lite.objects
 import evcap_backbones.lite.audio

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from evcap_cli.captioning import captioner
+from evcap_cli.captioning import checkpoint_captioner
 from tests.commands.small import evcap, fork_evcap
 
 Call = Callable[..., int]
@@ -21,7 +21,7 @@ ONE_AT_A_TIME = 1
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A video is finished as soon as it can be, so that there is something to keep."""
-    monkeypatch.setattr(captioner, "CLIPS_A_BATCH", ONE_AT_A_TIME)
+    monkeypatch.setattr(checkpoint_captioner, "CLIPS_A_BATCH", ONE_AT_A_TIME)
 
 
 def contents(*roots: Path) -> dict[str, bytes]:
@@ -94,7 +94,7 @@ def test_a_signal_is_one_line_an_exit_code_and_resumes(
 def test_ctrl_c_says_what_is_kept(
     films: Path, caption: Call, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    made = captioner.Captioner._record
+    made = checkpoint_captioner.CheckpointCaptioner._record
     seen = []
 
     def stopping(*arguments: object) -> object:
@@ -104,7 +104,7 @@ def test_ctrl_c_says_what_is_kept(
         return made(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(captioner.Captioner, "_record", stopping)
+        patch.setattr(checkpoint_captioner.CheckpointCaptioner, "_record", stopping)
         assert caption(films, "-o", "out.jsonl", "-q") == 130
     told = capfd.readouterr().err
     assert told == "interrupted: 2 videos finished, kept in out.jsonl.partial; run the same command to go on\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evcap_cli.captioning.captioner import Captioner
+from evcap_cli.captioning.checkpoint_captioner import CheckpointCaptioner
 from evcap_cli.features import reading_threads
 from evcap_cli.media import stretch_limits
 from evcap_cli.media.decode_plan import AudioChunk, DecodedFrame, DecodePlan
@@ -83,15 +83,15 @@ def test_features_of_a_finished_video_are_not_kept_without_a_cache(
     for seed in range(2):
         make_film(tmp_path / "films" / f"{seed}.mkv", frames=30, seed=seed)
     dropped = []
-    plain = Captioner.drop_unfinished
+    plain = CheckpointCaptioner.drop_unfinished
 
-    def drop(engine: Captioner, record: Record) -> None:
+    def drop(engine: CheckpointCaptioner, record: Record) -> None:
         folder = Path("out.jsonl.partial/unfinished") / str(record.digest)
         there = folder.exists()
         plain(engine, record)
         dropped.append((there, folder.exists()))
 
-    monkeypatch.setattr(Captioner, "drop_unfinished", drop)
+    monkeypatch.setattr(CheckpointCaptioner, "drop_unfinished", drop)
     assert evcap("caption", "films", *OPTIONS, "-c", checkpoint, "--no-cache") == 0
     assert dropped == [(True, False), (True, False)]
     dropped.clear()

@@ -68,7 +68,7 @@ def test_overwriting_that_was_cut_short_does_not_leave_old_files_for_new(
         def gone(*_: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr("evcap_cli.captioning.captioner.Captioner._caption", gone)
+        patch.setattr("evcap_cli.captioning.checkpoint_captioner.CheckpointCaptioner._caption", gone)
         assert again("--overwrite") == 130
     assert again() == 0
     assert evcap("caption", films, "-o", "fresh/", "--cache-dir", warm, "-c", other) == 0
