@@ -121,9 +121,13 @@ class Server:
     def __init__(self, base: str, key: str | None, seconds: float = REQUEST_SECONDS) -> None:
         self.base, self.key, self.seconds = base, key, seconds
         self.http = _http()
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self.open()
+
+    def open(self) -> None:
+        """Make the client; again after ``close``."""
+        headers = {} if self.key is None else {"Authorization": f"Bearer {self.key}"}
         # no redirects: an answer must not send frames to another address
-        self.client = self.http.Client(headers=headers, timeout=seconds, follow_redirects=False)
+        self.client = self.http.Client(headers=headers, timeout=self.seconds, follow_redirects=False)
         self.stopped = threading.Event()
 
     def get(self, path: str) -> Any:
@@ -159,7 +163,7 @@ class Server:
         raise CaptionerStopped("the run ended during a request", path=self.base)
 
     def close(self) -> None:
-        """End requests under way; nothing is sent any more."""
+        """End requests under way; nothing is sent until ``open``."""
         self.stopped.set()
         self.client.close()
 
@@ -243,6 +247,8 @@ class ServedCaptioner(ClipCaptioner):
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            if self.server.stopped.is_set():
+                self.server.open()  # a library call may caption again
 
     def _caption(self, clip: Clip) -> ClipCaption | VideoError:
         content = self._content(clip)
