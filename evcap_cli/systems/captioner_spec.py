@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from evcap_cli.errors import PluginError
+from evcap_cli.systems.factories import class_of
 
 if TYPE_CHECKING:
     from evcap_cli.systems.clip_captioner import CaptionerOptions, ClipCaptioner
@@ -51,20 +50,7 @@ class CaptionerSpec:
         """
         from evcap_cli.systems.clip_captioner import ClipCaptioner
 
-        module, _, name = self.factory.partition(":")
-        try:
-            found = getattr(import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as problem:
-            raise PluginError(
-                f"captioner {self.name!r} cannot be loaded from {self.factory!r}: {problem}",
-                hint="update or uninstall the plugin that brings it",
-            ) from problem
-        if not (isinstance(found, type) and issubclass(found, ClipCaptioner)):
-            raise PluginError(
-                f"captioner {self.name!r}: {self.factory} is not a ClipCaptioner",
-                hint="derive it from evcap_cli.ClipCaptioner",
-            )
-        return found(address, options)
+        return class_of(self.factory, ClipCaptioner, f"captioner {self.name!r}")(address, options)  # type: ignore[type-abstract]  # a base
 
 
 def spec_by_name(specs: Mapping[str, CaptionerSpec], address: str) -> tuple[CaptionerSpec, str] | None:

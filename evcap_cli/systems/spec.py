@@ -6,12 +6,12 @@ Importing this module loads no torch: registering a system must stay cheap, only
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.errors import PluginError
 from evcap_cli.reading.typed import from_toml
+from evcap_cli.systems.factories import class_of
 
 if TYPE_CHECKING:
     from evcap_cli.systems.contract import CaptionModel
@@ -59,20 +59,7 @@ class SystemSpec:
         """
         from evcap_cli.systems.contract import CaptionModel
 
-        module, _, name = self.factory.partition(":")
-        try:
-            found = getattr(import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as problem:
-            raise PluginError(
-                f"system {self.name!r} cannot be loaded from {self.factory!r}: {problem}",
-                hint="update or uninstall the plugin that brings it",
-            ) from problem
-        if not (isinstance(found, type) and issubclass(found, CaptionModel)):
-            raise PluginError(
-                f"system {self.name!r}: {self.factory} is not a CaptionModel",
-                hint="derive it from evcap_cli.CaptionModel",
-            )
-        return found
+        return class_of(self.factory, CaptionModel, f"system {self.name!r}")  # type: ignore[type-abstract]  # a base
 
     def recipe_tables(self) -> dict[str, dict[str, Any]]:
         """Its defaults by table; a table that is not given is empty.
