@@ -16,7 +16,7 @@ from evcap_cli import console
 from evcap_cli.captioning.backbones import choose_backbones
 from evcap_cli.captioning.captioner import Captioner
 from evcap_cli.captioning.options import CaptionOptions
-from evcap_cli.captioning.record_fields import emotion_of, media_fields, whole_milliseconds
+from evcap_cli.captioning.record_fields import emotion_of, media_fields, whole_milliseconds, with_familiarity
 from evcap_cli.errors import UsageError
 from evcap_cli.inputs import Source
 from evcap_cli.output.records import Caption, Record, error_fields
@@ -189,9 +189,11 @@ class CheckpointCaptioner(Captioner):
             found = best_captions(model, prepared, self.beam, self.checkpoint.vocabulary, self.checkpoint.lexicon)
         categories = prepared.categories
         emotions = [None] * len(clips) if categories is None else categories.float().cpu().tolist()
+        summary = self.checkpoint.familiarity
+        shares = [None] * len(events) if summary is None else summary.of(clips[: len(events)])
         return [
-            self._sentence(event, hypotheses[0], probabilities)
-            for event, hypotheses, probabilities in zip(events, found, emotions, strict=False)
+            self._sentence(event, hypotheses[0], probabilities, share)
+            for event, hypotheses, probabilities, share in zip(events, found, emotions, shares, strict=False)
         ]
 
     def _without_dropped(self, features: ClipFeatures) -> ClipFeatures:
@@ -206,7 +208,13 @@ class CheckpointCaptioner(Captioner):
         silence = StreamFeatures(torch.zeros(0, wide), torch.zeros(0))
         return replace(features, streams={**features.streams, "audio": silence})
 
-    def _sentence(self, event: SegmentReady, hypothesis: Hypothesis, probabilities: Sequence[float] | None) -> Caption:
+    def _sentence(
+        self,
+        event: SegmentReady,
+        hypothesis: Hypothesis,
+        probabilities: Sequence[float] | None,
+        familiarity: float | None,
+    ) -> Caption:
         words = self.checkpoint.vocabulary.decode(hypothesis.tokens)
         emotion = emotion_of(words, probabilities, self.checkpoint.lexicon)
         segment = event.segment
@@ -216,11 +224,12 @@ class CheckpointCaptioner(Captioner):
             " ".join(words),
             hypothesis.score,
             emotion,
+            familiarity,
         )
 
     def _record(self, source: Source, done: VideoDone, captions: Sequence[Caption]) -> Record:
         error = done.error
-        return Record(
+        record = Record(
             path=source.given,
             id=source.id,
             digest=done.digest or None,
@@ -238,6 +247,7 @@ class CheckpointCaptioner(Captioner):
             warnings=tuple(done.warnings),
             error=None if error is None else error_fields(error),
         )
+        return with_familiarity(record)
 
 
 def check_for_checkpoint(options: CaptionOptions) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from evcap_cli.output.records import TOP_CATEGORIES, Emotion, Media
+from evcap_cli.console import noun
+from evcap_cli.output.records import TOP_CATEGORIES, Emotion, Media, Record
 
 if TYPE_CHECKING:
     from evcap_cli.data.lexicon import Lexicon
@@ -33,6 +35,16 @@ def emotion_of(words: Sequence[str], probabilities: Sequence[float] | None, lexi
         words=found,
         top={lexicon.categories[number]: probabilities[number] for number in order[:TOP_CATEGORIES]},
     )
+
+
+def with_familiarity(record: Record) -> Record:
+    """``record`` with a warning where its video is unlike those that its checkpoint was trained on."""
+    if not record.unfamiliar:
+        return record
+    name = "the checkpoint" if record.checkpoint is None else record.checkpoint["name"]
+    which = "" if len(record.captions) == 1 else f"{record.unfamiliar} of {len(record.captions)} segments are "
+    text = f"{which}unlike the videos that {name} was trained on: do not trust the {noun(record.unfamiliar, 'caption')}"
+    return replace(record, warnings=(*record.warnings, text))
 
 
 def whole_milliseconds(seconds: Any) -> float:

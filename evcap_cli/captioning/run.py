@@ -38,6 +38,7 @@ class Summary:
         done: captioned. failed: not captioned; their records say why.
         skipped: of those, taken over from an earlier run of the same plan.
         damaged: captioned, but more than a tenth of the picture or of the audio was lost.
+        unfamiliar: captioned, but unlike the videos that the checkpoint was trained on.
         unwritten: what went wrong with whole outputs; the others are written.
     """
 
@@ -46,6 +47,7 @@ class Summary:
     failed: int = 0
     skipped: int = 0
     damaged: int = 0
+    unfamiliar: int = 0
     unwritten: list[WriteError] = field(default_factory=list)
 
     def count(self, record: Record) -> None:
@@ -53,6 +55,7 @@ class Summary:
         if record.status == "ok":
             self.done += 1
             self.damaged += record.lost_much
+            self.unfamiliar += bool(record.unfamiliar)
         else:
             self.failed += 1
 

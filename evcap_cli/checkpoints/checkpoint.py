@@ -1,4 +1,5 @@
-"""A trained captioner as a folder: config.json, model.safetensors, vocabulary.json, lexicon.json, README.md.
+"""A trained captioner as a folder: config.json, model.safetensors, vocabulary.json, lexicon.json, README.md, and
+familiarity.safetensors where training had enough videos for it.
 
 Loaded strictly and without pickle: every tensor must be there, fit and be known. What the folder says about its
 backbones is kept as plain values; ``backbones/loading.py`` loads and compares backbones.
@@ -18,6 +19,7 @@ from evcap_cli.backbones.weights import RANDOM
 from evcap_cli.checkpoints.building import build_model, load_values, read_header
 from evcap_cli.checkpoints.checkpoint_files import (
     COPY_AGAIN,
+    FAMILIARITY,
     FILES,
     FORMAT,
     LEXICON,
@@ -28,6 +30,7 @@ from evcap_cli.checkpoints.checkpoint_files import (
     read_files,
     resolve,
 )
+from evcap_cli.checkpoints.familiarity_file import content_digest, familiarity_bytes, read_familiarity
 from evcap_cli.checkpoints.hub import CARD, CONFIG, FOLDER_IN_CARD, HUB_PREFIX, upload
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.vocabulary import Vocabulary
@@ -38,6 +41,7 @@ from evcap_cli.version import __version__
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone
+    from evcap_cli.features.familiarity import Familiarity
     from evcap_cli.systems.contract import CaptionModel
 
 
@@ -66,6 +70,7 @@ class Checkpoint:
         name: how records and reports call it.
         digest: xxh3_128 over the four files; empty until saved or loaded.
         system: the registered name of the captioning system that ``model`` is.
+        familiarity: summary of the training videos; None where there were too few.
     """
 
     model: CaptionModel
@@ -78,6 +83,7 @@ class Checkpoint:
     name: str = ""
     digest: str = ""
     system: str = "fusion"
+    familiarity: Familiarity | None = None
 
     @property
     def untrained(self) -> bool:
@@ -143,6 +149,7 @@ class Checkpoint:
             name: (tensor.half() if name in small else tensor).detach().cpu().contiguous()
             for name, tensor in self.model.state_dict().items()
         }
+        summary = None if self.familiarity is None else familiarity_bytes(self.familiarity)
         config = {
             "format": FORMAT,
             "evcap": __version__,
@@ -155,6 +162,7 @@ class Checkpoint:
             "beam": self.beam.to_dict(),
             "training": self.training,
             "weights_dtype": "float16" if half else "float32",
+            **({} if summary is None else {"familiarity": content_digest(summary)}),
         }
         contents = {
             WEIGHTS: safetensors.torch.save(tensors),
@@ -163,6 +171,8 @@ class Checkpoint:
             CONFIG: (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode(),
         }
         write_whole(folder / CARD, card if card is not None else self._short_card())
+        if summary is not None:
+            write_whole(folder / FAMILIARITY, summary)
         for name, content in contents.items():
             write_whole(folder / name, content)
         self.digest = digest_of(contents)
@@ -207,6 +217,7 @@ class Checkpoint:
             raise
         except OSError as problem:
             raise CheckpointError(f"cannot read {WEIGHTS} ({reason_of(problem)})", path=folder) from problem
+        summary = config.familiarity
         return cls(
             model=model.eval(),
             vocabulary=vocabulary,
@@ -218,6 +229,7 @@ class Checkpoint:
             name=name or called or config.name,
             digest=digest_of(contents),
             system=config.model,
+            familiarity=None if summary is None else read_familiarity(there, folder, summary, config.backbones),
         )
 
     def push_to_hub(self, repository: str, *, folder: Path | None = None, private: bool = False) -> str:
@@ -237,6 +249,12 @@ class Checkpoint:
                 self.save_pretrained(place)
                 return self.push_to_hub(repository, folder=place, private=private)
         contents = read_files(folder)
-        read_config(contents[CONFIG], folder / CONFIG)
+        if read_config(contents[CONFIG], folder / CONFIG).familiarity is not None:
+            contents |= read_files(folder, (FAMILIARITY,))
         card = folder / CARD
-        return upload({**({CARD: card.read_bytes()} if card.exists() else {}), **contents}, repository, private=private)
+        return upload(
+            {**({CARD: card.read_bytes()} if card.exists() else {}), **contents},
+            repository,
+            set(FILES),
+            private=private,
+        )

@@ -24,10 +24,12 @@ DEMO: Final = "demo"
 WEIGHTS: Final = "model.safetensors"
 VOCABULARY: Final = "vocabulary.json"
 LEXICON: Final = "lexicon.json"
+FAMILIARITY: Final = "familiarity.safetensors"
 FILES: Final = (CONFIG, WEIGHTS, VOCABULARY, LEXICON)
-"""What a checkpoint cannot do without; README.md is for people."""
+"""What a checkpoint cannot do without; README.md is for people, familiarity.safetensors there
+where config.json names it."""
 COPY_AGAIN: Final = "copy the whole folder that `evcap train` wrote again"
-_MOST_BYTES: Final[Mapping[str, int]] = {CONFIG: 1 << 22, VOCABULARY: 1 << 26, LEXICON: 1 << 24}
+_MOST_BYTES: Final[Mapping[str, int]] = {CONFIG: 1 << 22, VOCABULARY: 1 << 26, LEXICON: 1 << 24, FAMILIARITY: 1 << 26}
 """The weights are as large as config.json implies."""
 
 
@@ -41,7 +43,7 @@ def resolve(source: str | Path) -> tuple[Path, str]:
     if text == DEMO and not Path(DEMO, "config.json").exists():
         return Path(str(files("evcap_cli.demo").joinpath("checkpoint"))), DEMO
     if text.startswith(HUB_PREFIX):
-        return download(text, FILES, optional=(CARD,)), text
+        return download(text, FILES, optional=(CARD, FAMILIARITY)), text
     folder = Path(source)
     hint = f"give a checkpoint folder, {DEMO}, or {HUB_PREFIX}org/name"
     try:
@@ -93,6 +95,8 @@ class ConfigFile:
     training: dict[str, Any]
     name: Name
     distribution: Name
+    familiarity: Name | None = None
+    """Digest of familiarity.safetensors."""
 
 
 def read_config(content: bytes, path: Path) -> ConfigFile:

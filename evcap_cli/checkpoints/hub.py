@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -168,8 +168,14 @@ def check_pushing(repository: str) -> None:
         raise UsageError(f"cannot push to {repository}: {cause}", hint=hint) from problem
 
 
-def upload(contents: Mapping[str, bytes], repository: str, *, private: bool = False) -> str:
+def upload(contents: Mapping[str, bytes], repository: str, needed: Set[str], *, private: bool = False) -> str:
     """Put ``contents``, file name -> bytes, into ``org/name`` as one commit; the repository is made where missing.
+
+    Args:
+        contents: file name -> bytes.
+        repository: ``org/name``, or ``name`` for your own.
+        needed: names that every checkpoint has, by which one that is there already is known.
+        private: of a repository that is made now.
 
     Returns:
         ``hf-hub:org/name``.
@@ -184,7 +190,7 @@ def upload(contents: Mapping[str, bytes], repository: str, *, private: bool = Fa
         with bars_on_terminals_only():
             full = str(api.create_repo(repository, private=private or None, exist_ok=True).repo_id)
             there = set(api.list_repo_files(full))
-            if CONFIG in there and not contents.keys() - {CARD} <= there:
+            if CONFIG in there and not needed <= there:
                 raise UploadError(
                     "holds something else than a checkpoint of evcap", path=full, hint="give a repository of its own"
                 )

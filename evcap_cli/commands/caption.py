@@ -101,6 +101,8 @@ def caption(
         console.data("".join(record.to_line() + "\n" for record in records))
     for lost in summary.unwritten:
         console.error(lost)
+    if summary.unfamiliar:
+        console.warn(unfamiliar(summary, captioner.name))
     console.info(sentence(summary, outputs, stopped=fail_fast))
     raise typer.Exit(summary.exit_code)
 
@@ -130,6 +132,14 @@ def sentence(summary: Summary, outputs: Outputs, *, stopped: bool = False) -> st
     names += ["standard output"] * outputs.stdout
     text += f": {', '.join(names)}" if names else ""
     return f"{text}; not all is written, {outputs.journal} keeps the captions for the next run" if lost else text
+
+
+def unfamiliar(summary: Summary, checkpoint: str) -> str:
+    """The one line on videos that the checkpoint was not made for."""
+    return (
+        f"{counted(summary.unfamiliar, 'video is', 'videos are')} unlike those that {checkpoint} was trained on: for"
+        f" captions to trust use -c smolvlm2 (a 2 GB download), or train a checkpoint on your own videos (evcap train)"
+    )
 
 
 def interrupted(summary: Summary, outputs: Outputs) -> str:

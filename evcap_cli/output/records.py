@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Interval
 
@@ -24,6 +24,11 @@ LINE_ENDS = "\x85\u2028\u2029"
 DECIMALS = 4
 """Of scores and probabilities. Rounded where a record is made, so that one read back is equal to one made now."""
 
+
+UNFAMILIAR: Final = 0.01
+"""Familiarity below which a caption is not to be trusted: one held-out training video in a hundred falls below it."""
+SERIOUS_SHARE: Final = 0.1
+"""Of a video's captions: so many unfamiliar ones are more than the chance that the threshold allows."""
 
 Seconds = Annotated[float, Interval(ge=0, le=1e13)]
 """As many as 64 bits of microseconds hold: a container can claim as much."""
@@ -53,17 +58,29 @@ class Emotion:
 
 @dataclass(frozen=True)
 class Caption:
-    """One sentence for ``start`` to ``end`` (seconds from the start of the video)."""
+    """One sentence for ``start`` to ``end`` (seconds from the start of the video).
+
+    ``familiarity`` is the share of held-out training videos that are at least as unusual as this segment; None where
+    the checkpoint has no summary of its training videos, and for ready-made captioners.
+    """
 
     start: Seconds
     end: Seconds
     text: str
     score: float | None = None
     emotion: Emotion | None = None
+    familiarity: Share | None = None
 
     def __post_init__(self) -> None:
-        if self.score is not None:
-            object.__setattr__(self, "score", round(self.score, DECIMALS))
+        for name in ("score", "familiarity"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, round(value, DECIMALS))
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether the segment is so unlike the training videos that its caption is not to be trusted."""
+        return self.familiarity is not None and self.familiarity < UNFAMILIAR
 
 
 @dataclass(frozen=True)
@@ -115,6 +132,12 @@ class Record:
             return False
         return Loss(media.lost_frames_share, media.lost_audio_seconds, media.lost_audio_share).serious
 
+    @property
+    def unfamiliar(self) -> int:
+        """How many captions are of unfamiliar segments; 0 where they are no more than chance explains."""
+        found = sum(caption.unfamiliar for caption in self.captions)
+        return found if found > SERIOUS_SHARE * len(self.captions) else 0
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values in the published order."""
         return {
@@ -155,6 +178,7 @@ def _caption(caption: Caption) -> dict[str, Any]:
             "words": list(emotion.words),
             "top": dict(emotion.top),
         },
+        "familiarity": caption.familiarity,
     }
 
 

@@ -67,6 +67,8 @@ def model_card(
     parts.append("## Limits\n")
     config = checkpoint.model.config
     limits = [limit.format(words=checkpoint.beam.max_words, categories=config.categories) for limit in LIMITS]
+    if checkpoint.familiarity is not None:
+        limits.append("Each caption has a familiarity: below 0.01 the video is unlike those it was trained on.")
     parts.append("".join(f"- {limit}\n" for limit in limits))
     parts.append("## Licences\n")
     parts.append("".join(f"- {line}\n" for line in _licences(checkpoint)))

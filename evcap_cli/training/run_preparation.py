@@ -23,6 +23,7 @@ from evcap_cli.data.learnable import learnable
 from evcap_cli.data.special_tokens import SPECIALS
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import UsageError
+from evcap_cli.features.familiarity import Familiarity, Means, spread
 from evcap_cli.network.config import SystemConfig
 from evcap_cli.training.recipe import MODULE_STREAMS
 from evcap_cli.training.training_tables import CaptionTable, FeatureTable
@@ -48,6 +49,7 @@ class PreparedRun:
         train: captions to train on. validation: captions of the held-out videos.
         validation_clips: numbers of those videos in ``features``. validation_captions: their raw captions.
         train_captions: raw captions of the videos to train on.
+        means: of the features of both, for ``familiarity``.
         fingerprint: digest of what decides the weights.
     """
 
@@ -62,7 +64,12 @@ class PreparedRun:
     validation_captions: dict[str, Sequence[str]]
     train_captions: dict[str, Sequence[str]]
     model: CaptionModel
+    means: Means
     fingerprint: str
+
+    def familiarity(self) -> Familiarity | None:
+        """The summary of the training clips, calibrated on the validation clips; None where there are too few."""
+        return Familiarity.fit(self.means.of(self.train_captions), self.means.of(self.validation_captions))
 
 
 def seed_torch(seed: int, stream: int, rank: int = 0) -> None:
@@ -132,7 +139,8 @@ def prepare(
     if getattr(config, "decoder_objects", False) and not getattr(config, "fine_grained", True):
         raise UsageError("decoder_objects needs module fine-grained", hint="set decoder_objects = false in the recipe")
     order = [*train_videos, *validation]
-    features = FeatureTable.build(source.read(order), len(order), config)
+    means = Means({*spread(train_videos), *spread(validation)})
+    features = FeatureTable.build(means.collect(source.read(order)), len(order), config)
     numbers = {video: number for number, video in enumerate(features.videos)}
     found.check(numbers)
     train_videos, validation = (
@@ -166,6 +174,7 @@ def prepare(
         validation_captions={video: captions[video] for video in validation},
         train_captions={video: captions[video] for video in train_videos},
         model=model,
+        means=means,
         fingerprint=_fingerprint(recipe, config, words, vocabulary, lexicon, source, sampling, word_vectors),
     )
 

@@ -68,6 +68,7 @@ def make_checkpoint(facts: RunFacts, prepared: PreparedRun, state: RunState) -> 
         },
         name=facts.name,
         system=facts.recipe.system,
+        familiarity=prepared.familiarity(),
     )
 
 

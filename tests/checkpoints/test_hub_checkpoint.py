@@ -19,6 +19,7 @@ from evcap_cli.checkpoints.hub import check_pushing, without_places
 from evcap_cli.errors import CheckpointError, UploadError, UsageError
 from tests.checkpoints.hub_server import OWNER, READER, Hub, serving
 from tests.checkpoints.test_checkpoint import made
+from tests.checkpoints.test_familiarity_file import summary
 from tests.commands.small import ROOT
 from tests.training import test_train_command
 from tests.training.test_train_command import Call, arguments
@@ -133,6 +134,20 @@ def test_without_a_folder_the_checkpoint_itself_is_pushed(hub: Hub, monkeypatch:
     checkpoint = made()
     address = checkpoint.push_to_hub("org/model")
     assert Checkpoint.from_pretrained(address).digest == checkpoint.digest
+
+
+def test_the_summary_of_training_videos_is_pushed_and_loaded(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", OWNER)
+    made().push_to_hub("org/model")
+    checkpoint = made()
+    checkpoint.familiarity = summary()
+    address = checkpoint.push_to_hub("org/model")  # over one that has none
+    loaded = Checkpoint.from_pretrained(address)
+    assert loaded.digest == checkpoint.digest
+    assert loaded.familiarity is not None
+    assert loaded.familiarity.tensors().keys() == checkpoint.familiarity.tensors().keys()
+    made().push_to_hub("org/model")
+    assert Checkpoint.from_pretrained(address).familiarity is None
 
 
 def test_a_revision_is_loaded_as_it_was_and_the_cache_serves_without_the_hub(

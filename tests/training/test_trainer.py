@@ -11,6 +11,7 @@ import torch
 
 from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.errors import TrainingError, UsageError
+from evcap_cli.features.familiarity import Familiarity, clip_means
 from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 from evcap_cli.training.feature_sources import MappingSource
 from evcap_cli.training.loop import Loop, learning_rate
@@ -55,6 +56,23 @@ def test_a_tiny_captioner_learns_what_its_features_tell(tmp_path: Path) -> None:
     assert best["validation"]["cfs"] == max(entry["validation"]["cfs"] for entry in result.history)
     assert best["validation"]["acc_sw"] > 50
     assert best["validation"]["bleu_4"] > 50
+
+
+@pytest.mark.slow
+def test_a_checkpoint_knows_what_its_training_videos_were_like(tmp_path: Path) -> None:
+    made = Trainer(
+        toy.recipe(epochs=1, val_share=0.4), toy.captions(60), toy.LEXICON, toy.source(60), tmp_path, tensorboard=False
+    )
+    found = made.fit().checkpoint.familiarity
+    assert found is not None
+    held_out = [clip_means(toy.features(int(video[3:]))) for video in made.prepared.validation_captions]
+    others = [clip_means(toy.features(int(video[3:]))) for video in made.prepared.train_captions]
+    expected = Familiarity.fit(others, held_out)
+    assert expected is not None
+    assert len(found.validation) == len(held_out) >= 20
+    new = [toy.features(number) for number in range(60, 70)]
+    assert found.unusualness(new) == pytest.approx(expected.unusualness(new))
+    assert Checkpoint.from_pretrained(tmp_path).familiarity is not None
 
 
 @pytest.mark.slow
