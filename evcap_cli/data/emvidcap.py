@@ -17,6 +17,7 @@ from evcap_cli.data.caption_files import CaptionFile, decoded_lines, read_captio
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.video_files import bare, match_videos
 from evcap_cli.errors import DataError
+from evcap_cli.media.listed_segments import ListedClip, ListedClips
 from evcap_cli.reading.text import read_bytes
 
 __all__ = ["CaptionFile", "DataRoot", "bare", "find_captions", "hold_out", "match_videos", "read_captions"]
@@ -50,6 +51,7 @@ class DataRoot:
         train: captions by video, training and validation together. test: the same of the test split (may be empty).
         aliases: video -> other stems its file may have (MSVD's clip names).
         files: what was read, by part and split.
+        clips: what ``clips.jsonl`` lists, by id.
     """
 
     root: Path
@@ -60,6 +62,7 @@ class DataRoot:
     aliases: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     files: dict[tuple[Part, Split], CaptionFile] = field(default_factory=dict)
+    clips: Mapping[str, ListedClip] = field(default_factory=dict)
 
     @classmethod
     def open(cls, root: Path, subset: Subset = "L") -> DataRoot:
@@ -70,7 +73,7 @@ class DataRoot:
         """
         found = find_captions(root)
         parts = requested_parts(found, subset)
-        opened = cls(root, subset, {}, {}, root_lexicon(root))
+        opened = cls(root, subset, {}, {}, root_lexicon(root), clips=ListedClips.of_root(root).clips)
         for part in PARTS:
             if subset in (part, "both") and part not in found:
                 opened.warnings.append(f"{root}: no EmVidCap-{part} here; EmVidCap-{parts[0]} is used")
@@ -96,7 +99,7 @@ class DataRoot:
         Raises:
             DataError: no such folder.
         """
-        return match_videos([*self.train, *self.test], folder, self.aliases)
+        return match_videos([*self.train, *self.test], folder, self.aliases, self.clips)
 
 
 def find_captions(root: Path) -> dict[Part, dict[Split, Path]]:

@@ -169,9 +169,9 @@ class Lexicon:
         if not any(line.strip() for lines in table.values() for line in lines):
             raise DataError("the lexicon holds no word", path=place, hint="copy sentiment-words-E again")
         found = cls(table, name=name or "")
-        found.name = name or (
-            "emvidcap" if found.official else f"own ({counted(len(found.categories), 'category', 'categories')})"
-        )
+        own = f"own ({counted(len(found.categories), 'category', 'categories')})"
+        general = cls.general()
+        found.name = name or ("emvidcap" if found.official else general.name if found == general else own)
         return found
 
     @classmethod

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from evcap_cli.errors import DataError
 from evcap_cli.paths import is_video_name, name_key, walk
+
+if TYPE_CHECKING:
+    from evcap_cli.media.listed_segments import ListedClip
 
 _ID: Final = re.compile(r"vid(\d+)", re.IGNORECASE)
 
@@ -19,8 +22,19 @@ def bare(video: str) -> str:
     return found[1] if found else name_key(video)
 
 
-def match_videos(videos: Iterable[str], folder: Path, aliases: Mapping[str, str] | None = None) -> dict[str, Path]:
+def match_videos(
+    videos: Iterable[str],
+    folder: Path,
+    aliases: Mapping[str, str] | None = None,
+    clips: Mapping[str, ListedClip] | None = None,
+) -> dict[str, Path]:
     """The file of each video: by stem, with or without "vid", at any depth; the first in sorted order when several.
+
+    Args:
+        videos: their ids.
+        folder: of the files.
+        aliases: id -> another stem.
+        clips: id -> what ``clips.jsonl`` says; the file it names counts, or else one of that stem.
 
     Raises:
         DataError: no such folder.
@@ -33,6 +47,12 @@ def match_videos(videos: Iterable[str], folder: Path, aliases: Mapping[str, str]
         by_stem.setdefault(bare(path.stem), path)
     found: dict[str, Path] = {}
     for video in videos:
+        if clips is not None and video in clips:
+            file = folder / clips[video].file
+            listed = file if file.is_file() else by_stem.get(name_key(file.stem))
+            if listed is not None:
+                found[video] = listed
+            continue
         stems = (video, bare(video), *((aliases[video],) if aliases and video in aliases else ()))
         files = [by_stem[name_key(stem)] for stem in stems if name_key(stem) in by_stem]
         if files:

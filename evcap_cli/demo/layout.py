@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from evcap_cli import console
 from evcap_cli.data.emvidcap import TEST_FILE, TRAIN_FILE
-from evcap_cli.data.lexicon import WORD_FOLDER, Lexicon
+from evcap_cli.data.root_files import CAPTION_FOLDER, LEXICON_FOLDER, write_lexicon
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.wording import DEMO_LEXICON
@@ -30,8 +30,6 @@ from evcap_cli.reading.typed import read_json_lines
 FACTS_FILE: Final = "facts.jsonl"
 TRAIN, TEST = "trainval", "test"
 TEST_SHARE: Final = 0.2
-CAPTION_FOLDER: Final = Path("data", "EmVidCap-L")
-LEXICON_FOLDER: Final = Path("EmotionEval")
 VIDEO_FOLDERS: Final = {TRAIN: Path("videos", "TrainVal_clips"), TEST: Path("videos", "Test")}
 _CAPTION_FILES = {TRAIN: TRAIN_FILE, TEST: TEST_FILE}
 
@@ -93,7 +91,7 @@ def write_world(
         clips = world.of(split)
         if clips:
             write_whole(root / CAPTION_FOLDER / name, _caption_rows(clips))
-    _write_lexicon(root / LEXICON_FOLDER, DEMO_LEXICON)
+    write_lexicon(root / LEXICON_FOLDER, DEMO_LEXICON)
     if render:
         _render_missing(world, workers)
     return world
@@ -134,14 +132,6 @@ def _caption_rows(clips: Iterable[ClipFacts]) -> str:
     for clip in sorted(clips, key=lambda clip: clip.id):
         rows += [f"{clip.id}\t{caption}" for caption in write_captions(clip)]
     return "\n".join(rows) + "\n"
-
-
-def _write_lexicon(folder: Path, lexicon: Lexicon) -> None:
-    """The files as EmVidCap names them; the numbers in the names are theirs, not this lexicon's."""
-    write_whole(folder / "34_emotion.txt", "".join(f"{category}\n" for category in lexicon.categories))
-    write_whole(folder / "179_words.txt", "".join(f"{word}\n" for word in lexicon.words))
-    for category, words in lexicon.table.items():
-        write_whole(folder / WORD_FOLDER / f"{category}.txt", "".join(f"{word}\n" for word in words))
 
 
 def _clear_for(world: World, lines: str, overwrite: bool) -> None:

@@ -30,11 +30,13 @@ def _lines(found: Inventory, most: int | None) -> Iterator[str]:
     yield str(found.root)
     yield from ("", "Captions")
     for file in found.captions:
-        same = (file.captions, file.videos) == file.published
+        compared = ""
+        if file.published is not None:
+            same = (file.captions, file.videos) == file.published
+            compared = f"  {'as published' if same else f'published: {file.published[0]:,} of {file.published[1]:,}'}"
         yield (
             f"  {file.part} {SPLIT_NAMES[file.split]:<8} {file.captions:>6,} {noun(file.captions, 'caption'):<8} of"
-            f" {file.videos:>5,} {noun(file.videos, 'video'):<6}"
-            f"  {'as published' if same else f'published: {file.published[0]:,} of {file.published[1]:,}'}"
+            f" {file.videos:>5,} {noun(file.videos, 'video'):<6}{compared}"
             f"  ({file.file}, {file.separator})"
         )
     for file in found.captions:

@@ -5,7 +5,7 @@ Nothing is changed and no feature value is read. What cannot be used becomes adv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
@@ -32,8 +32,10 @@ from evcap_cli.data.learnable import learnable
 from evcap_cli.data.lexicon import Lexicon, word_folder
 from evcap_cli.data.msvd import find_extra, read_extra_captions
 from evcap_cli.data.published_backbones import PUBLISHED_NAMES, plain
+from evcap_cli.data.root_files import read_origin
 from evcap_cli.data.video_files import bare, match_videos
 from evcap_cli.errors import DataError, TrainingError
+from evcap_cli.media.listed_segments import ListedClip, ListedClips
 from evcap_cli.reading.text import read_text
 from evcap_cli.training.feature_folder import FeatureFolder
 from evcap_cli.training.recipe import Recipe
@@ -66,6 +68,7 @@ def take_inventory(
         DataError: no such folder, no caption file in it, no such folder of videos.
     """
     check = _RootCheck(Inventory(root, subset))
+    check.origin()
     check.captions()
     check.lexicon()
     with_videos = check.videos(videos)
@@ -92,6 +95,7 @@ class _RootCheck:
         self.files: dict[tuple[Part, Split], CaptionFile] = {}
         self.split: dict[Split, dict[str, list[str]]] = {"train": {}, "test": {}}
         self.aliases: dict[str, str] = {}
+        self.clips: Mapping[str, ListedClip] = {}
 
     def advise(self, level: Literal["stop", "warning", "note"], text: str, step: str = "") -> None:
         """Add advice."""
@@ -100,6 +104,15 @@ class _RootCheck:
     def failed(self, level: Literal["stop", "warning"], problem: DataError) -> None:
         """Add an error as advice."""
         self.advise(level, f"{problem.path}: {problem.cause}" if problem.path else problem.cause, problem.hint or "")
+
+    def origin(self) -> None:
+        """Whether a command of evcap wrote the root: then it is not compared with EmVidCap."""
+        try:
+            origin = read_origin(self.root)
+            self.found.made_by = "" if origin is None else origin.made_by
+            self.clips = ListedClips.of_root(self.root).clips
+        except DataError as problem:
+            self.failed("stop", problem)
 
     def captions(self) -> None:
         """Caption files of the requested parts, what is odd about them, what stands in both splits."""
@@ -114,7 +127,9 @@ class _RootCheck:
                 except DataError as problem:
                     self.failed("stop", problem)
             if "test" not in there[part]:
-                self.advise("warning", f"no test captions of EmVidCap-{part}: nothing to score on", HOW_TO_GET)
+                own = "give a test split with --test-share, or more videos" if self.found.made_by else ""
+                what = "no test captions" if own else f"no test captions of EmVidCap-{part}"
+                self.advise("warning", f"{what}: nothing to score on", own or HOW_TO_GET)
         names = msvd_names(self.root) if "S" in parts else {}
         if "S" in parts and not names:
             self.advise(
@@ -127,7 +142,8 @@ class _RootCheck:
             self.advise("warning", *warning.split("; ", 1))
         for (part, split), file in self.files.items():
             self._list(part, split, file)
-        if any((file.captions, file.videos) != file.published for file in self.found.captions):
+        counts = [file for file in self.found.captions if file.published is not None]
+        if any((file.captions, file.videos) != file.published for file in counts):
             self.advise(
                 "note",
                 "the counts are not those of EmVidCap as published",
@@ -146,7 +162,7 @@ class _RootCheck:
                 SEPARATORS[file.separator],
                 file.count,
                 len(file.captions),
-                PUBLISHED_COUNTS[part, split],
+                None if self.found.made_by else PUBLISHED_COUNTS[part, split],
                 file.latin_1,
                 file.empty,
                 file.wordless,
@@ -177,7 +193,7 @@ class _RootCheck:
                 "copy EPAN's EmotionEval/sentiment-words-E into the data root",
             )
             return
-        if not lexicon.official:
+        if not lexicon.official and not self.found.made_by:
             self.advise("note", "the lexicon is not EmVidCap's own: scores by it cannot stand next to printed ones")
         self._compare_lists(lexicon, folder.parent)
 
@@ -199,7 +215,7 @@ class _RootCheck:
     def videos(self, folder: Path | None) -> set[str]:
         """Files of the videos; the training videos that have one."""
         chosen = folder or (self.root / "videos" if (self.root / "videos").is_dir() else self.root)
-        matched = match_videos([*self.split["train"], *self.split["test"]], chosen, self.aliases)
+        matched = match_videos([*self.split["train"], *self.split["test"]], chosen, self.aliases, self.clips)
         if not matched:
             if folder is not None:
                 self.advise("warning", f"{folder}: none of the videos is here", "files are named as the ids are")
@@ -317,7 +333,7 @@ class _RootCheck:
                 self.found.extended = len(words | _words(read_extra_captions(self.found.extra_captions)))
             except DataError as problem:
                 self.failed("warning", problem)
-        else:
+        elif not self.found.made_by:
             self.advise(
                 "note",
                 "no MSVD captions here: the vocabulary is that of EmVidCap alone, not the paper's 13,980 words",

@@ -41,7 +41,7 @@ class FoundCaptions:
     """A caption file.
 
     Args:
-        published: captions and videos that EmVidCap's file has.
+        published: captions and videos that EmVidCap's file has; None: this is another data set.
         latin_1: lines that are not UTF-8. empty: without a caption. wordless: without a word in the caption.
     """
 
@@ -51,7 +51,7 @@ class FoundCaptions:
     separator: str
     captions: int
     videos: int
-    published: tuple[int, int]
+    published: tuple[int, int] | None
     latin_1: Sequence[int] = ()
     empty: Sequence[int] = ()
     wordless: Sequence[int] = ()
@@ -98,6 +98,7 @@ class Inventory:
     """Everything found.
 
     Args:
+        made_by: the command of evcap that wrote the root; "": none.
         feature_folder: where training without videos finds features; None: it needs none. feature_options: what it is
             given next to that.
         vocabulary: words of the training captions. extended: of MSVD's training captions with them; None: no such.
@@ -106,6 +107,7 @@ class Inventory:
 
     root: Path
     subset: Subset
+    made_by: str = ""
     captions: list[FoundCaptions] = field(default_factory=list)
     vocabulary: int = 0
     extended: int | None = None

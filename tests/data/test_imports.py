@@ -1,0 +1,292 @@
+"""Every form in which people have captions becomes the same data root; what is wrong in a file is named by its line."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from evcap_cli.data.emvidcap import DataRoot
+from evcap_cli.data.imports.caption_rows import seconds_of
+from evcap_cli.data.imports.importing import Imported, ImportPlan, import_captions
+from evcap_cli.data.imports.recognising import read_caption_rows
+from evcap_cli.data.imports.video_names import VideoNames
+from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.errors import DataError, EvcapError, UsageError
+
+CAPTIONS = {
+    "dog": ["A dog, happily running", "the dog is proud"],
+    "cat": ['a "sleepy" cat'],
+    "sea": ["waves under a gloomy sky", "the sea; it is calm"],
+}
+PAIRS = [(name, text) for name, texts in CAPTIONS.items() for text in texts]
+
+
+@pytest.fixture(autouse=True)
+def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("clips")
+    (folder / "deep").mkdir(parents=True)
+    for name in ("dog", "sea", "deep/cat"):
+        (folder / f"{name}.mp4").write_bytes(name.encode())
+    return folder
+
+
+def never(path: Path) -> Fraction:
+    raise AssertionError(f"{path} was opened")
+
+
+def imported(
+    file: Path, *, columns: dict | None = None, encoding: str | None = None, root: str = "root", **plan
+) -> Imported:
+    names = VideoNames(Path("clips"))
+    source = read_caption_rows(file, names, columns=columns, encoding=encoding)
+    plan = ImportPlan(**{"lexicon": Lexicon.general(), **plan})
+    return import_captions(source, names, Path(root), plan, end_of=never, overwrite=True)
+
+
+def captions_of(root: str = "root") -> dict[str, list[str]]:
+    opened = DataRoot.open(Path(root))
+    assert not opened.train.keys() & opened.test.keys()
+    return {**opened.train, **opened.test}
+
+
+def table(mark: str, header: str = "file{m}caption") -> str:
+    def cell(text: str) -> str:
+        return '"' + text.replace('"', '""') + '"' if mark in text or '"' in text else text
+
+    rows = [header.format(m=mark), *(f"{name}.mp4{mark}{cell(text)}" for name, text in PAIRS)]
+    return "\n".join(rows) + "\n"
+
+
+def coco() -> str:
+    images = [{"id": number, "file_name": f"{name}.mp4"} for number, name in enumerate(CAPTIONS)]
+    places = {name: number for number, name in enumerate(CAPTIONS)}
+    annotations = [{"id": n, "image_id": places[name], "caption": text} for n, (name, text) in enumerate(PAIRS)]
+    return json.dumps({"images": images, "annotations": annotations})
+
+
+def msr_vtt() -> str:
+    videos = [
+        {"video_id": name, "start time": 1.0, "end time": 9.5, "url": f"https://y/watch?v={name}x"} for name in CAPTIONS
+    ]
+    sentences = [{"video_id": name, "caption": text, "sen_id": n} for n, (name, text) in enumerate(PAIRS)]
+    return json.dumps({"videos": videos, "sentences": sentences})
+
+
+FORMS = {
+    "a.csv": table(","),
+    "b.csv": table(";", "VideoID{m}EmCaptions"),
+    "c.tsv": table("\t", "Video Path{m}Description"),
+    "d.csv": table(",").split("\n", 1)[1],
+    "e.jsonl": "".join(json.dumps({"video_id": name, "caption": text}) + "\n" for name, text in PAIRS),
+    "f.jsonl": "".join(
+        json.dumps({"file": f"x/{name}.avi", "captions": texts}) + "\n" for name, texts in CAPTIONS.items()
+    ),
+    "g.json": json.dumps([{"video": name, "text": text} for name, text in PAIRS], indent=1),
+    "h.json": json.dumps(CAPTIONS),
+    "coco.json": coco(),
+    "msrvtt.json": msr_vtt(),
+    "vatex.json": json.dumps([{"videoID": name, "enCap": texts, "chCap": ["一"]} for name, texts in CAPTIONS.items()]),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_every_form_in_every_encoding_gives_the_same_captions(name: str, encoding: str) -> None:
+    Path(name).write_bytes(FORMS[name].replace("\n", "\r\n").encode(encoding))
+    found = imported(Path(name))
+    assert found.source.problems == []
+    assert captions_of() == CAPTIONS
+    assert not Path("root/clips.jsonl").exists()
+    assert DataRoot.open(Path("root")).videos(Path("root/videos")).keys() == CAPTIONS.keys()
+
+
+def test_columns_may_have_other_names() -> None:
+    Path("a.csv").write_text(table(",", "clip no{m}words"))
+    with pytest.raises(
+        DataError, match=r"line 1: no columns of file names and captions in 'clip no,words'; evcap reads CSV"
+    ):
+        imported(Path("a.csv"))
+    assert imported(Path("a.csv"), columns={"file": "clip no", "caption": "words"}).source.problems == []
+    assert captions_of() == CAPTIONS
+
+
+def test_a_quoted_cell_may_have_line_ends_and_a_stray_quote_swallows_nothing() -> None:
+    Path("a.csv").write_text(
+        'file,caption\ndog.mp4,"a dog\nruns, far"\nsea.mp4,"the sea is wide\n'
+        'cat.mp4,"a cat"\nsea.mp4,a "wave", a big one\n'
+    )
+    assert imported(Path("a.csv"), test_share=0.0).source.problems == []
+    assert captions_of() == {
+        "dog": ["a dog runs, far"],
+        "sea": ['"the sea is wide', 'a "wave", a big one'],
+        "cat": ["a cat"],
+    }
+
+
+BAD_TABLE = (
+    b"file,caption\ndog.mp4,a dog\nfish.mp4,a fish\nsea.mp4\ndog.mp4,a  dog\ncat.mp4,caf\xe9 cat\nsea.mp4,\n"
+    b"sea.mp4,\xe7\x8b\x97\n,nothing\nsea.mp4,the sea\n"
+)
+
+
+def test_lines_that_cannot_be_imported_are_named_and_the_rest_is_imported() -> None:
+    Path("a.csv").write_bytes(BAD_TABLE)
+    found = imported(Path("a.csv"), test_share=0.0)
+    assert {problem.place: (problem.kind, problem.text) for problem in found.source.problems} == {
+        "a.csv: line 3": ("missing", "no video fish.mp4 below clips"),
+        "a.csv: line 4": ("row", "1 cell where there are 2 columns; mend the line"),
+        "a.csv: line 5": ("doubled", "the same caption of dog.mp4 as in line 2"),
+        "a.csv: line 6": ("encoding", "not UTF-8; save the file as UTF-8, or name its --encoding"),
+        "a.csv: line 7": ("empty", "the caption is empty"),
+        "a.csv: line 8": ("empty", "the caption has no word in ASCII letters"),
+        "a.csv: line 9": ("row", "names no video; mend the line"),
+    }
+    assert captions_of() == {"dog": ["a dog"], "sea": ["the sea"]}
+    kept = json.loads(Path("root/origin.json").read_text())
+    assert len(kept["not_imported"]) == 7
+    again = imported(Path("a.csv"), encoding="latin-1", test_share=0.0).source
+    assert "encoding" not in {problem.kind for problem in again.problems}
+    assert captions_of()["cat"] == ["café cat"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "places"),
+    [
+        (
+            "a.jsonl",
+            '{"file": "dog", "caption": "a dog"}\n{"file": "cat"\n{"file": "cat"}\n[1]\n',
+            ["line 2", "line 3", "line 4"],
+        ),
+        ("a.json", '[{"file": "dog", "caption": "a dog"}, {"file": "cat", "caption": 3}, 5]', ["entry 2", "entry 3"]),
+        (
+            "a.json",
+            '{"images": [{"id": 1, "file_name": "dog"}], "annotations": [{"image_id": 1, "caption": "a"},'
+            ' {"image_id": 2, "caption": "b"}, {"caption": "c"}, {"image_id": 1}]}',
+            ["annotation 2", "annotation 3", "annotation 4"],
+        ),
+        ("a.json", '[{"videoID": "dog", "enCap": ["a"]}, {"videoID": "cat", "chCap": ["b"]}]', ["entry 2"]),
+    ],
+)
+def test_bad_entries_of_json_are_named(name: str, text: str, places: list[str]) -> None:
+    Path(name).write_text(text)
+    found = imported(Path(name))
+    assert [problem.place for problem in found.source.problems] == [f"{name}: {place}" for place in places]
+    assert list(captions_of()) == ["dog"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("a.txt", b"once upon a time\nthere was\n", "line 1: no columns of file names and captions"),
+        ("a.csv", b"", "line 1: no columns"),
+        ("a.json", b'{"a": 1}', "JSON of a form that is not known; evcap reads CSV"),
+        ("a.json", b"{", "is not JSON"),
+        ("a.jsonl", b'{"a": 1}\n{"b": 2}\n', "a.jsonl: line 1: has no file: its keys are a; evcap reads"),
+        ("a.csv", "file,caption\ndog,a dog\n".encode("utf-16-le"), "line 1 holds a zero byte.*--encoding utf-16-le"),
+        ("folder", None, "holds no subtitle"),
+    ],
+)
+def test_what_cannot_be_recognised_is_one_error_with_what_is_understood(
+    name: str, content: bytes | None, why: str
+) -> None:
+    Path(name).mkdir() if content is None else Path(name).write_bytes(content)
+    with pytest.raises(DataError, match=why):
+        imported(Path(name))
+    assert not Path("root").exists()
+
+
+def test_videos_of_one_name_are_told_apart_by_their_folders(clips: Path) -> None:
+    (clips / "a").mkdir()
+    (clips / "a/dog.mp4").touch()
+    Path("a.csv").write_text("file,caption\na/dog.mp4,one\ndog,two\n/data/clips/a/dog.mp4,three\ndeep\\cat.mp4,four\n")
+    found = imported(Path("a.csv"), test_share=0.0)
+    assert [problem.kind for problem in found.source.problems] == ["ambiguous"]
+    assert captions_of() == {"a/dog": ["one", "three"], "cat": ["four"]}
+    files = DataRoot.open(Path("root")).videos(Path("root/videos"))
+    assert files == {"a/dog": Path("root/videos/a/dog.mp4"), "cat": Path("root/videos/deep/cat.mp4")}
+
+
+def test_names_that_a_caption_file_cannot_hold_get_an_id(clips: Path) -> None:
+    (clips / 'my "best"\tclip .mp4').touch()
+    Path("a.jsonl").write_text(json.dumps({"file": 'my "best"\tclip .mp4', "caption": "a dog"}))
+    imported(Path("a.jsonl"))
+    assert captions_of() == {"my_best_clip": ["a dog"]}
+    assert DataRoot.open(Path("root")).videos(clips) == {"my_best_clip": clips / 'my "best"\tclip .mp4'}
+
+
+def many(clips: Path, count: int = 20) -> Path:
+    for number in range(count):
+        (clips / f"v{number}.mp4").touch()
+    rows = [f"v{number}.mp4,a dog,{'test' if number < 3 else 'val'}" for number in range(count)]
+    Path("many.csv").write_text("\n".join(["file,caption,split", *rows]))
+    return Path("many.csv")
+
+
+def test_the_split_is_by_video_seeded_and_as_large_as_requested(clips: Path) -> None:
+    splits = {}
+    for seed, share in ((0, 0.2), (0, 0.5), (1, 0.2)):
+        imported(many(clips), seed=seed, test_share=share)
+        root = DataRoot.open(Path("root"))
+        assert len(root.test) == round(20 * share)
+        assert len(root.train) + len(root.test) == 20
+        splits[seed, share] = set(root.test)
+    imported(many(clips), seed=0, test_share=0.2)
+    assert set(DataRoot.open(Path("root")).test) == splits[0, 0.2] != splits[1, 0.2]
+    imported(many(clips), test_share=0.0)
+    assert DataRoot.open(Path("root")).test == {}
+
+
+def test_the_split_of_the_file_counts_unless_another_is_requested(clips: Path) -> None:
+    found = imported(many(clips))
+    assert found.own_split
+    assert set(DataRoot.open(Path("root")).test) == {"v0", "v1", "v2"}
+    assert not imported(many(clips), test_share=0.2).own_split
+
+
+def test_a_root_of_another_making_is_never_replaced() -> None:
+    Path("a.csv").write_text(FORMS["a.csv"])
+    imported(Path("a.csv"))
+    names, plan = VideoNames(Path("clips")), ImportPlan(Lexicon.general())
+    source = read_caption_rows(Path("a.csv"), names)
+    with pytest.raises(UsageError, match="root: holds a data set; replace it with --overwrite"):
+        import_captions(source, names, Path("root"), plan, end_of=never)
+    Path("root/origin.json").unlink()
+    with pytest.raises(UsageError, match="root: holds a data set that evcap data import did not write"):
+        import_captions(source, names, Path("root"), plan, end_of=never, overwrite=True)
+
+
+def test_nothing_to_import_writes_nothing() -> None:
+    Path("a.csv").write_text("file,caption\nfish.mp4,a fish\n")
+    with pytest.raises(
+        EvcapError, match=r"nothing in it can be imported: a.csv: line 2: no video fish.mp4 below clips"
+    ):
+        imported(Path("a.csv"))
+    assert not Path("root").exists()
+
+
+def test_the_lexicon_is_the_general_one_or_the_one_that_is_given() -> None:
+    Path("a.csv").write_text(FORMS["a.csv"])
+    imported(Path("a.csv"))
+    assert Lexicon.from_folder(Path("root")) == Lexicon.general()
+    assert Lexicon.from_folder(Path("root")).name == Lexicon.general().name
+    own = Lexicon({"joy": ["happily"], "gloom": ["gloomy", "sad"]})
+    imported(Path("a.csv"), lexicon=own)
+    assert Lexicon.from_folder(Path("root")) == own
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("12.5", 12.5), (7, 7), ("1:02:03.25", 3723.25), ("02:03,5", 123.5), ("00:00:01.0004", 1.0)],
+)
+def test_times_are_seconds_or_clocks(text: object, seconds: float) -> None:
+    assert seconds_of(text) == Fraction(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1e9", "nan", "noon", True, "1:2:3:4", "9" * 40])
+def test_other_times_are_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="is no time"):
+        seconds_of(text)
