@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from evcap_cli.errors import CheckpointError, PluginError
+from evcap_cli.checkpoints.trained_backbones import check_installed, requested_backbones, with_trained_backbones
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
@@ -24,58 +23,14 @@ def choose_backbones(checkpoint: Checkpoint, options: CaptionOptions) -> tuple[C
     """
     from evcap_cli.data.published_backbones import replacements
 
-    trained = checkpoint.backbones
-    requested = {
-        kind: name
-        for kind, name in options.addresses().items()
-        # a preset names all four kinds, whatever the checkpoint reads
-        if kind in trained or kind in options.backbones
-    }
+    trained, requested = checkpoint.backbones, requested_backbones(checkpoint, options)
     found = replacements(trained, requested, checkpoint.name)
     for kind, name in found.items():
         trained[kind] = {**trained[kind], "name": name}
-    addresses: dict[str, str] = {kind: str(record["name"]) for kind, record in trained.items()}
-    for kind, name in requested.items():
-        if name != addresses.get(kind):
-            used = f"{kind} backbone {addresses[kind]}" if kind in addresses else f"no {kind} backbone"
-            raise CheckpointError(
-                f"was trained with {used}, not with {name}",
-                path=checkpoint.name,
-                hint="leave the option out, or train a checkpoint with that backbone",
-            )
-    _check_installed(checkpoint)
-    # drawn weights are drawn again, unless the user names others, by the backbone's name or its full address
-    drawn = {
-        name: source
-        for name, source in checkpoint.random_weights.items()
-        if not {name, name.partition(":")[0]} & set(options.weights)
-    }
-    trained_options = {str(record["name"]).partition(":")[0]: record["options"] for record in trained.values()}
-    chosen = replace(
-        options,
-        backbone=None,
-        backbones=addresses,
-        weights={**drawn, **options.weights},
-        backbone_options={**trained_options, **options.backbone_options},
-    )
+    hint = "leave the option out, or train a checkpoint with that backbone"
+    chosen = with_trained_backbones(checkpoint, options, requested, hint=hint)
+    check_installed(checkpoint)
     return chosen, found
-
-
-def _check_installed(checkpoint: Checkpoint) -> None:
-    """See that the plugins of the checkpoint's backbones are there.
-
-    Raises:
-        PluginError: naming the first that is not, and the distribution to install.
-    """
-    from evcap_cli import plugins
-
-    for kind, record in checkpoint.backbones.items():
-        name = str(record["name"]).partition(":")[0]
-        try:
-            plugins.backbone_class(name, str(record.get("distribution", "")))
-        except PluginError as problem:
-            cause = f"needs the {kind} backbone {name}: {problem.cause}"
-            raise PluginError(cause, path=checkpoint.name, hint=problem.hint) from problem
 
 
 def check_backbones(options: CaptionOptions) -> None:

@@ -111,16 +111,20 @@ class Checkpoint:
         Raises:
             CheckpointError: naming the first difference.
         """
+        self.check_records({kind: backbone_record(backbone) for kind, backbone in loaded.items()})
+
+    def check_records(self, records: Mapping[Kind, Mapping[str, Any]]) -> None:
+        """The same of backbones by their records, such as those of feature files."""
         for kind, record in self.backbones.items():
-            if kind not in loaded:
+            if kind not in records:
                 raise CheckpointError(f"the {kind} backbone {record['name']} is missing", path=self.name)
-            given = backbone_record(loaded[kind])
+            given = records[kind]
             for key, what in (("name", "backbone"), ("options", "options"), ("dim", "width"), ("version", "version")):
                 if given[key] != record[key]:
                     raise CheckpointError(
                         f"trained with {kind} {what} {record[key]!r}, not {given[key]!r}",
                         path=self.name,
-                        hint=f"caption with {record['name']} version {record['version']}, or train again",
+                        hint=f"use {record['name']} version {record['version']}, or train again",
                     )
             if given["weights_digest"] != record["weights_digest"]:
                 raise CheckpointError(

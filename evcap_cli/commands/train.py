@@ -17,9 +17,13 @@ from evcap_cli.commands.run_flags import FeatureFlags, takes
 from evcap_cli.errors import EXIT_SOME_FAILED, DataError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from evcap_cli.data.emvidcap import DataRoot, Subset
+    from evcap_cli.training.initial_weights import InitialWeights
     from evcap_cli.training.trainer import Trainer, TrainResult
 
+PAPER: Final = "paper"
 STALE: Final = ("state", "tensorboard", "log.jsonl", "test.json", "test.jsonl")
 """What --overwrite removes of an earlier run; the checkpoint's files are replaced whole at the end."""
 
@@ -57,7 +61,14 @@ def train(
         Path | None,
         typer.Option("--output", "-o", metavar="RUN", help="Run folder.", show_default="runs/MODEL-BACKBONE-DATE"),
     ] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="paper, paper-literal, demo, or a TOML file.")] = "paper",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            help="paper, paper-literal, demo, or a TOML file.",
+            show_default="paper; with --init the checkpoint's settings at a third of its rate",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -67,6 +78,27 @@ def train(
             show_default="the recipe's, else fusion",
         ),
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            metavar="CHECKPOINT",
+            help="Start from the weights of a run, a checkpoint folder, demo or hf-hub:org/name: same system, same"
+            " backbones, its words and those of the data.",
+        ),
+    ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--freeze",
+            metavar="PART",
+            help="With --init: leave a part as it is: encoder, emotion, decoder or words, as far as the system has it.",
+        ),
+    ] = None,
+    refit_normalisation: Annotated[
+        bool,
+        typer.Option("--refit-normalisation", help="With --init: standardise features by the statistics of this data."),
+    ] = False,
     without: Annotated[
         list[Module] | None,
         typer.Option("--without", help="Leave a module of fusion out; objects is one of fusion+."),
@@ -130,11 +162,17 @@ def train(
     Example: evcap train --backbone clip --data EPAN/ --features EPAN/ -o runs/clip
 
     Example: evcap train --model dcgn --backbone clip --data EPAN/ --videos clips/
+
+    Example: evcap train --init demo --data mine -o runs/mine
     """
     from evcap_cli.training.recipe import ORACLE, load_recipe
 
     _check_system(model)
-    chosen = load_recipe(recipe, model).leaving_out([module.value for module in without or ()])
+    initial = _initial(init, freeze or (), refit_normalisation)
+    chosen = load_recipe(recipe or PAPER, model) if initial is None else initial.recipe(recipe, model)
+    chosen = chosen.leaving_out([module.value for module in without or ()])
+    if initial is not None:
+        initial.check(chosen)
     chosen = chosen.with_values(
         epochs=epochs,
         batch_size=batch_size,
@@ -154,6 +192,8 @@ def train(
     from evcap_cli.training.run_log import FILE as LOG
 
     options = flags.options()
+    if initial is not None:
+        options = initial.options(options, videos=features is None)
     if features is None and not options.addresses():
         raise UsageError("no backbone is named", hint="give --backbone lite, which needs no download, resnet or clip")
     if features is not None and videos is not None:
@@ -166,10 +206,12 @@ def train(
         check_pushing(push_to_hub)
     root = _training_root(data, subset)
     extra = [] if extra_captions is None else _words(extra_captions)
-    run = output or Path("runs") / f"{chosen.system}-{options.backbone or 'own'}-{date.today().isoformat()}"
+    run = output or _run_folder(chosen.system, flags.backbone, init)
     check_writable(run / LOG)
+    if init is not None and Path(init).resolve() == run.resolve():
+        raise UsageError("--init and -o are the same folder", path=run, hint="give the new run a folder of its own")
     if features is not None:
-        found = features_of_folder(features, root, chosen, options, test=test)
+        found = features_of_folder(features, root, chosen, options, test=test, complete=initial is None)
     else:
         found = features_of_videos(videos or root.root / "videos", root, chosen, options, test=test)
     if overwrite:
@@ -182,7 +224,7 @@ def train(
     trainer = Trainer(
         found.recipe,
         root.train,
-        root.lexicon,
+        root.lexicon if initial is None else initial.lexicon(root.lexicon),
         found.source,
         run,
         device=choose_device(options.device).type,
@@ -192,6 +234,7 @@ def train(
         test=root.test,
         extra=extra,
         data=f"{root.root.resolve().name} (EmVidCap-{root.subset} layout)",
+        initial=initial,
     )
     result = trainer.fit()
     if trainer.accelerator.is_main_process:
@@ -209,6 +252,24 @@ def _check_system(name: str | None) -> None:
 
     if name is not None and name not in plugins.systems():
         raise UsageError(f"unknown --model {name!r}", hint=f"this evcap trains: {', '.join(sorted(plugins.systems()))}")
+
+
+def _initial(source: str | None, freeze: Sequence[str], refit_normalisation: bool) -> InitialWeights | None:
+    from evcap_cli.training.initial_weights import InitialWeights
+
+    if source is not None:
+        return InitialWeights.open(source, freeze=freeze, refit_normalisation=refit_normalisation)
+    if freeze or refit_normalisation:
+        flag = "--freeze" if freeze else "--refit-normalisation"
+        raise UsageError(f"{flag} is of runs that start from a checkpoint", hint="give it with --init CHECKPOINT")
+    return None
+
+
+def _run_folder(system: str, preset: str | None, init: str | None) -> Path:
+    from evcap_cli.data.features_layout import file_name
+
+    origin = preset or ("own" if init is None else f"from-{file_name(Path(init).name)}")
+    return Path("runs") / f"{system}-{origin}-{date.today().isoformat()}"
 
 
 def _words(path: Path) -> list[str]:

@@ -5,8 +5,8 @@ Notation: B distinct clips, R captions, T steps, V vocabulary, N_c categories.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -29,6 +29,13 @@ class AlignedSystem(CaptionModel):
         encoder: a ``ClipBatch`` to ``EncodedClips``.
         decoder: of the system.
     """
+
+    PARTS: ClassVar[Mapping[str, Sequence[str]]] = {
+        "encoder": ("encoder",),
+        "emotion": ("encoder.vectors", "encoder.perception"),
+        "decoder": ("decoder",),
+        "words": ("decoder.embedding", "decoder.output"),
+    }
 
     def __init__(self, config: Any, lexicon_mask: Tensor, encoder: nn.Module, decoder: AlignedDecoder[Any]) -> None:
         super().__init__(config, lexicon_mask)

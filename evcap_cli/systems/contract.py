@@ -75,6 +75,8 @@ class CaptionModel(nn.Module, ABC):
     """
 
     Config: ClassVar[type[SystemConfig]]
+    PARTS: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Part -> its modules, by their dotted names, for ``parts``; a module inside another one counts for itself."""
     config: Any
 
     def __init__(self, config: Any, lexicon_mask: Tensor) -> None:
@@ -138,6 +140,20 @@ class CaptionModel(nn.Module, ABC):
         Args:
             clips: read once, in order; the same clips in the same order give the same numbers.
         """
+
+    def parts(self) -> dict[str, list[str]]:
+        """What ``evcap train --freeze`` can name: part -> names of its parameters.
+
+        By ``PARTS``; of a system without any, the modules at its top. A part without parameters is left out.
+        """
+        modules = self.PARTS or {name: (name,) for name, _ in self.named_children()}
+        owners = {module: part for part, several in modules.items() for module in several}
+        found: dict[str, list[str]] = {part: [] for part in modules}
+        for name, _ in self.named_parameters():
+            around = [module for module in owners if name.startswith(f"{module}.")]
+            if around:
+                found[owners[max(around, key=len)]].append(name)
+        return {part: names for part, names in found.items() if names}
 
     def word_tables(self) -> dict[str, Tensor]:
         """Tables that word vectors of width ``config.word_width`` can fill.

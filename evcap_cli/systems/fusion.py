@@ -7,7 +7,7 @@ Notation: B distinct clips, R captions, T steps, V vocabulary, N_c categories, N
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -44,6 +44,12 @@ class Fusion(CaptionModel):
     """
 
     Config: ClassVar[type[SystemConfig]] = FusionConfig
+    PARTS: ClassVar[Mapping[str, Sequence[str]]] = {
+        "encoder": ("streams", "fusion", "audio_visual"),
+        "emotion": ("emotion",),
+        "decoder": ("decoder",),
+        "words": ("decoder.embedding", "decoder.output"),
+    }
     config: FusionConfig
 
     def __init__(self, config: FusionConfig, lexicon_mask: Tensor) -> None:

@@ -9,7 +9,7 @@ width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -79,6 +79,10 @@ class SaLstm(CaptionModel):
     """The whole system."""
 
     Config: ClassVar[type[SystemConfig]] = SaLstmConfig
+    PARTS: ClassVar[Mapping[str, Sequence[str]]] = {
+        "decoder": ("attention", "gates"),
+        "words": ("embedding", "output"),
+    }
     config: SaLstmConfig
 
     def __init__(self, config: SaLstmConfig, lexicon_mask: Tensor) -> None:

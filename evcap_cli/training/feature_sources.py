@@ -134,7 +134,13 @@ class TrainingFeatures:
 
 
 def features_of_folder(
-    folder: Path, root: DataRoot, recipe: Recipe, options: FeatureOptions, *, test: bool = True
+    folder: Path,
+    root: DataRoot,
+    recipe: Recipe,
+    options: FeatureOptions,
+    *,
+    test: bool = True,
+    complete: bool = True,
 ) -> TrainingFeatures:
     """Features of HDF5 files; those that evcap wrote need no name, see ``feature_folder.py``.
 
@@ -144,6 +150,7 @@ def features_of_folder(
         recipe: of the run.
         options: name a preset, or single streams.
         test: whether the test split is to be scored at the end.
+        complete: take the streams that evcap wrote and ``options`` do not name as well.
 
     Raises:
         DataError: a stream that must be there is not, two files could serve as one stream, a file cannot be used, or no
@@ -152,7 +159,7 @@ def features_of_folder(
     from evcap_cli.training.feature_folder import FeatureFolder
 
     found, addresses = FeatureFolder(folder), options.addresses()
-    if options.backbone is None:
+    if complete and options.backbone is None:
         addresses = found.completed(addresses, recipe)
     _warn_unread(addresses, recipe, options)
     files, missing = found.open(recipe.read(addresses), options.backbones, root.aliases)

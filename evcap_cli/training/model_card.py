@@ -78,6 +78,8 @@ def model_card(
 def _facts(checkpoint: Checkpoint) -> Iterator[str]:
     training, config = checkpoint.training, checkpoint.model.config
     yield f"recipe {training.get('recipe')}, seed {training.get('seed')}"
+    if "init" in training:
+        yield from _origin(training["init"])
     settings = training.get("settings")
     if settings:
         yield (
@@ -105,6 +107,21 @@ def _facts(checkpoint: Checkpoint) -> Iterator[str]:
         weights = f", weights {record['weights_digest']}" if record.get("weights_digest") else ""
         made = "".join(f", {key} {value}" for key, value in record["options"].items()) if kind in surrogates else ""
         yield f"{kind}: {record['name']}, version {record['version']}{weights}{made}"
+
+
+def _origin(init: Mapping[str, Any]) -> Iterator[str]:
+    """The checkpoint whose weights the run started from, and where those came from."""
+    for number, one in enumerate([init, *init["earlier"]]):
+        start = "started from the weights of" if not number else "which started from those of"
+        random = ", which was not trained" if one.get("untrained") else ""
+        yield f"{start} {one['name']} (digest {one['digest']}{random})" + (
+            f", trained on {one['data']}" if one["data"] else ""
+        )
+    if init["freeze"]:
+        yield f"not trained further: {', '.join(init['freeze'])}"
+    yield "features standardised by " + (
+        "the statistics of this data" if init["refit_normalisation"] else "the statistics of that checkpoint"
+    )
 
 
 def _system(name: str) -> str:

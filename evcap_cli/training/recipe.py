@@ -282,7 +282,7 @@ def load_recipe(name: str, system: str | None = None) -> Recipe:
             raise UsageError(
                 f"is a recipe of {named}, not of {system}",
                 path=name,
-                hint=f"leave out --model {system}, or give another --recipe",
+                hint=f"give another --recipe, or one of {system}",
             )
         return _recipe(tables, Path(name).stem, system or named or FUSION)
     except (ValueError, TypeError) as problem:

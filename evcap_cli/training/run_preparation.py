@@ -5,7 +5,7 @@ All of it follows from the recipe, the data and the seed, so that a rerun prepar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.systems.contract import CaptionModel
     from evcap_cli.training.feature_sources import FeatureSource
+    from evcap_cli.training.initial_weights import InitialWeights
     from evcap_cli.training.recipe import Recipe
 
 Words = Mapping[str, list[list[str]]]
 _MODEL_STREAM = 1 << 20  # numbers the random stream of the first weights, far from any epoch's
+_ROW_STREAM = _MODEL_STREAM + 1  # the same of the rows of words that a checkpoint to start from lacks
 
 
 @dataclass
@@ -74,7 +76,11 @@ class PreparedRun:
 
 def seed_torch(seed: int, stream: int, rank: int = 0) -> None:
     """Seed torch for one stream of random numbers of a run: an epoch of a process, or the first weights."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, stream, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    torch.manual_seed(_seed(seed, stream, rank))
+
+
+def _seed(seed: int, stream: int, rank: int = 0) -> int:
+    return int(np.random.SeedSequence([seed, stream, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def prepare(
@@ -86,6 +92,7 @@ def prepare(
     sampling: str = "moments",
     glove: Path | None = None,
     extra: Sequence[str] = (),
+    initial: InitialWeights | None = None,
 ) -> PreparedRun:
     """Split by video, number words, read features, build the model.
 
@@ -97,10 +104,11 @@ def prepare(
         sampling: how their moments were chosen.
         glove: file of word vectors to start from; random ones where None.
         extra: raw captions whose words join the vocabulary; nothing is trained on them.
+        initial: the checkpoint to start from; None: random weights.
 
     Raises:
         TrainingError: nothing to train on.
-        UsageError: a recipe that does not fit.
+        UsageError: a recipe that does not fit, or a checkpoint to start from.
         DataError: word vectors that do not fit.
     """
     train = recipe.train
@@ -114,6 +122,9 @@ def prepare(
         console.info(
             f"{len(vocabulary) - len(SPECIALS)} words, {len(vocabulary) - alone} of them from the extra captions alone"
         )
+    if initial is not None:
+        vocabulary = initial.vocabulary(vocabulary)
+        initial.check_source(source.backbones, sampling)
     dims: dict[str, Any] = {kind: record["dim"] for kind, record in source.backbones.items()}
     if "appearance" not in dims:
         raise UsageError("the captioner needs an appearance backbone", hint="name one with --appearance")
@@ -138,6 +149,8 @@ def prepare(
         raise UsageError("decoder_audio needs module audio-visual", hint="set decoder_audio = false in the recipe")
     if getattr(config, "decoder_objects", False) and not getattr(config, "fine_grained", True):
         raise UsageError("decoder_objects needs module fine-grained", hint="set decoder_objects = false in the recipe")
+    if initial is not None:
+        initial.check_config(config)
     order = [*train_videos, *validation]
     means = Means({*spread(train_videos), *spread(validation)})
     features = FeatureTable.build(means.collect(source.read(order)), len(order), config)
@@ -160,8 +173,9 @@ def prepare(
         )
         for videos in (train_videos, validation)
     ]
-    model = _model(recipe, config, lexicon, features, [numbers[video] for video in train_videos])
-    word_vectors = "" if glove is None else _start_words(model, recipe.system, vocabulary, lexicon, glove)
+    model = _model(recipe, config, vocabulary, lexicon, features, [numbers[video] for video in train_videos], initial)
+    known = {} if initial is None else initial.known_words()
+    word_vectors = "" if glove is None else _start_words(model, recipe.system, vocabulary, lexicon, glove, known)
     return PreparedRun(
         recipe=recipe,
         config=config,
@@ -175,16 +189,18 @@ def prepare(
         train_captions={video: captions[video] for video in train_videos},
         model=model,
         means=means,
-        fingerprint=_fingerprint(recipe, config, words, vocabulary, lexicon, source, sampling, word_vectors),
+        fingerprint=_fingerprint(recipe, config, words, vocabulary, lexicon, source, sampling, word_vectors, initial),
     )
 
 
 def _model(
     recipe: Recipe,
     config: SystemConfig,
+    vocabulary: Vocabulary,
     lexicon: Lexicon,
     features: FeatureTable,
     learn: Sequence[int],
+    initial: InitialWeights | None,
 ) -> CaptionModel:
     kind = plugins.system(recipe.system).load()
     try:
@@ -193,22 +209,37 @@ def _model(
         raise UsageError(f"the recipe's model cannot be built: {problem}", path=recipe.name) from problem
     seed_torch(recipe.train.seed, _MODEL_STREAM)
     model = kind(config, torch.from_numpy(lexicon.mask()))
-    model.fit_normalisation(features.clips(learn))
+    if initial is not None:
+        initial.start(model, vocabulary, lexicon, _seed(recipe.train.seed, _ROW_STREAM))
+        initial.frozen(model)
+    if initial is None or initial.refit_normalisation:
+        model.fit_normalisation(features.clips(learn))
     return model
 
 
-def _start_words(model: CaptionModel, system: str, vocabulary: Vocabulary, lexicon: Lexicon, glove: Path) -> str:
-    """Start the word tables of ``model`` from a file, where it takes any; the digest of what they start from."""
+def _start_words(
+    model: CaptionModel,
+    system: str,
+    vocabulary: Vocabulary,
+    lexicon: Lexicon,
+    glove: Path,
+    known: Mapping[str, Collection[str]],
+) -> str:
+    """Start the word tables of ``model`` from a file, where it takes any; the digest of what they start from.
+
+    Rows of the words that are ``known``, by the name of their table, stay as they are.
+    """
     if not _takes(model, system, glove):
         return ""
     width = model.config.word_width
     lists = {"vocabulary": vocabulary.words, "categories": lexicon.categories, "words": lexicon.words}
     lists = {name: words for name, words in lists.items() if name in model.word_tables()}
     found = read_glove(glove, {word for words in lists.values() for word in words}, width)
-    tables = {name: _rows(words, found, width) for name, words in lists.items()}
+    tables = {name: _rows(words, found, width, known.get(name, ())) for name, words in lists.items()}
     model.load_word_vectors(**tables)
-    known = sum(word in found for word in vocabulary.words)
-    console.info(f"word vectors for {known} of {len(vocabulary)} words from {glove}")
+    new = [word for word in vocabulary.words if word not in known.get("vocabulary", ())]
+    which = "new words" if known else "words"
+    console.info(f"word vectors for {sum(word in found for word in new)} of {len(new)} {which} from {glove}")
     return state_digest(tables)
 
 
@@ -231,9 +262,9 @@ def _takes(model: CaptionModel, system: str, glove: Path) -> bool:
     return True
 
 
-def _rows(words: Sequence[str], found: Mapping[str, Any], width: int) -> torch.Tensor:
+def _rows(words: Sequence[str], found: Mapping[str, Any], width: int, known: Collection[str]) -> torch.Tensor:
     unknown = np.full(width, np.nan, dtype=np.float32)
-    return torch.from_numpy(np.stack([found.get(word, unknown) for word in words]))
+    return torch.from_numpy(np.stack([unknown if word in known else found.get(word, unknown) for word in words]))
 
 
 def _fingerprint(
@@ -245,6 +276,7 @@ def _fingerprint(
     source: FeatureSource,
     sampling: str,
     word_vectors: str,
+    initial: InitialWeights | None,
 ) -> str:
     """Digest of what decides the weights. With a constant rate more epochs are a continuation, not another run.
 
@@ -263,5 +295,6 @@ def _fingerprint(
         "backbones": {kind: dict(record) for kind, record in source.backbones.items()},
         "sampling": sampling,
         "word_vectors": word_vectors,
+        **({} if initial is None else {"init": initial.identity}),
     }
     return digest_of(parts)

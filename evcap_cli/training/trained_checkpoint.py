@@ -28,6 +28,7 @@ class RunFacts:
         backbones: kind -> record. sampling: how the features' moments were chosen.
         name: of the checkpoint. command: the command line. data: what the data is called.
         extra_captions: how many captions lent the vocabulary their words.
+        init: the checkpoint whose weights the run started from (``InitialWeights.origin``); None: random ones.
     """
 
     recipe: Recipe
@@ -37,6 +38,7 @@ class RunFacts:
     command: str = ""
     data: str = ""
     extra_captions: int = 0
+    init: Mapping[str, Any] | None = None
 
 
 def make_checkpoint(facts: RunFacts, prepared: PreparedRun, state: RunState) -> Checkpoint:
@@ -64,7 +66,8 @@ def make_checkpoint(facts: RunFacts, prepared: PreparedRun, state: RunState) -> 
             "data": _data(facts, prepared),
             "settings": asdict(config),
             "licences": weights_licences(facts.backbones),
-            "untrained": not progress.epochs,
+            "untrained": not progress.epochs and (facts.init is None or facts.init["untrained"]),
+            **({} if facts.init is None else {"init": dict(facts.init)}),
         },
         name=facts.name,
         system=facts.recipe.system,

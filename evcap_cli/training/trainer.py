@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from evcap_cli.scoring.score_texts import Scores
     from evcap_cli.systems.contract import CaptionModel
     from evcap_cli.training.feature_sources import FeatureSource
+    from evcap_cli.training.initial_weights import InitialWeights
     from evcap_cli.training.recipe import Recipe, TrainConfig
 
 RECIPE: Final = "recipe.toml"
@@ -80,6 +81,7 @@ class Trainer:
         test: video -> raw captions of the test split. Looked at before the end for ``select = "oracle"`` only.
         extra: raw captions whose words join the vocabulary.
         data: what the data is called, for the checkpoint.
+        initial: the checkpoint whose weights the run starts from; None: random ones.
 
     Raises:
         TrainingError, UsageError, DataError: see ``prepare``; an oracle without a test split.
@@ -101,14 +103,18 @@ class Trainer:
         test: Mapping[str, Sequence[str]] | None = None,
         extra: Sequence[str] = (),
         data: str = "",
+        initial: InitialWeights | None = None,
     ) -> None:
         self.recipe, self.source, self.run, self.sampling = recipe, source, run, sampling
         self.config: TrainConfig = recipe.train
         name = run.resolve().name
-        self.facts = RunFacts(recipe, source.backbones, sampling, name, command, data, len(extra))
+        origin = None if initial is None else initial.origin
+        self.facts = RunFacts(recipe, source.backbones, sampling, name, command, data, len(extra), origin)
         self.accelerator = make_accelerator(device, self.config.precision)
         with self.accelerator.main_process_first():  # the others then find the features in the cache
-            self.prepared = prepare(recipe, captions, lexicon, source, sampling=sampling, glove=glove, extra=extra)
+            self.prepared = prepare(
+                recipe, captions, lexicon, source, sampling=sampling, glove=glove, extra=extra, initial=initial
+            )
             self.oracle = self._oracle(test or {}) if self.config.select == ORACLE else None
         self.tensorboard = tensorboard and self.accelerator.is_main_process
         self.beam = BeamConfig(
