@@ -22,6 +22,7 @@ class Model:
     Args:
         key: that requests must bring; None: none.
         fail: called with the number of the chat and the request; returns (status, headers, body), or None to answer.
+            Status 0 cuts the connection, -1 gives no answer; -2 and -3 give headers or a body byte by byte.
         logprobs: whether answers have log-probabilities.
         audio: whether audio is accepted.
     """
@@ -71,6 +72,13 @@ def serving(model: Model) -> Iterator[Model]:
             self.end_headers()
             self.wfile.write(body)
 
+        def trickle(self, status: bytes, *, in_headers: bool) -> None:
+            self.close_connection = True
+            self.wfile.write(status if in_headers else status + b"Content-Length: 99999\r\n\r\n")
+            with suppress(OSError):
+                while not model.hang.wait(0.02):
+                    self.wfile.write(b"X: y\r\n" if in_headers else b" ")
+
         def allowed(self) -> bool:
             if model.key is None or self.headers.get("Authorization") == f"Bearer {model.key}":
                 return True
@@ -105,8 +113,10 @@ def serving(model: Model) -> Iterator[Model]:
             elif failure[0] == 0:  # cut the connection
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
-            elif failure[0] < 0:
+            elif failure[0] == -1:
                 model.hang.wait(30)
+            elif failure[0] < 0:
+                self.trickle(b"HTTP/1.1 200 OK\r\n", in_headers=failure[0] == -2)
             else:
                 self.reply(failure[0], failure[2], failure[1])
 

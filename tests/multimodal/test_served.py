@@ -6,15 +6,19 @@ import base64
 import io
 import json
 import math
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from evcap_multimodal import served
-from evcap_multimodal.served import ServedCaptioner, distribution
+from evcap_multimodal import server
+from evcap_multimodal.chats import distribution
+from evcap_multimodal.served import FAILURES_IN_A_ROW, ServedCaptioner
 from PIL import Image
 
+from evcap_cli import console
 from evcap_cli.app import run
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.errors import CaptionerError, CaptionerStopped, CheckpointError, UsageError
@@ -28,9 +32,9 @@ OPTIONS = CaptionerOptions(lexicon=Lexicon({"joy": ["happily"], "fear": ["afraid
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served, "FIRST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(served, "LONGEST_PAUSE_SECONDS", 0.05)
-    monkeypatch.delenv(served.KEY_VARIABLE, raising=False)
+    monkeypatch.setattr(server, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(server, "LONGEST_PAUSE_SECONDS", 0.05)
+    monkeypatch.delenv(server.KEY_VARIABLE, raising=False)
 
 
 def opened(model: Model, options: CaptionerOptions = OPTIONS, name: str = "#tiny") -> ServedCaptioner:
@@ -114,18 +118,70 @@ def test_an_answer_that_is_none_fails_its_clip_alone(failure: tuple[int, dict[st
 
 
 @pytest.mark.slow
-def test_a_hanging_server_and_one_that_is_gone_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served, "TRIES", 2)
-    with serving(Model(fail=lambda number, request: (-1, {}, b""))) as model:
+@pytest.mark.parametrize("how", [-1, -2, -3], ids=["silent", "headers byte by byte", "body byte by byte"])
+def test_a_server_that_takes_too_long_ends_the_run(how: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "TRIES", 2)
+    with serving(Model(fail=lambda number, request: (how, {}, b""))) as model:
         captioner = opened(model)
         captioner.server.seconds = 0.2
-        captioner.server.client.timeout = 0.2
-        with pytest.raises(CaptionerStopped, match="no answer within"):
+        with pytest.raises(CaptionerStopped, match=r"no answer within 0\.2 s"):
             captioner.caption([clip(0), clip(1)])
+        assert not model.hang.is_set()
+
+
+@pytest.mark.slow
+def test_an_interrupt_does_not_wait_for_a_silent_server() -> None:
+    def fail(number: int, request: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        if number == 1:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return (-1, {}, b"")
+
+    with serving(Model(fail=fail)) as model:
+        captioner = opened(model)
+        with pytest.raises(KeyboardInterrupt):
+            captioner.caption([clip(0), clip(1)])
+        assert not model.hang.is_set()
+        assert not [thread for thread in threading.enumerate() if thread.name == "evcap-requests"]
+
+
+@pytest.mark.slow
+def test_a_server_that_is_gone_ends_the_run() -> None:
     with serving(Model()) as model:
         captioner = opened(model)
     with pytest.raises(CaptionerStopped, match="no answer"):
         captioner.caption([clip(0)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "failure",
+    [(400, {}, b'{"error": {"message": "max_tokens must be 16 or more"}}'), (200, {}, b"<html>"), (200, {}, b"{}")],
+)
+def test_a_refused_question_about_the_emotion_leaves_the_caption(
+    failure: tuple[int, dict[str, str], bytes], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(number: int, request: dict[str, Any]) -> tuple[int, dict[str, str], bytes] | None:
+        return failure if "top_logprobs" in request else None
+
+    monkeypatch.setattr(console, "_verbosity", console.NORMAL)
+    with serving(Model(fail=fail)) as model:
+        captioner = opened(model)
+        results = [captioner.caption([clip(0)])[0] for _ in range(FAILURES_IN_A_ROW + 2)]
+        questions = sum("top_logprobs" in chat for chat in model.chats)
+    assert {(result.text, result.emotion) for result in results if isinstance(result, ClipCaption)} == {
+        ("A woman is happily dancing.", None)
+    }
+    assert len(results) == FAILURES_IN_A_ROW + 2
+    assert questions == FAILURES_IN_A_ROW
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {model.address}: the server answers the question about the emotion with ")
+    assert "--no-emotion" in line
+
+
+@pytest.mark.slow
+def test_a_server_does_not_take_a_beam_size() -> None:
+    with pytest.raises(UsageError, match="--beam-size means nothing"):
+        ServedCaptioner("http://127.0.0.1:9/v1#tiny", CaptionerOptions(beam_size=2))
 
 
 @pytest.mark.slow
@@ -146,11 +202,11 @@ def test_wrong_addresses_models_and_keys_are_found_before_any_work(monkeypatch: 
         with pytest.raises(CheckpointError, match="requests without a key") as refused:
             opened(model)
         assert "EVCAP_API_KEY" in refused.value.message
-        monkeypatch.setenv(served.KEY_VARIABLE, "wrong-key")
+        monkeypatch.setenv(server.KEY_VARIABLE, "wrong-key")
         with pytest.raises(CheckpointError, match="refuses the key") as refused:
             opened(model)
         assert "wrong-key" not in refused.value.message
-        monkeypatch.setenv(served.KEY_VARIABLE, "secret-key")
+        monkeypatch.setenv(server.KEY_VARIABLE, "secret-key")
         with pytest.raises(CheckpointError, match="has no model 'huge'") as wrong:
             opened(model, name="#huge")
         assert "tiny" in wrong.value.message
@@ -181,8 +237,8 @@ def test_a_distribution_needs_tokens_that_begin_one_category() -> None:
 def test_the_command_line_captions_through_a_server_and_goes_on_after_it_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(served.KEY_VARIABLE, "secret-key")
-    monkeypatch.setattr(served, "TRIES", 2)
+    monkeypatch.setenv(server.KEY_VARIABLE, "secret-key")
+    monkeypatch.setattr(server, "TRIES", 2)
     videos = tmp_path / "videos"
     videos.mkdir()
     for number in range(3):
