@@ -222,12 +222,12 @@ def backbone_class(name: str, distribution: str = "") -> type[Backbone]:
     Raises:
         PluginError: nothing, or more than one distribution, offers that name.
     """
-    found: type[Backbone] = _registered("backbone", registry().backbones, name, _how_to_get(name, distribution))
+    found: type[Backbone] = _registered("backbone", registry().backbones, name, how_to_get(name, distribution))
     return found
 
 
-def _how_to_get(name: str, distribution: str) -> str:
-    """The next step where no installed plugin offers the backbone or system ``name``."""
+def how_to_get(name: str, distribution: str = "") -> str:
+    """The next step where no installed plugin offers the backbone, system or captioner ``name``."""
     broken = {plugin.distribution: plugin.error for plugin in registry().loaded if plugin.error is not None}
     if distribution in broken:
         return f"{distribution} brings it and is broken ({broken[distribution]}): update it"
@@ -266,7 +266,7 @@ def system(name: str, distribution: str = "") -> SystemSpec:
     Raises:
         PluginError: nothing, or more than one distribution, offers that name.
     """
-    hint = _how_to_get(name, distribution) if distribution else "see `evcap plugins` for what is installed"
+    hint = how_to_get(name, distribution) if distribution else "see `evcap plugins` for what is installed"
     found: SystemSpec = _registered("system", registry().systems, name, hint)
     return found
 

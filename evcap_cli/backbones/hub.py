@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from evcap_cli import console
 from evcap_cli.backbones.downloading import local_copy, unreachable
 from evcap_cli.backbones.weights import HUB
 from evcap_cli.errors import WeightsError
@@ -20,6 +23,7 @@ from evcap_cli.errors import WeightsError
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import WeightsSource
 
+MEASURE_SECONDS: Final = 1.0
 PROBE_SECONDS: Final = 10.0
 """A cluster's firewall may drop what it does not let through, without an answer."""
 
@@ -73,6 +77,62 @@ def bars_on_terminals_only() -> Iterator[None]:
         yield
     finally:
         enable_progress_bars()
+
+
+@contextmanager
+def shown_download(repository: str, total: int) -> Iterator[None]:
+    """Say how many bytes the block downloads of a repository, and where there is no terminal how far it has come.
+
+    The hub's client has bars for terminals only; elsewhere its cache is measured now and then.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model") / "blobs"
+    before = _bytes_of(blobs)
+    console.info(f"downloading {repository}, {size_text(total)} in all, to {constants.HF_HUB_CACHE}")
+    if sys.stderr.isatty():
+        yield
+        return
+    ended = threading.Event()
+
+    def watch() -> None:
+        done = before >> 20
+        # the main thread takes care of an interrupt
+        with (
+            console.progress(total >> 20, f"downloading {repository}", "MiB", "MiB") as bar,
+            suppress(KeyboardInterrupt),
+        ):
+            bar.advance(done)
+            while not ended.wait(MEASURE_SECONDS):
+                now = _bytes_of(blobs) >> 20
+                bar.advance(now - done)
+                done = now
+
+    watching = threading.Thread(target=watch, name="evcap-download", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
+
+
+def _bytes_of(folder: Path) -> int:
+    """Bytes of its files, those that grow as well."""
+    total = 0
+    with suppress(OSError):  # a file may get its final name meanwhile
+        for path in folder.iterdir():
+            total += path.stat().st_size
+    return total
+
+
+def size_text(size: int) -> str:
+    """Bytes for people, in the units of the hub's pages."""
+    for unit, power in (("GB", 9), ("MB", 6)):
+        if size >= 10**power:
+            return f"{size / 10**power:.1f} {unit}"
+    return f"{max(round(size / 1000), 1)} kB"
 
 
 def silence(address: str) -> Exception | None:

@@ -33,17 +33,38 @@ def choose_backbones(checkpoint: Checkpoint, options: CaptionOptions) -> tuple[C
     return chosen, found
 
 
+def check_captioner(options: CaptionOptions, *, with_backbones: bool) -> None:
+    """See what ``captioner_of`` would refuse, as far as no download and no weights are needed for it.
+
+    Args:
+        options: of the run.
+        with_backbones: whether to read a checkpoint for the backbones that ``options`` name, which takes time.
+
+    Raises:
+        CheckpointError, PluginError, UsageError: as ``captioner_of`` does.
+    """
+    from evcap_cli.captioning.checkpoint_captioner import check_for_checkpoint
+    from evcap_cli.captioning.ready_made import check_ready_made
+    from evcap_cli.checkpoints.checkpoint_files import resolve
+    from evcap_cli.checkpoints.hub import HUB_PREFIX
+
+    if check_ready_made(options):
+        return
+    check_for_checkpoint(options)
+    if with_backbones:
+        check_backbones(options)
+    elif not options.checkpoint.startswith(HUB_PREFIX):
+        resolve(options.checkpoint)
+
+
 def check_backbones(options: CaptionOptions) -> None:
-    """See what ``captioner_of`` would refuse of backbones, before any weights are read.
+    """See what ``captioner_of`` would refuse of a checkpoint's backbones, before any weights are read.
 
     Raises:
         CheckpointError, PluginError, UsageError: as ``captioner_of`` does.
     """
     from evcap_cli.backbones.loading import make_backbones
-    from evcap_cli.captioning.ready_made import open_ready_made
     from evcap_cli.checkpoints.checkpoint import Checkpoint
 
-    if open_ready_made(options) is not None:
-        return
     chosen, _ = choose_backbones(Checkpoint.from_pretrained(options.checkpoint), options)
     make_backbones(chosen.addresses(), chosen.weights, chosen.backbone_options, chosen.allow_unused)

@@ -14,9 +14,10 @@ from typing_extensions import override
 from evcap_cli.captioning.captioner import Captioner
 from evcap_cli.captioning.record_fields import emotion_of, media_fields, whole_milliseconds
 from evcap_cli.data.lexicon import Lexicon
-from evcap_cli.errors import UsageError, VideoError
+from evcap_cli.errors import CaptionerError, EvcapError, UsageError, VideoError, one_line
 from evcap_cli.output.records import Caption, Record, error_fields
-from evcap_cli.systems.captioners import open_captioner
+from evcap_cli.plugin_calls import contained, show_traceback
+from evcap_cli.systems.captioners import find_captioner
 from evcap_cli.systems.clip_captioner import CaptionerOptions
 from evcap_cli.version import __version__
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from evcap_cli.features.events import VideoDone
     from evcap_cli.features.raw_clips import RawClip, RawClips
     from evcap_cli.inputs import Source
+    from evcap_cli.systems.captioner_spec import CaptionerSpec
     from evcap_cli.systems.clip_captioner import Clip, ClipCaption, ClipCaptioner
 
 FLUSH_SECONDS: Final = 15.0
@@ -39,7 +41,43 @@ def open_ready_made(options: CaptionOptions) -> ClipCaptioner | None:
     Raises:
         UsageError: it cannot be had, or an option is one of trained checkpoints.
     """
-    chosen = CaptionerOptions(
+    found = _found(options)
+    if found is None:
+        return None
+    spec, address = found
+    captioner = spec.open(address, _captioner_options(options))
+    for flag, value in (("--style", options.style), ("--prompt", options.prompt)):
+        if value is not None and not captioner.takes_instructions:
+            raise UsageError(
+                f"{flag} means nothing for {options.checkpoint}, which takes no instructions", hint="leave it out"
+            )
+    return captioner
+
+
+def check_ready_made(options: CaptionOptions) -> bool:
+    """See what ``open_ready_made`` would refuse, without a download; False: it is a checkpoint that is named.
+
+    Raises:
+        UsageError: the captioner cannot be had, or an option is one of trained checkpoints.
+    """
+    found = _found(options)
+    if found is None:
+        return False
+    spec, address = found
+    spec.captioner_class().check(address, _captioner_options(options))
+    return True
+
+
+def _found(options: CaptionOptions) -> tuple[CaptionerSpec, str] | None:
+    """Which captioner is named, before it downloads anything; its options are checked."""
+    found = find_captioner(options.checkpoint)
+    if found is not None:
+        _check_options(options)
+    return found
+
+
+def _captioner_options(options: CaptionOptions) -> CaptionerOptions:
+    return CaptionerOptions(
         style=options.style or "emotional",
         prompt=options.prompt,
         max_words=options.max_words or DEFAULT_MAX_WORDS,
@@ -48,10 +86,6 @@ def open_ready_made(options: CaptionOptions) -> ClipCaptioner | None:
         lexicon=Lexicon.general(),
         batch_size=options.batch_size,
     )
-    found = open_captioner(options.checkpoint, chosen)
-    if found is not None:
-        _check_options(options)
-    return found
 
 
 def _check_options(options: CaptionOptions) -> None:
@@ -184,11 +218,49 @@ class ReadyMadeCaptioner(Captioner):
     def _caption(self, clips: Sequence[RawClip]) -> list[Caption | VideoError]:
         if not clips:
             return []
-        results = self.model.caption([_clip(clip) for clip in clips])
+        results = self._results([_clip(clip) for clip in clips])
         return [
-            result if isinstance(result, VideoError) else self._sentence(clip, result)
+            self._named(clip, result) if isinstance(result, VideoError) else self._sentence(clip, result)
             for clip, result in zip(clips, results, strict=True)
         ]
+
+    def _results(self, clips: Sequence[Clip]) -> list[ClipCaption | VideoError]:
+        """What the model says; what it does against its contract costs the clips that it does so on, no others."""
+        try:
+            with contained():
+                results = self.model.caption(clips)
+            if len(results) != len(clips):
+                raise ValueError(f"{len(clips)} clips went in, {len(results)} captions came out")
+        except Exception as problem:
+            if isinstance(problem, EvcapError) and not isinstance(problem, VideoError):
+                raise
+            if len(clips) > 1:
+                return [result for clip in clips for result in self._results([clip])]
+            show_traceback(problem)
+            return [problem if isinstance(problem, VideoError) else self._broken(one_line(problem))]
+        return [self._checked(result) for result in results]
+
+    def _checked(self, result: ClipCaption | VideoError) -> ClipCaption | VideoError:
+        if isinstance(result, VideoError):
+            return result
+        if not isinstance(getattr(result, "text", None), str) or not result.text.strip():
+            return self._broken("it gave no text")
+        if result.emotion is not None and set(result.emotion) != set(self.lexicon.categories):
+            return self._broken("its emotion has other categories than the lexicon")
+        return result
+
+    def _broken(self, cause: str) -> CaptionerError:
+        return CaptionerError(
+            f"the captioner {self.name} failed: {cause}", hint="see `evcap plugins check`, set EVCAP_DEBUG=1 for more"
+        )
+
+    def _named(self, clip: RawClip, problem: VideoError) -> VideoError:
+        """The error of a clip; one of several segments is named by its time."""
+        if self.options.segment == "whole":
+            return problem
+        start, end = float(clip.segment.start), float(clip.segment.end)
+        cause = f"{start:.2f} s to {end:.2f} s: {problem.cause}"
+        return type(problem)(cause, path=problem.path, hint=problem.hint)
 
     def _sentence(self, clip: RawClip, result: ClipCaption) -> Caption:
         words = _WORD.findall(result.text.lower())

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from evcap_cli.backbones.hub import bars_on_terminals_only, silence
+from evcap_cli.backbones.hub import bars_on_terminals_only, shown_download, silence
 from evcap_cli.errors import CheckpointError, EvcapError, UploadError, UsageError, reason_of
 from evcap_cli.version import __version__
 
@@ -101,25 +103,40 @@ def download(address: str, files: Sequence[str], optional: Sequence[str] = ()) -
     return folder
 
 
-def local_snapshot(address: str) -> Path | None:
-    """The folder of ``hf-hub:org/name[@revision]`` in the hub's cache, whole or not; no request is sent."""
+def local_snapshot(address: str, patterns: Sequence[str]) -> Path | None:
+    """The folder of ``hf-hub:org/name[@revision]`` in the hub's cache; no request is sent.
+
+    Args:
+        address: of a repository.
+        patterns: of the names that were downloaded: newer clients of the hub see that all of them are there, and take
+            a folder without them for an interrupted download. Older ones see to nothing.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     repository, revision = HubAddress.parse(address)
     try:
-        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                allow_patterns=list(patterns),
+                ignore_patterns=["*/*"],
+                local_files_only=True,
+            )
+        )
     except LocalEntryNotFoundError:
         return None
 
 
-def snapshot(address: str, patterns: Sequence[str], revision: str | None = None) -> Path:
+def snapshot(address: str, patterns: Sequence[str], revision: str | None = None, *, large: bool = False) -> Path:
     """A folder of the hub's cache with the files of one revision whose names match, downloaded where they are missing.
 
     Args:
         address: ``hf-hub:org/name[@revision]``.
         patterns: of names at the top of the repository, such as "*.json".
         revision: a commit, in place of the address's own revision.
+        large: say how much is downloaded, and show how far it has come.
 
     Raises:
         CheckpointError: no answer, no such repository or revision, no access.
@@ -128,18 +145,50 @@ def snapshot(address: str, patterns: Sequence[str], revision: str | None = None)
 
     repository, own = HubAddress.parse(address)
     unanswered = None if constants.HF_HUB_OFFLINE else silence(constants.ENDPOINT)
+    offline = constants.HF_HUB_OFFLINE or unanswered is not None
+    revision = revision or own
     try:
-        with bars_on_terminals_only():
+        with ExitStack() as shown:
+            shown.enter_context(bars_on_terminals_only())
+            if large and not offline:
+                sizes = _sizes(repository, revision).items()
+                total = sum(size for name, size in sizes if any(fnmatch(name, pattern) for pattern in patterns))
+                shown.enter_context(shown_download(repository, total))
             found = snapshot_download(
                 repository,
-                revision=revision or own,
+                revision=revision,
                 allow_patterns=list(patterns),
                 ignore_patterns=["*/*"],
-                local_files_only=constants.HF_HUB_OFFLINE or unanswered is not None,
+                local_files_only=offline,
             )
     except Exception as problem:  # the hub's client raises its own, httpx's, requests' and OS errors
         raise _cannot_fetch(problem, address, unanswered) from problem
     return Path(found)
+
+
+def top_files(address: str, revision: str) -> frozenset[str]:
+    """Names at the top of a repository at a commit; nothing is downloaded.
+
+    Raises:
+        CheckpointError: no answer, no such repository, no access.
+    """
+    from huggingface_hub import constants
+
+    repository, _ = HubAddress.parse(address)
+    unanswered = None if constants.HF_HUB_OFFLINE else silence(constants.ENDPOINT)
+    try:
+        return frozenset(_sizes(repository, revision))
+    except Exception as problem:  # the hub's client raises its own, httpx's, requests' and OS errors
+        raise _cannot_fetch(problem, address, unanswered) from problem
+
+
+def _sizes(repository: str, revision: str | None) -> dict[str, int]:
+    """Bytes of the files at the top of a repository, by name."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    listed = HfApi().list_repo_tree(repository, revision=revision)
+    return {entry.path: entry.size for entry in listed if isinstance(entry, RepoFile)}
 
 
 def check_pushing(repository: str) -> None:

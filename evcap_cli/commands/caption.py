@@ -55,7 +55,7 @@ def caption(
 
     Example: evcap caption videos/ -o out.srt -o out.jsonl
     """
-    from evcap_cli.captioning.backbones import check_backbones
+    from evcap_cli.captioning.backbones import check_captioner
     from evcap_cli.captioning.captioner import captioner_of
     from evcap_cli.captioning.run import Summary, caption_plan, plan_captions
 
@@ -65,8 +65,8 @@ def caption(
         check_output()
     options = flags.caption_options(checkpoint)
     if dry_run:
-        if options.backbone or options.backbones or flags.weights or flags.option:  # reading the checkpoint takes time
-            check_backbones(options)
+        named = options.backbone or options.backbones or flags.weights or flags.option
+        check_captioner(options, with_backbones=bool(named))
         _show(plan)
         return
     captioner = captioner_of(options)

@@ -35,11 +35,11 @@ def explain(
     Example: evcap explain videos/a.mp4 -c runs/mine -o page.html
     """
     from evcap_cli.captioning.checkpoint_captioner import CheckpointCaptioner
-    from evcap_cli.captioning.ready_made import open_ready_made
     from evcap_cli.explaining.explain_page import render
     from evcap_cli.explaining.explain_video import explain as explain_video
     from evcap_cli.explaining.explain_video import one_video
     from evcap_cli.files import check_writable, write_whole
+    from evcap_cli.systems.captioners import find_captioner
 
     if output.suffix.lower() != ".html":
         raise UsageError("the page is HTML", path=output, hint="end its name with .html")
@@ -48,7 +48,7 @@ def explain(
         raise UsageError("is the video itself", path=output, hint="choose another -o")
     check_writable(output)
     options = replace(flags.caption_options(checkpoint), workers=1)
-    if open_ready_made(options) is not None:
+    if find_captioner(options.checkpoint) is not None:
         raise UsageError(
             f"evcap explain cannot look into the ready-made captioner {checkpoint}", hint="give a trained checkpoint"
         )

@@ -17,7 +17,7 @@ from evcap_cli import console
 from evcap_cli.commands import config_file
 from evcap_cli.console import counted
 from evcap_cli.data.emvidcap import Subset
-from evcap_cli.errors import UsageError
+from evcap_cli.errors import PluginError, UsageError
 from evcap_cli.paths import expanded
 
 if TYPE_CHECKING:
@@ -245,6 +245,18 @@ def note_demo(checkpoint: str) -> None:
             "note: the bundled demo checkpoint knows only the cartoon world of `evcap demo`; for real videos give"
             " -c smolvlm2 (a download of 2 GB), -c http://HOST/v1#MODEL, or train your own with `evcap train`"
         )
+
+
+def neither_backbone_nor_captioner(name: str) -> PluginError:
+    """The error for a name that no installed plugin offers."""
+    from evcap_cli import plugins
+
+    registry = plugins.registry()
+    backbones, captioners = ", ".join(sorted(registry.backbones)), ", ".join(sorted(registry.captioners))
+    return PluginError(
+        f"no backbone or captioner named {name!r} is installed (backbones: {backbones}; captioners: {captioners})",
+        hint=plugins.how_to_get(name),
+    )
 
 
 def show_some(lines: Sequence[str]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,13 @@ import typer
 
 from evcap_cli import console, plugins
 from evcap_cli.commands import options as shared
+from evcap_cli.commands.captioner_weights import (
+    KIND,
+    captioner_row,
+    downloaded_captioners,
+    fetch_captioner,
+    is_captioner,
+)
 from evcap_cli.console import counted, noun
 from evcap_cli.errors import (
     EXIT_NOTHING_DONE,
@@ -29,14 +37,19 @@ if TYPE_CHECKING:
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="PRESET-or-NAME...", help="Presets (lite, resnet, clip, your own) or backbones."),
+    typer.Argument(
+        metavar="PRESET-or-NAME...",
+        help="Presets (lite, resnet, clip, your own), backbones, captioners (smolvlm2) or hf-hub:ORG/NAME.",
+    ),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(
-        help="Show, fetch and import the weights of backbones.", no_args_is_help=True, rich_markup_mode=None
+        help="Show, fetch and import the weights of backbones and ready-made captioners.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
     )
     group.command("list")(list_)
     group.command()(fetch)
@@ -51,14 +64,19 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
     config: shared.Config = None,
 ) -> None:
-    """Show where the weights of backbones come from, their licence, and whether they are on this machine.
+    """Show where the weights of backbones and captioners come from, their licence, and whether they are here.
 
-    Without a name, every installed backbone is listed; exit code 3 when one cannot say.
+    Without a name, every installed backbone and every captioner with a model of its own is listed; exit code 3 when
+    one cannot say.
 
     Example: evcap weights list clip
     """
     settings = shared.backbone_settings(config, weights, option)
-    found = [_row(backbone, settings.weights) for backbone in _backbones(names or (), settings)]
+    captioners, others = _split(names or (), settings)
+    found = []
+    if others or not names:
+        found = [_row(backbone, settings.weights) for backbone in _backbones(others, settings)]
+    found += [captioner_row(name) for name in captioners or (() if names else downloaded_captioners())]
     if as_json:
         console.data(json.dumps(found, indent=1) + "\n")
     else:
@@ -79,11 +97,11 @@ def fetch(
     quiet: shared.Quiet = False,  # noqa: ARG001  read by its callback
     verbose: shared.Verbose = False,  # noqa: ARG001
 ) -> None:
-    """Download all weights that presets or backbones need, ahead of time, for machines without a network.
+    """Download all weights that presets, backbones or captioners need, ahead of time, for machines without a network.
 
     A preset and a backbone may share a name: it then means the preset; --appearance clip fetches that one alone.
 
-    Example: evcap weights fetch clip
+    Example: evcap weights fetch smolvlm2
     """
     from evcap_cli.backbones.contract import address_of
 
@@ -91,19 +109,26 @@ def fetch(
     single = list(shared.overrides(appearance, motion, object_, audio).values())
     if not names and not single:
         raise UsageError("nothing to fetch is named", hint="for example: evcap weights fetch clip")
-    backbones = _backbones(names or (), settings, single)
+    captioners, others = _split(names or (), settings)
+    backbones = _backbones(others, settings, single) if others or single else []
+    work: list[tuple[str, Callable[[str], str]]] = [
+        (address_of(backbone), partial(_fetch, backbone, settings.weights)) for backbone in backbones
+    ]
+    work += [(name, partial(fetch_captioner, name)) for name in captioners]
     failed = 0
-    for number, backbone in enumerate(backbones, 1):
+    for number, (name, fetched) in enumerate(work, 1):
+        count = f"[{number}/{len(work)}]"
         try:
-            state = _fetch(backbone, settings.weights, f"[{number}/{len(backbones)}]")
+            state = fetched(count)
         except EvcapError as problem:
             failed += 1
             console.error(problem)
         else:
-            console.info(f"[{number}/{len(backbones)}] {address_of(backbone)} {state}")
-    done = len(backbones) - failed
+            console.info(f"{count} {name} {state}")
+    done = len(work) - failed
+    what = "backbone" if not captioners else "model" if backbones else "captioner"
     console.info(
-        f"{done} of {counted(len(backbones), 'backbone')} {noun(done, 'is', 'are')} ready"
+        f"{done} of {counted(len(work), what)} {noun(done, 'is', 'are')} ready"
         + (f", {failed} failed" if failed else "")
     )
     if failed:
@@ -162,6 +187,27 @@ def _fitting(backbone: Backbone, address: str, tensors: dict[str, Tensor], file:
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in named.items()}
 
 
+def _split(names: Iterable[str], settings: shared.BackboneSettings) -> tuple[list[str], list[str]]:
+    """Names of captioners, each once, and the others: presets and backbones go first where names are shared.
+
+    Raises:
+        PluginError: a name that is neither.
+    """
+    from evcap_cli.backbones.contract import split_address
+    from evcap_cli.backbones.presets import PRESETS
+
+    captioners: dict[str, None] = {}
+    others: list[str] = []
+    for name in names:
+        if name in PRESETS or name in settings.presets or split_address(name)[0] in plugins.registry().backbones:
+            others.append(name)
+        elif is_captioner(name):
+            captioners[name] = None
+        else:
+            raise shared.neither_backbone_nor_captioner(split_address(name)[0])
+    return list(captioners), others
+
+
 def _backbones(
     names: Iterable[str], settings: shared.BackboneSettings, single: Iterable[str] = (), *, presets: bool = True
 ) -> list[Backbone]:
@@ -214,6 +260,9 @@ def _row(backbone: Backbone, weights: Mapping[str, str]) -> dict[str, Any]:
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     if "error" in row:
         return row["kind"], row["name"], row["error"], "", "?"
+    if row["kind"] == KIND and row["location"]:
+        size = f" ({row['download']})" if row.get("download") else ""
+        return row["kind"], row["name"], row["location"] + size, row["license"], row["here"] or "no"
     if row["source"] is None:
         return row["kind"], row["name"], "needs none", "", ""
     source = f"{row['source']} ({row['location']})" if row["location"] else row["source"]

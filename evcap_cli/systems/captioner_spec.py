@@ -24,7 +24,7 @@ class CaptionerSpec:
         about: one line for ``evcap plugins``.
         factory: "module:Class" of its ``ClipCaptioner``, imported on use.
         address: what ``NAME`` stands for, such as "hf-hub:org/name"; empty: the class needs no address.
-        download: size of its download for people, such as "2.0 GB".
+        download: size of its download for people, such as "2.0 GB"; the class then has ``fetch`` and ``local_copy``.
         license: of its weights.
         takes_audio: whether captions depend on the audio.
         schemes: beginnings of addresses that it opens, such as "https://".
@@ -48,9 +48,24 @@ class CaptionerSpec:
             PluginError: its class cannot be imported, or is no ``ClipCaptioner``.
             EvcapError: whatever its class finds wrong with the address.
         """
+        return self.captioner_class()(address, options)
+
+    def captioner_class(self) -> type[ClipCaptioner]:
+        """The class that ``factory`` names.
+
+        Raises:
+            PluginError: it cannot be imported, or is no ``ClipCaptioner``.
+        """
         from evcap_cli.systems.clip_captioner import ClipCaptioner
 
-        return class_of(self.factory, ClipCaptioner, f"captioner {self.name!r}")(address, options)  # type: ignore[type-abstract]  # a base
+        return class_of(self.factory, ClipCaptioner, f"captioner {self.name!r}")  # type: ignore[type-abstract]  # a base
+
+    @property
+    def fetches(self) -> bool:
+        """Whether its class can download a model ahead of time."""
+        from evcap_cli.systems.clip_captioner import ClipCaptioner
+
+        return self.captioner_class().fetch.__func__ is not ClipCaptioner.fetch.__func__  # type: ignore[attr-defined]
 
 
 def spec_by_name(specs: Mapping[str, CaptionerSpec], address: str) -> tuple[CaptionerSpec, str] | None:

@@ -12,6 +12,7 @@ from evcap_cli.reading.typed import read_json
 from evcap_cli.systems.captioner_spec import spec_by_config, spec_by_name
 
 if TYPE_CHECKING:
+    from evcap_cli.systems.captioner_spec import CaptionerSpec
     from evcap_cli.systems.clip_captioner import CaptionerOptions, ClipCaptioner
 
 CONFIG: Final = "config.json"
@@ -30,20 +31,36 @@ def open_captioner(address: str, options: CaptionerOptions) -> ClipCaptioner | N
     Raises:
         CheckpointError, PluginError, UsageError: the captioner cannot be had or cannot caption.
     """
+    found = find_captioner(address)
+    return None if found is None else found[0].open(found[1], options)
+
+
+def find_captioner(address: str) -> tuple[CaptionerSpec, str] | None:
+    """Which registered captioner opens ``-c ADDRESS``, and the address that it opens; nothing is checked or loaded.
+
+    Args:
+        address: as ``open_captioner`` takes it.
+
+    Returns:
+        None where no captioner claims the address.
+
+    Raises:
+        CheckpointError: what it is cannot be learnt from the hub. PluginError: two distributions claim its name.
+    """
     specs = plugins.captioners()
     named = spec_by_name(specs, address)
     if named is not None:
         spec, place = named
         # a name that two distributions claim is refused here
-        return plugins.captioner(spec.name).open(place, options)
+        return plugins.captioner(spec.name), place
     claimed = spec_by_config(specs, _config(address))
-    return None if claimed is None else plugins.captioner(claimed.name).open(address, options)
+    return None if claimed is None else (plugins.captioner(claimed.name), address)
 
 
 def _config(address: str) -> dict[str, Any]:
     """The config.json at an address; empty where there is none, or a damaged one (loading a checkpoint says so)."""
     if address.startswith(HUB_PREFIX):
-        folder = local_snapshot(address)
+        folder = local_snapshot(address, (CONFIG,))
         if folder is None or not (folder / CONFIG).is_file():
             folder = snapshot(address, (CONFIG,))
     else:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, get_args
 
 if TYPE_CHECKING:
@@ -203,10 +204,44 @@ class ClipCaptioner(ABC):
     clips_a_batch: ClassVar[int] = CLIPS_A_BATCH
     """So many clips are handed over at once at most; it bounds the memory that frames take."""
     reads: Reads
+    """Known after ``__init__``."""
+    takes_instructions: bool = False
+    """Whether it follows ``style`` and ``prompt`` of its options; where not, evcap refuses --style and --prompt."""
 
     def __init__(self, address: str, options: CaptionerOptions) -> None:
         self.address = address
         self.options = options
+
+    @classmethod
+    def check(cls, address: str, options: CaptionerOptions) -> None:
+        """See for ``evcap caption --dry-run`` what is wrong with an address; a download is never part of it.
+
+        Override it where the constructor downloads something.
+
+        Raises:
+            CheckpointError, PluginError, UsageError: as the constructor does.
+        """
+        cls(address, options)
+
+    @classmethod
+    def local_copy(cls, address: str) -> Path | None:  # noqa: ARG003  for captioners that download
+        """The downloaded files of a model, where all of them are on this machine; None: not, or nothing is downloaded.
+
+        No request is sent.
+        """
+        return None
+
+    @classmethod
+    def fetch(cls, address: str) -> Path:
+        """Download a model, unless it is here: what ``evcap weights fetch NAME`` does. Optional.
+
+        Returns:
+            Its files; from now on ``local_copy`` gives them, and captioning needs no network.
+
+        Raises:
+            EvcapError: it cannot be had; one line with the cause and the next step.
+        """
+        raise NotImplementedError(f"{cls.__name__} downloads nothing ahead of time, which {address} would need")
 
     @property
     @abstractmethod

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli import console, plugin_calls
 from evcap_cli.backbones.identity import digest_of
+from evcap_cli.checkpoints.hub import HUB_PREFIX
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.devices import out_of_memory
-from evcap_cli.errors import CaptionerError, OutOfMemory, VideoError, one_line
+from evcap_cli.errors import CaptionerError, OutOfMemory, UsageError, VideoError, one_line
 from evcap_cli.systems.clip_captioner import CaptionerIdentity, CaptionerOptions, Clip, ClipCaption, ClipCaptioner
-from evcap_multimodal import caches, emotions
+from evcap_multimodal import caches, emotions, folders
 from evcap_multimodal.answers import begins_reasoning, caption_text
 from evcap_multimodal.families import Family, family_class
-from evcap_multimodal.folders import open_folder
 from evcap_multimodal.generation import Generated, generate
-from evcap_multimodal.loading import load_model, load_processor
+from evcap_multimodal.loading import check_packages, load_model, load_processor
 from evcap_multimodal.prompts import emotion_question, instruction
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import Tensor
 
@@ -66,15 +68,36 @@ class MultimodalCaptioner(ClipCaptioner):
 
     def __init__(self, address: str, options: CaptionerOptions) -> None:
         super().__init__(address, options)
-        self.folder = open_folder(address)
+        self.folder = folders.open_folder(address)
         self.family = family_class(self.folder.model_type)(self.folder.config)
+        check_packages(self.family, address)
         self.reads = self.family.reads()
+        self.takes_instructions = self.family.takes_instructions
         self.lexicon = options.lexicon or Lexicon.general()
         self.instruction = instruction(options, self.lexicon)
         self.question = emotion_question(self.lexicon.categories)
         self.batch_size = (options.batch_size or self.clips_a_batch) if self.family.batches else 1
         self.predicts_emotion = options.emotion and self.family.takes_instructions
         self._identity: CaptionerIdentity | None = None
+
+    @classmethod
+    def check(cls, address: str, options: CaptionerOptions) -> None:  # noqa: ARG003  nothing of them can be wrong
+        config = folders.check(address)
+        check_packages(family_class(str(config["model_type"])), address)
+
+    @classmethod
+    def local_copy(cls, address: str) -> Path | None:
+        return folders.local_copy(address)
+
+    @classmethod
+    def fetch(cls, address: str) -> Path:
+        if not address.startswith(HUB_PREFIX):
+            raise UsageError(
+                "names no model that can be downloaded",
+                path=address,
+                hint=f"give {HUB_PREFIX}ORG/NAME, or a name that `evcap weights list` shows, such as smolvlm2",
+            )
+        return folders.fetch(address).path
 
     @property
     def identity(self) -> CaptionerIdentity:

@@ -46,6 +46,8 @@ class Family:
     shares_cache: ClassVar[bool] = False
     """Whether a forward pass may go on from a part of the key-value cache that ``generate`` left."""
     takes_instructions: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ()
+    """That its processor imports and transformers itself does not need."""
     after_media: ClassVar[str] = ""
     """Text that the processor writes after the last placeholder of a prompt."""
     answer_start: ClassVar[str] = ""
@@ -155,6 +157,7 @@ class SmolVlm(Family):
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("smolvlm",)
+    packages = ("num2words",)
     batches = shares_cache = True
     after_media = "\n\n"
     answer_start = " "

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final
 
 from evcap_cli.backbones.identity import digest_of, file_digest
-from evcap_cli.checkpoints.hub import HUB_PREFIX, HubAddress, local_snapshot, snapshot
+from evcap_cli.checkpoints.hub import HUB_PREFIX, HubAddress, local_snapshot, snapshot, top_files
 from evcap_cli.errors import CheckpointError
 from evcap_cli.reading.typed import read_json
 
 CONFIG: Final = "config.json"
-PATTERNS: Final = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors")
+SMALL: Final = ("*.json", "*.jinja", "*.txt", "*.model")
+PATTERNS: Final = (*SMALL, "*.safetensors")
 """What is fetched and digested, at the top of a repository: no pickles, no code."""
 _INDEX: Final = "model.safetensors.index.json"
 _WEIGHTS: Final = "model.safetensors"
 _PROCESSORS: Final = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
+_TEMPLATES: Final = ("chat_template.jinja", "chat_template.json")
+_WITH_TEMPLATE: Final = ("processor_config.json", "tokenizer_config.json")
+"""Which may have the chat template as a value."""
 _ANOTHER: Final = "give one that does, such as -c smolvlm2"
 
 
@@ -59,13 +63,40 @@ def fetch(address: str) -> ModelFolder:
     Raises:
         CheckpointError: no network, no such repository, a gated one, no model in it.
     """
-    path = local_snapshot(address)
-    if path is None or missing_file(path) is not None:
-        path = snapshot(address, ("*.json",))
-        _check_config(_read_config(path, address), address)
-        path = snapshot(address, PATTERNS, revision=path.name)
+    path = local_copy(address)
+    if path is None:
+        # weights come last: a folder that has them has everything
+        path = snapshot(address, SMALL)
+        config = _read_config(path, address)
+        _check_config(config, address)
+        _check_template(path, config, address)
+        path = snapshot(address, PATTERNS, revision=path.name, large=True)
     # the hub's cache names a snapshot after its commit
     return _checked(path, HUB_PREFIX + HubAddress.parse(address).repository, path.name, address)
+
+
+def local_copy(address: str) -> Path | None:
+    """The folder of a repository in the hub's cache, where it is whole; no request is sent."""
+    path = local_snapshot(address, PATTERNS) if address.startswith(HUB_PREFIX) else None
+    return None if path is None or missing_file(path) is not None else path
+
+
+def check(address: str) -> Mapping[str, Any]:
+    """The config.json of a model that is a captioner as far as that is known without its weights.
+
+    Raises:
+        CheckpointError: it cannot be had, or is no captioner; the line says what is missing.
+    """
+    if not address.startswith(HUB_PREFIX) or local_copy(address) is not None:
+        return open_folder(address).config
+    path = snapshot(address, (CONFIG, *_TEMPLATES, *_WITH_TEMPLATE))
+    config = _read_config(path, address)
+    _check_config(config, address)
+    _check_template(path, config, address)
+    names = top_files(address, path.name)
+    shards = {name for name in names if fnmatch(name, "model-*.safetensors")} if _INDEX in names else None
+    _check_whole(_missing(names, shards), address)
+    return config
 
 
 def open_folder(address: str) -> ModelFolder:
@@ -85,10 +116,14 @@ def open_folder(address: str) -> ModelFolder:
 def _checked(path: Path, name: str, revision: str | None, address: str) -> ModelFolder:
     config = _read_config(path, address)
     _check_config(config, address)
-    missing = missing_file(path)
+    _check_whole(missing_file(path), address)
+    _check_template(path, config, address)
+    return ModelFolder(path, name, revision, config)
+
+
+def _check_whole(missing: str | None, address: str) -> None:
     if missing is not None:
         raise CheckpointError(f"holds no {missing}", path=address, hint=f"it cannot caption without; {_ANOTHER}")
-    return ModelFolder(path, name, revision, config)
 
 
 def _read_config(path: Path, address: str) -> dict[str, Any]:
@@ -99,19 +134,47 @@ def _read_config(path: Path, address: str) -> dict[str, Any]:
 
 def missing_file(path: Path) -> str | None:
     """What a model cannot caption without and the folder lacks; None where it is whole."""
-    if not (path / CONFIG).is_file():
-        return CONFIG
+    shards: set[str] | None = None
     if (path / _INDEX).is_file():
         index = read_json(dict[str, Any], path / _INDEX, error=CheckpointError, hint="copy the model's folder again")
-        shards = sorted(set(index.get("weight_map", {}).values()))
-        lost = next((str(name) for name in shards if not (path / str(name)).is_file()), None)
+        shards = set(map(str, index.get("weight_map", {}).values()))
+    return _missing({file.name for file in path.iterdir() if file.is_file()}, shards)
+
+
+def _missing(names: Collection[str], shards: Collection[str] | None) -> str | None:
+    """The same of a list of files; ``shards`` are those of the weights, where there is an index of them."""
+    if CONFIG not in names:
+        return CONFIG
+    if shards is not None:
+        lost = next((name for name in sorted(shards) if name not in names), None)
         if lost is not None or not shards:
             return lost or "shard of its weights"
-    elif not (path / _WEIGHTS).is_file():
+    elif _WEIGHTS not in names:
         return "model.safetensors (other kinds of weights may run code and are not read)"
-    if not any((path / name).is_file() for name in _PROCESSORS):
+    if not any(name in names for name in _PROCESSORS):
         return "processor of images or videos (preprocessor_config.json)"
     return None
+
+
+def _check_template(path: Path, config: Mapping[str, Any], address: str) -> None:
+    """See that a model that is to follow instructions has a chat template, before gigabytes are downloaded or read.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    from evcap_multimodal.families import family_class
+    from evcap_multimodal.loading import NO_TEMPLATE, NO_TEMPLATE_HINT
+
+    if not family_class(str(config.get("model_type", ""))).takes_instructions:
+        return
+    if any((path / name).is_file() for name in _TEMPLATES):
+        return
+    for name in _WITH_TEMPLATE:
+        if (path / name).is_file():
+            found = read_json(dict[str, Any], path / name, error=CheckpointError, hint="copy the model's folder again")
+            if found.get("chat_template"):
+                return
+    raise CheckpointError(NO_TEMPLATE, path=address, hint=NO_TEMPLATE_HINT)
 
 
 def _check_config(config: Mapping[str, Any], address: str) -> None:

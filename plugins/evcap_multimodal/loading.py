@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.devices import out_of_memory
 from evcap_cli.errors import CheckpointError, PluginError, one_line
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
     from evcap_multimodal.families import Family
     from evcap_multimodal.folders import ModelFolder
+
+
+NO_TEMPLATE: Final = "has no chat template: it is no instructed model"
+NO_TEMPLATE_HINT: Final = "take the instructed version of it (its name often ends in -it or -Instruct)"
 
 
 @contextmanager
@@ -31,6 +36,17 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+def check_packages(family: Family | type[Family], address: str) -> None:
+    """See that the packages that a family needs are installed; none is imported.
+
+    Raises:
+        PluginError: naming the first that is not.
+    """
+    for package in family.packages:
+        if find_spec(package) is None:
+            raise PluginError(f"needs the package {package}", path=address, hint=f"pip install {package}")
 
 
 def load_processor(folder: ModelFolder, family: Family, address: str) -> Any:
@@ -50,11 +66,7 @@ def load_processor(folder: ModelFolder, family: Family, address: str) -> Any:
             hint="take a model that does, such as -c smolvlm2",
         )
     if family.takes_instructions and chat_template(processor) is None:
-        raise CheckpointError(
-            "has no chat template: it is no instructed model",
-            path=address,
-            hint="take the instructed version of it (its name often ends in -it or -Instruct)",
-        )
+        raise CheckpointError(NO_TEMPLATE, path=address, hint=NO_TEMPLATE_HINT)
     return processor
 
 

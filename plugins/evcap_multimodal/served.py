@@ -54,6 +54,7 @@ class ServedCaptioner(ClipCaptioner):
     """
 
     clips_a_batch = REQUESTS_AT_ONCE
+    takes_instructions = True
 
     def __init__(self, address: str, options: CaptionerOptions) -> None:
         super().__init__(address, options)

@@ -83,6 +83,8 @@ class Server:
         key: sent as a bearer token; None: none.
     """
 
+    client: Any
+
     def __init__(self, base: str, key: str | None) -> None:
         self.base, self.key = base, key
         self.seconds = REQUEST_SECONDS

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import av
 import jsonschema
+import numpy as np
 import pytest
 import torch
 from evcap_multimodal.captioner import MultimodalCaptioner
 
 import evcap_cli as evcap
+from evcap_cli import plugins
 from evcap_cli.app import run
 from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.errors import CaptionerError, VideoError
 from evcap_cli.features.raw_clips import RawClips, RawRequest
-from evcap_cli.systems.clip_captioner import CaptionerOptions, Clip, ClipCaption
+from evcap_cli.systems.captioner_spec import CaptionerSpec
+from evcap_cli.systems.clip_captioner import (
+    CaptionerIdentity,
+    CaptionerOptions,
+    Clip,
+    ClipCaption,
+    ClipCaptioner,
+    FrameRequest,
+    Reads,
+)
 from tests.features.films import make_film
 from tests.multimodal import tiny
 
@@ -95,7 +111,7 @@ def test_a_rerun_after_a_stop_gives_the_same_bytes(
         nonlocal count
         count += 1
         if count == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return plain(self, clips)
 
     monkeypatch.setattr(MultimodalCaptioner, "caption", stopping)
@@ -105,6 +121,99 @@ def test_a_rerun_after_a_stop_gives_the_same_bytes(
     assert run([*call, "-o", str(stopped)]) == 3
     assert count < 3 + 4
     assert stopped.read_bytes() == (tmp_path / "calm.jsonl").read_bytes()
+
+
+class Dazzled(ClipCaptioner):
+    """Has no word for a clip that begins bright."""
+
+    reads = Reads(frames=FrameRequest(1, 32))
+    identity = CaptionerIdentity("dazzled", "1")
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> None: ...
+
+    def caption(self, clips: Sequence[Clip]) -> list[ClipCaption | VideoError]:
+        answers: list[ClipCaption | VideoError] = []
+        for clip in clips:
+            assert clip.frames is not None
+            bright = float(clip.frames.float().mean()) > 128
+            answers.append(CaptionerError("too bright", hint="dim it") if bright else ClipCaption("a dark room"))
+        return answers
+
+
+def registered(monkeypatch: pytest.MonkeyPatch, name: str, cls: type[ClipCaptioner]) -> None:
+    spec = CaptionerSpec(name, "", f"{__name__}:{cls.__name__}")
+    monkeypatch.setitem(plugins.registry().captioners, name, spec)
+    monkeypatch.setitem(plugins.registry().origin, ("captioner", name), f"evcap-{name}")
+
+
+def shades(path: Path, *seconds: int) -> Path:
+    """A film of one grey level a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for shade in np.repeat(seconds, 10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((32, 32, 3), shade, np.uint8))))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_segment_without_a_caption_fails_its_video_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered(monkeypatch, "dazzled", Dazzled)
+    film = shades(tmp_path / "film.mp4", 5, 250, 5)
+    pieces = evcap.load_captioner("dazzled", segment="fixed:1").caption(film)
+    assert (pieces.status, pieces.captions) == ("failed", ())
+    assert pieces.error == {"code": "captioner", "message": "1.00 s to 2.00 s: too bright; dim it"}
+    whole = evcap.load_captioner("dazzled").caption(film)
+    assert whole.error == {"code": "captioner", "message": "too bright; dim it"}
+
+
+class Clumsy(Dazzled):
+    """Breaks its contract in many ways, by how dark a clip is."""
+
+    def caption(self, clips: Sequence[Clip]) -> list[Any]:
+        answers: list[Any] = [ClipCaption("a dark room") for _ in clips]
+        for number, clip in enumerate(clips):
+            assert clip.frames is not None
+            shade = float(clip.frames.float().mean())
+            if shade > 220:
+                raise KeyError("shade")
+            if shade > 180:
+                raise SystemExit("too bright")
+            if shade > 140:
+                answers[number] = ClipCaption(" ")
+            elif shade > 100:
+                answers[number] = ClipCaption("a room", emotion={"joy": 1.0})
+            elif shade > 60:
+                return answers[1:]
+        return answers
+
+
+def test_what_a_captioner_does_against_its_contract_fails_the_videos_that_it_does_so_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered(monkeypatch, "clumsy", Clumsy)
+    films = [shades(tmp_path / f"{shade}.mp4", shade) for shade in (5, 250, 10, 200, 160, 120, 80, 15)]
+    records = list(evcap.load_captioner("clumsy").caption_many(films))
+    assert [record.status for record in records] == ["ok", "failed", "ok", *["failed"] * 4, "ok"]
+    errors = [record.error for record in records if record.error is not None]
+    assert {error["code"] for error in errors} == {"captioner"}
+    said = ("KeyError: 'shade'", "sys.exit('too bright')", "no text", "other categories", "1 clips went in, 0 captions")
+    for error, part in zip(errors, said, strict=True):
+        assert part in error["message"]
+
+
+def test_instructions_for_a_captioner_that_takes_none_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    registered(monkeypatch, "dazzled", Dazzled)
+    film, prompt = shades(tmp_path / "film.mp4", 5), tmp_path / "prompt.txt"
+    prompt.write_text("Say what you see.", "utf-8")
+    for more in (["--style", "factual"], ["--prompt", str(prompt)]):
+        assert run(["caption", str(film), "-c", "dazzled", "-o", str(tmp_path / "x.srt"), *more]) == 2
+        error = capfd.readouterr().err
+        assert f"{more[0]} means nothing for dazzled, which takes no instructions" in error
 
 
 @pytest.mark.slow

@@ -93,7 +93,10 @@ def test_the_list_holds_every_backbone_and_survives_one_that_cannot_say(capsys: 
     assert evcap("weights", "list") == 3
     assert "no idea" in capsys.readouterr().out
     rows = listed(capsys)
-    assert set(rows) == set(plugins.registry().backbones)
+    assert set(rows) == set(plugins.registry().backbones) | {"smolvlm2", "qwen3-vl", "gemma-4"}
+    assert rows["gemma-4"]["kind"] == "captioner"
+    assert rows["smolvlm2"]["location"] == "hf-hub:HuggingFaceTB/SmolVLM2-500M-Video-Instruct"
+    assert (rows["smolvlm2"]["download"], rows["smolvlm2"]["license"]) == ("2.0 GB", "Apache-2.0")
     assert "no idea" in str(rows["mute"]["error"])
 
 

@@ -162,14 +162,14 @@ def test_a_download_takes_neither_pickles_nor_code_and_reads_the_config_first(
     (hub / "model.safetensors").unlink()
     fetched: list[Any] = []
 
-    def fetch(address: str, patterns: Any, revision: str | None = None) -> Path:
+    def fetch(address: str, patterns: Any, revision: str | None = None, *, large: bool = False) -> Path:
         fetched.append((patterns, revision))
         return hub
 
     monkeypatch.setattr(folders, "snapshot", fetch)
     with pytest.raises(CheckpointError, match=r"holds no model\.safetensors"):
         MultimodalCaptioner("hf-hub:org/tiny", CaptionerOptions())
-    assert fetched == [(("*.json",), None), (folders.PATTERNS, hub.name)]
+    assert fetched == [(folders.SMALL, None), (folders.PATTERNS, hub.name)]
     assert not {"*.bin", "*.py", "*.pt", "*"} & set(folders.PATTERNS)
     edited(hub, "config.json", model_type="bert")
     fetched.clear()
