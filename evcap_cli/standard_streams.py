@@ -81,6 +81,30 @@ def _is_our_own(stream: TextIO) -> bool:
         return False
 
 
+@contextmanager
+def captured() -> Iterator[list[str]]:
+    """What the block prints on standard output, from Python or C: one text, which is there once the block has ended."""
+    import tempfile  # here: every call of evcap loads this module
+
+    texts: list[str] = []
+    stream = sys.stdout
+    if stream is not None:
+        stream.flush()
+    number = os.dup(_OUTPUT)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), _OUTPUT)
+        sys.stdout = open(_OUTPUT, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        try:
+            yield texts
+        finally:
+            sys.stdout.flush()
+            sys.stdout = stream
+            os.dup2(number, _OUTPUT)
+            os.close(number)
+            file.seek(0)
+            texts.append(file.read().decode("utf-8", "replace"))
+
+
 def check_output() -> None:
     """See that there is a standard output to write data to.
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import evcap_cli.testing
 from evcap_cli import AudioInput, ClipInput, FrameInput, hookspecs
-from evcap_cli.conformance import comparing, declaration, features, refusals
+from evcap_cli.conformance import captioner_declaration, captions, comparing, declaration, features, refusals
+from evcap_cli.conformance.checks import Check
 from evcap_cli.errors import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -54,8 +57,7 @@ def test_guides_and_the_template_import_what_is_public() -> None:
 
 
 def test_the_documented_checks_are_the_checks_with_their_tolerances() -> None:
-    text = (ROOT / "docs" / "plugins.md").read_text()
-    rows = dict(re.findall(r"^\| `([\w-]+)` \| ([^|]+) \|$", text, re.MULTILINE))
+    of_backbones, of_captioners = (ROOT / "docs" / "plugins.md").read_text().split("## Captioners\n")
     tolerances = {
         "repeatable": f"{comparing.REPEAT_TOLERANCE:.0e}",
         "fresh-instance": f"{comparing.REPEAT_TOLERANCE:.0e}",
@@ -65,7 +67,19 @@ def test_the_documented_checks_are_the_checks_with_their_tolerances() -> None:
         "half-precision": f"{comparing.HALF_TOLERANCE} of the norm",
     }
     checks = (*declaration.CHECKS, *refusals.CHECKS, *features.CHECKS)
-    assert rows == {
+    assert documented_checks(of_backbones) == listed_checks(checks, tolerances)
+    tolerances["neighbours"] = tolerances["batch-size"]
+    assert documented_checks(of_captioners) == listed_checks(
+        (*captioner_declaration.CHECKS, *captions.CHECKS), tolerances
+    )
+
+
+def documented_checks(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^\| `([\w-]+)` \| ([^|]+) \|$", text, re.MULTILINE))
+
+
+def listed_checks(checks: Iterable[Check[Any]], tolerances: dict[str, str]) -> dict[str, str]:
+    return {
         check.name: check.promise + (f" ({tolerances[check.name]})" if check.name in tolerances else "")
         for check in checks
     }

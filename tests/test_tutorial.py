@@ -20,6 +20,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 SOURCE = Path(evcap_cli.__file__).parents[1]
 PUBLISHING = "python -m twine upload dist/*"
 """The one line that is not run: it would publish."""
+CAPTIONER_LINES = 40
+"""A captioner of one's own."""
 SYSTEM_LINES = 60
 """A system of one's own, as docs/systems.md promises."""
 
@@ -125,6 +127,11 @@ def test_the_tutorial_leads_from_an_empty_folder_to_a_package(tmp_path: Path) ->
     reader = Reader(tmp_path)
     reader.follow(DOCS / "plugins.md")
     assert {"evcap plugins check palette", "pytest", PUBLISHING} <= set(reader.run_lines)
+    assert {"evcap plugins check brightness", "pytest test_brightness.py"} <= set(reader.run_lines)
+    page = (DOCS / "plugins.md").read_text()
+    captioner = page[page.index("from evcap_cli import CaptionerIdentity") :].partition("```")[0]
+    assert sum(bool(line.strip()) for line in captioner.splitlines()) <= CAPTIONER_LINES
+    assert (reader.folder / "brightness.srt").read_text().count(" picture") == 6
     assert (reader.folder / "captions.srt").read_text().count("-->") == 6
     assert len((reader.folder / "captions.lines").read_text().splitlines()) == 6
 

@@ -15,6 +15,8 @@ from evcap_cli.plugin_calls import contained
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone
+    from evcap_cli.systems.captioner_spec import CaptionerSpec
+    from evcap_cli.testing import CheckReport
 
 
 def register(app: typer.Typer) -> None:
@@ -99,16 +101,36 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def check(
-    backbone: Annotated[str, typer.Argument(metavar="NAME[:VARIANT]", help="An installed backbone.")],
+    name: Annotated[str, typer.Argument(metavar="NAME[:VARIANT]", help="An installed backbone, or a captioner as -c.")],
     weights: shared.Weights = None,
     option: shared.Option = None,
 ) -> None:
-    """See whether a backbone keeps the plugin contract; exit code 1 when it does not.
+    """See whether a backbone or a captioner keeps the plugin contract; exit code 1 when it does not.
 
-    Prints one result a line. Without --weights its default weights are loaded, NAME=random:0 draws some.
+    Prints one result a line. Of a backbone its default weights are loaded; --weights gives others, NAME=random:0 draws
+    some. A captioner is named as `evcap caption -c` takes it: a registered name, a folder or an address.
 
     Example: evcap plugins check lite-appearance
     """
+    from evcap_cli.backbones.contract import split_address
+    from evcap_cli.systems.captioners import find_captioner
+
+    backbone = split_address(name)[0] in registry_of.registry().backbones
+    captioner = None if backbone and name not in registry_of.captioners() else find_captioner(name)
+    if not backbone and captioner is None:
+        raise shared.neither_backbone_nor_captioner(split_address(name)[0])
+    reports = []
+    if backbone:
+        reports.append(_check_backbone(name, weights, option))
+    elif weights or option:
+        raise UsageError("--weights and --option are for backbones", path=name, hint="leave them out")
+    if captioner is not None:
+        reports.append(_check_captioner(captioner[0], name))
+    if not all(report.ok for report in reports):
+        raise typer.Exit(EXIT_NOTHING_DONE)
+
+
+def _check_backbone(backbone: str, weights: list[str] | None, option: list[str] | None) -> CheckReport:
     from evcap_cli.backbones.contract import split_address
     from evcap_cli.testing import examine_backbone
 
@@ -124,5 +146,12 @@ def check(
     source = given.get(backbone, given.get(name))
     report = examine_backbone(cls, variant, options, source, report=lambda result: console.answer(str(result)))
     console.answer(report.summary)
-    if not report.ok:
-        raise typer.Exit(EXIT_NOTHING_DONE)
+    return report
+
+
+def _check_captioner(spec: CaptionerSpec, address: str) -> CheckReport:
+    from evcap_cli.testing import examine_captioner
+
+    report = examine_captioner(spec, address, report=lambda result: console.answer(str(result)))
+    console.answer(report.summary)
+    return report

@@ -1,1 +1,1 @@
-"""What a backbone promises, as checks that can fail; ``evcap_cli.testing`` is the door that plugin authors use."""
+"""What backbones and captioners promise, as checks that can fail; plugin authors call ``evcap_cli.testing``."""

@@ -107,12 +107,18 @@ class Candidate:
 
 
 def sample_row(spec: BackboneSpec, seed: int) -> Row:
-    """A row with something in it: a coloured slope with noise and a patch that wanders, or a tone with noise."""
-    generator = np.random.default_rng(seed)
+    """A row with something in it: pictures as ``sample_frames`` makes them, or a tone with noise."""
     if isinstance(spec.input, AudioInput):
         return sample_sound(spec.input, spec.input.chunk_seconds, seed)
-    height, width = picture_size(spec)
     frames = spec.input.frames if isinstance(spec.input, ClipInput) else 1
+    pixels = sample_frames(frames, picture_size(spec), seed)
+    return pixels if isinstance(spec.input, ClipInput) else pixels[0]
+
+
+def sample_frames(frames: int, size: tuple[int, int], seed: int) -> NDArray[np.uint8]:
+    """A coloured slope with noise and a patch that wanders; (frames, H, W, 3) for a size of (H, W)."""
+    generator = np.random.default_rng(seed)
+    height, width = size
     slope = np.linspace(40, 160, width)[None, :, None] * generator.uniform(0.5, 1, 3)
     row = slope[None] + generator.normal(0, 4, (frames, height, width, 3))
     patch = generator.uniform(0, 255, (max(height // 2, 1), max(width // 4, 1), 3))
@@ -121,12 +127,17 @@ def sample_row(spec: BackboneSpec, seed: int) -> Row:
         top, left = height // 4, (width // 8 * (seed + 1) + frame * max(width // 64, 1)) % room
         row[frame, top : top + patch.shape[0], left : left + patch.shape[1]] = patch
     pixels: NDArray[np.uint8] = row.clip(0, 255).astype(np.uint8)
-    return pixels if isinstance(spec.input, ClipInput) else pixels[0]
+    return pixels
 
 
 def sample_sound(audio: AudioInput, seconds: float, seed: int) -> NDArray[np.float32]:
     """A tone that rises a little, with noise; (samples,)."""
-    time = np.arange(round(seconds * audio.rate)) / audio.rate
+    return sample_tone(audio.rate, seconds, seed)
+
+
+def sample_tone(rate: int, seconds: float, seed: int) -> NDArray[np.float32]:
+    """The same for a rate in samples a second."""
+    time = np.arange(round(seconds * rate)) / rate
     tone = 0.3 * np.sin(2 * np.pi * (220 * (seed + 1) + 20 * time) * time)
     sound: NDArray[np.float32] = (tone + np.random.default_rng(seed).normal(0, 0.02, time.shape)).astype(np.float32)
     return sound

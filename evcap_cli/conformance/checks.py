@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Generic, Literal, TypeVar
 
 from evcap_cli.errors import one_line
 from evcap_cli.plugin_calls import contained
 
-if TYPE_CHECKING:
-    from evcap_cli.conformance.candidate import Candidate
-
-    Run = Callable[[Candidate], str | None]
+C = TypeVar("C")
+"""What is examined: a ``Candidate`` or a ``CaptionerCandidate``."""
 
 
 class Broken(Exception):
@@ -21,7 +19,7 @@ class Broken(Exception):
 
 
 class NotApplicable(Exception):
-    """A check says nothing about this backbone; the text says why."""
+    """A check says nothing about this backbone or captioner; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -45,23 +43,23 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(Generic[C]):
     """One promise and the way to test it.
 
     Args:
         name: short, for people and for tests.
-        promise: what a backbone that passes does, as a sentence without a full stop.
+        promise: what a backbone or captioner that passes does, as a sentence without a full stop.
         run: returns a detail worth showing, if any; raises ``Broken`` or ``NotApplicable``.
         needs: the checks without which this one says nothing; it is skipped when one of them fails.
     """
 
     name: str
     promise: str
-    run: Run
+    run: Callable[[C], str | None]
     needs: tuple[str, ...]
 
-    def result(self, candidate: Candidate) -> CheckResult:
-        """Run the check; whatever the backbone raises is a failure of this check only."""
+    def result(self, candidate: C) -> CheckResult:
+        """Run the check; whatever the candidate raises is a failure of this check only."""
         try:
             with contained():
                 return CheckResult(self.name, self.promise, "pass", self.run(candidate) or "")
@@ -72,19 +70,41 @@ class Check:
             return CheckResult(self.name, self.promise, "FAIL", reason_of_failure)
 
 
-def check(checks: list[Check], name: str, promise: str, needs: tuple[str, ...] = ("shape",)) -> Callable[[Run], Run]:
+def check(
+    checks: list[Check[C]], name: str, promise: str, needs: tuple[str, ...] = ("shape",)
+) -> Callable[[Callable[[C], str | None]], Callable[[C], str | None]]:
     """Add the function below as the check ``name`` to ``checks``; see ``Check``."""
 
-    def add(run: Run) -> Run:
+    def add(run: Callable[[C], str | None]) -> Callable[[C], str | None]:
         checks.append(Check(name, promise, run, needs))
         return run
 
     return add
 
 
+def examine(checks: Iterable[Check[C]], candidate: C, report: Callable[[CheckResult], None]) -> tuple[CheckResult, ...]:
+    """The results of all checks; ``report`` is called with each as it is reached.
+
+    One cause has one failure: a check that needs a failed one is skipped.
+    """
+    results: list[CheckResult] = []
+    without: set[str] = set()
+    for each in checks:
+        missing = next((name for name in each.needs if name in without), None)
+        if missing is None:
+            result = each.result(candidate)
+        else:
+            result = CheckResult(each.name, each.promise, "skip", f"needs {missing}")
+        if result.status == "FAIL" or missing is not None:
+            without.add(each.name)
+        report(result)
+        results.append(result)
+    return tuple(results)
+
+
 @dataclass(frozen=True)
 class CheckReport:
-    """The results of one backbone, in the order of the checks."""
+    """The results of one backbone or captioner, in the order of the checks."""
 
     address: str
     results: tuple[CheckResult, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.backbones.contract import BackboneSpec, WeightsSource
 from evcap_cli.conformance.checks import Broken, Check, NotApplicable, check
@@ -13,7 +13,7 @@ from evcap_cli.conformance.checks import Broken, Check, NotApplicable, check
 if TYPE_CHECKING:
     from evcap_cli.conformance.candidate import Candidate
 
-CHECKS: Final[list[Check]] = []
+CHECKS: Final[list[Check[Candidate]]] = []
 
 HEAVY: Final = ("torch", "torchvision", "transformers", "open_clip", "timm", "tensorflow", "jax")
 """What registering may not import: `evcap --help` registers everything that is installed."""
@@ -36,21 +36,34 @@ def _registration(candidate: Candidate) -> None:
     cls = candidate.cls
     if "." in cls.__qualname__ or cls.__module__ == "__main__":
         raise NotApplicable(f"{cls.__qualname__} is not at the top of a module that another process can import")
-    question = json.dumps([sys.path, cls.__module__, cls.__name__, HEAVY])
+    kind, imported = answered(_PROGRAM, cls.__module__, cls.__name__, HEAVY)
+    if kind != "BackboneSpec":
+        raise Broken(f"{cls.__name__}.spec is a {kind}, not a BackboneSpec")
+    if imported:
+        raise Broken(f"importing {cls.__module__} imports {', '.join(imported)}; import it inside load and extract")
+
+
+def answered(program: str, module: str, *more: object) -> Any:
+    """What a Python program says as JSON in its last line, run in a new interpreter with the paths of this one.
+
+    Args:
+        program: reads JSON from its first argument: sys.path, ``module`` and ``more``.
+        module: that it imports.
+        more: what else it needs.
+
+    Raises:
+        Broken: it fails.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, question],
+        [sys.executable, "-c", program, json.dumps([sys.path, module, *more])],
         capture_output=True,
         text=True,
         check=False,
         timeout=IMPORT_SECONDS,
     )
     if done.returncode:
-        raise Broken(f"importing {cls.__module__} fails: {' '.join(done.stderr.strip().splitlines()[-1:])}")
-    kind, imported = json.loads(done.stdout.strip().splitlines()[-1])
-    if kind != "BackboneSpec":
-        raise Broken(f"{cls.__name__}.spec is a {kind}, not a BackboneSpec")
-    if imported:
-        raise Broken(f"importing {cls.__module__} imports {', '.join(imported)}; import it inside load and extract")
+        raise Broken(f"importing {module} fails: {' '.join(done.stderr.strip().splitlines()[-1:])}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 @check(CHECKS, "declaration", "has one name, one kind and a complete spec", needs=())

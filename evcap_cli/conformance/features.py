@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from evcap_cli.conformance.candidate import Candidate
 
-CHECKS: Final[list[Check]] = []
+CHECKS: Final[list[Check[Candidate]]] = []
 
 STEPS_OFF: Final = 2
 """Steps that may be missing or over in a chunk: a model may pad, or have a window a little longer than its hop."""
@@ -35,10 +35,10 @@ BOX_MARGIN: Final = 0.01
 def _loading(candidate: Candidate) -> None:
     import torch
 
-    before = _settings()
+    before = torch_settings()
     declared = candidate.build().spec
     backbone = candidate.backbone
-    changed = [name for name, value in _settings().items() if value != before[name]]
+    changed = [name for name, value in torch_settings().items() if value != before[name]]
     if changed:
         raise Broken(f"load changed torch's {', '.join(changed)} for the whole program")
     if backbone.spec != declared:
@@ -51,7 +51,8 @@ def _loading(candidate: Candidate) -> None:
         raise Broken("load read weights and did not set weights_digest: the cache cannot tell them from others")
 
 
-def _settings() -> dict[str, object]:
+def torch_settings() -> dict[str, object]:
+    """What loading a model must not change for the whole program."""
     import torch
 
     return {

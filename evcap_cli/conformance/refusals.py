@@ -14,7 +14,7 @@ from evcap_cli.errors import EvcapError, one_line
 if TYPE_CHECKING:
     from evcap_cli.conformance.candidate import Candidate
 
-CHECKS: Final[list[Check]] = []
+CHECKS: Final[list[Check[Candidate]]] = []
 
 NO_VARIANT: Final = "no-such-variant"
 NO_OPTION: Final = "no_such_option"
@@ -22,7 +22,7 @@ LONGEST_MESSAGE: Final = 500
 """Characters of a message that people still read."""
 
 
-def _refusal(call: Callable[[], object], name: str) -> str | None:
+def refusal(call: Callable[[], object], name: str) -> str | None:
     """The message of the error that ``call`` raises about ``name``; None: it raises nothing.
 
     Raises:
@@ -30,6 +30,8 @@ def _refusal(call: Callable[[], object], name: str) -> str | None:
     """
     try:
         call()
+    except Broken:
+        raise
     except (ValueError, EvcapError) as problem:
         text = str(problem)
         if name not in text:
@@ -45,7 +47,7 @@ def _refusal(call: Callable[[], object], name: str) -> str | None:
 @check(CHECKS, "unknown-variant", "refuses a variant it does not know by its name", needs=("declaration",))
 def _unknown_variant(candidate: Candidate) -> None:
     """``NAME:no-such-variant``."""
-    if _refusal(lambda: candidate.cls(NO_VARIANT, candidate.options), NO_VARIANT) is None:
+    if refusal(lambda: candidate.cls(NO_VARIANT, candidate.options), NO_VARIANT) is None:
         raise Broken(f"accepted the variant {NO_VARIANT!r}; spec_for must raise ValueError for those it does not know")
 
 
@@ -53,7 +55,7 @@ def _unknown_variant(candidate: Candidate) -> None:
 def _unknown_option(candidate: Candidate) -> None:
     """``--option NAME.no_such_option=1``."""
     given = {**candidate.options, NO_OPTION: "1"}
-    if _refusal(lambda: candidate.cls(candidate.variant, given), NO_OPTION) is None:
+    if refusal(lambda: candidate.cls(candidate.variant, given), NO_OPTION) is None:
         raise Broken(f"accepted the option {NO_OPTION!r}; spec_for must raise ValueError for those it does not know")
 
 
@@ -76,7 +78,7 @@ def _refused_weights(candidate: Candidate, name: str, content: bytes | None) -> 
     if content is not None:
         file.write_bytes(content)
     backbone = candidate.build()
-    if _refusal(lambda: backbone.load(str(file), torch.device("cpu"), torch.float32), name) is not None:
+    if refusal(lambda: backbone.load(str(file), torch.device("cpu"), torch.float32), name) is not None:
         return ""
     if candidate.weights is None and backbone.spec.weights is None and backbone.weights_source() is None:
         return "it has no weights and ignores those it is given"
