@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from evcap_cli.training.initial_weights import InitialWeights
     from evcap_cli.training.trainer import Trainer, TrainResult
 
-PAPER: Final = "paper"
 STALE: Final = ("state", "tensorboard", "log.jsonl", "test.json", "test.jsonl")
 """What --overwrite removes of an earlier run; the checkpoint's files are replaced whole at the end."""
 
@@ -165,11 +164,11 @@ def train(
 
     Example: evcap train --init demo --data mine -o runs/mine
     """
-    from evcap_cli.training.recipe import ORACLE, load_recipe
+    from evcap_cli.training.recipe import DEFAULT, ORACLE, load_recipe
 
     _check_system(model)
     initial = _initial(init, freeze or (), refit_normalisation)
-    chosen = load_recipe(recipe or PAPER, model) if initial is None else initial.recipe(recipe, model)
+    chosen = load_recipe(recipe or DEFAULT, model) if initial is None else initial.recipe(recipe, model)
     chosen = chosen.leaving_out([module.value for module in without or ()])
     if initial is not None:
         initial.check(chosen)

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from evcap_cli.network.config import SystemConfig
 
 Select = Literal["cfs", "loss", "last", "oracle"]
+DEFAULT: Final = "paper"
+"""The recipe where none is named."""
 ORACLE: Final = "oracle"
 """The published habit of choosing the epoch on the test split, to compare with printed tables; marked everywhere."""
 MODULES: Final[Mapping[str, str]] = {"fine-grained": "fine_grained", "audio-visual": "audio_visual"}

@@ -152,11 +152,11 @@ def recipe_of(parameters: Mapping[str, Any]) -> Recipe:
     Raises:
         UsageError: no such recipe, a value that is not allowed.
     """
-    from evcap_cli.training.recipe import load_recipe
+    from evcap_cli.training.recipe import DEFAULT, load_recipe
 
     train = ("epochs", "batch_size", "learning_rate", "seed", "select", "early_stop", "self_critical_epochs")
-    chosen = load_recipe(str(parameters["recipe"]), parameters["model"]).leaving_out(parameters["without"] or ())
-    return chosen.with_values(
+    chosen = load_recipe(parameters["recipe"] or DEFAULT, parameters["model"])
+    return chosen.leaving_out(parameters["without"] or ()).with_values(
         **{name: parameters[name] for name in train},
         precision=None if parameters["dtype"] == "auto" else parameters["dtype"],
     )
