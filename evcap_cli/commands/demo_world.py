@@ -30,6 +30,13 @@ def demo_world(
             "--conflict", min=0.0, max=1.0, metavar="SHARE", help="Part of the clips whose sound contradicts the face."
         ),
     ] = 0.0,
+    variant: Annotated[
+        bool,
+        typer.Option(
+            "--variant",
+            help="Another world: other subjects, actions and words, another style of drawing, same emotions.",
+        ),
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Drawing processes.")] = 2,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another world that is there.")] = False,
     config: shared.Config = None,  # noqa: ARG001  read by its callback
@@ -39,11 +46,13 @@ def demo_world(
     """Draw a small world of clips whose truth is known, with captions, in EmVidCap's layout.
 
     Example: evcap demo-world world --videos 1500 --seed 1
+
+    Example: evcap demo-world other --variant --videos 60
     """
     from evcap_cli.demo.layout import TEST, TRAIN, write_world
     from evcap_cli.demo.make_facts import make_facts
 
-    facts = make_facts(videos, seed, conflict=conflict)
+    facts = make_facts(videos, seed, conflict=conflict, variant=variant)
     world = write_world(folder, facts, workers=workers, test_share=test_share, overwrite=overwrite)
     console.info(f"{folder}: {counted(len(world.of(TRAIN)), 'clip')} to train on, {len(world.of(TEST))} to test")
     console.info(f"train with: evcap train --backbone lite --data {folder}")

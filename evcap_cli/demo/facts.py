@@ -14,6 +14,24 @@ PLACES = ("street", "park", "room", "beach", "night")
 
 
 @dataclass(frozen=True)
+class Cast:
+    """Who lives in a world, and what they do."""
+
+    subjects: tuple[str, ...]
+    solo_actions: tuple[str, ...]
+    pair_actions: tuple[str, ...]
+
+
+CAST = Cast(SUBJECTS, SOLO_ACTIONS, PAIR_ACTIONS)
+VARIANT_CAST = Cast(
+    ("robot", "wizard", "ghost", "penguin", "rabbit", "frog"),
+    ("spin", "bow", "kick", "squat", "march", "roll"),
+    ("push", "tickle", "throw"),
+)
+"""Of the variant world, which has nothing of this in common with the usual one."""
+
+
+@dataclass(frozen=True)
 class ClipFacts:
     """One clip of the demo world.
 
@@ -27,6 +45,7 @@ class ClipFacts:
         seconds: length, 3 to 6.
         seed: of everything random in drawing and sounding this clip.
         audio_emotion: of the sound where it contradicts the picture, which then shows ``emotion``; None elsewhere.
+        variant: of the variant world: other words, another style of drawing.
     """
 
     id: str
@@ -41,6 +60,7 @@ class ClipFacts:
     seconds: float
     seed: int
     audio_emotion: str | None = None
+    variant: bool = False
 
     @property
     def sounding(self) -> str:
@@ -48,7 +68,12 @@ class ClipFacts:
         return self.audio_emotion or self.emotion
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for facts.jsonl; ``heard`` is there only where sound and picture are in conflict."""
+        """Plain values, for facts.jsonl.
+
+        ``heard`` is there only where sound and picture are in conflict, ``variant`` only where it is true.
+        """
         values = asdict(self) | {"subjects": list(self.subjects)}
+        if not values["variant"]:
+            del values["variant"]
         contradicting = values.pop("audio_emotion")
         return values if contradicting is None else values | {"heard": contradicting}

@@ -18,16 +18,8 @@ from typing import TypeAlias
 
 from evcap_cli.data.caption_text import MAX_WORDS
 from evcap_cli.demo.facts import ClipFacts
-from evcap_cli.demo.wording import (
-    EMOTION_WORDS,
-    PAIR_VERBS,
-    PLACE_PHRASES,
-    SOLO_VERBS,
-    SUBJECT_NAMES,
-    TURNED_VERBS,
-    EmotionWords,
-    Weighted,
-)
+from evcap_cli.demo.variant_wording import wording_of
+from evcap_cli.demo.wording import EmotionWords, Weighted
 
 FEWEST, MOST = 8, 20
 """Captions a clip."""
@@ -79,20 +71,21 @@ def caption_spread(facts: ClipFacts) -> dict[str, float]:
 
 def emotional_caption(facts: ClipFacts) -> Phrase:
     """Sentences that say who, what, mostly where, and the emotion."""
-    words = EMOTION_WORDS[facts.emotion]
-    who, place = _someone(facts.subjects[0]), _place(facts.place)
+    wording = wording_of(variant=facts.variant)
+    words, names = wording.emotions[facts.emotion], [wording.subjects[subject] for subject in facts.subjects]
+    who, place = _someone(names[0]), _place(wording.places[facts.place])
     actions = _actions(facts)
-    who_feels = _someone(facts.subjects[0], words.adjectives)
+    who_feels = _someone(names[0], words.adjectives)
     with_noun = ("with", _of(words.nouns))
     other_forms = [
         (0.34, (who_feels, _is_doing(actions), place)),
         (0.14, (who, _is_doing(actions), with_noun, place)),
         (0.10, ("full of", _of(words.nouns), who, _is_doing(actions), place)),
         (0.12, (who, "looks", _of(words.adjectives), "and", _plain(actions), place)),
-        (0.10, (_of(PLACE_PHRASES[facts.place]), _in_manner(who, actions, words))),
+        (0.10, (_of(wording.places[facts.place]), _in_manner(who, actions, words))),
     ]
     if len(facts.subjects) == 2:
-        other_forms.append((0.20, (_someone(facts.subjects[1]), _turned(facts, who_feels), place)))
+        other_forms.append((0.20, (_someone(names[1]), _turned(facts, who_feels), place)))
     return Choice(
         (
             (0.60, (_in_manner(who, actions, words), place)),
@@ -103,15 +96,17 @@ def emotional_caption(facts: ClipFacts) -> Phrase:
 
 def neutral_caption(facts: ClipFacts) -> Phrase:
     """Sentences that leave the emotion out."""
-    who, place = _someone(facts.subjects[0]), _place(facts.place)
+    wording = wording_of(variant=facts.variant)
+    names = [wording.subjects[subject] for subject in facts.subjects]
+    who, place = _someone(names[0]), _place(wording.places[facts.place])
     actions = _actions(facts)
     forms: list[tuple[float, Phrase]] = [
         (0.60, (who, _is_doing(actions), place)),
         (0.15, ("there is", who, Choice(tuple((weight, verb.going) for weight, verb in actions)), place)),
-        (0.10, (_of(PLACE_PHRASES[facts.place]), who, _is_doing(actions))),
+        (0.10, (_of(wording.places[facts.place]), who, _is_doing(actions))),
     ]
     if len(facts.subjects) == 2:
-        forms.append((0.15, (_someone(facts.subjects[1]), _turned(facts, who), place)))
+        forms.append((0.15, (_someone(names[1]), _turned(facts, who), place)))
     return Choice(tuple(forms))
 
 
@@ -124,12 +119,13 @@ class _Action:
 
 
 def _actions(facts: ClipFacts) -> list[tuple[float, _Action]]:
+    wording = wording_of(variant=facts.variant)
     if len(facts.subjects) == 1:
-        return [(weight, _Action(verb.plain, verb.going)) for weight, verb in SOLO_VERBS[facts.action]]
-    other = _someone(facts.subjects[1])
+        return [(weight, _Action(verb.plain, verb.going)) for weight, verb in wording.solo[facts.action]]
+    other = _someone(wording.subjects[facts.subjects[1]])
     return [
         (weight, _Action(_filled(verb.plain, other), _filled(verb.going, other)))
-        for weight, verb in PAIR_VERBS[facts.action]
+        for weight, verb in wording.pair[facts.action]
     ]
 
 
@@ -161,20 +157,21 @@ def _plain(actions: list[tuple[float, _Action]]) -> Phrase:
 
 
 def _turned(facts: ClipFacts, doer: Phrase) -> Phrase:
-    return Choice(tuple((weight, _filled(verb, doer)) for weight, verb in TURNED_VERBS[facts.action]))
+    turned = wording_of(variant=facts.variant).turned[facts.action]
+    return Choice(tuple((weight, _filled(verb, doer)) for weight, verb in turned))
 
 
-def _someone(subject: str, adjectives: Weighted | None = None) -> Phrase:
+def _someone(names: Weighted, adjectives: Weighted | None = None) -> Phrase:
     """Names a subject: "a man", "the happy lady"; "an" where the adjective begins with a vowel."""
-    name = _of(SUBJECT_NAMES[subject])
+    name = _of(names)
     if adjectives is None:
         return (Choice(((0.80, "a"), (0.20, "the"))), name)
     with_article = tuple((weight, ("an" if word[0] in "aeiou" else "a", word)) for weight, word in adjectives)
     return (Choice(((0.80, Choice(with_article)), (0.20, ("the", _of(adjectives))))), name)
 
 
-def _place(place: str) -> Phrase:
-    return Choice(((0.80, _of(PLACE_PHRASES[place])), (0.20, "")))
+def _place(phrases: Weighted) -> Phrase:
+    return Choice(((0.80, _of(phrases)), (0.20, "")))
 
 
 def _of(words: Weighted) -> Phrase:

@@ -21,7 +21,7 @@ from evcap_cli.data.emvidcap import TEST_FILE, TRAIN_FILE
 from evcap_cli.data.root_files import CAPTION_FOLDER, LEXICON_FOLDER, write_lexicon
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.grammar import write_captions
-from evcap_cli.demo.wording import DEMO_LEXICON
+from evcap_cli.demo.variant_wording import wording_of
 from evcap_cli.errors import DataError, EvcapError
 from evcap_cli.files import write_error, write_whole
 from evcap_cli.interrupts import SIGNALS
@@ -91,7 +91,7 @@ def write_world(
         clips = world.of(split)
         if clips:
             write_whole(root / CAPTION_FOLDER / name, _caption_rows(clips))
-    write_lexicon(root / LEXICON_FOLDER, DEMO_LEXICON)
+    write_lexicon(root / LEXICON_FOLDER, wording_of(variant=any(clip.variant for clip in facts)).lexicon)
     if render:
         _render_missing(world, workers)
     return world

@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import permutations, product
 from typing import TypeVar
 
-from evcap_cli.demo.facts import EMOTIONS, PAIR_ACTIONS, PLACES, SOLO_ACTIONS, SUBJECTS, ClipFacts
+from evcap_cli.demo.facts import CAST, EMOTIONS, PLACES, VARIANT_CAST, ClipFacts
 from evcap_cli.errors import UsageError
 
 MOST_CLIPS = 8 * 10_000
@@ -25,13 +25,11 @@ _CONDITIONS = ("hidden",) * 6 + ("silent",) * 3 + ("plain",) * 11
 """30 % hidden, 15 % silent, never both."""
 _NUMBERS = (2,) * 9 + (1,) * 11
 """45 % of the clips show two subjects."""
-_SOLO = tuple(product(((subject,) for subject in SUBJECTS), SOLO_ACTIONS))
-_PAIRS = tuple(product(permutations(SUBJECTS, 2), PAIR_ACTIONS))
 
 Value = TypeVar("Value")
 
 
-def make_facts(count: int, seed: int, *, conflict: float = 0.0) -> list[ClipFacts]:
+def make_facts(count: int, seed: int, *, conflict: float = 0.0, variant: bool = False) -> list[ClipFacts]:
     """Facts of ``count`` clips; the same call gives the same facts.
 
     Args:
@@ -39,6 +37,7 @@ def make_facts(count: int, seed: int, *, conflict: float = 0.0) -> list[ClipFact
         seed: of the world.
         conflict: share of the clips whose face, posture and colour mood show one emotion and whose sound tells another,
             every other one equally often. They are neither hidden nor silent; nothing else changes with the share.
+        variant: of the variant world.
 
     Raises:
         UsageError: for fewer than one clip, or more than there are ids; a share outside of 0 to 1.
@@ -47,11 +46,13 @@ def make_facts(count: int, seed: int, *, conflict: float = 0.0) -> list[ClipFact
         raise UsageError(f"the share of clips in conflict must lie between 0 and 1, got {conflict}")
     if not 1 <= count <= MOST_CLIPS:
         raise UsageError(f"a demo world has 1 to {MOST_CLIPS} clips, not {count}")
-    rng = random.Random(seed)
+    cast, rng = VARIANT_CAST if variant else CAST, random.Random(seed)
+    alone = tuple(product(((subject,) for subject in cast.subjects), cast.solo_actions))
+    together = tuple(product(permutations(cast.subjects, 2), cast.pair_actions))
     emotions = sorted(_dealt(rng, EMOTIONS, count), key=EMOTIONS.index)
     conditions = _dealt(rng, _CONDITIONS, count)
     numbers = _dealt(rng, _NUMBERS, count)
-    solo, pairs = iter(_dealt(rng, _SOLO, count)), iter(_dealt(rng, _PAIRS, count))
+    solo, pairs = iter(_dealt(rng, alone, count)), iter(_dealt(rng, together, count))
     places = _dealt(rng, PLACES, count)
     sides = _dealt(rng, ("left", "right"), count)
     moods = iter(_dealt(rng, EMOTIONS, count))
@@ -72,6 +73,7 @@ def make_facts(count: int, seed: int, *, conflict: float = 0.0) -> list[ClipFact
                 mood=next(moods) if condition == "hidden" else emotion,
                 seconds=round(rng.uniform(SHORTEST_SECONDS, LONGEST_SECONDS), 2),
                 seed=rng.getrandbits(31),
+                variant=variant,
             )
         )
     rng.shuffle(clips)

@@ -19,9 +19,17 @@ import numpy as np
 
 from .facts import ClipFacts
 from .poses import HANGING, POSTURES, Angles, Pose
+from .strides import running, smooth, there_and_back, walking
+from .variant_motions import PAIR_MOTIONS, SOLO_MOTIONS
 
 FALL_SECONDS = 2.6
 """One stumble, fall, rest and getting up."""
+PASSED = ("give", "throw")
+"""Actions that take something from one to the other."""
+OWN_FRONT = ("wave", "give", "hug", "push", "tickle", "throw")
+"""Actions that need the front arm, whatever an emotion does with it."""
+OWN_BACK = ("hug", "push", "tickle")
+"""Those that need the other one as well."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +74,9 @@ class Stage:
         actor, other = self._pair_pose(here), self._pair_pose(there)
         placed = (self._placed(actor, self.sides[0]), self._placed(other, self.sides[1]))
         parcel = None
-        if self.action == "give":
+        if self.action in PASSED:
             # Handed over in mid-clip, wherever the hands are: it lies as long on one side as on the other.
-            parcel = _smooth((self._progress(t) - 0.44) / 0.12)
+            parcel = smooth((self._progress(t) - 0.44) / 0.12)
         return Staged((self._with_posture(placed[0], t), self._with_posture(placed[1], t)), parcel)
 
     def _progress(self, t: float) -> float:
@@ -89,24 +97,26 @@ class Stage:
     def _pair_pose(self, now: float) -> Pose:
         """The motion that both figures of a pair share; x is the distance from the middle."""
         turn = math.tau * now
+        if self.action in PAIR_MOTIONS:
+            return PAIR_MOTIONS[self.action](now)
         if self.action == "chase":
             reach = 0.235 + 0.055 * math.cos(0.55 * turn)
-            return replace(_running(2.5 * turn, reach, stride=52.0, bound=0.12), lean=5.0)
+            return replace(running(2.5 * turn, reach, stride=52.0, bound=0.12), lean=5.0)
         if self.action == "hug":
-            near = _there_and_back(now / 2.8, 0.3, 0.22)
+            near = there_and_back(now / 2.8, 0.3, 0.22)
             squeeze = 0.5 - 0.5 * math.cos(1.0 * turn)
             return replace(
-                _walking(math.sin(1.6 * turn), 0.275 - 0.115 * near + 0.03 * squeeze, 22.0),
+                walking(math.sin(1.6 * turn), 0.275 - 0.115 * near + 0.03 * squeeze, 22.0),
                 back=(-66.0 - 22.0 * squeeze, -58.0 - 44.0 * squeeze),
                 front=(72.0 + 34.0 * squeeze, 66.0 + 50.0 * squeeze),
                 lean=1.0 + 8.0 * squeeze,
                 crouch=0.25 * squeeze,
                 upright=True,
             )
-        offer = _there_and_back(now / 2.4, 0.45, 0.4)
+        offer = there_and_back(now / 2.4, 0.45, 0.4)
         dip = 0.5 - 0.5 * math.cos(1.3 * turn)
         return replace(
-            _walking(math.sin(1.3 * turn), 0.285 - 0.115 * offer, 24.0),
+            walking(math.sin(1.3 * turn), 0.285 - 0.115 * offer, 24.0),
             front=(34.0 + 44.0 * offer + 12.0 * dip, 84.0 + 26.0 * dip),
             lean=1.0 + 7.0 * offer,
             crouch=0.45 * dip,
@@ -115,17 +125,19 @@ class Stage:
 
     def _solo(self, t: float) -> Pose:
         beat = math.tau * (t * self.tempo + self.phase)
+        if self.action in SOLO_MOTIONS:
+            return SOLO_MOTIONS[self.action](beat, self.home, self.heading)
         if self.action == "walk":
             span = 0.26 + self.wander
             x = 0.5 + self.heading * span * (2 * self._progress(t) - 1)
             return replace(
-                _walking(math.sin(1.15 * beat), x, 26.0), facing=self.heading, lift=0.012 * abs(math.cos(1.15 * beat))
+                walking(math.sin(1.15 * beat), x, 26.0), facing=self.heading, lift=0.012 * abs(math.cos(1.15 * beat))
             )
         if self.action == "run":
             # To and fro, fast: a triangle wave, facing the way it goes.
             way = (t * self.tempo * 0.42 + self.phase) % 1.0
             x, facing = (4 * way - 1, 1) if way < 0.5 else (3 - 4 * way, -1)
-            return replace(_running(2.6 * beat, 0.5 + 0.3 * x, stride=50.0, bound=0.07), facing=facing)
+            return replace(running(2.6 * beat, 0.5 + 0.3 * x, stride=50.0, bound=0.07), facing=facing)
         if self.action == "jump":
             hop = (1.05 * t * self.tempo + self.phase) % 1.0
             air = max(0.0, 1 - ((hop - 0.62) / 0.38) ** 2) if hop > 0.24 else 0.0
@@ -156,7 +168,7 @@ class Stage:
     def _falling(self, t: float) -> Pose:
         now = (t * self.tempo / FALL_SECONDS + 0.12 * self.phase) % 1.0
         wobble = math.sin(math.tau * 5 * now) * max(0.0, 1 - now / 0.3)
-        down = _smooth((now - 0.24) / 0.2) - _smooth((now - 0.8) / 0.2)
+        down = smooth((now - 0.24) / 0.2) - smooth((now - 0.8) / 0.2)
         bounce = 0.05 * math.sin(math.pi * (now - 0.44) / 0.12) if 0.44 < now < 0.56 else 0.0
         flail = 40.0 * math.sin(math.tau * 6 * now) * (0.35 if down > 0.9 else 1.0)
         return Pose(
@@ -183,9 +195,9 @@ class Stage:
         back, front = _swung(posture.back, pose.back), _swung(posture.front, pose.front)
         if self.action == "dance":
             back, front = _mixed(posture.back, pose.back, 0.62), _mixed(posture.front, pose.front, 0.62)
-        if self.action in ("wave", "give", "hug"):
+        if self.action in OWN_FRONT:
             front = pose.front
-        if self.action == "hug":
+        if self.action in OWN_BACK:
             back = pose.back
         return replace(
             pose,
@@ -200,42 +212,9 @@ class Stage:
         )
 
 
-def _walking(step: float, x: float, stride: float) -> Pose:
-    """Legs and arms of a step, ``step`` from -1 to 1."""
-    arms = (14.0 + 20.0 * step, 12.0 + 30.0 * max(step, 0.0))
-    legs = (
-        (-stride * step, -stride * step - 14.0 * max(-step, 0.0)),
-        (stride * step, stride * step - 14.0 * max(step, 0)),
-    )
-    return Pose(x, back=arms, front=arms, legs=legs, upright=False)
-
-
-def _running(angle: float, x: float, *, stride: float, bound: float) -> Pose:
-    """Legs and arms of a running stride at ``angle`` radians of its cycle."""
-    step = math.sin(angle)
-    legs = (
-        (-stride * step, -stride * step - 62.0 * max(0.0, math.cos(angle))),
-        (stride * step, stride * step - 62.0 * max(0.0, -math.cos(angle))),
-    )
-    arms = (34.0 + 40.0 * step, 70.0 + 60.0 * step)
-    return Pose(x, 1, bound * abs(math.cos(angle)), lean=11.0, back=arms, front=arms, legs=legs, upright=False)
-
-
-def _smooth(value: float) -> float:
-    """0 below 0, 1 above 1, and a soft step between."""
-    clipped = min(1.0, max(0.0, value))
-    return clipped * clipped * (3 - 2 * clipped)
-
-
 def _swung(emotion: Angles, action: Angles) -> Angles:
     """The emotion's arm, moved a little the way the action moves it."""
     return emotion[0] + 0.3 * (action[0] - HANGING[0]), emotion[1] + 0.3 * (action[1] - HANGING[1])
-
-
-def _there_and_back(cycles: float, going: float, coming: float) -> float:
-    """0 to 1 in the first share ``going`` of every cycle, back to 0 in the last share ``coming``."""
-    share = cycles % 1.0
-    return _smooth(share / going) - _smooth((share - 1 + coming) / coming)
 
 
 def _mixed(emotion: Angles, action: Angles, share: float) -> Angles:

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from evcap_cli.files import WholeFile
 
 from .brush import Brush, Point
+from .cutouts import draw_cutout, make_cutout_style
 from .facts import ClipFacts
 from .figure_styles import FigureStyle, make_figure_style
 from .figures import draw_figure
@@ -29,6 +30,8 @@ from .sound import RATE, Signal, sound_of
 WIDTH, HEIGHT = 256, 192
 FPS = Fraction(25, 2)
 OVERSAMPLING = 2
+MOSAIC = 16
+"""Pixels, of the oversampled picture, of a square in the background of the variant world."""
 Pixels = npt.NDArray[np.uint8]
 
 PURPOSES = ("place", "air", "stage", "styles", "camera", "grain", "sound")
@@ -65,7 +68,11 @@ def draw_frames(facts: ClipFacts) -> Iterator[Pixels]:
     canvas = (scale, HEIGHT * OVERSAMPLING)
     scene = Image.new("RGB", canvas)
     draw_place(Brush(ImageDraw.Draw(scene), (0.0, canvas[1]), scale, grade=grade), facts.place, _random(facts, "place"))
-    scene = scene.filter(ImageFilter.GaussianBlur(1.2 * OVERSAMPLING))
+    if facts.variant:
+        scene = scene.reduce(MOSAIC).resize(canvas, Image.Resampling.NEAREST)
+    else:
+        scene = scene.filter(ImageFilter.GaussianBlur(1.2 * OVERSAMPLING))
+    draw_one = draw_cutout if facts.variant else draw_figure
 
     noise = grain.normal(0.0, float(grain.uniform(1.0, 4.0)), (HEIGHT + 32, WIDTH + 32, 1)).astype(np.int16)
     for index in range(frame_count(facts)):
@@ -80,9 +87,10 @@ def draw_frames(facts: ClipFacts) -> Iterator[Pixels]:
             pose = staged.poses[who]
             ground = (pose.x * scale, canvas[1] - floor * scale)
             brush = Brush(draw, ground, size * canvas[1], grade=skin_grade)
-            hands[who] = draw_figure(brush, styles[who], pose, t)
+            hands[who] = draw_one(brush, styles[who], pose, t)
         if staged.parcel is not None:
-            _draw_parcel(Brush(draw, _between(hands, staged.parcel), size * canvas[1], grade=skin_grade))
+            passed = Brush(draw, _between(hands, staged.parcel), size * canvas[1], grade=skin_grade)
+            (_draw_ball if facts.variant else _draw_parcel)(passed)
         pixels = np.asarray(image.reduce(OVERSAMPLING), np.int16)
         top, left = grain.integers(0, 33, 2)
         yield np.clip(pixels + noise[top : top + HEIGHT, left : left + WIDTH], 0, 255).astype(np.uint8)
@@ -98,7 +106,8 @@ def _looks(facts: ClipFacts) -> list[FigureStyle]:
     emotion = None if facts.hidden else facts.emotion
     sides = ("left", "right") if facts.actor_side == "left" else ("right", "left")
     placed = dict(zip(sides, facts.subjects, strict=False))
-    styles = {side: make_figure_style(placed.get(side, facts.subjects[0]), emotion, rng) for side in ("left", "right")}
+    make = make_cutout_style if facts.variant else make_figure_style
+    styles = {side: make(placed.get(side, facts.subjects[0]), emotion, rng) for side in ("left", "right")}
     return [styles[side] for side, _ in zip(sides, facts.subjects, strict=False)]
 
 
@@ -107,6 +116,12 @@ def _draw_parcel(brush: Brush) -> None:
     brush.polygon([(-0.075, -0.02), (0.075, -0.02), (0.075, 0.12), (-0.075, 0.12)], (228, 60, 70))
     brush.stroke([(0.0, -0.02), (0.0, 0.12)], 0.03, (250, 220, 80))
     brush.stroke([(-0.075, 0.05), (0.075, 0.05)], 0.03, (250, 220, 80))
+
+
+def _draw_ball(brush: Brush) -> None:
+    brush.outline = ((250, 250, 246), 0.012)
+    brush.disc((0.0, 0.03), 0.08, (240, 120, 30))
+    brush.stroke([(-0.06, 0.03), (0.06, 0.03)], 0.02, (250, 250, 246))
 
 
 def _between(hands: list[Point], share: float) -> Point:

@@ -154,12 +154,37 @@ EMOTION_WORDS: Final[Mapping[str, EmotionWords]] = {
 }
 
 
-def _emotion_table() -> dict[str, list[str]]:
+def emotion_table(emotions: Mapping[str, EmotionWords]) -> dict[str, list[str]]:
+    """Category -> its words, as a lexicon has them."""
     return {
         emotion: [form.split()[-1] for part in (words.manner, words.adjectives, words.nouns) for _, form in part]
-        for emotion, words in EMOTION_WORDS.items()
+        for emotion, words in emotions.items()
     }
 
 
-DEMO_LEXICON: Final = Lexicon(_emotion_table(), name="demo world")
+DEMO_LEXICON: Final = Lexicon(emotion_table(EMOTION_WORDS), name="demo world")
 """Eight categories named as the emotions; each name is one of its words."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """All words of a world.
+
+    Args:
+        subjects: names by subject. places: phrases by place. emotions: by emotion.
+        solo, pair: verbs by action. turned: what is said of the one it is done to, by action.
+        lexicon: of the emotions' words.
+    """
+
+    subjects: Mapping[str, Weighted]
+    places: Mapping[str, Weighted]
+    solo: Mapping[str, tuple[tuple[float, Verb], ...]]
+    pair: Mapping[str, tuple[tuple[float, Verb], ...]]
+    turned: Mapping[str, Weighted]
+    emotions: Mapping[str, EmotionWords]
+    lexicon: Lexicon
+
+
+WORDING: Final = Wording(
+    SUBJECT_NAMES, PLACE_PHRASES, SOLO_VERBS, PAIR_VERBS, TURNED_VERBS, EMOTION_WORDS, DEMO_LEXICON
+)

@@ -13,7 +13,7 @@ from typing import Final
 
 from evcap_cli.data.caption_text import tokens
 from evcap_cli.demo.facts import ClipFacts
-from evcap_cli.demo.wording import DEMO_LEXICON, PAIR_VERBS, PLACE_PHRASES, SOLO_VERBS, SUBJECT_NAMES, TURNED_VERBS
+from evcap_cli.demo.variant_wording import wording_of
 
 _SMALL_WORDS: Final = frozenset({"a", "the", "is"})
 """Left out in the search for phrases."""
@@ -93,12 +93,12 @@ class JudgedCaption:
         return self.reported.emotion == self.clip.emotion
 
 
-def read_caption(text: str) -> ReportedFacts:
-    """Subjects, action, place and emotions of a caption, by the words this world has for them."""
+def read_caption(text: str, *, variant: bool = False) -> ReportedFacts:
+    """Subjects, action, place and emotions of a caption, by the words its world has for them."""
     names: list[str] = []
     actions: dict[tuple[str, bool], None] = {}
     places: dict[str, None] = {}
-    for kind, value, turned in _phrases_in(tokens(text)):
+    for kind, value, turned in _phrases_in(tokens(text), variant):
         if kind == "subject":
             names.append(value)
         elif kind == "action":
@@ -107,10 +107,11 @@ def read_caption(text: str) -> ReportedFacts:
             places[value] = None
     action, turned = next(iter(actions)) if len(actions) == 1 else (None, False)
     emotions: dict[str, None] = {}
+    lexicon = wording_of(variant=variant).lexicon
     for word in tokens(text):
-        category = DEMO_LEXICON.first_category(word)
+        category = lexicon.first_category(word)
         if category is not None:
-            emotions[DEMO_LEXICON.categories[category]] = None
+            emotions[lexicon.categories[category]] = None
     return ReportedFacts(
         subjects=tuple(reversed(names)) if turned else tuple(names),
         action=action,
@@ -121,12 +122,12 @@ def read_caption(text: str) -> ReportedFacts:
 
 def judge(clip: ClipFacts, caption: str) -> JudgedCaption:
     """Compare a caption with the facts; "" is wrong in everything."""
-    return JudgedCaption(clip, read_caption(caption))
+    return JudgedCaption(clip, read_caption(caption, variant=clip.variant))
 
 
-def _phrases_in(words: list[str]) -> Iterator[tuple[str, str, bool]]:
+def _phrases_in(words: list[str], variant: bool) -> Iterator[tuple[str, str, bool]]:
     """(kind, value, roles turned) of each known phrase, the longest at each word, none overlapping."""
-    known = _known()
+    known = _known(variant)
     plain = [word for word in words if word not in _SMALL_WORDS]
     longest = max(map(len, known))
     start = 0
@@ -142,9 +143,10 @@ def _phrases_in(words: list[str]) -> Iterator[tuple[str, str, bool]]:
 
 
 @cache
-def _known() -> dict[tuple[str, ...], tuple[str, str, bool]]:
+def _known(variant: bool) -> dict[tuple[str, ...], tuple[str, str, bool]]:
     """Phrase without small words -> (kind, value, roles turned)."""
     found: dict[tuple[str, ...], tuple[str, str, bool]] = {}
+    wording = wording_of(variant=variant)
 
     def add(phrase: str, kind: str, value: str, turned: bool = False) -> None:
         # "chasing {} ..." is known by the words before the name of the other; "gives {} a parcel" by "gives"
@@ -153,19 +155,20 @@ def _known() -> dict[tuple[str, ...], tuple[str, str, bool]]:
         if found.setdefault(key, meaning) != meaning:
             raise ValueError(f"{phrase!r} means {found[key]} and {meaning}")
 
-    for subject, names in SUBJECT_NAMES.items():
+    for subject, names in wording.subjects.items():
         for _, name in names:
             add(name, "subject", subject)
-    for place, phrases in PLACE_PHRASES.items():
+    for place, phrases in wording.places.items():
         for _, phrase in phrases:
             add(phrase, "place", place)
-    for verbs in (SOLO_VERBS, PAIR_VERBS):
+    for verbs in (wording.solo, wording.pair):
         for action, ways in verbs.items():
             for _, verb in ways:
                 add(verb.plain, "action", action)
                 add(verb.going, "action", action)
-    for action, turned_ways in TURNED_VERBS.items():
+    for action, turned_ways in wording.turned.items():
         for _, way in turned_ways:
             add(way, "action", action, turned=True)
-            add(way.replace("runs away", "is running away").replace("gets", "is getting"), "action", action, True)
+            going = way.replace("runs away", "is running away").replace("gets", "is getting")
+            add(going.replace("catches", "is catching"), "action", action, True)
     return found

@@ -18,6 +18,7 @@ from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.layout import TEST, read_world
 from evcap_cli.demo.make_facts import make_facts
+from evcap_cli.demo.variant_wording import wording_of
 from evcap_cli.errors import DataError
 from evcap_cli.inputs import Source, gather
 from evcap_cli.scoring.score_texts import Scores, score_texts
@@ -66,9 +67,10 @@ def examine(world: Path, checkpoint: str = "demo") -> Exam:
     hidden = {clip.id for clip in clips if clip.hidden}
     silent = _captions([source for source in sources if source.id in hidden], checkpoint, drop_audio=True)
     references = {clip.id: write_captions(clip) for clip in clips}
-    other = [text for clip in make_facts(CONSTANT_FROM_CLIPS, 0) for text in write_captions(clip)]
+    variant = clips[0].variant
+    other = [text for clip in make_facts(CONSTANT_FROM_CLIPS, 0, variant=variant) for text in write_captions(clip)]
     systems = {"checkpoint": captions, "constant": constant(clips, other), "shuffled": shuffled(captions)}
-    lexicon = CheckpointCaptioner(CaptionOptions(checkpoint=checkpoint)).checkpoint.lexicon
+    lexicon = wording_of(variant=variant).lexicon
     return Exam(
         rates={name: evaluate(clips, of, silent if name == "checkpoint" else None) for name, of in systems.items()},
         scores={

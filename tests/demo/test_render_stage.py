@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evcap_cli.demo.facts import PAIR_ACTIONS, ClipFacts
+from evcap_cli.demo.facts import PAIR_ACTIONS, VARIANT_CAST, ClipFacts
 from evcap_cli.demo.motions import Stage
 from evcap_cli.demo.poses import Pose
+
+PAIRS = (*PAIR_ACTIONS, *VARIANT_CAST.pair_actions)
 
 
 def pair(action: str, side: str, seed: int) -> ClipFacts:
@@ -26,7 +28,7 @@ def numbers(pose: Pose) -> list[float]:
     ]
 
 
-@pytest.mark.parametrize("action", PAIR_ACTIONS)
+@pytest.mark.parametrize("action", PAIRS)
 @pytest.mark.parametrize("t", [0.0, 1.9])
 def test_a_still_of_a_pair_does_not_tell_the_roles(action: str, t: float) -> None:
     rng = np.random.default_rng(0)
@@ -45,7 +47,7 @@ def test_a_still_of_a_pair_does_not_tell_the_roles(action: str, t: float) -> Non
     assert 0.4 < right_ones < 0.6
 
 
-@pytest.mark.parametrize("action", PAIR_ACTIONS)
+@pytest.mark.parametrize("action", PAIRS)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_actor_stands_on_its_side_and_moves_more_all_the_time(action: str, side: str) -> None:
     for seed in range(8):
