@@ -59,7 +59,10 @@ def score(
     human: Annotated[
         bool, typer.Option("--human", help="Score people too: a reference of each video against its others.")
     ] = False,
-    rows: Annotated[Literal["paper"] | None, typer.Option("--rows", help="Print published rows underneath.")] = None,
+    rows: Annotated[
+        Literal["paper", "literature"] | None,
+        typer.Option("--rows", help="Print published rows, people and a constant caption underneath."),
+    ] = None,
     per_video: Annotated[
         Path | None,
         typer.Option("--per-video", metavar="FILE", help="Write a JSON line a video: its emotions, its own metrics."),
@@ -78,6 +81,7 @@ def score(
     """
     from evcap_cli.files import check_writable, write_whole
     from evcap_cli.scoring import score_table
+    from evcap_cli.scoring.constant_row import constant_of
     from evcap_cli.scoring.prediction_files import read_predictions
     from evcap_cli.scoring.score_captions import score_captions
 
@@ -88,6 +92,9 @@ def score(
     source = context.get_parameter_source("data")
     needed = not given.references and refs is None
     root = _root(data, subset, needed=needed or source is None or source.name != "ENVIRONMENT")
+    constant = None if rows is None or root is None else constant_of(root)
+    if rows is not None and constant is None:
+        console.warn("no row of a constant caption: the training captions of --data ROOT decide which caption it is")
     scores = score_captions(
         given,
         None if given.references else refs or root,
@@ -97,19 +104,20 @@ def score(
         split=split,
         meteor=meteor,
         compare=other,
-        human=human,
+        human=human or rows is not None,
+        constant=constant,
     )
     for note in scores.notes:
         if note not in scores.missing.values():
             console.warn(note)
     for reason in scores.missing.values():
         console.error(reason)
-    published = rows is not None
-    if published and scores.surrogate:
-        published = False
-        console.warn("the paper's rows are not shown: captions of surrogate features do not compare with them")
-    elif published and (subset, split, protocol) != ("L", "test", "paper"):
-        console.warn("the paper's rows are of EmVidCap-L, test split, paper protocol")
+    published = rows
+    if rows is not None and scores.surrogate:
+        published = None
+        console.warn(f"the {rows}'s rows are not shown: captions of surrogate features do not compare with them")
+    elif rows is not None and (subset, split, protocol) != ("L", "test", "paper"):
+        console.warn(f"the {rows}'s rows are of EmVidCap-L, test split, paper protocol")
     if per_video is not None:
         write_whole(per_video, score_table.per_video_lines(scores))
     if as_json:

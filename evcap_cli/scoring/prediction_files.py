@@ -16,6 +16,7 @@ from evcap_cli.errors import DataError
 from evcap_cli.paths import name_key
 from evcap_cli.reading.text import printable, read_text
 from evcap_cli.reading.typed import NotOfType, checked, from_json, json_line
+from evcap_cli.scoring.captioned_by import CaptionedBy
 
 VIDEO_KEYS: Final = ("video_id", "image_id", "id", "video", "vid", "videoid")
 CAPTION_KEYS: Final = ("caption", "text", "prediction", "emcaptions")
@@ -41,6 +42,7 @@ class Predictions:
         failed: videos that have no caption because captioning failed.
         places: video -> where it stands in the file ("line 3").
         surrogate: whether they were made of surrogate features, as training marks its test.jsonl.
+        captioners: what wrote them, as far as records say; more than one where files were joined.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Predictions:
     failed: list[str] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
     surrogate: bool = False
+    captioners: list[CaptionedBy] = field(default_factory=list)
 
     @classmethod
     def of(cls, name: str, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> Predictions:
@@ -64,6 +67,11 @@ class Predictions:
             raise DataError("holds no caption", path=name, hint=_HINT)
         return found
 
+    @property
+    def captioned_by(self) -> CaptionedBy | None:
+        """The one captioner of all captions; None where records name none, or several."""
+        return self.captioners[0] if len(self.captioners) == 1 else None
+
     def _add(self, values: Mapping[str, Any], place: str) -> None:
         path = self.name
         video = _first(values, VIDEO_KEYS)
@@ -77,6 +85,9 @@ class Predictions:
             )
         self.places[video] = place
         self.surrogate = self.surrogate or values.get("features") == "surrogate"
+        captioner = CaptionedBy.of_record(values)
+        if captioner is not None and captioner not in self.captioners:
+            self.captioners.append(captioner)
         if values.get("status") == "failed":
             self.failed.append(video)
             return

@@ -44,6 +44,7 @@ def score_captions(
     meteor: bool = True,
     compare: CaptionSource | None = None,
     human: bool = False,
+    constant: str | None = None,
     seed: int = 0,
 ) -> Scores:
     """Score one caption a video: the eleven metrics of the field, and those of plugins.
@@ -62,6 +63,7 @@ def score_captions(
         compare: captions of another system, in any form of ``predictions``: the two are compared on the videos of both
             by ``bootstrap`` resamplings, 1,000 where that is 0.
         human: score people too: a reference of each video against its others.
+        constant: a caption to score for every video too, as the floor.
         seed: of the resampling.
 
     Returns:
@@ -92,6 +94,9 @@ def score_captions(
         lexicon = Lexicon.from_path(Path(lexicon))
     truth = _references(this, references, split)
     chosen = _matched(this, truth)
+    if len(this.captioners) > 1:
+        names = listed([captioner.title for captioner in this.captioners], _NAMED)
+        console.warn(f"{this.name}: captions of {len(this.captioners)} captioners, scored as one system: {names}")
     scores = score_texts(
         {video: this.captions[video] for video in chosen},
         {video: truth[name] for video, name in chosen.items()},
@@ -103,7 +108,9 @@ def score_captions(
         extra=plugins.metrics(),
         compare=None if other is None else _counterparts(chosen, other, truth),
         human=human,
+        constant=constant,
     )
+    scores = replace(scores, captioned_by=this.captioned_by)
     if not (this.surrogate or (other is not None and other.surrogate)):
         return scores
     return replace(scores, surrogate=True, notes=[*scores.notes, SURROGATE_NOTE])

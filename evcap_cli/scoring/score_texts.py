@@ -17,6 +17,7 @@ from evcap_cli.data.caption_text import MAX_WORDS, normalise
 from evcap_cli.errors import DataError, EvcapError, one_line
 from evcap_cli.plugin_calls import contained
 from evcap_cli.scoring import resampling
+from evcap_cli.scoring.constant_row import ConstantRow
 from evcap_cli.scoring.human_row import HumanRow, leave_one_out, mean_row
 from evcap_cli.scoring.metric_parts import Parts, measure
 from evcap_cli.scoring.metrics import METRICS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from evcap_cli.data.lexicon import Lexicon
+    from evcap_cli.scoring.captioned_by import CaptionedBy
     from evcap_cli.scoring.meteor import Segment
 
 Protocol = Literal["paper", "coco"]
@@ -84,6 +86,7 @@ class Scores:
         missing: metrics that were requested, could be computed here and were not, with the reason.
         per_video: in the order of the captions.
         surrogate: whether features made from captions gave them.
+        captioned_by: what wrote the captions, where they say so.
     """
 
     metrics: dict[str, float | None]
@@ -97,7 +100,9 @@ class Scores:
     per_video: list[VideoScore] = field(default_factory=list)
     comparison: Comparison | None = None
     human: HumanRow | None = None
+    constant: ConstantRow | None = None
     surrogate: bool = False
+    captioned_by: CaptionedBy | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What ``evcap score --json`` prints."""
@@ -107,12 +112,16 @@ class Scores:
             "lexicon": self.lexicon,
             "videos": self.videos,
         }
+        if self.captioned_by is not None:
+            out["captioner"] = self.captioned_by.to_dict()
         if self.intervals:
             out["intervals"] = {name: list(pair) for name, pair in self.intervals.items()}
         if self.comparison is not None:
             out["comparison"] = self.comparison.to_dict()
         if self.human is not None:
             out["human"] = self.human.to_dict()
+        if self.constant is not None:
+            out["constant"] = self.constant.to_dict()
         if self.notes:
             out["notes"] = self.notes
         if self.missing:
@@ -138,6 +147,7 @@ def score_texts(
     extra: Mapping[str, MetricFunction] | None = None,
     compare: Mapping[str, str] | None = None,
     human: bool = False,
+    constant: str | None = None,
 ) -> Scores:
     """Score one caption a video against its references; references of other videos are left out.
 
@@ -153,12 +163,15 @@ def score_texts(
         compare: captions of another system; the two are compared on the videos of both, by ``bootstrap`` resamplings,
             1,000 where that is 0.
         human: score people's captions too, see ``human_row.py``.
+        constant: a caption that is scored for every video too.
 
     Raises:
         DataError: nothing to score, a video without references, or no video in common.
     """
     tables = [hypotheses] if compare is None else [hypotheses, compare]
-    (words, *others), truth = _normalised(tables, references, protocol)
+    floor = [] if constant is None else [dict.fromkeys(hypotheses, constant)]
+    (words, *others), truth = _normalised([*tables, *floor], references, protocol)
+    floor = [others.pop() for _ in floor]
     notes: list[str] = []
     todo = [(words, truth)]
     common = [video for video in words if others and video in others[0]]
@@ -166,6 +179,7 @@ def score_texts(
         if not common:
             raise DataError("the two systems have no video in common")
         todo += [({video: texts[video] for video in common}, truth) for texts in (words, others[0])]
+    todo += [(texts, truth) for texts in floor]
     rounds = leave_one_out(words, truth, seed) if human else []
     todo += [(texts, one.references) for one in rounds for texts in (one.person, one.system)]
     if human and not rounds:
@@ -173,7 +187,11 @@ def score_texts(
 
     measured, note, failed = _measured(todo, lexicon, meteor=meteor)
     notes += [note] if note else []
-    whole, pair, people = measured[0], measured[1:3] if others else [], measured[3 if others else 1 :]
+    rest = iter(measured)
+    whole = next(rest)
+    pair = [next(rest) for _ in range(2 * len(others))]
+    constants = [next(rest) for _ in floor]
+    people = list(rest)
     if not lexicon.official:
         notes.append(
             f"emotions by the lexicon {lexicon.name!r}, not EmVidCap's own: not comparable with printed tables"
@@ -204,6 +222,7 @@ def score_texts(
         per_video=_per_video(hypotheses, whole, lexicon),
         comparison=comparison,
         human=row,
+        constant=ConstantRow(constant, constants[0].values()) if constant is not None else None,
     )
 
 

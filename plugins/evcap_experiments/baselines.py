@@ -7,23 +7,17 @@ language and its frequencies are right, only the clip is wrong.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.layout import TRAIN
+from evcap_cli.scoring.constant_row import constant_caption
 
 if TYPE_CHECKING:
     from evcap_experiments.study.study_worlds import Worlds
     from evcap_experiments.study.unseen_captions import CaptionsByPass
-
-
-def constant_caption(training_captions: Iterable[str]) -> str:
-    """The most frequent caption of training clips (the first in alphabetical order of several)."""
-    counts = Counter(training_captions)
-    return min(counts, key=lambda caption: (-counts[caption], caption))
 
 
 def constant(facts: Iterable[ClipFacts], training_captions: Iterable[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
@@ -51,6 +51,13 @@ def reproduce(
     backbone: Annotated[
         str | None, typer.Option("--backbone", help="One preset for all rows.", show_default="as printed")
     ] = None,
+    captions: Annotated[
+        list[Path] | None,
+        typer.Option("--captions", metavar="FILE", help="Captions of a captioner not trained here, as a row; repeats."),
+    ] = None,
+    rows: Annotated[
+        Literal["literature"] | None, typer.Option("--rows", help="Rows that were printed since the paper.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show every row's command and how long it may take, and stop.")
     ] = False,
@@ -65,7 +72,9 @@ def reproduce(
     Example: evcap reproduce table3 --data EPAN/ --videos clips/ -o reproduced
     """
     from evcap_cli.data.emvidcap import HOW_TO_GET
+    from evcap_cli.scoring.prediction_files import read_predictions
     from evcap_cli.scoring.published_rows import Table
+    from evcap_experiments.reproduction.compared_rows import compare_rows, title_of
     from evcap_experiments.reproduction.reproduction import reproduce_table
     from evcap_experiments.reproduction.table_pages import to_text
     from evcap_experiments.reproduction.table_plan import plan_table
@@ -88,11 +97,15 @@ def reproduce(
     root = _open(data, parameters["subset"])
     first = recipe_of(parameters).train.seed if seed is None else seed
     numbers = range(first, first + seeds)
-    rows = plan_table(chosen, root, output, given, parse, backbone=backbone, seeds=numbers)
+    planned = plan_table(chosen, root, output, given, parse, backbone=backbone, seeds=numbers)
+    files = {path: read_predictions(path) for path in captions or []}
     if dry_run:
-        _show(rows, root)
+        for path, predictions in files.items():
+            console.answer(f"{title_of(path, predictions)}: scored, not trained")
+        _show(planned, root)
         return
-    result, code = reproduce_table(chosen, rows, root, output)
+    compared = compare_rows(files, root, literature=rows is not None)
+    result, code = reproduce_table(chosen, planned, root, output, compared)
     console.data(to_text(result))
     raise typer.Exit(code)
 

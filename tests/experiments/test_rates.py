@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
-from evcap_experiments.baselines import constant, constant_caption, shuffled
+from evcap_experiments.baselines import constant, shuffled
 from evcap_experiments.caption_judging import judge
 from evcap_experiments.rates import HIDDEN_WITHOUT_AUDIO, evaluate, wilson
 
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.make_facts import make_facts
+from evcap_cli.scoring.constant_row import constant_caption
 
 FACTS = make_facts(240, 21)
 

@@ -441,6 +441,7 @@ def test_commands_of_the_page_on_scoring_work(
 
     folder = root.parent
     (folder / "preds.jsonl").write_text(FORMS["records.jsonl"])
+    (folder / "zero-shot.jsonl").write_text(FORMS["records.jsonl"])
     (folder / "other.jsonl").write_text(FORMS["lines.jsonl"])
     (folder / "refs.json").write_text(REFERENCE_FORMS["map.json"])
     monkeypatch.chdir(folder)

@@ -15,10 +15,13 @@ from evcap_experiments.work_loop import Failures, train_with_messages, work_thro
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.scoring.published_rows import Table
+    from evcap_experiments.reproduction.compared_rows import ComparedRow
     from evcap_experiments.reproduction.table_plan import PlannedRow
 
 
-def reproduce_table(table: Table, rows: Sequence[PlannedRow], root: DataRoot, folder: Path) -> tuple[TableResult, int]:
+def reproduce_table(
+    table: Table, rows: Sequence[PlannedRow], root: DataRoot, folder: Path, compared: tuple[ComparedRow, ...] = ()
+) -> tuple[TableResult, int]:
     """Train what is not done of a table.
 
     Args:
@@ -26,6 +29,7 @@ def reproduce_table(table: Table, rows: Sequence[PlannedRow], root: DataRoot, fo
         rows: of it.
         root: the data set, read.
         folder: for the written table.
+        compared: rows below the table that are not trained here.
 
     Returns:
         What came out, and the exit code of ``evcap reproduce``.
@@ -46,11 +50,11 @@ def reproduce_table(table: Table, rows: Sequence[PlannedRow], root: DataRoot, fo
     code = work_through(
         [(number, row.printed.system, run) for number, (row, run) in enumerate(pairs, 1)],
         carry_out,
-        report=lambda: write_tables(folder, collect(table, rows, root, failures)),
+        report=lambda: write_tables(folder, collect(table, rows, root, failures, compared)),
         count=lambda: (sum(run.done for _, run in pairs), len(pairs)),
         folder=folder,
         failures=failures,
     )
-    result = collect(table, rows, root, failures)
+    result = collect(table, rows, root, failures, compared)
     console.info(f"wrote {', '.join(map(str, write_tables(folder, result)))}")
     return result, code

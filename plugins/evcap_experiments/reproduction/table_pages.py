@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.files import write_whole
 from evcap_cli.output.html_pages import page
-from evcap_cli.scoring.metrics import LABELS, METRICS
+from evcap_cli.scoring.metrics import LABELS, METRICS, PRINTED_DECIMALS, metric_text
 from evcap_cli.scoring.published_rows import SOURCE
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ TITLES: Final = {
     "table3": "Table 3: what each module brings, on CLIP features",
 }
 GAINS: Final = "Gain over neither module"
+COMPARED: Final = "Not trained here"
 NAME_WIDTH, CELL_WIDTH = 16, 8
 """Characters of the terminal's columns."""
 
@@ -98,7 +99,32 @@ def explanation(table: TableResult) -> list[str]:
     )
     if not table.foreign:
         sentences.append("A printed number between the ends is no sign of a difference.")
+    if table.compared:
+        sentences.append(
+            "Rows that are not trained here are scored on the same test split. One ref. fewer: against the references"
+            " that are left when people are scored by one of them; compare such lines with each other alone."
+        )
+    sentences += [f"Their printed rows: {source}." for source in _sources(table)]
     return [line for line in sentences if line]
+
+
+def _sources(table: TableResult) -> list[str]:
+    """Where compared rows were printed, each once."""
+    return list(dict.fromkeys(row.source for row in table.compared if row.source))
+
+
+def compared_lines(table: TableResult) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """Rows that are not trained here, with the lines below each other."""
+    return [
+        (
+            row.title,
+            [
+                (label, [metric_text(values.get(metric), PRINTED_DECIMALS) for metric in METRICS])
+                for label, values in row.lines()
+            ],
+        )
+        for row in table.compared
+    ]
 
 
 def to_text(table: TableResult) -> str:
@@ -109,9 +135,11 @@ def to_text(table: TableResult) -> str:
         out.append(title_of(result))
         out += [_text_row(label, cells) for label, cells in lines_of(table, result)]
     gains = gain_lines(table)
-    out += ["", GAINS] if gains else []
-    for name, lines in gains:
-        out += [name, *(_text_row(label, cells) for label, cells in lines)]
+    compared = compared_lines(table)
+    for title, rows in ((COMPARED, compared), (GAINS, gains)):
+        out += ["", title] if rows else []
+        for name, lines in rows:
+            out += [name, *(_text_row(label, cells) for label, cells in lines)]
     out += ["", *explanation(table), *(f"- {note}" for note in table.notes)]
     return "\n".join(line.rstrip() for line in out) + "\n"
 
@@ -147,12 +175,15 @@ def to_markdown(table: TableResult) -> str:
     for result in table.rows:
         for number, (label, cells) in enumerate(lines_of(table, result)):
             out.append(_md_row([f"**{title_of(result)}**" if number == 0 else "", label, *cells]))
-    gains = gain_lines(table)
-    if gains:
-        out += ["", f"## {GAINS}", ""]
-        out += [_md_row(["", "", *LABELS.values()]), _md_row(["---", "---", *["---:"] * len(METRICS)])]
-        for name, lines in gains:
-            out += [_md_row([f"**{name}**" if label == "printed" else "", label, *cells]) for label, cells in lines]
+    for title, rows in ((COMPARED, compared_lines(table)), (GAINS, gain_lines(table))):
+        if rows:
+            out += ["", f"## {title}", ""]
+            out += [_md_row(["", "", *LABELS.values()]), _md_row(["---", "---", *["---:"] * len(METRICS)])]
+        for name, lines in rows:
+            out += [
+                _md_row([f"**{name}**" if number == 0 else "", label, *cells])
+                for number, (label, cells) in enumerate(lines)
+            ]
     if table.notes:
         out += ["", "## Notes", "", *(f"- {note}" for note in table.notes)]
     return "\n".join(out) + "\n"
@@ -195,6 +226,8 @@ def to_html(table: TableResult) -> str:
             foreign=table.foreign,
             notes=table.notes,
             gains=gains,
+            compared=compared_lines(table),
+            sources=_sources(table),
             several=any(len(result.scored) > 1 for result in table.rows),
         )
         + "\n"

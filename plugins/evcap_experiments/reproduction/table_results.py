@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.scoring.published_rows import Table
     from evcap_cli.training.recipe import Recipe
+    from evcap_experiments.reproduction.compared_rows import ComparedRow
     from evcap_experiments.reproduction.table_plan import PlannedRow
     from evcap_experiments.runs import TrainingRun
 
@@ -121,12 +122,14 @@ class TableResult:
     Args:
         foreign: why no difference to the print means anything; empty where one does.
         notes: what else was done otherwise than in the paper.
+        compared: rows below the table that are not trained here.
     """
 
     table: Table
     rows: tuple[RowResult, ...]
     foreign: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    compared: tuple[ComparedRow, ...] = ()
 
     def difference(self, result: RowResult, metric: str) -> float | None:
         """Ours minus the printed value, where that means something."""
@@ -164,6 +167,7 @@ class TableResult:
             "not_comparable_because": list(self.foreign),
             "notes": list(self.notes),
             "rows": [self._row(result) for result in self.rows],
+            "compared": [row.to_dict() for row in self.compared],
         }
 
     def _row(self, result: RowResult) -> dict[str, Any]:
@@ -195,7 +199,11 @@ def _gain(result: RowResult, base: RowResult, metric: str) -> float | None:
 
 
 def collect(
-    table: Table, rows: Sequence[PlannedRow], root: DataRoot, failures: Mapping[Path, str] | None = None
+    table: Table,
+    rows: Sequence[PlannedRow],
+    root: DataRoot,
+    failures: Mapping[Path, str] | None = None,
+    compared: tuple[ComparedRow, ...] = (),
 ) -> TableResult:
     """Read what is done.
 
@@ -204,6 +212,7 @@ def collect(
         rows: of it.
         root: the data set they are trained on.
         failures: folder of a run -> why it failed in this call.
+        compared: rows below the table.
 
     Raises:
         DataError: test scores that cannot be read.
@@ -217,7 +226,8 @@ def collect(
         )
         for row in rows
     )
-    return TableResult(table, results, tuple(foreign(rows, root)), tuple(notes(results, root)))
+    found = dict.fromkeys([*notes(results, root), *(note for row in compared for note in row.notes)])
+    return TableResult(table, results, tuple(foreign(rows, root)), tuple(found), compared)
 
 
 def foreign(rows: Sequence[PlannedRow], root: DataRoot) -> list[str]:
