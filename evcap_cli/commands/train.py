@@ -65,7 +65,7 @@ def train(
         typer.Option(
             "--recipe",
             help="paper, paper-literal, demo, or a TOML file.",
-            show_default="paper; with --init the checkpoint's settings at a third of its rate",
+            show_default="paper; with --init the checkpoint's settings at half its rate",
         ),
     ] = None,
     model: Annotated[

@@ -1,7 +1,7 @@
 """``evcap train --init CHECKPOINT``: a run that starts from a checkpoint's weights instead of random ones.
 
 It keeps the checkpoint's system, architecture, backbones and words; ``weight_transfer.py`` moves the weights. The
-vocabulary grows by the new words of the captions, behind the old ones. The lexicon is the data's: categories and
+vocabulary grows by the new words of the captions, after the old ones. The lexicon is the data's: categories and
 emotion words that the checkpoint has by the same name keep their weights, others start near them, and what only the
 checkpoint has is left out, because nothing in the data could train or score it.
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 OptionsT = TypeVar("OptionsT", bound=FeatureOptions)
 
 RECIPE_NAME: Final = "fine-tuning"
-RATE_SHARE: Final = 1 / 3
+RATE_SHARE: Final = 1 / 2
 """*Decision*: of the checkpoint's own learning rate, where none is given: its weights are changed, not found."""
 OF_THE_RUN: Final = frozenset(("seed", "select", "val_share", "early_stop", "min_count", "precision"))
 """Settings of training that are not taken from the checkpoint: they belong to its data, machine or question."""

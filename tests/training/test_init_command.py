@@ -47,7 +47,7 @@ def test_a_checkpoint_is_trained_further_on_other_videos_and_captions_them(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         (["--init", "demo", "--model", "epan"], "demo: holds a fusion model, not epan"),
         (
@@ -73,7 +73,7 @@ def test_what_does_not_go_together_is_one_line_that_names_both(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     given: list[str],
-    told: str,
+    expected: str,
 ) -> None:
     write_root(tmp_path / "root")
     save_checkpoint(tmp_path / "old")
@@ -83,13 +83,13 @@ def test_what_does_not_go_together_is_one_line_that_names_both(
     assert evcap("train", "--data", "root", *given) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if "warning: " not in line]
     assert len(lines) == 1
-    assert told in lines[0]
+    assert expected in lines[0]
 
 
 def test_a_printed_recipe_is_what_the_run_trains_with(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert evcap("train", "--init", "demo", "--epochs", 3, "--print-config") == 0
     printed = capfd.readouterr().out
-    assert "learning_rate = 0.0004\n" in printed
+    assert "learning_rate = 0.0006\n" in printed
     assert "epochs = 3\n" in printed
     assert "lstm_width = 320\n" in printed
     (tmp_path / "own.toml").write_text(printed)

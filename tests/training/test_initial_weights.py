@@ -251,7 +251,7 @@ def test_a_recipe_comes_from_the_checkpoint_at_a_lower_rate() -> None:
     settings = {"learning_rate": 0.3, "epochs": 7, "seed": 9, "select": "oracle", "schedule": "cosine", "later": 1}
     recipe = InitialWeights(checkpoint(settings=settings)).recipe(None, None)
     assert (recipe.name, recipe.system) == ("fine-tuning", "fusion")
-    assert recipe.train.learning_rate == pytest.approx(0.1)
+    assert recipe.train.learning_rate == pytest.approx(0.15)
     assert (recipe.train.epochs, recipe.train.schedule) == (7, "cosine")
     assert (recipe.train.seed, recipe.train.select) == (0, "cfs")
     assert recipe.model["width"] == toy.MODEL["width"]
@@ -292,7 +292,7 @@ def test_data_without_a_lexicon_of_its_own_keep_the_checkpoints() -> None:
 
 def test_categories_that_the_data_lack_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     begun(InitialWeights(checkpoint(), ("words",)), lexicon=Lexicon({"joy": ["glad"]}))
-    told = " ".join(capsys.readouterr().err.split())
-    assert "started from old: 12 words, 3 of them new; lexicon of 1 category, 0 new, and 1 words, 1 new" in told
-    assert "lacks 1 category of old, which the new checkpoint cannot report: sadness" in told
-    assert "--freeze words keeps 3 new words as they start" in told
+    said = " ".join(capsys.readouterr().err.split())
+    assert "started from old: 12 words, 3 of them new; lexicon of 1 category, 0 new, and 1 words, 1 new" in said
+    assert "lacks 1 category of old, which the new checkpoint cannot report: sadness" in said
+    assert "--freeze words keeps 3 new words as they start" in said

@@ -1,0 +1,52 @@
+"""docs/your-own.md: its commands are run one after another, on few clips and for one epoch."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from evcap_cli.checkpoints.checkpoint import Checkpoint
+from tests.commands.small import evcap, records
+
+GUIDE = Path(__file__).parents[1] / "docs" / "your-own.md"
+BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CLIPS = "7"
+
+
+def in_small(line: str) -> list[str]:
+    """A command of the guide with few clips, one epoch and one process."""
+    program, command, *given = shlex.split(line)
+    assert program == "evcap"
+    if command == "demo-world":
+        given[given.index("--videos") + 1] = CLIPS
+        given += ["--workers", "1"]
+    if command == "train":
+        given = [*given, "--epochs", "1"] if "--epochs" not in given else given
+        given[given.index("--epochs") + 1] = "1"
+        given += ["--no-test"]
+    if command in ("train", "caption"):
+        given += ["--device", "cpu", "--workers", "1"]
+    return [command, *given]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))  # METEOR would take ten seconds a score
+    monkeypatch.setenv("EVCAP_CACHE_DIR", str(tmp_path / "cache"))
+    lines = [line for block in BLOCK.findall(GUIDE.read_text("utf-8")) for line in block.splitlines()]
+    assert len(lines) > 8
+    for line in lines:
+        assert evcap(*in_small(line)) == 0, line
+    old, mine = Checkpoint.from_pretrained("demo"), Checkpoint.from_pretrained("runs/mine")
+    assert mine.training["init"]["digest"] == old.digest
+    assert mine.vocabulary.words[: len(old.vocabulary)] == old.vocabulary.words
+    assert {"robot", "wizard"} & set(mine.vocabulary.words)
+    assert len(records(tmp_path / "old.jsonl")) == int(CLIPS)
+    frozen = json.loads(Path("runs/frozen/config.json").read_text())["training"]["init"]["freeze"]
+    assert frozen == ["emotion", "encoder"]
+    assert "init" not in Checkpoint.from_pretrained("runs/nothing").training
