@@ -235,7 +235,7 @@ class InitialWeights:
 
         sources = row_sources((old.vocabulary, vocabulary), (old.lexicon, lexicon))
         try:
-            dimensions = word_dimensions(build, model.config)
+            dimensions = word_dimensions(build, model)
             take_over(model, old.model.state_dict(), dimensions, sources, seed)
         except ValueError as problem:
             raise UsageError(f"its weights do not fit ({problem})", path=old.name, hint=_FROM_NOTHING) from problem

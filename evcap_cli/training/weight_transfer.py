@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LISTS: Final = ("vocabulary", "categories", "words")
 """Lists of words that tensors have rows for, by the fields of ``SystemConfig`` that count them."""
+_MORE: Final = {1 << number: name for number, name in enumerate(LISTS)}
+"""How many words each list gets to find its dimensions, all different in one build."""
 
 
 @dataclass(frozen=True)
@@ -96,31 +98,31 @@ def row_sources(vocabulary: tuple[Vocabulary, Vocabulary], lexicon: tuple[Lexico
     }
 
 
-def word_dimensions(build: Callable[[SystemConfig], CaptionModel], config: SystemConfig) -> dict[str, dict[int, str]]:
+def word_dimensions(build: Callable[[SystemConfig], CaptionModel], model: CaptionModel) -> dict[str, dict[int, str]]:
     """Tensor -> dimension -> the list of words that it has a row for.
 
     Args:
         build: makes a model of a configuration.
-        config: any of the system's.
+        model: any of the system's.
+
+    Raises:
+        ValueError: a dimension does not grow by one row a word of one list.
     """
-    found: dict[str, dict[int, str]] = {}
-    base = _shapes(build, config)
-    for name in LISTS:
-        larger = _shapes(build, replace(config, **{name: getattr(config, name) + 1}))
-        for tensor, shape in larger.items():
-            for dim, (before, after) in enumerate(zip(base[tensor], shape, strict=True)):
-                if before != after:
-                    found.setdefault(tensor, {})[dim] = name
-    return found
-
-
-def _shapes(build: Callable[[SystemConfig], CaptionModel], config: SystemConfig) -> dict[str, torch.Size]:
+    config = model.config
+    larger = replace(config, **{name: getattr(config, name) + more for more, name in _MORE.items()})
     try:
         with torch.device("meta"):
-            model = build(config)
+            grown = build(larger).state_dict()
     except RuntimeError:  # a system that reads its tensors while it is built
-        model = build(config)
-    return {name: tensor.shape for name, tensor in model.state_dict().items()}
+        grown = build(larger).state_dict()
+    found: dict[str, dict[int, str]] = {}
+    for tensor, own in model.state_dict().items():
+        for dim, (before, after) in enumerate(zip(own.shape, grown[tensor].shape, strict=True)):
+            if after != before:
+                if after - before not in _MORE:
+                    raise ValueError(f"tensor {tensor} does not have a row a word")
+                found.setdefault(tensor, {})[dim] = _MORE[after - before]
+    return found
 
 
 def take_over(
