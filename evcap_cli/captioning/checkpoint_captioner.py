@@ -123,7 +123,7 @@ class CheckpointCaptioner(Captioner):
             "dtype": str(self.dtype),
             "beam": [self.beam.size, self.beam.max_words, self.beam.length_penalty],
             "rerank": asdict(self.beam.rerank),
-            "segment": self.options.segment,
+            "segment": self.pipeline.plan.chosen.setting,
             "sampling": self.sampling,
             "audio_track": self.options.audio_track,
             "drop_audio": self.options.drop_audio,
@@ -225,6 +225,7 @@ class CheckpointCaptioner(Captioner):
             hypothesis.score,
             emotion,
             familiarity,
+            segment.id or None,
         )
 
     def _record(self, source: Source, done: VideoDone, captions: Sequence[Caption]) -> Record:

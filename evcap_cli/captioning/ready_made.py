@@ -161,7 +161,7 @@ class ReadyMadeCaptioner(Captioner):
             "beam": chosen.beam_size,
             "emotion": chosen.emotion,
             "dtype": str(self.dtype),
-            "segment": self.options.segment,
+            "segment": self.clips.segmentation.setting,
             "audio_track": self.options.audio_track,
             "drop_audio": self.options.drop_audio,
             "device": str(self.device),
@@ -273,6 +273,7 @@ class ReadyMadeCaptioner(Captioner):
             result.text,
             result.score,
             emotion_of(words, probabilities, lexicon),
+            id=clip.segment.id or None,
         )
 
     def _record(self, source: Source, done: VideoDone, captions: Sequence[Caption | VideoError]) -> Record:

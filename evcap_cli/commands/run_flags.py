@@ -53,7 +53,9 @@ class FeatureFlags:
     audio: Audio = None
     weights: Weights = None
     option: Option = None
-    segment: Annotated[str, typer.Option("--segment", help="whole, fixed:SECONDS or scenes.")] = FeatureOptions.segment
+    segment: Annotated[
+        str, typer.Option("--segment", help="whole, fixed:SECONDS, scenes, or from:ROOT (as a data root lists them).")
+    ] = FeatureOptions.segment
     sampling: Annotated[
         Sampling | None,
         typer.Option("--sampling", help="Which frames; epan as published features have them.", show_default="moments"),

@@ -234,6 +234,7 @@ def train(
         extra=extra,
         data=f"{root.root.resolve().name} (EmVidCap-{root.subset} layout)",
         initial=initial,
+        files=root.segment_files,
     )
     result = trainer.fit()
     if trainer.accelerator.is_main_process:

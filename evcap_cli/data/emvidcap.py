@@ -93,6 +93,11 @@ class DataRoot:
             )
         return opened
 
+    @property
+    def segment_files(self) -> dict[str, str]:
+        """The file of each clip that is a part of one."""
+        return {name: clip.file for name, clip in self.clips.items() if clip.start is not None}
+
     def videos(self, folder: Path) -> dict[str, Path]:
         """Files of the videos of both splits, found anywhere below ``folder``; missing ones are left out.
 

@@ -47,6 +47,7 @@ def learnable(
     max_words: int = MAX_WORDS,
     validation_share: float = VALIDATION_SHARE,
     seed: int = 0,
+    files: Mapping[str, str] | None = None,
 ) -> Learnable:
     """Split the videos of ``captions`` that have words.
 
@@ -55,6 +56,8 @@ def learnable(
         max_words: captions are cut there.
         validation_share: of the videos.
         seed: of the split.
+        files: video -> its file, of those that are segments of one: segments of a file stay together, unless it is
+            the only one.
 
     Raises:
         TrainingError: no video has a caption, or no caption has a word.
@@ -64,7 +67,12 @@ def learnable(
         for video, texts in captions.items()
         if (kept := [cut for text in texts if (cut := tokens(text, max_words))])
     }
-    train, validation = hold_out(list(words), validation_share, seed)
+    whole = {video: (files or {}).get(video, video) for video in words}
+    if len(set(whole.values())) == 1:
+        whole = {video: video for video in words}
+    _, held_out = hold_out(list(whole.values()), validation_share, seed)
+    chosen = set(held_out)
+    train, validation = (sorted(v for v in words if (whole[v] in chosen) == held) for held in (False, True))
     if not train:
         first = next((text for texts in captions.values() for text in texts if text.strip()), None)
         if first is None:

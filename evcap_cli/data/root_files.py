@@ -99,7 +99,7 @@ def write_lexicon(folder: Path, lexicon: Lexicon) -> None:
 
 
 def write_origin(root: Path, origin: Mapping[str, Any]) -> None:
-    """``origin.json``, which is written last: a root without it is not complete.
+    """``origin.json``, before the captions: a root whose writing was interrupted can then be replaced.
 
     Raises:
         WriteError: no permission, a full disk.

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from evcap_cli.backbones.contract import AudioInput, BackboneSpec, FrameInput, Kind
 from evcap_cli.backbones.identity import BackboneIdentity, digest_of
 from evcap_cli.features.cache import FORMAT
 from evcap_cli.media.frames import Geometry
-from evcap_cli.media.segments import Segment
+from evcap_cli.media.segments import Segment, Segmentation
 
 
 @dataclass(frozen=True)
 class FeaturePlan:
-    """What is the same for all videos of a run."""
+    """What is the same for all videos of a run, or of one video, where a data root lists its segments.
+
+    Args:
+        chosen: the segmentation. segmentation: what keys call it.
+    """
 
     specs: Mapping[Kind, BackboneSpec]
     identities: Mapping[Kind, BackboneIdentity]
     segmentation: str
     sampling: str
     audio_track: int
+    chosen: Segmentation
+
+    def of(self, video: Path) -> FeaturePlan:
+        """The plan of one video: keys depend on its own segments, not on those of others in the same list."""
+        if self.chosen.listed is None:
+            return self
+        clips = [(clip.id, str(clip.start), str(clip.end)) for clip in self.chosen.listed.of(video)]
+        return replace(self, segmentation=f"from:{digest_of(clips)}" if clips else "whole")
 
     @property
     def geometries(self) -> dict[Kind, Geometry]:

@@ -74,7 +74,7 @@ class FeatureRun:
 
     def _send_tasks(self) -> None:
         while self.sent < min(len(self.paths), self.head + self.workers + LOOK_AHEAD):
-            self.states[self.sent] = VideoState(self.paths[self.sent])
+            self.states[self.sent] = VideoState(self.paths[self.sent], self.plan.of(self.paths[self.sent]))
             self.threads.read(self.sent)
             self.sent += 1
 
@@ -170,7 +170,7 @@ class FeatureRun:
         state.skipped_packets, state.loss = message.facts.skipped_packets, message.facts.loss
         cache = self.pipeline.cache_of(state.digest)
         if cache is not None and not state.from_cache and state.error is None:
-            cache.write(self.plan.facts_key(state.digest), message.facts.to_plain(), {})
+            cache.write(state.plan.facts_key(state.digest), message.facts.to_plain(), {})
 
     def _run_rows(self, state: VideoState, message: Rows) -> None:
         for ticket, row in message.rows:
@@ -204,7 +204,7 @@ class FeatureRun:
                 "version": self.plan.specs[kind].version,
                 "video": state.digest,
             }
-            cache.write_stream(self.plan.stream_key(state.digest, segment.segment, kind), about, stream)
+            cache.write_stream(state.plan.stream_key(state.digest, segment.segment, kind), about, stream)
 
     def _fail(self, video: int, error: EvcapError) -> None:
         """Give a video up; its first error stands."""

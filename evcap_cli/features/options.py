@@ -36,7 +36,7 @@ class FeatureOptions:
         dtype: "auto" is bf16 on CUDA and fp32 elsewhere.
         batch_size: rows that a model takes at once; None: as each backbone says.
         workers: decoding processes.
-        segment: "whole", "fixed:SECONDS" or "scenes".
+        segment: "whole", "fixed:SECONDS", "scenes", or "from:ROOT" (the segments that a data root lists).
         sampling: None: as the checkpoint was trained; "moments" where there is no checkpoint.
         audio_track: counted from 0.
         cache: False neither reads nor writes the feature cache.

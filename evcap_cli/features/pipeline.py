@@ -34,7 +34,7 @@ class FeaturePipeline:
     Args:
         backbones: loaded, one a kind.
         cache: None: neither read nor written.
-        segmentation: whole, fixed:SECONDS or scenes.
+        segmentation: whole, fixed:SECONDS, scenes or from:ROOT.
         sampling: see ``sampling.py``.
         workers: decoding processes.
         batch_size: rows of every backbone's batches; None: as each spec says.
@@ -63,7 +63,7 @@ class FeaturePipeline:
     ) -> None:
         import torch
 
-        parse_segmentation(segmentation)
+        chosen = parse_segmentation(segmentation)
         sampler(sampling)
         self.backbones, self.cache = dict(backbones), cache
         self.workers, self.batch_size, self.timeout = max(workers, 1), batch_size, timeout
@@ -76,6 +76,7 @@ class FeaturePipeline:
             segmentation=segmentation,
             sampling=sampling,
             audio_track=audio_track,
+            chosen=chosen,
         )
         self.unfinished: Path | None = None
         """Where, without a cache, features of videos lie that are not finished: a folder each, named by digest."""

@@ -27,7 +27,7 @@ from evcap_cli.media.decode_report import DecodeReport
 from evcap_cli.media.decoder import Decoder
 from evcap_cli.media.decoder_memory import DEFAULT_BYTES
 from evcap_cli.media.frames import Geometry
-from evcap_cli.media.segments import parse_segmentation, segments_of
+from evcap_cli.media.segments import parse_segmentation, segment_warnings, segments_of
 from evcap_cli.reading.regular import check_regular
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class RawClips:
 
     Args:
         request: what is read.
-        segmentation: whole, fixed:SECONDS or scenes.
+        segmentation: whole, fixed:SECONDS, scenes or from:ROOT.
         workers: decoding processes.
         timeout: seconds without progress before a file is given up.
         decoder_memory: bytes that decoding a file may take.
@@ -120,8 +120,8 @@ class RawClips:
         decoder_memory: int = DEFAULT_BYTES,
         audio_track: int = 0,
     ) -> None:
-        parse_segmentation(segmentation)
-        self.request, self.segmentation, self.audio_track = request, segmentation, audio_track
+        self.segmentation = parse_segmentation(segmentation)
+        self.request, self.audio_track = request, audio_track
         self.workers, self.timeout, self.decoder_memory = max(workers, 1), timeout, decoder_memory
 
     def run(self, paths: Sequence[Path]) -> Generator[RawClip | VideoDone, None, None]:
@@ -223,11 +223,16 @@ class _Run:
 
 @dataclass
 class _Assembled:
-    """A segment while it is read."""
+    """A segment while it is read.
+
+    Args:
+        first: no frame before this one belongs to it or to a segment after it.
+    """
 
     segment: Segment
     ordinals: npt.NDArray[np.int64]
     waveform: npt.NDArray[np.float32] | None
+    first: int = 0
     frames: dict[int, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
 
@@ -250,7 +255,8 @@ class _Reading:
         try:
             timeline = self._open()
             report = self._decode(timeline)
-            warnings = (*timeline.warnings, *report.warnings)
+            listed = segment_warnings(self.run.clips.segmentation, self.path, timeline.end)
+            warnings = (*timeline.warnings, *listed, *report.warnings)
             if not self.sent:
                 raise DecodeFailed("no frame of it can be decoded", path=self.path, hint="check that it plays")
         except UsageError:
@@ -288,13 +294,18 @@ class _Reading:
         segments = segments_of(self.run.clips.segmentation, timeline, self.decoder)
         waiting = [self._begun(segment, timeline) for segment in segments]
         ordinals = np.unique(np.concatenate([each.ordinals for each in waiting]))
+        # of overlapping segments one may begin later and need an earlier frame
+        firsts = np.minimum.accumulate([each.ordinals[0] for each in reversed(waiting)])
+        for each, first in zip(reversed(waiting), firsts.tolist(), strict=True):
+            each.first = first
         frames = (
             {} if request.moments is None else {"": FrameRequest(request.geometry(info.height, info.width), ordinals)}
         )
         audio = request.rate is not None and info.has_audio
+        end = max(segment.end for segment in segments)
         plan = DecodePlan(
             frames=frames,
-            audio=AudioRequest(request.rate, segments[0].start, segments[-1].end) if audio and request.rate else None,
+            audio=AudioRequest(request.rate, segments[0].start, end) if audio and request.rate else None,
             in_step=len(segments) > 1,
         )
         report, seen, audio_until = DecodeReport(), -1.0 if frames else np.inf, 0.0 if audio else np.inf
@@ -305,10 +316,10 @@ class _Reading:
                 if isinstance(item, DecodedFrame):
                     seen = item.ordinal
                     for each in waiting:
-                        if seen <= each.ordinals[-1]:
-                            if item.ordinal in each.ordinals:
-                                each.frames[item.ordinal] = item.pixels.copy()
+                        if seen < each.first:
                             break
+                        if seen in each.ordinals:
+                            each.frames[seen] = item.pixels.copy()
                 elif isinstance(item, DecodeReport):
                     report = item
                     continue
@@ -325,6 +336,8 @@ class _Reading:
     def _begun(self, segment: Segment, timeline: Timeline) -> _Assembled:
         """The frames that are on screen at the moments of a segment, each once, and room for its audio."""
         first, last = timeline.first_from(segment.start), timeline.first_from(segment.end) - 1
+        if last < first:  # no frame of its own: the one on screen
+            first = last = max(first - 1, 0)
         parts = 2 * (self.request.moments or 1)
         length = segment.end - segment.start
         moments = [segment.start + length * Fraction(number, parts) for number in range(1, parts, 2)]

@@ -89,8 +89,8 @@ class RowAssembler:
         self.expect(rows)
 
     def expect(self, rows: Sequence[PlannedRow]) -> None:
-        """More rows, none of which ends before one that is expected already."""
-        self.rows.extend(sorted(rows, key=lambda row: max(row.ordinals)))
+        """More rows, which may end before others that are expected already: segments may overlap."""
+        self.rows = deque(sorted((*self.rows, *rows), key=lambda row: max(row.ordinals)))
         self.uses.update(ordinal for row in rows for ordinal in set(row.ordinals))
 
     def accept(self, ordinal: int, pixels: Row) -> list[tuple[Ticket, Row | None]]:

@@ -50,16 +50,18 @@ class StretchReader:
         geometries = self.plan.geometries
         self.names = {geometry: f"g{number}" for number, geometry in enumerate(dict.fromkeys(geometries.values()))}
         self.assemblers = {name: RowAssembler() for name in self.names.values()}
-        self.firsts = [self._sample(segment).first for segment in segments]
+        firsts = np.array([self._sample(segment).first for segment in segments])
+        # of overlapping segments one may begin later and need an earlier frame, the one on screen at its start
+        self.firsts = np.minimum.accumulate(firsts[::-1])[::-1]
         self.sound = _AudioRouter(reading)
 
     def run(self) -> DecodeReport:
         """Send everything; returns how the pass went."""
         audio_input = self.plan.audio if self.timeline.info.has_audio else None
-        first, last = self.segments[0], self.segments[-1]
+        first, last_end = self.segments[0], max(segment.end for segment in self.segments)
         plan = DecodePlan(
             frames={name: FrameRequest(geometry, self._ordinals(geometry)) for geometry, name in self.names.items()},
-            audio=None if audio_input is None else AudioRequest(audio_input.rate, first.start, last.end),
+            audio=None if audio_input is None else AudioRequest(audio_input.rate, first.start, last_end),
             in_step=len(self.segments) > 1,
             partial=self.partial,
         )

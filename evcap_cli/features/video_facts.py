@@ -64,17 +64,17 @@ class VideoFacts:
 
 def segments_to_plain(segments: Sequence[Segment]) -> list[list[Any]]:
     """Segments as values that JSON knows."""
-    return [[segment.index, str(segment.start), str(segment.end)] for segment in segments]
+    return [[s.index, str(s.start), str(s.end), *([s.id] if s.id else [])] for s in segments]
 
 
 def segments_from_plain(values: Any) -> tuple[Segment, ...] | None:
     """The inverse of ``segments_to_plain``; None for other values and where there is no segment."""
     try:
-        segments = tuple(Segment(i, _fraction(start), _fraction(end)) for i, start, end in values)
+        segments = tuple(Segment(i, _fraction(start), _fraction(end), *name) for i, start, end, *name in values)
     except (TypeError, ValueError, AttributeError, ZeroDivisionError):
         return None
     numbered = [s.index for s in segments] == list(range(len(segments)))
-    ordered = all(type(s.index) is int and 0 <= s.start <= s.end for s in segments)
+    ordered = all(type(s.index) is int and 0 <= s.start <= s.end and isinstance(s.id, str) for s in segments)
     return segments if segments and numbered and ordered else None
 
 

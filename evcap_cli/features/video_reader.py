@@ -26,7 +26,7 @@ from evcap_cli.features.video_state import SegmentState
 from evcap_cli.media.decode_report import DecodeReport
 from evcap_cli.media.decoder import Decoder
 from evcap_cli.media.probe import Timeline
-from evcap_cli.media.segments import Segment, segments_of
+from evcap_cli.media.segments import Segment, segment_warnings, segments_of
 from evcap_cli.media.stretch_limits import stretches_of
 from evcap_cli.reading.regular import check_regular
 
@@ -84,7 +84,7 @@ class VideoReading:
     """One video; keeps what is known of it for the case that it fails."""
 
     def __init__(self, reader: VideoReader, video: int, path: Path) -> None:
-        self.reader, self.plan, self.queue = reader, reader.plan, reader.queue
+        self.reader, self.plan, self.queue = reader, reader.plan.of(path), reader.queue
         self.video, self.path = video, path
         self.digest = ""
         self.cache = reader.pipeline.cache_of(NOTES)
@@ -116,7 +116,8 @@ class VideoReading:
             return known
         if report.missing and not report.seen:
             raise DecodeFailed("no frame of it can be decoded", path=self.path, hint="check that it plays")
-        warnings = (*timeline.warnings, *report.warnings)
+        listed = segment_warnings(self.plan.chosen, self.path, timeline.end)
+        warnings = (*timeline.warnings, *listed, *report.warnings)
         return VideoFacts(timeline.info, tuple(segments), warnings, report.skipped_packets, report.loss)
 
     def _decode(self, timeline: Timeline, segments: list[Segment], sent: int, known: VideoFacts | None) -> DecodeReport:
@@ -174,11 +175,11 @@ class VideoReading:
         """The segments; where finding them takes a pass over the file, they are kept for a run that goes on."""
         cache, key = self.cache, self.plan.segments_key(self.digest)
         if cache is None or self.plan.segmentation != "scenes":
-            return segments_of(self.plan.segmentation, timeline, self.reader.decoder)
+            return segments_of(self.plan.chosen, timeline, self.reader.decoder)
         entry = cache.read(key)
         found = None if entry is None else segments_from_plain(entry[0].get("segments"))
         if found is None:
-            found = tuple(segments_of(self.plan.segmentation, timeline, self.reader.decoder))
+            found = tuple(segments_of(self.plan.chosen, timeline, self.reader.decoder))
             cache.write(key, {"segments": segments_to_plain(found)}, {})
         return list(found)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from evcap_cli.backbones.contract import BackboneSpec, Kind
     from evcap_cli.errors import EvcapError
     from evcap_cli.features.audio_chunks import Chunk
+    from evcap_cli.features.feature_plan import FeaturePlan
     from evcap_cli.features.row_assembly import Ticket
     from evcap_cli.features.stream_builders import AudioBuilder, StreamBuilder
     from evcap_cli.media.probe import MediaInfo
@@ -82,6 +83,7 @@ class VideoState:
     """A video on its way."""
 
     path: Path
+    plan: FeaturePlan
     digest: str = ""
     info: MediaInfo | None = None
     count: int = 0

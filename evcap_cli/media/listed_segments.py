@@ -22,6 +22,7 @@ from evcap_cli.reading.text import printable
 from evcap_cli.reading.typed import read_json_lines
 
 CLIPS_FILE: Final = "clips.jsonl"
+_WHOLE: Final = float("inf")
 _MILLISECONDS: Final = 1000
 
 _Text = Annotated[str, Len(1, 4096)]
@@ -101,6 +102,13 @@ class ListedClips:
             )
         return cls.of_root(root)
 
+    @property
+    def digest(self) -> str:
+        """xxh3_128 of all that is listed."""
+        import xxhash
+
+        return xxhash.xxh3_128_hexdigest(clip_lines(self.clips.values()).encode())
+
     def of(self, video: Path) -> Sequence[ListedClip]:
         """The clips of a file in the order of their times; none where the root does not list it.
 
@@ -112,7 +120,7 @@ class ListedClips:
             below = [file for file in found if parts[-len(PurePosixPath(file).parts) :] == _parts(PurePosixPath(file))]
             found = {file: found[file] for file in sorted(below, key=len)[-1:]}
         clips = next(iter(found.values()), [])
-        return sorted(clips, key=lambda clip: (clip.start or 0, clip.end or 0, clip.id))
+        return sorted(clips, key=lambda clip: (clip.start or 0, clip.end or _WHOLE, clip.id))
 
 
 def clip_lines(clips: Iterable[ListedClip]) -> str:

@@ -61,7 +61,8 @@ class Caption:
     """One sentence for ``start`` to ``end`` (seconds from the start of the video).
 
     ``familiarity`` is the share of held-out training videos that are at least as unusual as this segment; None where
-    the checkpoint has no summary of its training videos, and for ready-made captioners.
+    the checkpoint has no summary of its training videos, and for ready-made captioners. ``id`` is that of a clip which
+    a data root lists (``--segment from:ROOT``).
     """
 
     start: Seconds
@@ -70,6 +71,7 @@ class Caption:
     score: float | None = None
     emotion: Emotion | None = None
     familiarity: Share | None = None
+    id: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("score", "familiarity"):
@@ -179,6 +181,7 @@ def _caption(caption: Caption) -> dict[str, Any]:
             "top": dict(emotion.top),
         },
         "familiarity": caption.familiarity,
+        **({} if caption.id is None else {"id": caption.id}),
     }
 
 

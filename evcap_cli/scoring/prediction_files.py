@@ -1,6 +1,7 @@
 """Captions and references from the files people have: evcap's records, COCO results, caption lines, EPAN's csv.
 
-Notation: a prediction file gives one caption a video; captions of several segments of a video are joined.
+Notation: a prediction file gives one caption a video; captions of several segments of a video are joined, unless a data
+root lists the segments: then each is a video of its own here.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _HINT = "give evcap's .jsonl, COCO results, or lines with video_id and caption"
 
 @dataclass(frozen=True)
 class _Part:
-    """One segment's caption in a record."""
+    """One segment's caption in a record; ``id`` where a data root lists the segment."""
 
     text: str
+    id: str | None = None
 
 
 @dataclass
@@ -77,13 +79,7 @@ class Predictions:
         video = _first(values, VIDEO_KEYS)
         if video is None:
             raise DataError(f"{place}: no video id ({', '.join(VIDEO_KEYS[:3])})", path=path, hint=_HINT)
-        if video in self.places:
-            raise DataError(
-                f"{place}: the video {video} stands twice, first in {self.places[video]}",
-                path=path,
-                hint="keep one caption a video",
-            )
-        self.places[video] = place
+        self._first_time(video, place)
         self.surrogate = self.surrogate or values.get("features") == "surrogate"
         captioner = CaptionedBy.of_record(values)
         if captioner is not None and captioner not in self.captioners:
@@ -94,7 +90,11 @@ class Predictions:
         caption = _first(values, CAPTION_KEYS)
         try:
             if caption is None and isinstance(values.get("captions"), list):
-                caption = " ".join(part.text for part in checked(list[_Part], values["captions"], "captions"))
+                parts = checked(list[_Part], values["captions"], "captions")
+                if parts and all(part.id is not None for part in parts):
+                    self._add_listed(parts, place)
+                    return
+                caption = " ".join(part.text for part in parts)
             if values.get("references"):
                 self.references[video] = checked(list[str], values["references"], "references")
         except NotOfType as problem:
@@ -102,6 +102,20 @@ class Predictions:
         if caption is None:
             raise DataError(f"{place}: no caption for {video}", path=path, hint=_HINT)
         self.captions[video] = caption
+
+    def _add_listed(self, parts: Sequence[_Part], place: str) -> None:
+        for part in parts:
+            clip = str(part.id)
+            self._first_time(clip, place)
+            self.captions[clip] = part.text
+
+    def _first_time(self, video: str, place: str) -> None:
+        if self.places.setdefault(video, place) != place:
+            raise DataError(
+                f"{place}: the video {video} stands twice, first in {self.places[video]}",
+                path=self.name,
+                hint="keep one caption a video",
+            )
 
 
 def read_predictions(path: Path) -> Predictions:

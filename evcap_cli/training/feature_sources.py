@@ -41,7 +41,10 @@ class FeatureSource(Protocol):
         ...
 
     def read(self, videos: Sequence[str]) -> Iterator[tuple[str, ClipFeatures]]:
-        """Features of ``videos`` in their order; one that has none is left out, with a warning."""
+        """Features of ``videos``; one that has none is left out, with a warning.
+
+        They come in the order of ``videos``, or of their files, where several are segments of one.
+        """
         ...
 
 
@@ -77,11 +80,11 @@ def _made_up(clips: Mapping[str, ClipFeatures]) -> dict[Kind, dict[str, Any]]:
 
 
 class PipelineSource:
-    """Features of video files: decoded once, or read from the cache.
+    """Features of video files, or of segments of them: decoded once, or read from the cache.
 
     Args:
-        pipeline: with segmentation "whole".
-        videos: video -> its file.
+        pipeline: with segmentation "whole", or with that of the data root where it lists clips.
+        videos: video or clip -> its file.
     """
 
     def __init__(self, pipeline: FeaturePipeline, videos: Mapping[str, Path]) -> None:
@@ -95,13 +98,17 @@ class PipelineSource:
         """See ``FeatureSource``; a file that fails is named with its reason."""
         from evcap_cli.features.events import SegmentReady
 
-        there = [video for video in videos if video in self.videos]
-        waiting: ClipFeatures | None = None
+        files: dict[Path, list[str]] = {}
+        for video in videos:
+            if video in self.videos:
+                files.setdefault(self.videos[video], []).append(video)
+        requested = list(files.values())
+        waiting: dict[str, ClipFeatures] = {}
         failed = 0
-        with console.progress(len(there), "features") as bar:
-            for event in self.pipeline.run([self.videos[video] for video in there]):
+        with console.progress(len(files), "features") as bar:
+            for event in self.pipeline.run(list(files)):
                 if isinstance(event, SegmentReady):
-                    waiting = event.features
+                    waiting[event.segment.id] = event.features
                     continue
                 for warning in event.warnings:
                     console.detail(f"{event.path}: {warning}")
@@ -109,9 +116,13 @@ class PipelineSource:
                     failed += 1
                     # one cause can hit every file: a warning each would bury it
                     (console.warn if failed <= NAMED else console.detail)(f"{event.error}; left out")
-                elif waiting is not None:
-                    yield there[event.video], waiting
-                waiting = None
+                else:
+                    for video in requested[event.video]:
+                        # a file of one clip is not listed, and its segment has no id
+                        features = waiting.get(video, waiting.get(""))
+                        if features is not None:
+                            yield video, features
+                waiting = {}
                 bar.advance()
         if failed > NAMED:
             console.warn(f"{counted(failed, 'video')} failed, {NAMED} of them are named above; -v names all")
@@ -207,6 +218,7 @@ def features_of_videos(
         backbone=None,
         backbones={str(kind): address for kind, address in recipe.read(addresses).items()},
         allow_unused=options.allow_unused | unused,
+        segment=f"from:{root.root}" if root.clips else options.segment,
     )
     source = PipelineSource(build_pipeline(read, backbones_of(read)), videos)
     return TrainingFeatures(source, options.sampling or "moments", recipe, scored)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from evcap_cli.console import counted, listed, noun
 from evcap_cli.data.caption_files import oddities
 from evcap_cli.training.root_inventory import NAMED, SPLIT_NAMES, Inventory
+from evcap_cli.training.root_worth import worth_lines
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import Split
@@ -76,6 +77,9 @@ def _lines(found: Inventory, most: int | None) -> Iterator[str]:
     )
     if not found.word_vectors:
         yield "  none found"
+    if found.worth is not None:
+        yield from ("", "Worth for training")
+        yield from (f"  {line}" for line in worth_lines(found.worth))
     for level, title in _TITLES.items():
         chosen = [advice for advice in found.advice if advice.level == level]
         if chosen:

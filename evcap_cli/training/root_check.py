@@ -49,6 +49,7 @@ from evcap_cli.training.root_inventory import (
     FoundWordVectors,
     Inventory,
 )
+from evcap_cli.training.root_worth import in_both_by_bytes, leak_advice, worth, worth_advice
 
 _LISTS: Final = ("34_emotion.txt", "179_words.txt")
 
@@ -84,6 +85,7 @@ def take_inventory(
     if check.split["train"] and (with_videos or with_features):
         check.training(with_videos | with_features)
     check.words()
+    check.worth()
     return check.found
 
 
@@ -96,6 +98,7 @@ class _RootCheck:
         self.split: dict[Split, dict[str, list[str]]] = {"train": {}, "test": {}}
         self.aliases: dict[str, str] = {}
         self.clips: Mapping[str, ListedClip] = {}
+        self.matched: Mapping[str, Path] = {}
 
     def advise(self, level: Literal["stop", "warning", "note"], text: str, step: str = "") -> None:
         """Add advice."""
@@ -215,7 +218,9 @@ class _RootCheck:
     def videos(self, folder: Path | None) -> set[str]:
         """Files of the videos; the training videos that have one."""
         chosen = folder or (self.root / "videos" if (self.root / "videos").is_dir() else self.root)
-        matched = match_videos([*self.split["train"], *self.split["test"]], chosen, self.aliases, self.clips)
+        self.matched = matched = match_videos(
+            [*self.split["train"], *self.split["test"]], chosen, self.aliases, self.clips
+        )
         if not matched:
             if folder is not None:
                 self.advise("warning", f"{folder}: none of the videos is here", "files are named as the ids are")
@@ -243,7 +248,8 @@ class _RootCheck:
     def training(self, there: set[str]) -> None:
         """Whether training would find something to train on, by the function that training uses."""
         try:
-            learnable(self.split["train"]).check(there)
+            files = {name: clip.file for name, clip in self.clips.items() if clip.start is not None}
+            learnable(self.split["train"], files=files).check(there)
         except TrainingError as problem:
             self.advise("stop", problem.cause, problem.hint or "check the captions, and that their videos are here")
 
@@ -352,6 +358,22 @@ class _RootCheck:
                 "no word vectors here: words start from random ones",
                 "get glove.6B.zip from nlp.stanford.edu/projects/glove and give --glove glove.6B.300d.txt",
             )
+
+    def worth(self) -> None:
+        """Figures of the captions; reads videos of both splits that have the same size."""
+        try:
+            lexicon = root_lexicon(self.root)
+        except DataError:
+            return  # reported already
+        train, test = self.split["train"], self.split["test"]
+        found = worth(train, lexicon, in_both_by_bytes(self.matched, list(train), list(test)))
+        if found is None:
+            return
+        self.found.worth = found
+        if (leak := leak_advice(found)) is not None:
+            self.advise("warning", *leak)
+        for advice in worth_advice(found):
+            self.advise("note", *advice)
 
     def _short(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)

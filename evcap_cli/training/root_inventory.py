@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from evcap_cli.data.emvidcap import Part, Split, Subset
+from evcap_cli.training.root_worth import Worth
 
 PUBLISHED_COUNTS: Final[dict[tuple[Part, Split], tuple[int, int]]] = {
     ("L", "train"): (19398, 1134),
@@ -120,6 +121,7 @@ class Inventory:
     feature_options: list[str] = field(default_factory=list)
     word_vectors: list[FoundWordVectors] = field(default_factory=list)
     extra_captions: Path | None = None
+    worth: Worth | None = None
     advice: list[Advice] = field(default_factory=list)
 
     @property

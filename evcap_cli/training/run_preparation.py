@@ -93,6 +93,7 @@ def prepare(
     glove: Path | None = None,
     extra: Sequence[str] = (),
     initial: InitialWeights | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> PreparedRun:
     """Split by video, number words, read features, build the model.
 
@@ -105,6 +106,7 @@ def prepare(
         glove: file of word vectors to start from; random ones where None.
         extra: raw captions whose words join the vocabulary; nothing is trained on them.
         initial: the checkpoint to start from; None: random weights.
+        files: clip -> the file that it is a segment of: validation gets whole files.
 
     Raises:
         TrainingError: nothing to train on.
@@ -112,7 +114,9 @@ def prepare(
         DataError: word vectors that do not fit.
     """
     train = recipe.train
-    found = learnable(captions, max_words=train.max_words, validation_share=train.val_share, seed=train.seed)
+    found = learnable(
+        captions, max_words=train.max_words, validation_share=train.val_share, seed=train.seed, files=files
+    )
     words, train_videos, validation = found.words, found.train, found.validation
     own = [cut for video in train_videos for cut in words[video]]
     more = [cut for text in extra if (cut := tokens(text, train.max_words))]

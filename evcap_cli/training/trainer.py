@@ -82,6 +82,7 @@ class Trainer:
         extra: raw captions whose words join the vocabulary.
         data: what the data is called, for the checkpoint.
         initial: the checkpoint whose weights the run starts from; None: random ones.
+        files: clip -> the file that it is a segment of: the validation split is made of whole files.
 
     Raises:
         TrainingError, UsageError, DataError: see ``prepare``; an oracle without a test split.
@@ -104,6 +105,7 @@ class Trainer:
         extra: Sequence[str] = (),
         data: str = "",
         initial: InitialWeights | None = None,
+        files: Mapping[str, str] | None = None,
     ) -> None:
         self.recipe, self.source, self.run, self.sampling = recipe, source, run, sampling
         self.config: TrainConfig = recipe.train
@@ -113,7 +115,15 @@ class Trainer:
         self.accelerator = make_accelerator(device, self.config.precision)
         with self.accelerator.main_process_first():  # the others then find the features in the cache
             self.prepared = prepare(
-                recipe, captions, lexicon, source, sampling=sampling, glove=glove, extra=extra, initial=initial
+                recipe,
+                captions,
+                lexicon,
+                source,
+                sampling=sampling,
+                glove=glove,
+                extra=extra,
+                initial=initial,
+                files=files,
             )
             self.oracle = self._oracle(test or {}) if self.config.select == ORACLE else None
         self.tensorboard = tensorboard and self.accelerator.is_main_process

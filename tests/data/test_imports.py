@@ -202,12 +202,15 @@ def test_what_cannot_be_recognised_is_one_error_with_what_is_understood(
 def test_videos_of_one_name_are_told_apart_by_their_folders(clips: Path) -> None:
     (clips / "a").mkdir()
     (clips / "a/dog.mp4").touch()
-    Path("a.csv").write_text("file,caption\na/dog.mp4,one\ndog,two\n/data/clips/a/dog.mp4,three\ndeep\\cat.mp4,four\n")
+    Path("a.csv").write_text(
+        "file,caption\na/dog.mp4,one\ndog,two\n/data/clips/a/dog.mp4,three\ndeep\\cat.mp4,four\ndog.mp4,five\n"
+    )
     found = imported(Path("a.csv"), test_share=0.0)
     assert [problem.kind for problem in found.source.problems] == ["ambiguous"]
-    assert captions_of() == {"a/dog": ["one", "three"], "cat": ["four"]}
+    assert captions_of() == {"a/dog": ["one", "three"], "cat": ["four"], "dog.mp4": ["five"]}
     files = DataRoot.open(Path("root")).videos(Path("root/videos"))
-    assert files == {"a/dog": Path("root/videos/a/dog.mp4"), "cat": Path("root/videos/deep/cat.mp4")}
+    places = {name: path.relative_to("root/videos").as_posix() for name, path in files.items()}
+    assert places == {"a/dog": "a/dog.mp4", "cat": "deep/cat.mp4", "dog.mp4": "dog.mp4"}
 
 
 def test_names_that_a_caption_file_cannot_hold_get_an_id(clips: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from evcap_cli import console
@@ -87,7 +87,8 @@ class Imported:
         if self.own_split:
             notes.append("the split is the file's own; --test-share draws another one")
         if self.overlapping:
-            notes.append(f"{counted(self.overlapping, 'segment')} overlap with one before: they stay")
+            many = counted(self.overlapping, "segment overlaps", "segments overlap")
+            notes.append(f"{many} with one before: both stay")
         return notes
 
     def sentence(self, root: Path) -> str:
@@ -150,15 +151,15 @@ def import_captions(
     clear_root(root)
     found.linked = link_videos(root, videos.folder)
     write_lexicon(root / LEXICON_FOLDER, plan.lexicon)
-    for split in ("train", "test"):
-        rows = [(clip.id, caption) for clip, caption in found.captions if found.splits[clip.file] == split]
-        if rows:
-            write_captions(root, split, rows)
     if found.listed:
         write_whole(root / CLIPS_FILE, clip_lines(found.listed))
     else:
         (root / CLIPS_FILE).unlink(missing_ok=True)
     write_origin(root, _origin(found, videos.folder, plan))
+    for split in ("test", "train"):
+        rows = [(clip.id, caption) for clip, caption in found.captions if found.splits[clip.file] == split]
+        if rows:
+            write_captions(root, split, rows)
     return found
 
 
@@ -196,7 +197,12 @@ class _Importing:
             self.found.captions.append((clip, row.caption))
             if row.split is not None:
                 self.found.own.setdefault(file, set()).add(row.split)
-        self.found.listed = [clip for clip in self.ids.values() if not self._found_by_name(clip)]
+        parts = {clip.file for clip in self.ids.values() if clip.start is not None}
+        self.found.listed = [
+            clip
+            for clip in self.ids.values()
+            if clip.file in parts or clip.id != PurePosixPath(clip.file).stem or not self.videos.only_one(clip.file)
+        ]
         return self.found
 
     def _place(self, row: CaptionRow) -> tuple[str | None, Span | None]:
@@ -205,9 +211,6 @@ class _Importing:
         files = self.videos.find(row.video)
         if not files and row.cut_from is not None:
             files, span = self.videos.find(row.cut_from[0]), row.cut_from[1:]
-        if span is not None and len(files) == 1:
-            self.source.problem("times", row.place, "a segment of a longer video is not imported")
-            return None, None
         if len(files) == 1:
             return files[0], span
         if files:
@@ -263,10 +266,6 @@ class _Importing:
             start, end = span or (None, None)
             self.clips[key] = self.ids[name] = ListedClip(name, file, start, end)
         return self.clips[key]
-
-    def _found_by_name(self, clip: ListedClip) -> bool:
-        """Whether the id alone leads to the clip."""
-        return clip.start is None and clip.id == Path(clip.file).stem
 
 
 def _split(found: Imported, plan: ImportPlan) -> None:

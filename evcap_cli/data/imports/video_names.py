@@ -47,22 +47,30 @@ class VideoNames:
         self._stems = Counter(_key(PurePosixPath(file)) for file in self.files)
 
     def find(self, name: str) -> list[str]:
-        """The files that a name may mean, below the folder: by as much of its path as they have in common."""
+        """The files that a name may mean: the one at this very path below the folder, or else all that have as much of
+        the end of their path in common with it as any has.
+        """
         parts = [part for part in name_key(name.strip().replace("\\", "/")).split("/") if part not in ("", ".")]
         for first in range(len(parts)):
             tail = "/".join(parts[first:])
             stem, dot, suffix = tail.rpartition(".")
             other = [stem] if dot and f".{suffix.lower()}" in VIDEO_SUFFIXES else []
             for form in (tail, *other, bare(tail)):
-                if form in self._by_name:
-                    return self._by_name[form]
+                files = self._by_name.get(form, [])
+                exact = [file for file in files if name_key(file) == form]
+                if files:
+                    return exact or files
         return []
+
+    def only_one(self, file: str) -> bool:
+        """Whether no other file has the same stem, so that the stem leads to this one."""
+        return self._stems[_key(PurePosixPath(file))] == 1
 
     def id_of(self, file: str) -> str:
         """The id of a file: its stem; where several have it, the path without suffix; where those too, the path."""
         path = PurePosixPath(file)
         text = path.stem
-        if self._stems[_key(path)] > 1:
+        if not self.only_one(file):
             text = str(path.with_suffix(""))
             text = str(path) if len(self._by_name[name_key(text)]) > 1 else text
         return _UNFIT.sub("_", name_key(printable(text))).strip("_ ") or "video"
