@@ -8,7 +8,7 @@ the next step. Nothing in a file is executed: safetensors hold numbers only, and
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -163,11 +163,8 @@ def load_strictly(model: nn.Module, tensors: Mapping[str, Tensor], *, source: st
             the first with a value that is not a finite number.
     """
     check_strictly(model, tensors, source=source)
-    for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and name in tensors and not bool(tensors[name].isfinite().all()):
-            raise WeightsError(
-                f"tensor {name} holds a value that is not a finite number", path=source, hint="download it again"
-            )
+    floating = (name for name, parameter in model.named_parameters() if parameter.is_floating_point())
+    check_finite({name: tensors[name] for name in floating if name in tensors}, source=source)
     # a plain dict carries no version, so that torch itself fills in counters that are missing
     model.load_state_dict(dict(tensors), strict=True)
 
@@ -184,23 +181,62 @@ def check_strictly(model: nn.Module, tensors: Mapping[str, Tensor], *, source: s
     both = sorted(expected.keys() & tensors.keys())
     wrong = [name for name in both if expected[name].shape != tensors[name].shape]
     kinds = [name for name in both if expected[name].is_floating_point() != tensors[name].is_floating_point()]
+    shapes = [(name, tuple(tensors[name].shape), tuple(expected[name].shape)) for name in wrong]
+    others = []
+    if kinds:
+        found_kind, needed_kind = tensors[kinds[0]].dtype, expected[kinds[0]].dtype
+        others = [f"{kinds[0]} holds {found_kind}, not {needed_kind}{_more(kinds)}"]
+    check_fit(missing, unknown, shapes, others, source=source)
+
+
+def check_fit(
+    missing: Sequence[str],
+    unknown: Sequence[str],
+    shapes: Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]],
+    others: Sequence[str] = (),
+    *,
+    source: str,
+) -> None:
+    """Refuse weights where anything is wrong with them.
+
+    Args:
+        missing: tensors that the network needs.
+        unknown: tensors that it does not have.
+        shapes: tensors of another shape: name, shape found, shape needed.
+        others: what else is wrong, a clause each.
+        source: the file or address they come from.
+
+    Raises:
+        WeightsError: naming the first of each kind, and how many more there are.
+    """
     problems = []
     if missing:
         problems.append(f"lacks {missing[0]}{_more(missing)}")
     if unknown:
         problems.append(f"holds an unknown {unknown[0]}{_more(unknown)}")
-    if wrong:
-        found, needed = tuple(tensors[wrong[0]].shape), tuple(expected[wrong[0]].shape)
-        problems.append(f"{wrong[0]} has shape {found}, not {needed}{_more(wrong)}")
-    if kinds:
-        found_kind, needed_kind = tensors[kinds[0]].dtype, expected[kinds[0]].dtype
-        problems.append(f"{kinds[0]} holds {found_kind}, not {needed_kind}{_more(kinds)}")
+    if shapes:
+        name, found, needed = shapes[0]
+        problems.append(f"{name} has shape {found}, not {needed}{_more(shapes)}")
+    problems += others
     if problems:
         raise WeightsError(
             f"weights of another architecture: {', '.join(problems)}",
             path=source,
             hint="check --weights NAME=PATH and the variant in NAME:VARIANT",
         )
+
+
+def check_finite(tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """See that all values are finite numbers.
+
+    Raises:
+        WeightsError: naming the first tensor with one that is not.
+    """
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise WeightsError(
+                f"tensor {name} holds a value that is not a finite number", path=source, hint="download it again"
+            )
 
 
 def state_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -253,7 +289,7 @@ def _refused(problem: BaseException) -> str:
     return f"it asks for {requested.group(1)}" if requested else found.group(0).lower() if found else "no plain pickle"
 
 
-def _more(names: list[str]) -> str:
+def _more(names: Sequence[object]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 

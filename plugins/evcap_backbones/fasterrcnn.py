@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_backbones.network_backbone import NetworkBackbone
+from evcap_backbones.options import share, whole_number
 from evcap_cli.backbones.contract import BackboneSpec, Detections, FrameInput, WeightsSource
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ class Choices:
         chosen: dict[str, Any] = {}
         for key, text in options.items():
             if key == "score_threshold":
-                chosen[key] = _share(key, text)
+                chosen[key] = share(f"fasterrcnn.{key}", text)
             elif key in ("top_k", "proposals"):
-                chosen[key] = _count(key, text)
+                chosen[key] = whole_number(f"fasterrcnn.{key}", text, 1, LARGEST_COUNT)
             else:
                 raise ValueError(f"fasterrcnn has no option {key!r}; one of: score_threshold, top_k, proposals")
         return cls(**chosen)
@@ -141,19 +142,3 @@ class FasterRCNN(NetworkBackbone):
         with torch.autocast(batch.device.type, dtype=self.compute, enabled=self.compute != torch.float32):
             found = self.model(list(batch.float()))
         return [Detections(one["boxes"], one["scores"], one["features"].float()) for one in found]
-
-
-def _share(key: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise ValueError(f"fasterrcnn.{key} must be a number from 0 to below 1, got {text!r}")
-    return value
-
-
-def _count(key: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 4 or not 1 <= int(text) <= LARGEST_COUNT:
-        raise ValueError(f"fasterrcnn.{key} must be a whole number from 1 to {LARGEST_COUNT}, got {text!r}")
-    return int(text)

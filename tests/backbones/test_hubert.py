@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from evcap_backbones import hubert_files
-from evcap_backbones.hubert import HOP, WINDOW, Hubert
-from evcap_backbones.hubert_network import SIZES, config_of
+from evcap_backbones import hub_files
+from evcap_backbones.hubert import Hubert
+from evcap_backbones.speech import HOP, WINDOW
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import HubertConfig, HubertForCTC, HubertModel, Wav2Vec2FeatureExtractor
@@ -170,7 +170,7 @@ def test_the_steps_of_chunks_are_those_of_the_whole_sound(base: Path) -> None:
 
 def test_the_published_sizes_are_what_their_configs_say() -> None:
     base, large, huge = (
-        config_of(SIZES[f"facebook/hubert-{name}"]) for name in ("base-ls960", "large-ll60k", "xlarge-ll60k")
+        Hubert(f"facebook/hubert-{name}").known_config() for name in ("base-ls960", "large-ll60k", "xlarge-ll60k")
     )
     plain = HubertConfig()
     for field in (*SMALL, *LARGER):
@@ -255,7 +255,7 @@ def broken(base: Path, place: Path, how: str) -> Path:
         ("no weights", "holds no model.safetensors"),
         ("no config", "has no config.json"),
         ("no JSON", "config.json: line 1: is not JSON"),
-        ("nonsense in the config", "config.json: does not describe a HuBERT"),
+        ("nonsense in the config", "config.json: does not describe a hubert network"),
         ("nonsense in the preprocessor", "do_normalize is 'yes'"),
         ("another type", "config.json: describes a model of type 'wav2vec2', not 'hubert'"),
         ("other steps", "makes steps of .* samples every 256, not of 400 every 320"),
@@ -373,7 +373,7 @@ def test_a_repository_of_pickles_is_fetched_as_its_converted_copy(base, tmp_path
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    assert hubert_files.fetch(Hubert().weights_source()) == base
+    assert hub_files.fetch(Hubert().weights_source()) == base
     assert requested == [None, "refs/pr/2"]
     Hub.offers = ()
     with pytest.raises(
