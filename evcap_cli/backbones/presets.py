@@ -12,8 +12,19 @@ PRESETS: Final[Mapping[str, Mapping[Kind, str]]] = {
     "lite": {"appearance": "lite-appearance", "motion": "lite-motion", "object": "lite-object", "audio": "lite-audio"},
     "resnet": {"appearance": "resnet", "motion": "resnext3d", "object": "fasterrcnn", "audio": "hubert"},
     "clip": {"appearance": "clip", "motion": "resnext3d", "object": "fasterrcnn", "audio": "hubert"},
+    "open": {"appearance": "clip", "motion": "r3d", "object": "fasterrcnn", "audio": "hubert"},
+    "modern": {
+        "appearance": "clip:ViT-B-16-SigLIP2-256/webli",
+        "motion": "vjepa2",
+        "object": "rtdetr",
+        "audio": "wavlm",
+    },
 }
-"""``--backbone NAME`` (paper 1.1): lite needs no weights; resnet is the paper's Table 1, clip its Table 2."""
+"""``--backbone NAME`` (paper 1.1): lite needs no weights; resnet is the paper's Table 1, clip its Table 2.
+
+open is the paper's with a motion network that anyone can download; modern is what came since. No preset holds weights
+that may not be used commercially.
+"""
 
 
 def backbone_addresses(

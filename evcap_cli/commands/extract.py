@@ -26,7 +26,10 @@ class ExtractFlags(FeatureFlags):
     """Those of the feature stage, with a preset where nothing is named."""
 
     backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Preset of backbones: lite, resnet, clip, ...", show_default="lite")
+        str | None,
+        typer.Option(
+            "--backbone", help="Preset of backbones: lite, resnet, clip, open, modern, ...", show_default="lite"
+        ),
     ] = None
 
 

@@ -127,7 +127,9 @@ Checkpoint = Annotated[
     ),
 ]
 DataSubset = Annotated[Subset, typer.Option("--subset", help="Part of EmVidCap.")]
-Preset = Annotated[str | None, typer.Option("--backbone", help="Preset of backbones: lite, resnet, clip, ...")]
+Preset = Annotated[
+    str | None, typer.Option("--backbone", help="Preset of backbones: lite, resnet, clip, open, modern, ...")
+]
 Appearance = Annotated[str | None, typer.Option("--appearance", metavar="NAME", help="Appearance backbone.")]
 Motion = Annotated[str | None, typer.Option("--motion", metavar="NAME", help="Motion backbone.")]
 Object = Annotated[str | None, typer.Option("--object", metavar="NAME", help="Object backbone.")]

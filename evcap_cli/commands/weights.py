@@ -39,7 +39,8 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="PRESET-or-NAME...",
-        help="Presets (lite, resnet, clip, your own), backbones, captioners (smolvlm2) or hf-hub:ORG/NAME.",
+        help="Presets (lite, resnet, clip, open, modern, your own), backbones, captioners (smolvlm2) or "
+        "hf-hub:ORG/NAME.",
     ),
 ]
 

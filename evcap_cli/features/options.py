@@ -26,7 +26,7 @@ class FeatureOptions:
     """Which features are computed of which part of a video, and how.
 
     Args:
-        backbone: a preset: lite, resnet, clip, or one of ``presets``. None: no preset.
+        backbone: a preset: lite, resnet, clip, open, modern, or one of ``presets``. None: no preset.
         backbones: kind (appearance, motion, object, audio) -> NAME or NAME:VARIANT; these replace the preset's.
         presets: the user's own: name -> kind -> backbone.
         weights: backbone -> path or source, as ``--weights NAME=PATH``; "random:SEED" draws some.

@@ -15,6 +15,10 @@ from evcap_backbones.lite import LiteAppearance, LiteAudio, LiteMotion, LiteObje
 from evcap_backbones.r3d import R3D
 from evcap_backbones.resnet import ResNet
 from evcap_backbones.resnext3d import ResNeXt3D101
+from evcap_backbones.rtdetr import RTDetr
+from evcap_backbones.videomae import VideoMAE
+from evcap_backbones.vjepa2 import VJepa2
+from evcap_backbones.wavlm import WavLM
 from evcap_cli import Backbone, hookimpl
 
 BACKBONES: Final[tuple[type[Backbone], ...]] = (
@@ -26,8 +30,12 @@ BACKBONES: Final[tuple[type[Backbone], ...]] = (
     Clip,
     ResNeXt3D101,
     R3D,
+    VideoMAE,
+    VJepa2,
     FasterRCNN,
+    RTDetr,
     Hubert,
+    WavLM,
 )
 
 

@@ -11,6 +11,7 @@ Notation: N frames, H x W pixels, D the width of the joint embedding, 512 for Vi
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,6 +39,8 @@ TOWER: Final = "visual."
 CONFIG_FILE: Final = "open_clip_config.json"
 HUB_FILES: Final = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """Where open_clip looks in a repository that names no file, in this order."""
+SIGLIP: Final = re.compile(r"timm/ViT-.*SigLIP.*")
+"""Google's SigLIP and SigLIP 2 as open_clip keeps them: the one family whose pages all name the same licence."""
 _NO_TEXT: Final = {"context_length": 1, "vocab_size": 2, "width": 8, "heads": 1, "layers": 1}
 """open_clip builds no model without a text tower: this one costs nothing, and needs no tokenizer of the hub."""
 _PRECISION: Final = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -99,7 +102,8 @@ class Clip(Backbone):
         name = f"open_clip {self.arch}/{self.tag}"
         if entry.get("hf_hub"):
             repository, _, file = entry["hf_hub"].rpartition("/")
-            return WeightsSource(name, f"hf-hub:{repository}", "unknown", file)
+            license_ = "Apache-2.0" if SIGLIP.fullmatch(repository) else "unknown"
+            return WeightsSource(name, f"hf-hub:{repository}", license_, file)
         return WeightsSource(name, entry["url"], "unknown")
 
     def fetch_weights(self) -> None:

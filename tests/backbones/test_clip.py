@@ -32,7 +32,7 @@ TINY = {
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_architectures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """open_clip knows a tiny ViT, the same with GELU and a tiny ResNet while this module's tests run."""
+    """open_clip knows a tiny ViT, the same with GELU, a tiny ResNet and a tower like SigLIP's while these tests run."""
     folder = tmp_path_factory.mktemp("configs")
     before = list(open_clip.factory._MODEL_CONFIG_PATHS)
     resnet = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None, "head_width": 32}
@@ -40,6 +40,18 @@ def tiny_architectures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         "tiny": TINY,
         "tiny-gelu": {**TINY, "quick_gelu": False},
         "tiny-resnet": {**TINY, "vision_cfg": resnet},
+        "tiny-siglip": {
+            "embed_dim": 192,
+            "custom_text": True,
+            "vision_cfg": {
+                "image_size": 224,
+                "timm_model_name": "vit_tiny_patch16_224",
+                "timm_model_pretrained": False,
+                "timm_pool": "map",
+                "timm_proj": "none",
+            },
+            "text_cfg": TINY["text_cfg"],
+        },
     }.items():
         (folder / f"{name}.json").write_text(json.dumps(config))
     open_clip.add_model_config(folder)
@@ -257,3 +269,30 @@ def test_half_precision_is_open_clips_own(tmp_path: Path) -> None:
 
 def test_it_keeps_the_contract() -> None:
     check_backbone(Clip, "tiny", weights="random:0")
+
+
+@pytest.mark.slow
+def test_siglip_2_is_open_clips_picture_tower(tmp_path: Path) -> None:
+    """The tower is timm's and pools by attention; the text tower, most of the file, is not built."""
+    tower = open_clip.create_model("tiny-siglip", load_weights=False).eval()
+    backbone = loaded(saved(tower, tmp_path / "w.safetensors"), "tiny-siglip")
+    with torch.inference_mode():
+        ours, theirs = backbone.extract(frames(224)), tower.encode_image(frames(224))
+    assert ours.shape == (3, 192)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    check_backbone(Clip, "tiny-siglip", weights=str(tmp_path / "w.safetensors"))
+
+
+def test_siglip_2_is_declared_as_open_clip_prepares_it() -> None:
+    backbone = Clip("ViT-B-16-SigLIP2-256/webli")
+    assert backbone.spec.dim == 768
+    assert backbone.spec.input == FrameInput(
+        size=(256, 256), fit="stretch", interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3
+    )
+    source = backbone.weights_source()
+    assert source is not None
+    assert (source.location, source.license) == ("hf-hub:timm/ViT-B-16-SigLIP2-256", "Apache-2.0")
+    # other repositories of the same hub say other things, or nothing
+    other = Clip("ViT-B-32/laion2b_s34b_b79k").weights_source()
+    assert other is not None
+    assert other.license == "unknown"

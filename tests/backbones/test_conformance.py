@@ -33,6 +33,7 @@ def examines_itself(name: str) -> bool:
 def test_the_bundled_backbones_are_those_of_the_presets_and_their_relatives() -> None:
     assert {"lite-appearance", "lite-motion", "lite-object", "lite-audio"} <= set(BUNDLED)
     assert {"resnet", "clip", "resnext3d", "r3d", "fasterrcnn", "hubert"} <= set(BUNDLED)
+    assert {"videomae", "vjepa2", "rtdetr", "wavlm"} <= set(BUNDLED)
 
 
 @pytest.mark.parametrize("name", [name for name in BUNDLED if not examines_itself(name)])

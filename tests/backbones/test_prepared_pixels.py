@@ -46,6 +46,11 @@ UPSTREAM = {
     "resnet, V2": (ResNet, "resnet50/IMAGENET1K_V2", lambda: get_weight("ResNet50_Weights.IMAGENET1K_V2").transforms()),
     "clip": (Clip, None, lambda: clips_transform("ViT-B-32-quickgelu", "openai")),
     "clip, squashed": (Clip, "ViT-B-16-SigLIP/webli", lambda: clips_transform("ViT-B-16-SigLIP", "webli")),
+    "clip, SigLIP 2": (
+        Clip,
+        "ViT-B-16-SigLIP2-256/webli",
+        lambda: clips_transform("ViT-B-16-SigLIP2-256", "webli"),
+    ),
     "clip, bilinear": (Clip, "MobileCLIP-S1/datacompdr", lambda: clips_transform("MobileCLIP-S1", "datacompdr")),
 }
 

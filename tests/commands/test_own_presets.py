@@ -130,7 +130,7 @@ def test_a_bad_table_is_one_line(films: Path, text: str, parts: list[str], capfd
 def test_an_unknown_preset_names_those_there_are(films: Path, config: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert evcap("extract", films, "--backbone", "nimble", "--config", config) == 2
     (line,) = capfd.readouterr().err.splitlines()
-    for part in ("nimble", "lite, resnet, clip, mine, ears", "[presets.nimble]", "--config"):
+    for part in ("nimble", "lite, resnet, clip, open, modern, mine, ears", "[presets.nimble]", "--config"):
         assert part in line
 
 

@@ -86,7 +86,7 @@ def test_presets_of_ones_own_stand_beside_those_of_evcap():
     assert backbone_addresses("mine", own=own) == {"appearance": "clip:ViT-L-14/openai", "audio": "x"}
     assert backbone_addresses("mine", {"audio": "y"}, own)["audio"] == "y"
     assert backbone_addresses("lite", own=own) == backbone_addresses("lite")
-    with pytest.raises(UsageError, match="lite, resnet, clip, mine"):
+    with pytest.raises(UsageError, match="lite, resnet, clip, open, modern, mine"):
         backbone_addresses("yours", own=own)
 
 
