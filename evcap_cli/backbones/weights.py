@@ -33,7 +33,7 @@ _SEED_LIMIT: Final = 2**63
 _PICKLES: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """First bytes of what ``torch.save`` writes: a zip archive today, a pickle before torch 1.6."""
 _LFS: Final = b"version https://git-lfs"
-_COUNTER: Final = "num_batches_tracked"
+COUNTER: Final = "num_batches_tracked"
 """Batches a normalisation layer has seen: no part of what it computes, and older than torch 0.4.1 files lack it."""
 
 
@@ -176,7 +176,7 @@ def check_strictly(model: nn.Module, tensors: Mapping[str, Tensor], *, source: s
         WeightsError: see ``load_strictly``.
     """
     expected = model.state_dict()
-    missing = sorted(name for name in expected.keys() - tensors.keys() if not name.endswith(_COUNTER))
+    missing = sorted(name for name in expected.keys() - tensors.keys() if not name.endswith(COUNTER))
     unknown = sorted(tensors.keys() - expected.keys())
     both = sorted(expected.keys() & tensors.keys())
     wrong = [name for name in both if expected[name].shape != tensors[name].shape]

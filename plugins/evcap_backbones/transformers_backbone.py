@@ -90,7 +90,7 @@ class TransformersBackbone(HubBackbone):
         """
         import torch
 
-        from evcap_cli.backbones.weights import check_finite, check_fit, seeded
+        from evcap_cli.backbones.weights import COUNTER, check_finite, check_fit, seeded
 
         check_finite(tensors, source=source)
         try:
@@ -116,7 +116,8 @@ class TransformersBackbone(HubBackbone):
             raise WeightsError(cause, path=source, hint="check --weights NAME=PATH") from problem
         shapes = sorted((name, tuple(has), tuple(needs)) for name, has, needs in found["mismatched_keys"])
         unknown = sorted(name for name in found["unexpected_keys"] if not name.startswith(self.heads))
-        check_fit(sorted(found["missing_keys"]), unknown, shapes, source=source)
+        missing = sorted(name for name in found["missing_keys"] if not name.endswith(COUNTER))
+        check_fit(missing, unknown, shapes, source=source)
         return network
 
     def _check(self, file: Path, config: Any, tensors: int) -> None:

@@ -17,7 +17,7 @@ from evcap_cli.backbones.contract import BackboneSpec
 
 DEFAULT: Final = "microsoft/wavlm-base-plus"
 LICENSE: Final = "CC-BY-SA-3.0"
-"""What the pages on the hub link to. The code's own repository says MIT: shown is the one of the two that asks more."""
+"""What the pages on the hub link to. The code's own repository says MIT: the stricter one is shown."""
 
 
 class WavLM(SpeechBackbone):

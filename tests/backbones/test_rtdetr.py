@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from evcap_backbones.rtdetr import RTDetr
+from safetensors.torch import load_file, save_file
 from transformers import RTDetrImageProcessor, RTDetrV2ForObjectDetection
 
 from evcap_cli.testing import check_backbone
@@ -61,6 +62,7 @@ def test_boxes_scores_and_embeddings_are_transformers_own(folder: Path) -> None:
     assert counts - {0}
 
 
+@pytest.mark.slow
 def test_boxes_are_those_of_its_own_preprocessor_a_query_once(folder: Path) -> None:
     model = RTDetrV2ForObjectDetection.from_pretrained(folder).eval()
     with torch.inference_mode():
@@ -79,7 +81,7 @@ def _among(box: torch.Tensor, boxes: torch.Tensor) -> bool:
     return bool((boxes == box).all(-1).any()) if len(boxes) else False
 
 
-def test_a_frame_does_not_know_its_neighbours(folder: Path) -> None:
+def test_a_frame_does_not_depend_on_its_neighbours(folder: Path) -> None:
     backbone = loaded(SmallRTDetr, folder, **OPTIONS)
     with torch.inference_mode():
         together, alone = backbone.extract(frames())[0], backbone.extract(frames()[:1])[0]
@@ -89,7 +91,18 @@ def test_a_frame_does_not_know_its_neighbours(folder: Path) -> None:
         torch.testing.assert_close(found.features, together.features, atol=1e-4, rtol=1e-4)
 
 
-def test_no_frames_and_frames_without_objects_are_no_trouble(folder: Path) -> None:
+def test_counters_of_batches_may_be_missing(folder: Path, tmp_path: Path) -> None:
+    place = copied(folder, tmp_path / "net")
+    tensors = load_file(place / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
+    assert len(kept) < len(tensors)
+    save_file(kept, place / "model.safetensors")
+    with torch.inference_mode():
+        ours, theirs = (loaded(SmallRTDetr, net, **OPTIONS).extract(frames(1))[0] for net in (place, folder))
+    assert torch.equal(ours.features, theirs.features)
+
+
+def test_no_frames_and_frames_without_objects_give_no_boxes(folder: Path) -> None:
     backbone = loaded(SmallRTDetr, folder, score_threshold="0.9999")
     found = backbone.extract(frames(1))[0]
     assert [tuple(part.shape) for part in (found.boxes, found.scores, found.features)] == [(0, 4), (0,), (0, 32)]

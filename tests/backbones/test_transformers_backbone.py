@@ -125,7 +125,7 @@ def test_the_digest_tells_apart_what_the_tensors_do_not(folder: Path, tmp_path: 
     assert loaded(SmallVideoMAE, copied(folder, tmp_path / "b", initializer_range=0.5)).weights_digest == plain
 
 
-def test_drawing_and_loading_disturb_nobody(folder: Path) -> None:
+def test_drawing_and_loading_leave_torchs_generator_as_it_was(folder: Path) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first, again, other = (loaded(SmallVJepa2, f"random:{seed}") for seed in (3, 3, 4))

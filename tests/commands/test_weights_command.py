@@ -113,6 +113,44 @@ def test_a_fetched_file_is_what_loading_uses(served: str, capsys: pytest.Capture
     assert torch.equal(loaded.model.weight, state()["module.weight"])  # type: ignore[attr-defined]
 
 
+def test_modern_is_fetched_without_a_step_by_hand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the hub client's own calls, which here put a file where the client would have put it."""
+
+    def stored(repository: str, *names: str) -> Path:
+        folder = tmp_path / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / ("5" * 40)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (folder / name).write_bytes(b"weights")
+        return folder
+
+    def snapshot(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        assert revision is None
+        assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in allow_patterns)
+        return str(stored(repository, "config.json", "model.safetensors"))
+
+    def file(repo_id: str, filename: str, **_: object) -> str:
+        return str(stored(repo_id, filename) / filename)
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("evcap_cli.backbones.hub.silence", lambda address: None)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    monkeypatch.setattr("open_clip.pretrained.hf_hub_download", file)
+    assert evcap("weights", "fetch", "modern") == 0
+    lines = capsys.readouterr().err.splitlines()
+    ends = [line for line in lines if "is here now" in line]
+    assert [line.rpartition("(")[2] for line in ends] == [
+        f"licence: {name})" for name in ("Apache-2.0", "MIT", "Apache-2.0", "CC-BY-SA-3.0")
+    ]
+    assert all(".safetensors" in line or "SigLIP2" in line for line in ends)
+    assert "4 of 4 backbones are ready" in lines
+    assert all(row["here"] for row in listed(capsys, "modern").values())
+    assert evcap("weights", "fetch", "modern") == 0
+    assert capsys.readouterr().err.count("is here already") == 4
+
+
 def test_failures_are_a_line_each_and_the_exit_code_counts(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, code in ((["net", "lite"], 3), (["net", "lazy", "mute"], 1), (["lite"], 0)):
         assert evcap("weights", "fetch", *arguments) == code
