@@ -81,6 +81,8 @@ if TYPE_CHECKING:
         ClipCaptioner,
         FrameRequest,
         Reads,
+        Several,
+        SeveralCaptioner,
         WaveformRequest,
     )
     from evcap_cli.systems.contract import CaptionModel, PreparedClips, WeightedTerms
@@ -111,7 +113,7 @@ _HOMES: Final = {
     "evcap_cli.search.rerank": "Rerank",
     "evcap_cli.systems.captioner_spec": "CaptionerSpec",
     "evcap_cli.systems.clip_captioner": "CaptionerIdentity CaptionerOptions Clip ClipCaption ClipCaptioner FrameRequest"
-    " Reads WaveformRequest",
+    " Reads Several SeveralCaptioner WaveformRequest",
     "evcap_cli.systems.contract": "CaptionModel PreparedClips WeightedTerms",
     "evcap_cli.systems.spec": "SystemSpec",
 }
@@ -162,6 +164,8 @@ __all__ = [
     "Record",
     "Rerank",
     "Scores",
+    "Several",
+    "SeveralCaptioner",
     "StreamFeatures",
     "Summary",
     "SystemConfig",

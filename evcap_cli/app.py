@@ -26,6 +26,7 @@ COMMANDS = (
     "study",
     "score",
     "extract",
+    "label",
     "merge",
     "report",
     "explain",

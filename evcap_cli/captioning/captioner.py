@@ -15,6 +15,7 @@ from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.inputs import Source, with_ids
 from evcap_cli.output.records import Record
 from evcap_cli.paths import same_file_groups
+from evcap_cli.systems.clip_captioner import Several
 
 if TYPE_CHECKING:
     from evcap_cli.captioning.options import CaptionKeywords
@@ -50,12 +51,17 @@ def load_captioner(checkpoint: str | os.PathLike[str] = "demo", **options: Unpac
     return captioner_of(CaptionOptions(os.fspath(checkpoint), **options))
 
 
-def captioner_of(options: CaptionOptions) -> Captioner:
-    """The captioner that ``options`` describe, loaded; raises what ``load_captioner`` does."""
+def captioner_of(options: CaptionOptions, *, emotions: bool = True) -> Captioner:
+    """The captioner that ``options`` describe, loaded; raises what ``load_captioner`` does.
+
+    Args:
+        options: what to load, and how to caption.
+        emotions: False saves a ready-made captioner the work of predicting them.
+    """
     from evcap_cli.captioning.checkpoint_captioner import CheckpointCaptioner
     from evcap_cli.captioning.ready_made import ReadyMadeCaptioner, open_ready_made
 
-    found = open_ready_made(options)
+    found = open_ready_made(options if emotions else replace(options, emotion=False))
     return CheckpointCaptioner(options) if found is None else ReadyMadeCaptioner(options, found)
 
 
@@ -71,6 +77,7 @@ class Captioner(ABC):
     Attributes:
         options: as given.
         backbones: kind -> address of the backbones in use; empty for a model that encodes frames itself.
+        several: how many captions it writes of each segment, see ``write_several``.
         device, dtype: where models run, and in which number format.
 
     Raises:
@@ -83,6 +90,7 @@ class Captioner(ABC):
         from evcap_cli.devices import choose_device, choose_dtype
 
         self.options = options
+        self.several = Several()
         self.device = choose_device(options.device)
         self.dtype = choose_dtype(options.dtype, self.device)
         self._turns = threading.Lock()
@@ -101,6 +109,26 @@ class Captioner(ABC):
     @abstractmethod
     def lexicon(self) -> Lexicon:
         """The categories and words of emotion that captions are read by."""
+
+    @property
+    def labels_by(self) -> str:
+        """What wrote the captions that this captioner was trained on; empty where people did, or nothing is known."""
+        return ""
+
+    @property
+    def knows_familiarity(self) -> bool:
+        """Whether its captions say how familiar their video is."""
+        return False
+
+    def write_several(self, several: Several) -> None:
+        """Write up to ``several.count`` captions of each segment from now on, the best first.
+
+        Each is a ``Caption`` of the record, with the times of its segment.
+
+        Raises:
+            UsageError: this captioner writes one.
+        """
+        self.several = several
 
     @property
     @abstractmethod

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from evcap_cli.features.options import Sampling
     from evcap_cli.features.streams import ClipFeatures
     from evcap_cli.search.beam_search import Hypothesis
+    from evcap_cli.systems.clip_captioner import Several
 
 CLIPS_A_BATCH = 16
 """Clips that the captioner decodes at once; the shape is constant, a short batch is filled up."""
@@ -108,6 +109,21 @@ class CheckpointCaptioner(Captioner):
 
     @property
     @override
+    def labels_by(self) -> str:
+        return self.checkpoint.labels_by
+
+    @property
+    @override
+    def knows_familiarity(self) -> bool:
+        return self.checkpoint.familiarity is not None
+
+    @override
+    def write_several(self, several: Several) -> None:
+        super().write_several(several)
+        self.beam = replace(self.beam, n_best=several.count)
+
+    @property
+    @override
     def lexicon(self) -> Lexicon:
         return self.checkpoint.lexicon
 
@@ -128,6 +144,7 @@ class CheckpointCaptioner(Captioner):
             "audio_track": self.options.audio_track,
             "drop_audio": self.options.drop_audio,
             "device": str(self.device),
+            **({"captions": self.several.count} if self.several.count > 1 else {}),
         }
 
     def _run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
@@ -140,8 +157,8 @@ class CheckpointCaptioner(Captioner):
         finished: list[VideoDone] = []
 
         def flush() -> Iterator[Record]:
-            for event, caption in zip(waiting, self._caption(waiting), strict=True):
-                captions.setdefault(event.video, []).append(caption)
+            for event, found in zip(waiting, self._caption(waiting), strict=True):
+                captions.setdefault(event.video, []).extend(found)
             waiting.clear()
             for done in finished:
                 yield self._record(sources[done.video], done, captions.pop(done.video, []))
@@ -172,8 +189,8 @@ class CheckpointCaptioner(Captioner):
         if self.pipeline.unfinished is not None and record.digest:
             shutil.rmtree(self.pipeline.unfinished / record.digest, ignore_errors=True)
 
-    def _caption(self, events: Sequence[SegmentReady]) -> list[Caption]:
-        """Captions of up to ``CLIPS_A_BATCH`` segments in one batch of constant shape."""
+    def _caption(self, events: Sequence[SegmentReady]) -> list[list[Caption]]:
+        """Captions of up to ``CLIPS_A_BATCH`` segments in one batch of constant shape, for each the best first."""
         import torch
 
         from evcap_cli.network.collate import collate
@@ -192,7 +209,7 @@ class CheckpointCaptioner(Captioner):
         summary = self.checkpoint.familiarity
         shares = [None] * len(events) if summary is None else summary.of(clips[: len(events)])
         return [
-            self._sentence(event, hypotheses[0], probabilities, share)
+            [self._sentence(event, hypothesis, probabilities, share) for hypothesis in hypotheses]
             for event, hypotheses, probabilities, share in zip(events, found, emotions, shares, strict=False)
         ]
 
@@ -244,6 +261,7 @@ class CheckpointCaptioner(Captioner):
                 **({"untrained": True} if self.checkpoint.untrained else {}),
                 **({"stand_ins": self.replacements} if self.replacements else {}),
                 **({"weights": self.checkpoint.weights} if self.checkpoint.weights else {}),
+                **({"labels_by": self.labels_by} if self.labels_by else {}),
             },
             warnings=tuple(done.warnings),
             error=None if error is None else error_fields(error),

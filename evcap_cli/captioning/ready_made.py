@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
@@ -18,7 +18,7 @@ from evcap_cli.errors import CaptionerError, EvcapError, UsageError, VideoError,
 from evcap_cli.output.records import Caption, Record, error_fields
 from evcap_cli.plugin_calls import contained, show_traceback
 from evcap_cli.systems.captioners import find_captioner
-from evcap_cli.systems.clip_captioner import CaptionerOptions
+from evcap_cli.systems.clip_captioner import CaptionerOptions, Several, SeveralCaptioner
 from evcap_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -165,7 +165,14 @@ class ReadyMadeCaptioner(Captioner):
             "audio_track": self.options.audio_track,
             "drop_audio": self.options.drop_audio,
             "device": str(self.device),
+            **({"captions": asdict(self.several)} if self.several.count > 1 else {}),
         }
+
+    @override
+    def write_several(self, several: Several) -> None:
+        if several.count > 1 and not isinstance(self.model, SeveralCaptioner):
+            raise UsageError("writes one caption a video, not several", path=self.name, hint="take another captioner")
+        super().write_several(several)
 
     def _raw_clips(self) -> RawClips:
         from evcap_cli.features.raw_clips import RawClips, RawRequest
@@ -196,8 +203,8 @@ class ReadyMadeCaptioner(Captioner):
         finished: list[VideoDone] = []
 
         def flush() -> Iterator[Record]:
-            for clip, caption in zip(waiting, self._caption(waiting), strict=True):
-                found.setdefault(clip.video, []).append(caption)
+            for clip, captions in zip(waiting, self._caption(waiting), strict=True):
+                found.setdefault(clip.video, []).extend(captions)
             waiting.clear()
             for done in finished:
                 yield self._record(sources[done.video], done, found.pop(done.video, []))
@@ -215,20 +222,22 @@ class ReadyMadeCaptioner(Captioner):
                     yield from flush()
             yield from flush()
 
-    def _caption(self, clips: Sequence[RawClip]) -> list[Caption | VideoError]:
+    def _caption(self, clips: Sequence[RawClip]) -> list[list[Caption] | list[VideoError]]:
         if not clips:
             return []
         results = self._results([_clip(clip) for clip in clips])
         return [
-            self._named(clip, result) if isinstance(result, VideoError) else self._sentence(clip, result)
+            [self._named(clip, result)]
+            if isinstance(result, VideoError)
+            else [self._sentence(clip, one) for one in result]
             for clip, result in zip(clips, results, strict=True)
         ]
 
-    def _results(self, clips: Sequence[Clip]) -> list[ClipCaption | VideoError]:
+    def _results(self, clips: Sequence[Clip]) -> list[list[ClipCaption] | VideoError]:
         """What the model says; what it does against its contract costs the clips that it does so on, no others."""
         try:
             with contained():
-                results = self.model.caption(clips)
+                results = self._captions(clips)
             if len(results) != len(clips):
                 raise ValueError(f"{len(clips)} clips went in, {len(results)} captions came out")
         except Exception as problem:
@@ -240,14 +249,24 @@ class ReadyMadeCaptioner(Captioner):
             return [problem if isinstance(problem, VideoError) else self._broken(one_line(problem))]
         return [self._checked(result) for result in results]
 
-    def _checked(self, result: ClipCaption | VideoError) -> ClipCaption | VideoError:
+    def _captions(self, clips: Sequence[Clip]) -> list[list[ClipCaption] | VideoError]:
+        if self.several.count > 1 and isinstance(self.model, SeveralCaptioner):
+            return self.model.caption_several(clips, self.several)
+        return [one if isinstance(one, VideoError) else [one] for one in self.model.caption(clips)]
+
+    def _checked(self, result: list[ClipCaption] | VideoError) -> list[ClipCaption] | VideoError:
         if isinstance(result, VideoError):
             return result
-        if not isinstance(getattr(result, "text", None), str) or not result.text.strip():
-            return self._broken("it gave no text")
-        if result.emotion is not None and set(result.emotion) != set(self.lexicon.categories):
-            return self._broken("its emotion has other categories than the lexicon")
-        return result
+        cause = next(filter(None, map(self._cause, result)), None) if result else "it gave no caption"
+        return result[: self.several.count] if cause is None else self._broken(cause)
+
+    def _cause(self, caption: ClipCaption) -> str | None:
+        """What is wrong with a caption."""
+        if not isinstance(getattr(caption, "text", None), str) or not caption.text.strip():
+            return "it gave no text"
+        if caption.emotion is not None and set(caption.emotion) != set(self.lexicon.categories):
+            return "its emotion has other categories than the lexicon"
+        return None
 
     def _broken(self, cause: str) -> CaptionerError:
         return CaptionerError(

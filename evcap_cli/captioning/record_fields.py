@@ -42,7 +42,7 @@ def with_familiarity(record: Record) -> Record:
     if not record.unfamiliar:
         return record
     name = "the checkpoint" if record.checkpoint is None else record.checkpoint["name"]
-    which = "" if len(record.captions) == 1 else f"{record.unfamiliar} of {len(record.captions)} segments are "
+    which = "" if record.segments == 1 else f"{record.unfamiliar} of {record.segments} segments are "
     text = f"{which}unlike the videos that {name} was trained on: do not trust the {noun(record.unfamiliar, 'caption')}"
     return replace(record, warnings=(*record.warnings, text))
 

@@ -193,7 +193,7 @@ def caption_plan(
     outputs = plan.outputs
     summary = Summary() if summary is None else summary
     summary.total = len(plan.sources)
-    run = _Run(plan, captioner, summary, fail_fast, on_record)
+    run = CaptionRun(plan, captioner, summary, fail_fast, on_record)
     kept = _old_records(plan, captioner) if retry_failed else {}
     for path, _ in outputs.files:
         check_writable(path)
@@ -203,14 +203,7 @@ def caption_plan(
         if not outputs.files and not outputs.stdout:
             return run.into_trees(trees), summary
         with Journal(outputs.journal, captioner.settings) as journal:
-            captioner.keep_unfinished(outputs.journal / UNFINISHED)
-            for source in plan.sources:
-                finished = journal.get(source.given, source.path)
-                record = kept.get(source.given) or (None if overwrite else finished)
-                if record is not None and (record.status == "ok" or not (retry_failed or fail_fast)):
-                    # the id depends on the other videos of the plan, which may have changed since
-                    kept[source.given] = replace(record, id=source.id)
-            records = run.records(plan.sources, kept, journal)
+            records = run.journaled(journal, kept, take_over=not overwrite, only_good=retry_failed or fail_fast)
             if fail_fast and summary.failed:
                 return records, summary
             summary.unwritten += write_files(outputs.files, records)
@@ -222,14 +215,34 @@ def caption_plan(
 
 
 @dataclass
-class _Run:
+class CaptionRun:
     """One run over a plan: counts and announces what comes out."""
 
     plan: CaptionPlan
     captioner: Captioner
     summary: Summary
-    fail_fast: bool
-    on_record: Callable[[Record], None]
+    fail_fast: bool = False
+    on_record: Callable[[Record], None] = lambda _: None
+
+    def journaled(
+        self, journal: Journal, kept: dict[str, Record], *, take_over: bool = True, only_good: bool = False
+    ) -> list[Record]:
+        """All records of the plan, in its order: those ``kept``, those that the journal has, and new ones.
+
+        Args:
+            journal: open.
+            kept: records by ``Source.given``; those of the journal join them.
+            take_over: what the journal has of videos that have not changed.
+            only_good: leave out records of videos that failed.
+        """
+        self.captioner.keep_unfinished(journal.folder / UNFINISHED)
+        for source in self.plan.sources:
+            finished = journal.get(source.given, source.path)
+            record = kept.get(source.given) or (finished if take_over else None)
+            if record is not None and (record.status == "ok" or not only_good):
+                # the id depends on the other videos of the plan, which may have changed since
+                kept[source.given] = replace(record, id=source.id)
+        return self.records(self.plan.sources, kept, journal)
 
     def records(
         self, sources: Sequence[Source], kept: Mapping[str, Record], journal: Journal | None = None

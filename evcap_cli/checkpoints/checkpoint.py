@@ -33,6 +33,7 @@ from evcap_cli.checkpoints.checkpoint_files import (
 from evcap_cli.checkpoints.familiarity_file import content_digest, familiarity_bytes, read_familiarity
 from evcap_cli.checkpoints.hub import CARD, CONFIG, FOLDER_IN_CARD, HUB_PREFIX, upload
 from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.data.origins import shown_name
 from evcap_cli.data.vocabulary import Vocabulary
 from evcap_cli.errors import CheckpointError, DataError, reason_of
 from evcap_cli.files import temporary_folder, write_whole
@@ -89,6 +90,11 @@ class Checkpoint:
     def untrained(self) -> bool:
         """Whether the weights, or those of a backbone, are random: every record made with it says so."""
         return bool(self.training.get("untrained")) or bool(self.random_weights)
+
+    @property
+    def labels_by(self) -> str:
+        """What wrote the captions it was trained on; empty where people did, or nothing is known."""
+        return shown_name(self.training.get("labels_by"))
 
     @property
     def weights(self) -> dict[str, str]:

@@ -160,7 +160,7 @@ def column_roles(values: Sequence[str]) -> dict[Role, str]:
 
 def problem_lines(problems: Sequence[Problem], root: Path, *, everything: bool) -> Iterator[str]:
     """Lines that were not imported, those of one kind together, and the first few of each or everything."""
-    from evcap_cli.data.root_files import ORIGIN_FILE
+    from evcap_cli.data.origins import ORIGIN_FILE
 
     for kind in dict.fromkeys(problem.kind for problem in problems):
         several = [problem for problem in problems if problem.kind == kind]

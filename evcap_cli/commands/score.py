@@ -116,6 +116,9 @@ def score(
     if rows is not None and scores.surrogate:
         published = None
         console.warn(f"the {rows}'s rows are not shown: captions of surrogate features do not compare with them")
+    elif rows is not None and scores.references_by:
+        published = None
+        console.warn(f"the {rows}'s rows are not shown: references that a model wrote do not compare with them")
     elif rows is not None and (subset, split, protocol) != ("L", "test", "paper"):
         console.warn(f"the {rows}'s rows are of EmVidCap-L, test split, paper protocol")
     if per_video is not None:

@@ -235,6 +235,7 @@ def train(
         data=f"{root.root.resolve().name} (EmVidCap-{root.subset} layout)",
         initial=initial,
         files=root.segment_files,
+        labels_by=root.labels_by,
     )
     result = trainer.fit()
     if trainer.accelerator.is_main_process:
@@ -281,6 +282,7 @@ def _words(path: Path) -> list[str]:
 
 def _training_root(data: Path | None, subset: Subset) -> DataRoot:
     from evcap_cli.data.emvidcap import HOW_TO_GET, DataRoot
+    from evcap_cli.data.origins import labels_note
 
     if data is None:
         raise UsageError("no data set to train on", hint=HOW_TO_GET)
@@ -289,6 +291,8 @@ def _training_root(data: Path | None, subset: Subset) -> DataRoot:
         raise DataError("holds test captions only: nothing to train on", path=data, hint=HOW_TO_GET)
     for warning in root.warnings:
         console.warn(warning)
+    if root.labels_by:
+        console.info(f"{data}: {labels_note(root.labels_by)}")
     return root
 
 

@@ -15,6 +15,7 @@ from typing import Final, Literal, get_args
 from evcap_cli.console import counted, listed
 from evcap_cli.data.caption_files import CaptionFile, decoded_lines, read_captions
 from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.data.origins import check_finished, labels_of, together
 from evcap_cli.data.video_files import bare, match_videos
 from evcap_cli.errors import DataError
 from evcap_cli.media.listed_segments import ListedClip, ListedClips
@@ -52,6 +53,7 @@ class DataRoot:
         aliases: video -> other stems its file may have (MSVD's clip names).
         files: what was read, by part and split.
         clips: what ``clips.jsonl`` lists, by id.
+        labels_by: the captioner that wrote the captions; empty where people did.
     """
 
     root: Path
@@ -63,6 +65,7 @@ class DataRoot:
     warnings: list[str] = field(default_factory=list)
     files: dict[tuple[Part, Split], CaptionFile] = field(default_factory=dict)
     clips: Mapping[str, ListedClip] = field(default_factory=dict)
+    labels_by: str = ""
 
     @classmethod
     def open(cls, root: Path, subset: Subset = "L") -> DataRoot:
@@ -72,6 +75,7 @@ class DataRoot:
             DataError: no folder, no caption file, a file that cannot be read.
         """
         found = find_captions(root)
+        check_finished(root)
         parts = requested_parts(found, subset)
         opened = cls(root, subset, {}, {}, root_lexicon(root), clips=ListedClips.of_root(root).clips)
         for part in PARTS:
@@ -82,6 +86,7 @@ class DataRoot:
             for split, path in found[part].items():
                 opened.files[part, split] = read_captions(path)
         opened.warnings += [warning for file in opened.files.values() for warning in file.warnings]
+        opened.labels_by = together(labels_of(file.path) for file in opened.files.values())
         opened.train, opened.test, opened.aliases, clashes = joined(opened.files, names)
         opened.warnings += clashes
         if not opened.lexicon.official:

@@ -9,48 +9,25 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from evcap_cli.data.emvidcap import TEST_FILE, TRAIN_FILE, Split
 from evcap_cli.data.lexicon import WORD_FOLDER, Lexicon
+from evcap_cli.data.origins import ORIGIN_FILE, read_origin
 from evcap_cli.errors import DataError, UsageError
 from evcap_cli.files import write_whole
-from evcap_cli.reading.typed import read_json
+from evcap_cli.paths import LONGEST_NAME_BYTES, is_hidden
 
 CAPTION_FOLDER: Final = Path("data", "EmVidCap-L")
 LEXICON_FOLDER: Final = Path("EmotionEval")
 VIDEO_FOLDER: Final = "videos"
-ORIGIN_FILE: Final = "origin.json"
 CAPTION_FILES: Final[Mapping[Split, str]] = {"train": TRAIN_FILE, "test": TEST_FILE}
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a root that evcap wrote comes from; ``origin.json`` holds more, for people.
-
-    Args:
-        made_by: the command, such as "evcap data import".
-    """
-
-    made_by: str
-
-
-def read_origin(root: Path) -> Origin | None:
-    """Where a root comes from; None where nothing says it.
-
-    Raises:
-        DataError: the file that says it cannot be read.
-    """
-    path = root / ORIGIN_FILE
-    if not path.exists():
-        return None
-    return Origin(str(read_json(dict[str, Any], path).get("made_by", "")))
-
-
 def check_root(root: Path, made_by: str, *, overwrite: bool) -> None:
-    """See that a root can be written: nothing is there, or with ``overwrite`` an earlier one of the same command.
+    """See that a root can be written: nothing is there, or what the same command did not write to its end, or with
+    ``overwrite`` an earlier one of the same command.
 
     Raises:
         UsageError: a data set is there, and must not be replaced.
@@ -63,15 +40,24 @@ def check_root(root: Path, made_by: str, *, overwrite: bool) -> None:
         origin = read_origin(root)
     except DataError:
         origin = None
+    if origin is not None and origin.made_by == made_by and origin.unfinished:
+        return
     if origin is None or origin.made_by != made_by:
         raise UsageError(f"holds a data set that {made_by} did not write", path=root, hint="choose another -o")
     if not overwrite:
         raise UsageError("holds a data set", path=root, hint="replace it with --overwrite, or choose another -o")
 
 
-def clear_root(root: Path) -> None:
-    """Remove captions and lexicon of an earlier root; videos and what else is there stay."""
-    for path in (root / ORIGIN_FILE, *_caption_files(root)):
+def begin_root(root: Path, made_by: str) -> None:
+    """Remove captions and lexicon of an earlier root; videos and what else is there stay.
+
+    Until ``write_origin`` the root says that it is not complete, and the same command may write it again.
+
+    Raises:
+        WriteError: no permission, a full disk.
+    """
+    write_origin(root, {"made_by": made_by, "unfinished": True})
+    for path in _caption_files(root):
         path.unlink(missing_ok=True)
     shutil.rmtree(root / LEXICON_FOLDER, ignore_errors=True)
 
@@ -86,12 +72,29 @@ def write_captions(root: Path, split: Split, rows: Iterable[tuple[str, str]]) ->
     write_whole(root / CAPTION_FOLDER / CAPTION_FILES[split], "\n".join(lines) + "\n")
 
 
+def check_lexicon(lexicon: Lexicon, path: str | Path) -> None:
+    """See that a lexicon can be written as word lists: one of a checkpoint is not trusted.
+
+    Raises:
+        DataError: a category cannot be the name of a file, or a word be a line.
+    """
+    for category in lexicon.categories:
+        long = len(f"{category}.txt".encode()) > LONGEST_NAME_BYTES
+        if long or is_hidden(category) or PurePath(category).name != category or not category.isprintable():
+            raise DataError(f"the lexicon's category {category[:60]!r} cannot be the name of a word list", path=path)
+    for word in lexicon.words:
+        if not word.isprintable():
+            raise DataError(f"the lexicon's word {word[:60]!r} is no line of a word list", path=path)
+
+
 def write_lexicon(folder: Path, lexicon: Lexicon) -> None:
     """The files as EmVidCap names them; the numbers in the names are theirs, not this lexicon's.
 
     Raises:
+        DataError: a category cannot be the name of a file, or a word be a line: nothing is written.
         WriteError: no permission, a full disk.
     """
+    check_lexicon(lexicon, folder)
     write_whole(folder / "34_emotion.txt", _lines(lexicon.categories))
     write_whole(folder / "179_words.txt", _lines(lexicon.words))
     for category, words in lexicon.table.items():
@@ -99,7 +102,7 @@ def write_lexicon(folder: Path, lexicon: Lexicon) -> None:
 
 
 def write_origin(root: Path, origin: Mapping[str, Any]) -> None:
-    """``origin.json``, before the captions: a root whose writing was interrupted can then be replaced.
+    """``origin.json``, which is written last and ends what ``begin_root`` began.
 
     Raises:
         WriteError: no permission, a full disk.

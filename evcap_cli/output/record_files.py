@@ -21,6 +21,7 @@ class _Checkpoint(TypedDict):
     untrained: NotRequired[bool]
     stand_ins: NotRequired[dict[str, str]]
     weights: NotRequired[dict[str, str]]
+    labels_by: NotRequired[str]
     revision: NotRequired[str]
     style: NotRequired[str]
     prompt: NotRequired[str]

@@ -136,9 +136,14 @@ class Record:
 
     @property
     def unfamiliar(self) -> int:
-        """How many captions are of unfamiliar segments; 0 where they are no more than chance explains."""
-        found = sum(caption.unfamiliar for caption in self.captions)
-        return found if found > SERIOUS_SHARE * len(self.captions) else 0
+        """How many segments are unfamiliar; 0 where they are no more than chance explains."""
+        found = len({(caption.start, caption.end) for caption in self.captions if caption.unfamiliar})
+        return found if found > SERIOUS_SHARE * self.segments else 0
+
+    @property
+    def segments(self) -> int:
+        """How many segments have a caption; one may have several."""
+        return len({(caption.start, caption.end) for caption in self.captions})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values in the published order."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from evcap_cli.data.caption_files import unquoted
 from evcap_cli.data.emvidcap import bare, read_captions
+from evcap_cli.data.origins import shown_name, together
 from evcap_cli.errors import DataError
 from evcap_cli.paths import name_key
 from evcap_cli.reading.text import printable, read_text
@@ -45,6 +46,7 @@ class Predictions:
         places: video -> where it stands in the file ("line 3").
         surrogate: whether they were made of surrogate features, as training marks its test.jsonl.
         captioners: what wrote them, as far as records say; more than one where files were joined.
+        labels_by: who wrote the captions that their system was trained on, where people did not.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Predictions:
     places: dict[str, str] = field(default_factory=dict)
     surrogate: bool = False
     captioners: list[CaptionedBy] = field(default_factory=list)
+    labels_by: str = ""
 
     @classmethod
     def of(cls, name: str, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> Predictions:
@@ -84,6 +87,10 @@ class Predictions:
         captioner = CaptionedBy.of_record(values)
         if captioner is not None and captioner not in self.captioners:
             self.captioners.append(captioner)
+        checkpoint = values.get("checkpoint")
+        trained_on = (checkpoint if isinstance(checkpoint, dict) else values).get("labels_by")
+        if trained_on is not None and trained_on != self.labels_by:
+            self.labels_by = together([self.labels_by, shown_name(trained_on)])
         if values.get("status") == "failed":
             self.failed.append(video)
             return

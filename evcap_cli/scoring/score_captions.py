@@ -17,6 +17,7 @@ from evcap_cli.data.caption_text import tokens
 from evcap_cli.data.emvidcap import DataRoot, Subset
 from evcap_cli.data.features_layout import SURROGATE_NOTE
 from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.data.origins import labels_of, origin_notes, together
 from evcap_cli.errors import DataError, UsageError
 from evcap_cli.scoring.prediction_files import Predictions, match_ids, read_predictions, read_references
 from evcap_cli.scoring.score_texts import Protocol, Scores, score_texts
@@ -92,7 +93,7 @@ def score_captions(
         lexicon = references.lexicon if isinstance(references, DataRoot) else Lexicon.general()
     elif not isinstance(lexicon, Lexicon):
         lexicon = Lexicon.from_path(Path(lexicon))
-    truth = _references(this, references, split)
+    truth, references_by = _references(this, references, split)
     chosen = _matched(this, truth)
     if len(this.captioners) > 1:
         names = listed([captioner.title for captioner in this.captioners], _NAMED)
@@ -110,10 +111,16 @@ def score_captions(
         human=human,
         constant=constant,
     )
-    scores = replace(scores, captioned_by=this.captioned_by)
-    if not (this.surrogate or (other is not None and other.surrogate)):
-        return scores
-    return replace(scores, surrogate=True, notes=[*scores.notes, SURROGATE_NOTE])
+    both = [this] if other is None else [this, other]
+    surrogate, labels_by = any(one.surrogate for one in both), together(one.labels_by for one in both)
+    return replace(
+        scores,
+        captioned_by=this.captioned_by,
+        surrogate=surrogate,
+        labels_by=labels_by,
+        references_by=references_by,
+        notes=[*scores.notes, *([SURROGATE_NOTE] if surrogate else []), *origin_notes(labels_by, references_by)],
+    )
 
 
 def _predictions(given: CaptionSource, name: str = "predictions") -> Predictions:
@@ -128,22 +135,26 @@ def _predictions(given: CaptionSource, name: str = "predictions") -> Predictions
     return Predictions.of(name, ((f"entry {number}", entry) for number, entry in enumerate(entries, 1)))
 
 
-def _references(given: Predictions, references: ReferenceSource | None, split: Split) -> Mapping[str, Sequence[str]]:
+def _references(
+    given: Predictions, references: ReferenceSource | None, split: Split
+) -> tuple[Mapping[str, Sequence[str]], str]:
+    """References by video, and who wrote them, where people did not."""
     if references is None:
         if given.references:
-            return given.references
+            return given.references, ""
         raise UsageError(
             "there is nothing to score against",
             hint="give references with --data ROOT (or EVCAP_DATA) or --refs FILE",
         )
     if isinstance(references, (str, Path)):
-        return read_references(Path(references))
+        return read_references(Path(references)), labels_of(Path(references))
     if not isinstance(references, DataRoot):
-        return references
+        return references, ""
     if split == "test" and not references.test:
         hint = "give --split train, or references with --refs"
         raise DataError("has no test captions", path=references.root, hint=hint)
-    return {**(references.train if split != "test" else {}), **(references.test if split != "train" else {})}
+    found = {**(references.train if split != "test" else {}), **(references.test if split != "train" else {})}
+    return found, references.labels_by
 
 
 def _matched(given: Predictions, references: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -112,7 +112,8 @@ def _human_table(scores: Scores) -> str:
         return ""
     videos, draws = counted(row.videos, "video"), counted(row.rounds, "draw")
     head = f"one reference of each of {videos} against its others, mean of {draws}"
-    rows = [("people", row.person), (f"{_system(scores)}, the same references", row.system)]
+    whose = f"labels by {scores.references_by}" if scores.references_by else "people"
+    rows = [(whose, row.person), (f"{_system(scores)}, the same references", row.system)]
     return f"{head}\n{_rows_table(rows)}"
 
 

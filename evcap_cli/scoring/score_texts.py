@@ -87,6 +87,8 @@ class Scores:
         per_video: in the order of the captions.
         surrogate: whether features made from captions gave them.
         captioned_by: what wrote the captions, where they say so.
+        labels_by: who wrote the captions that the system was trained on, where people did not.
+        references_by: the same of the references.
     """
 
     metrics: dict[str, float | None]
@@ -103,6 +105,8 @@ class Scores:
     constant: ConstantRow | None = None
     surrogate: bool = False
     captioned_by: CaptionedBy | None = None
+    labels_by: str = ""
+    references_by: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """What ``evcap score --json`` prints."""
@@ -122,6 +126,9 @@ class Scores:
             out["human"] = self.human.to_dict()
         if self.constant is not None:
             out["constant"] = self.constant.to_dict()
+        for name in ("labels_by", "references_by"):
+            if getattr(self, name):
+                out[name] = getattr(self, name)
         if self.notes:
             out["notes"] = self.notes
         if self.missing:

@@ -171,6 +171,23 @@ class CaptionerOptions:
 
 
 @dataclass(frozen=True)
+class Several:
+    """How many captions of a clip are requested.
+
+    Args:
+        count: captions of a clip at most, all different.
+        seed: of what is drawn at random.
+    """
+
+    count: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.seed < 0:
+            raise ValueError(f"count must be at least 1 and seed at least 0, got {self.count} and {self.seed}")
+
+
+@dataclass(frozen=True)
 class CaptionerIdentity:
     """What a record says of the captioner; two that differ here may give other captions.
 
@@ -261,6 +278,23 @@ class ClipCaptioner(ABC):
         """One result a clip, in order; a failure concerns that clip alone.
 
         A result must not depend on the other clips of the batch.
+
+        Raises:
+            EvcapError: the captioner cannot go on; the run ends.
+        """
+
+
+class SeveralCaptioner(ClipCaptioner):
+    """A captioner that can write several captions of a clip, which ``evcap label`` makes use of. This is optional: any
+    other ``ClipCaptioner`` writes one.
+    """
+
+    @abstractmethod
+    def caption_several(self, clips: Sequence[Clip], several: Several) -> list[list[ClipCaption] | VideoError]:
+        """For each clip, in order, 1 to ``several.count`` captions; a failure concerns that clip alone.
+
+        The first caption is the one that ``caption`` gives, the others follow as the captioner likes; they may repeat
+        each other. They depend on the clip, the count and the seed, not on the other clips of the batch.
 
         Raises:
             EvcapError: the captioner cannot go on; the run ends.

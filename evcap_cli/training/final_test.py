@@ -17,6 +17,7 @@ from evcap_cli.checkpoints.checkpoint_files import WEIGHTS
 from evcap_cli.checkpoints.hub import CARD
 from evcap_cli.console import counted, noun
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
+from evcap_cli.data.origins import origin_notes
 from evcap_cli.errors import DataError
 from evcap_cli.files import write_whole
 from evcap_cli.reading.typed import NotOfType, checked, read_json
@@ -65,6 +66,8 @@ def score_test(
         mark = {"select": ORACLE} if trainer.config.select == ORACLE else {}
         if surrogate_kinds(trainer.source.backbones):
             mark["features"] = "surrogate"
+        if trainer.facts.labels_by:
+            mark["labels_by"] = trainer.facts.labels_by
         lines = (json.dumps({"video_id": video, "caption": text, **mark}) + "\n" for video, text in captions.items())
         write_whole(trainer.run / CAPTIONS, "".join(lines))
     write_whole(trainer.run / CARD, model_card(result.checkpoint, document, comparison=markdown_table(document)))
@@ -86,6 +89,7 @@ def _marks(
         official=official,
         system=trainer.recipe.system,
         surrogates=surrogates,
+        labels_by=trainer.labels_by,
     )
     marks: dict[str, Any] = {
         "system": trainer.recipe.system,
@@ -98,6 +102,10 @@ def _marks(
     }
     if surrogates:
         marks["surrogate"] = surrogates
+    if trainer.facts.labels_by:
+        marks["labels_by"] = trainer.facts.labels_by
+    if trainer.labels_by:
+        marks["references_by"] = trainer.labels_by
     if trainer.config.select == ORACLE:
         values, epochs = best_of_each(result.history)
         marks["oracle"] = {"metrics": values, "epochs": epochs}
@@ -108,6 +116,7 @@ def _notes(trainer: Trainer, scored: int, videos: int, before: Mapping[str, Any]
     notes = [ORACLE_NOTE] if trainer.config.select == ORACLE else []
     if surrogate_kinds(trainer.source.backbones):
         notes.append(SURROGATE_NOTE)
+    notes += origin_notes(trainer.facts.labels_by, trainer.labels_by)
     if scored < videos:
         lacks = noun(videos - scored, "has no features and is not scored", "have no features and are not scored")
         notes.append(f"{videos - scored} of {counted(videos, 'test video')} {lacks}")

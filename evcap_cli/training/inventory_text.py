@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from evcap_cli.console import counted, listed, noun
 from evcap_cli.data.caption_files import oddities
+from evcap_cli.data.origins import labels_note
 from evcap_cli.training.root_inventory import NAMED, SPLIT_NAMES, Inventory
 from evcap_cli.training.root_worth import worth_lines
 
@@ -30,6 +31,8 @@ def report(inventory: Inventory, *, everything: bool = False) -> str:
 def _lines(found: Inventory, most: int | None) -> Iterator[str]:
     yield str(found.root)
     yield from ("", "Captions")
+    if found.labels_by:
+        yield f"  {labels_note(found.labels_by)}"
     for file in found.captions:
         compared = ""
         if file.published is not None:

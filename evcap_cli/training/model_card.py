@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from evcap_cli import plugins
 from evcap_cli.console import counted
 from evcap_cli.data.features_layout import SURROGATE_NOTE, surrogate_kinds
+from evcap_cli.data.origins import labels_note
 from evcap_cli.network.config import FusionConfig
 from evcap_cli.scoring.metrics import LABELS, PRINTED_DECIMALS, metric_text
 from evcap_cli.training.epoch_selection import ORACLE_NOTE, how_chosen
@@ -47,6 +48,8 @@ def model_card(
     surrogate = bool(surrogate_kinds(checkpoint.backbones))
     if surrogate:
         parts.append(f"**{SURROGATE_NOTE[0].upper()}{SURROGATE_NOTE[1:]}. It cannot caption videos.**\n")
+    if checkpoint.labels_by:
+        parts.append(f"**Trained on {labels_note(checkpoint.labels_by)}.**\n")
     if training.get("select") == ORACLE:
         parts.append(f"**Oracle: {ORACLE_NOTE}.**\n")
     parts.append(
@@ -153,6 +156,7 @@ def _scores(training: Mapping[str, Any], test: Mapping[str, Any] | None, feature
         columns.append((f"held-out videos{features}", training["validation"], {}))
     if test is not None:
         mark = " (ORACLE)" if test["select"] == ORACLE else ""
+        mark += f", labels by {test['references_by']}" if test.get("references_by") else ""
         title = f"test split ({counted(test['videos'], 'video')}){features}{mark}"
         columns.append((title, test["metrics"], test.get("intervals", {})))
     if not columns:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from evcap_cli import plugins
 from evcap_cli.console import counted
+from evcap_cli.data.origins import labels_note
 from evcap_cli.data.published_backbones import published_backbone
 from evcap_cli.scoring.metrics import COLUMNS, METRICS, PRINTED_DECIMALS, metric_text
 from evcap_cli.scoring.published_rows import SOURCE, PublishedRow, published_rows
@@ -32,6 +33,7 @@ def rows_beside(
     official: bool,
     system: str = FUSION,
     surrogates: Sequence[str] = (),
+    labels_by: str = "",
 ) -> tuple[list[PublishedRow], str]:
     """Printed rows that may be compared with a run, and else the reason why none may.
 
@@ -42,9 +44,12 @@ def rows_beside(
         official: whether the lexicon is EmVidCap's own.
         system: that was trained; only the paper's own has rows of an ablation.
         surrogates: streams that were made from captions.
+        labels_by: what wrote the references, where people did not.
     """
     if surrogates:
         return [], f"surrogates made from captions, not features of videos: {', '.join(surrogates)}"
+    if labels_by:
+        return [], f"the references are {labels_note(labels_by)}"
     if len(split) != TEST_VIDEOS or not all(_L_ID.fullmatch(video) for video in split):
         return (
             [],

@@ -31,8 +31,8 @@ from evcap_cli.data.glove_rows import first_row
 from evcap_cli.data.learnable import learnable
 from evcap_cli.data.lexicon import Lexicon, word_folder
 from evcap_cli.data.msvd import find_extra, read_extra_captions
+from evcap_cli.data.origins import check_finished, read_origin
 from evcap_cli.data.published_backbones import PUBLISHED_NAMES, plain
-from evcap_cli.data.root_files import read_origin
 from evcap_cli.data.video_files import bare, match_videos
 from evcap_cli.errors import DataError, TrainingError
 from evcap_cli.media.listed_segments import ListedClip, ListedClips
@@ -112,7 +112,9 @@ class _RootCheck:
         """Whether a command of evcap wrote the root: then it is not compared with EmVidCap."""
         try:
             origin = read_origin(self.root)
-            self.found.made_by = "" if origin is None else origin.made_by
+            if origin is not None:
+                self.found.made_by, self.found.labels_by = origin.made_by, origin.labels_by
+            check_finished(self.root)
             self.clips = ListedClips.of_root(self.root).clips
         except DataError as problem:
             self.failed("stop", problem)

@@ -99,7 +99,8 @@ class Inventory:
     """Everything found.
 
     Args:
-        made_by: the command of evcap that wrote the root; "": none.
+        made_by: the command of evcap that wrote the root; "": none. labels_by: the captioner that wrote its captions;
+            "": people did.
         feature_folder: where training without videos finds features; None: it needs none. feature_options: what it is
             given next to that.
         vocabulary: words of the training captions. extended: of MSVD's training captions with them; None: no such.
@@ -109,6 +110,7 @@ class Inventory:
     root: Path
     subset: Subset
     made_by: str = ""
+    labels_by: str = ""
     captions: list[FoundCaptions] = field(default_factory=list)
     vocabulary: int = 0
     extended: int | None = None

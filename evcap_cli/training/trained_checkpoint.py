@@ -29,6 +29,7 @@ class RunFacts:
         name: of the checkpoint. command: the command line. data: what the data is called.
         extra_captions: how many captions lent the vocabulary their words.
         init: the checkpoint whose weights the run started from (``InitialWeights.origin``); None: random ones.
+        labels_by: what wrote the captions, where people did not.
     """
 
     recipe: Recipe
@@ -39,6 +40,7 @@ class RunFacts:
     data: str = ""
     extra_captions: int = 0
     init: Mapping[str, Any] | None = None
+    labels_by: str = ""
 
 
 def make_checkpoint(facts: RunFacts, prepared: PreparedRun, state: RunState) -> Checkpoint:
@@ -68,6 +70,7 @@ def make_checkpoint(facts: RunFacts, prepared: PreparedRun, state: RunState) -> 
             "licences": weights_licences(facts.backbones),
             "untrained": not progress.epochs and (facts.init is None or facts.init["untrained"]),
             **({} if facts.init is None else {"init": dict(facts.init)}),
+            **({"labels_by": facts.labels_by} if facts.labels_by else {}),
         },
         name=facts.name,
         system=facts.recipe.system,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli import console
 from evcap_cli.checkpoints.checkpoint import Checkpoint
+from evcap_cli.data.origins import together
 from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.files import write_whole
 from evcap_cli.search.beam_search import BeamConfig
@@ -83,6 +84,7 @@ class Trainer:
         data: what the data is called, for the checkpoint.
         initial: the checkpoint whose weights the run starts from; None: random ones.
         files: clip -> the file that it is a segment of: the validation split is made of whole files.
+        labels_by: what wrote ``captions`` and ``test``, where people did not (``DataRoot.labels_by``).
 
     Raises:
         TrainingError, UsageError, DataError: see ``prepare``; an oracle without a test split.
@@ -106,12 +108,15 @@ class Trainer:
         data: str = "",
         initial: InitialWeights | None = None,
         files: Mapping[str, str] | None = None,
+        labels_by: str = "",
     ) -> None:
         self.recipe, self.source, self.run, self.sampling = recipe, source, run, sampling
         self.config: TrainConfig = recipe.train
         name = run.resolve().name
         origin = None if initial is None else initial.origin
-        self.facts = RunFacts(recipe, source.backbones, sampling, name, command, data, len(extra), origin)
+        self.labels_by = labels_by
+        every = together([labels_by, "" if initial is None else initial.checkpoint.labels_by])
+        self.facts = RunFacts(recipe, source.backbones, sampling, name, command, data, len(extra), origin, every)
         self.accelerator = make_accelerator(device, self.config.precision)
         with self.accelerator.main_process_first():  # the others then find the features in the cache
             self.prepared = prepare(

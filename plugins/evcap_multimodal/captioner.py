@@ -15,8 +15,15 @@ from evcap_cli.checkpoints.hub import HUB_PREFIX
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.devices import out_of_memory
 from evcap_cli.errors import CaptionerError, OutOfMemory, UsageError, VideoError, one_line
-from evcap_cli.systems.clip_captioner import CaptionerIdentity, CaptionerOptions, Clip, ClipCaption, ClipCaptioner
-from evcap_multimodal import caches, emotions, folders
+from evcap_cli.systems.clip_captioner import (
+    CaptionerIdentity,
+    CaptionerOptions,
+    Clip,
+    ClipCaption,
+    Several,
+    SeveralCaptioner,
+)
+from evcap_multimodal import caches, emotions, folders, sampling
 from evcap_multimodal.answers import begins_reasoning, caption_text
 from evcap_multimodal.families import Family, family_class
 from evcap_multimodal.generation import Generated, generate
@@ -29,6 +36,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+Result = list[ClipCaption] | VideoError
+"""Captions of a clip, the best first, or why it has none."""
 TOKENS_A_WORD: Final = 4
 """Of an answer's budget: names and rare words take several tokens; the end mark ends most answers far earlier."""
 MORE_TOKENS: Final = 8
@@ -56,7 +65,7 @@ class _Prepared:
         return tuple((name, *value.shape, value.dtype) for name, value in sorted(self.inputs.items()))
 
 
-class MultimodalCaptioner(ClipCaptioner):
+class MultimodalCaptioner(SeveralCaptioner):
     """Captions by an image-or-video-text-to-text model of transformers.
 
     Raises:
@@ -122,9 +131,14 @@ class MultimodalCaptioner(ClipCaptioner):
 
     def caption(self, clips: Sequence[Clip]) -> list[ClipCaption | VideoError]:
         """One result a clip; see ``ClipCaptioner.caption``."""
+        found = self.caption_several(clips, Several())
+        return [result if isinstance(result, VideoError) else result[0] for result in found]
+
+    def caption_several(self, clips: Sequence[Clip], several: Several) -> list[Result]:
+        """The most probable caption of each clip, and samples; see ``SeveralCaptioner.caption_several``."""
         import torch
 
-        results: dict[int, ClipCaption | VideoError] = {}
+        results: dict[int, Result] = {}
         groups: dict[tuple[object, ...], list[_Prepared]] = {}
         for number, clip in enumerate(clips):
             try:
@@ -135,7 +149,7 @@ class MultimodalCaptioner(ClipCaptioner):
                 groups.setdefault(prepared.signature, []).append(prepared)
         with torch.inference_mode():
             for group in groups.values():
-                self._caption_alike(group, results)
+                self._caption_alike(group, several, results)
         return [results[number] for number in range(len(clips))]
 
     def _prepare(self, number: int, clip: Clip) -> _Prepared:
@@ -143,7 +157,7 @@ class MultimodalCaptioner(ClipCaptioner):
         prompt = self.family.prompt(self.processor, adjusted, self.instruction)
         return _Prepared(number, adjusted, prompt, self.family.inputs(self.processor, adjusted, prompt))
 
-    def _caption_alike(self, waiting: Sequence[_Prepared], results: dict[int, ClipCaption | VideoError]) -> None:
+    def _caption_alike(self, waiting: Sequence[_Prepared], several: Several, results: dict[int, Result]) -> None:
         """Caption clips of equal shapes in batches; one that does not fit into memory is halved, for good."""
         import torch
 
@@ -151,7 +165,7 @@ class MultimodalCaptioner(ClipCaptioner):
         while queue:
             batch, queue = queue[: self.batch_size], queue[self.batch_size :]
             try:
-                found = self._caption_batch(batch)
+                found = self._caption_batch(batch, several)
             except Exception as problem:
                 full = out_of_memory(problem)
                 if full and self.device.type == "cuda":
@@ -163,27 +177,79 @@ class MultimodalCaptioner(ClipCaptioner):
                     queue = batch + queue
                 else:
                     for prepared in batch:  # one of them must not take the others with it
-                        self._caption_alike([prepared], results)
+                        self._caption_alike([prepared], several, results)
                 continue
             results.update(zip((prepared.number for prepared in batch), found, strict=True))
 
-    def _caption_batch(self, batch: Sequence[_Prepared]) -> list[ClipCaption | VideoError]:
+    @property
+    def _most_tokens(self) -> int:
+        return TOKENS_A_WORD * self.options.max_words + MORE_TOKENS
+
+    def _caption_batch(self, batch: Sequence[_Prepared], several: Several) -> list[Result]:
         inputs = self._to_device(batch)
         answers = generate(
             self.model,
             inputs,
-            max_tokens=TOKENS_A_WORD * self.options.max_words + MORE_TOKENS,
+            max_tokens=self._most_tokens,
             beams=self.options.beam_size,
             pad_token=self.tokenizer.pad_token_id,
-            keep_cache=self.predicts_emotion and self.family.shares_cache,
+            keep_cache=(self.predicts_emotion or several.count > 1) and self.family.shares_cache,
         )
+        further = self._further(inputs, answers, several) if several.count > 1 else [[] for _ in batch]
         distributions = self._emotions(batch, inputs, answers) if self.predicts_emotion else None
         return [
-            self._result(
-                prepared, answers.tokens[row], answers.scores[row], distributions[row] if distributions else None
+            self._results(
+                prepared,
+                [(answers.tokens[row], answers.scores[row]), *further[row]][: several.count],
+                distributions[row] if distributions else None,
             )
             for row, prepared in enumerate(batch)
         ]
+
+    def _further(
+        self, inputs: dict[str, Any], answers: Generated, several: Several
+    ) -> list[list[tuple[Tensor, float | None]]]:
+        """Tokens and scores of ``several.count`` - 1 answers to each prompt after the best one.
+
+        They are drawn where the cache can be cut down to the prompt; elsewhere they are the best of a wider beam, for
+        which the frames are encoded again.
+        """
+        beams = self.options.beam_size
+        prefix = None
+        if answers.cache is not None and self.family.shares_cache:
+            prefix = caches.prefix(self.model, answers.cache, inputs["input_ids"].shape[1], beams)
+        if prefix is not None:
+            prompts = emotions.Prompts(prefix, answers.first, emotions.offsets_of(self.model, beams))
+            drawn = sampling.draw(
+                self.model, prompts, count=several.count - 1, seed=several.seed, max_tokens=self._most_tokens
+            )
+            return [list(found) for found in drawn]
+        found = generate(
+            self.model,
+            inputs,
+            max_tokens=self._most_tokens,
+            beams=max(beams, several.count),
+            answers=several.count,
+            pad_token=self.tokenizer.pad_token_id,
+        )
+        rows = list(zip(found.tokens, found.scores, strict=True))
+        return [rows[first : first + several.count] for first in range(0, len(rows), several.count)]
+
+    def _results(
+        self,
+        prepared: _Prepared,
+        answers: Sequence[tuple[Tensor, float | None]],
+        distribution: Sequence[float] | None,
+    ) -> Result:
+        """Different captions in the order of ``answers``; the first answer must be one."""
+        found: dict[str, ClipCaption] = {}
+        for tokens, score in answers:
+            result = self._result(prepared, tokens, score, distribution)
+            if isinstance(result, ClipCaption):
+                found.setdefault(result.text, result)
+            elif not found:
+                return result
+        return list(found.values())
 
     def _to_device(self, batch: Sequence[_Prepared]) -> dict[str, Any]:
         import torch

@@ -60,6 +60,18 @@ def audio_part(waveform: Tensor, rate: int) -> dict[str, Any]:
     return {"type": "input_audio", "input_audio": {"data": base64.b64encode(data.getvalue()).decode(), "format": "wav"}}
 
 
+def choices_of(answer: Any) -> list[Any]:
+    """The choices of an answer, at least one.
+
+    Raises:
+        Refused: there is none.
+    """
+    found = answer.get("choices") if isinstance(answer, dict) else None
+    if not isinstance(found, list) or not found:
+        raise Refused(0, "JSON that holds no choices")
+    return found
+
+
 def text_of(answer: Any) -> str:
     """The text of an answer.
 
@@ -120,12 +132,9 @@ def _choice(answer: Any) -> Mapping[str, Any]:
     Raises:
         Refused: there is none.
     """
-    try:
-        choice = answer["choices"][0]
-        if isinstance(choice, dict):
-            return choice
-    except (KeyError, TypeError, IndexError):
-        pass
+    choice = choices_of(answer)[0]
+    if isinstance(choice, dict):
+        return choice
     raise Refused(0, "JSON that holds no choices")
 
 

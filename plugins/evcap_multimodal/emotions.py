@@ -175,12 +175,12 @@ def _rest(
     # what fills shorter rows comes after their last token: nothing that counts attends to it
     filled = torch.tensor([[*tokens, *[tokens[-1]] * (longest - len(tokens))] for tokens in several], device=device)
     set_offsets(model, None if prompts.offsets is None else prompts.offsets[rows])
-    output = _forward(model, caches.chosen_rows(prompts.cache, rows), filled[:, :-1])
+    output = forward(model, caches.chosen_rows(prompts.cache, rows), filled[:, :-1])
     logs = output.logits.float().log_softmax(-1).gather(-1, filled[:, 1:, None])[..., 0]
     return [row[: len(tokens) - 1].sum() for row, tokens in zip(logs, several, strict=True)]
 
 
-def _forward(model: Any, cache: Any, tokens: Tensor) -> Any:
+def forward(model: Any, cache: Any, tokens: Tensor) -> Any:
     """One pass over ``tokens`` after what the cache holds; no padding anywhere, so no mask either."""
     return model(input_ids=tokens, use_cache=True, **{caches.argument_name(): cache})
 

@@ -18,7 +18,7 @@ class Generated:
     """Answers to B prompts.
 
     Args:
-        tokens: (B, L) with whatever fills rows that ended earlier.
+        tokens: (B, L) with whatever fills rows that ended earlier; (B * answers, L) where several are requested.
         scores: mean log-probability of the tokens of each answer, without its end; None for an empty one.
         cache: key-value cache of B * beams rows; None where the model gave none.
         first: (B, V) logits of the first token.
@@ -36,6 +36,7 @@ def generate(
     *,
     max_tokens: int,
     beams: int = 1,
+    answers: int = 1,
     pad_token: int | None = None,
     keep_cache: bool = False,
 ) -> Generated:
@@ -46,6 +47,7 @@ def generate(
         inputs: of B clips.
         max_tokens: of an answer.
         beams: of the search; 1 is greedy.
+        answers: to each prompt, the best first; no more than beams.
         pad_token: what fills rows that ended, where the model names nothing.
         keep_cache: keep all keys of layers with a sliding window too, for ``caches.prefix``.
     """
@@ -61,6 +63,7 @@ def generate(
         **options,
         do_sample=False,
         num_beams=beams,
+        num_return_sequences=answers,
         max_new_tokens=max_tokens,
         return_dict_in_generate=True,
         output_logits=True,

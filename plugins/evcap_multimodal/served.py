@@ -19,13 +19,23 @@ from evcap_cli.systems.clip_captioner import (
     CaptionerOptions,
     Clip,
     ClipCaption,
-    ClipCaptioner,
     FrameRequest,
     Reads,
+    Several,
+    SeveralCaptioner,
     WaveformRequest,
 )
 from evcap_multimodal.answers import caption_text
-from evcap_multimodal.chats import audio_part, chat, distribution, first_alternatives, frame_parts, score_of, text_of
+from evcap_multimodal.chats import (
+    audio_part,
+    chat,
+    choices_of,
+    distribution,
+    first_alternatives,
+    frame_parts,
+    score_of,
+    text_of,
+)
 from evcap_multimodal.prompts import emotion_question, instruction
 from evcap_multimodal.server import KEY_VARIABLE, Refused, Server, ServerAddress
 
@@ -42,11 +52,13 @@ REASONING_TOKENS: Final = 512
 ALTERNATIVES: Final = 20
 """Most probable first tokens that are requested of the answer about the emotion: as many as servers give."""
 SILENCE_SECONDS: Final = 0.25
+TEMPERATURE: Final = 0.8
+"""Of captions after the first one of a clip; the first is what the server finds most probable."""
 _CHATS: Final = "/chat/completions"
 _WHERE: Final = "the address ends in /v1 for most servers"
 
 
-class ServedCaptioner(ClipCaptioner):
+class ServedCaptioner(SeveralCaptioner):
     """Captions by a server; its text is the server's, what was received once is kept like any caption.
 
     Raises:
@@ -76,7 +88,7 @@ class ServedCaptioner(ClipCaptioner):
         self.lexicon = options.lexicon or Lexicon.general()
         self.instruction = instruction(options, self.lexicon)
         self.question = emotion_question(self.lexicon.categories)
-        self.gives_probabilities = True
+        self.gives_probabilities = self.gives_several = True
         self.failures = self.refusals = 0
         self.warned = False
 
@@ -99,29 +111,74 @@ class ServedCaptioner(ClipCaptioner):
         Raises:
             CaptionerStopped: the server does not answer any more.
         """
+        found = self.caption_several(clips, Several())
+        return [result if isinstance(result, VideoError) else result[0] for result in found]
 
-        async def together() -> list[ClipCaption | VideoError]:
+    def caption_several(self, clips: Sequence[Clip], several: Several) -> list[list[ClipCaption] | VideoError]:
+        """The server's caption of each clip, and samples; several clips at once.
+
+        Raises:
+            CaptionerStopped: the server does not answer any more.
+        """
+
+        async def together() -> list[list[ClipCaption] | VideoError]:
             free = asyncio.Semaphore(REQUESTS_AT_ONCE)
-            return list(await asyncio.gather(*(self._caption(clip, free) for clip in clips)))
+            return list(await asyncio.gather(*(self._caption(clip, several, free) for clip in clips)))
 
         return self.server.run(together)
 
-    async def _caption(self, clip: Clip, free: asyncio.Semaphore) -> ClipCaption | VideoError:
-        budget = TOKENS_A_WORD * self.options.max_words + REASONING_TOKENS
+    async def _caption(self, clip: Clip, several: Several, free: asyncio.Semaphore) -> list[ClipCaption] | VideoError:
         async with free:
             content = await asyncio.to_thread(self._content, clip)
             try:
-                answer = await self._ask(
-                    content, self.instruction, max_tokens=budget, logprobs=self.gives_probabilities
-                )
+                answer = await self._answer(content)
                 raw, score = text_of(answer), score_of(answer)
                 text = caption_text(raw, self.options.max_words)
+                further = await self._further(content, several)
             except Refused as problem:
                 return self._failed(problem)
             except CaptionerError as problem:
                 return problem
             self.failures = 0
-            return ClipCaption(text, score, await self._emotion(content), raw)
+            emotion = await self._emotion(content)
+        found = {text: ClipCaption(text, score, emotion, raw)}
+        for answer in further:
+            try:
+                raw, score = text_of(answer), score_of(answer)
+                text = caption_text(raw, self.options.max_words)
+            except (Refused, CaptionerError):
+                continue  # one sample that says nothing
+            found.setdefault(text, ClipCaption(text, score, emotion, raw))
+        return list(found.values())
+
+    async def _answer(self, content: Sequence[Mapping[str, Any]], **more: Any) -> Any:
+        """The server's answer to the instruction."""
+        budget = TOKENS_A_WORD * self.options.max_words + REASONING_TOKENS
+        return await self._ask(content, self.instruction, max_tokens=budget, logprobs=self.gives_probabilities, **more)
+
+    async def _further(self, content: Sequence[Mapping[str, Any]], several: Several) -> list[Any]:
+        """``several.count`` - 1 samples, as answers of one choice each.
+
+        They come in one request where the server gives several choices, else one by one.
+
+        Raises:
+            Refused, CaptionerStopped: see ``Server.post``.
+        """
+        found: list[Any] = []
+        while len(found) < several.count - 1:
+            lacking = several.count - 1 - len(found)
+            number = {"n": lacking} if self.gives_several and lacking > 1 else {}
+            try:
+                answer = await self._answer(content, temperature=TEMPERATURE, seed=several.seed + len(found), **number)
+            except Refused as problem:
+                if not number or problem.status not in (400, 422):
+                    raise
+                self.gives_several = False
+                continue
+            given = choices_of(answer)
+            self.gives_several = self.gives_several and (not number or len(given) > 1)
+            found += [{"choices": [choice]} for choice in given[:lacking]]
+        return found
 
     def _failed(self, problem: Refused) -> VideoError:
         """The error of one clip.

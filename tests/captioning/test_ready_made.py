@@ -18,6 +18,7 @@ from evcap_multimodal.captioner import MultimodalCaptioner
 import evcap_cli as evcap
 from evcap_cli import plugins
 from evcap_cli.app import run
+from evcap_cli.data.emvidcap import DataRoot
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.errors import CaptionerError, VideoError
 from evcap_cli.features.raw_clips import RawClips, RawRequest
@@ -33,6 +34,7 @@ from evcap_cli.systems.clip_captioner import (
 )
 from tests.features.films import make_film
 from tests.multimodal import tiny
+from tests.systems.test_clip_captioner import SPEC
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "record.schema.json"
 
@@ -273,3 +275,44 @@ def test_the_list_of_plugins_names_ready_made_captioners(capfd: pytest.CaptureFi
     assert {"smolvlm2", "qwen3-vl", "gemma-4", "served"} <= set(rows)
     assert "2.0 GB" in rows["smolvlm2"]["description"]
     assert rows["gemma-4"]["takes_audio"] is True
+
+
+@pytest.mark.slow
+def test_labels_are_the_caption_and_samples_that_differ_from_it(model: Path, videos: Path, tmp_path: Path) -> None:
+    call = ["-c", str(model), "--max-words", "3"]
+    root, other = tmp_path / "root", tmp_path / "other"
+    assert run(["label", str(videos), *call, "-o", str(root), "--captions", "3", "--test-share", "0"]) == 3
+    found = DataRoot.open(root)
+    assert set(found.train) == {"0_ü", "1_ü", "2_ü", "one"}
+    assert {len(captions) for captions in found.train.values()} == {3}
+    assert found.labels_by == model.name
+    assert run(["caption", str(videos), *call, "-o", str(tmp_path / "x.jsonl")]) == 3
+    first = [record["captions"][0]["text"] for record in lines(tmp_path / "x.jsonl") if record["captions"]]  # type: ignore[index]
+    assert [captions[0] for captions in found.train.values()] == first
+    again = ["label", str(videos), *call, "-o", str(other), "--captions", "3", "--test-share", "0", "--workers", "1"]
+    assert run([*again, "--batch-size", "1"]) == 3
+    assert DataRoot.open(other).train == found.train
+
+
+@pytest.mark.slow
+def test_a_captioner_that_writes_one_caption_is_told_from_one_that_writes_several(
+    videos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = plugins.captioners()
+    monkeypatch.setattr(plugins, "captioners", lambda: {**known, "constant": SPEC})
+    monkeypatch.setattr(plugins, "captioner", lambda name: SPEC)
+    call = ["label", str(videos), "-c", "constant://one", "-o", str(tmp_path / "root")]
+    for more, step in (
+        (["--captions", "5"], "--captions 1"),
+        (["--min-agreement", "0.1"], "--captions 1 and no --min-agreement"),
+        (["--min-agreement", "0.1", "--captions", "1"], "no --min-agreement"),
+    ):
+        assert run([*call, *more]) == 2
+        error = capfd.readouterr().err
+        assert f"constant: writes one caption a video, not several; give {step}, or take another" in error
+        assert error.count("\n") == 1
+    assert run([*call, "--min-familiarity", "0.1"]) == 2
+    assert "constant: has no summary of training videos" in capfd.readouterr().err
+    assert run(call) == 3
+    assert "constant: writes one caption a video, not several" in capfd.readouterr().err
+    assert {len(captions) for captions in DataRoot.open(tmp_path / "root").train.values()} == {1}

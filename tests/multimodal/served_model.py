@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 ANSWER = "A woman is happily dancing. She waves."
+SAMPLES = ("A woman dances.", "**A happy woman.**", "A woman is happily dancing.", "", "Somebody dances.")
+"""What it writes at a temperature, by seed."""
 
 
 @dataclass
@@ -25,12 +27,14 @@ class Model:
             Status 0 cuts the connection, -1 gives no answer; -2 and -3 give headers or a body byte by byte.
         logprobs: whether answers have log-probabilities.
         audio: whether audio is accepted.
+        choices: most choices of an answer; 0: a request for several is refused.
     """
 
     key: str | None = None
     fail: Callable[[int, dict[str, Any]], tuple[int, dict[str, str], bytes] | None] = lambda number, request: None
     logprobs: bool = True
     audio: bool = True
+    choices: int = 128
     models: list[str] = field(default_factory=lambda: ["tiny"])
     chats: list[dict[str, Any]] = field(default_factory=list)
     address: str = ""
@@ -47,6 +51,9 @@ class Model:
             choice["logprobs"] = {
                 "content": [{"token": word, "logprob": -0.5, "top_logprobs": listed} for word in text.split()]
             }
+        if request.get("temperature"):
+            drawn = range(request["seed"], request["seed"] + min(request.get("n", 1), self.choices))
+            return {"choices": [{**choice, "message": {"content": SAMPLES[n % len(SAMPLES)]}} for n in drawn]}
         return {"choices": [choice]}
 
 
@@ -108,6 +115,8 @@ def serving(model: Model) -> Iterator[Model]:
                 number = len(model.chats)
                 model.chats.append(request)
             failure = model.fail(number, request)
+            if request.get("n", 1) > 1 and not model.choices:
+                failure = (400, {}, b'{"error": "n must be 1"}')
             if failure is None:
                 self.reply(200, json.dumps(model.answer(request)).encode())
             elif failure[0] == 0:  # cut the connection

@@ -8,6 +8,7 @@ import json
 import math
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from evcap_cli import console
 from evcap_cli.app import run
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.errors import CaptionerError, CaptionerStopped, CheckpointError, UsageError
-from evcap_cli.systems.clip_captioner import CaptionerOptions, ClipCaption
+from evcap_cli.systems.clip_captioner import CaptionerOptions, ClipCaption, Several
 from tests.features.films import make_film
 from tests.multimodal.conftest import clip
 from tests.multimodal.served_model import ANSWER, Model, serving
@@ -270,3 +271,19 @@ def test_the_command_line_captions_through_a_server_and_goes_on_after_it_stopped
     assert records[0]["checkpoint"]["style"] == "emotional"
     for file in tmp_path.rglob("*"):
         assert not file.is_file() or b"secret-key" not in file.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("choices", "requests"), [(128, 2), (1, 5), (3, 3), (0, 6)])
+def test_several_captions_come_in_one_request_or_one_by_one(choices: int, requests: int) -> None:
+    with serving(Model(choices=choices)) as model:
+        captioner = opened(model, replace(OPTIONS, emotion=False))
+        (found,) = captioner.caption_several([clip(0)], Several(5, seed=10))
+        (one,) = captioner.caption([clip(0)])
+        assert len(model.chats) == requests + 1
+    assert isinstance(found, list)
+    # the third sample says what the first caption says, the fourth nothing
+    assert [caption.text for caption in found] == ["A woman is happily dancing.", "A woman dances.", "A happy woman."]
+    assert found[0] == one
+    seeds = {chat["seed"] for chat in model.chats if chat["temperature"]}
+    assert min(seeds) == 10

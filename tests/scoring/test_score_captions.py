@@ -113,3 +113,24 @@ def test_wrong_calls_say_what_is_missing(tmp_path: Path) -> None:
         score_captions(HYPOTHESES, {})
     with pytest.raises(DataError, match=r"nowhere\.json"):
         score_captions(HYPOTHESES, tmp_path / "nowhere.json")
+
+
+def test_references_that_a_model_wrote_are_named_in_the_result(tmp_path: Path) -> None:
+    (tmp_path / "origin.json").write_text('{"made_by": "evcap label", "labels_by": "teacher"}')
+    note = "the references are labels by teacher: captions that a model wrote, not people"
+    for references in (root(tmp_path), tmp_path / "EmVideo_test_captions.csv", DataRoot.open(tmp_path)):
+        scores = score_captions(HYPOTHESES, references, meteor=False)
+        assert (scores.references_by, scores.labels_by) == ("teacher", "")
+        assert note in scores.notes
+        assert scores.to_dict()["references_by"] == "teacher"
+    assert "references_by" not in score_captions(HYPOTHESES, REFERENCES, meteor=False).to_dict()
+
+
+@pytest.mark.parametrize("whose", [{"labels_by": "teacher"}, {"checkpoint": {"name": "x", "labels_by": "teacher"}}])
+def test_captions_of_a_system_that_was_trained_on_labels_say_so(whose: dict[str, Any]) -> None:
+    given = [{"video_id": video, "caption": text, **whose} for video, text in HYPOTHESES.items()]
+    scores = score_captions(given, REFERENCES, meteor=False)
+    assert (scores.references_by, scores.labels_by) == ("", "teacher")
+    assert "the system was trained on labels by teacher: captions that a model wrote, not people" in scores.notes
+    compared = score_captions(HYPOTHESES, REFERENCES, meteor=False, compare=given)
+    assert compared.labels_by == "teacher"

@@ -186,6 +186,31 @@ def test_videos_without_features_are_noted_and_scored_once_they_have_them(tmp_pa
     assert (whole["videos"], whole["evaluation"]) == (6, 1)
 
 
+@pytest.mark.slow
+def test_everything_that_comes_of_labels_says_whose_they_are(tmp_path: Path) -> None:
+    run, source = tmp_path / "run", Watched(tmp_path / "run")
+    trainer = Trainer(
+        toy.recipe(epochs=1),
+        toy.captions(),
+        toy.LEXICON,
+        source,
+        run,
+        tensorboard=False,
+        test=toy.unseen(),
+        labels_by="teacher",
+    )
+    document = score_test(trainer, trainer.fit(), toy.unseen(), bootstrap=0)
+    assert (document["labels_by"], document["references_by"]) == ("teacher", "teacher")
+    assert "the references are labels by teacher: captions that a model wrote, not people" in document["notes"]
+    assert document["published_reason"].startswith("the references are labels by teacher")
+    assert all(json.loads(line)["labels_by"] == "teacher" for line in (run / "test.jsonl").read_text().splitlines())
+    checkpoint = Checkpoint.from_pretrained(run)
+    assert checkpoint.labels_by == checkpoint.training["labels_by"] == "teacher"
+    card = (run / "README.md").read_text()
+    assert "**Trained on labels by teacher: captions that a model wrote, not people.**" in card
+    assert "test split (6 videos), labels by teacher |" in card
+
+
 def test_the_papers_rows_stand_beside_emvidcap_l_only() -> None:
     split = [f"vid{number}" for number in range(10001, 10383)]
 

@@ -296,3 +296,13 @@ def test_categories_that_the_data_lack_are_named(capsys: pytest.CaptureFixture[s
     assert "started from old: 12 words, 3 of them new; lexicon of 1 category, 0 new, and 1 words, 1 new" in said
     assert "lacks 1 category of old, which the new checkpoint cannot report: sadness" in said
     assert "--freeze words keeps 3 new words as they start" in said
+
+
+def test_labels_that_a_checkpoint_was_trained_on_stay_with_what_starts_from_it(tmp_path: Path) -> None:
+    initial = InitialWeights(checkpoint(labels_by="teacher"))
+    for own, expected in (("", "teacher"), ("other", "other and teacher")):
+        trainer = Trainer(
+            toy.recipe(), shifted(), LEXICON, toy.source(), tmp_path, tensorboard=False, initial=initial, labels_by=own
+        )
+        assert trainer.facts.labels_by == expected
+        assert trainer.labels_by == own  # the references are not the teacher's

@@ -22,8 +22,8 @@ from evcap_cli.data.imports.video_names import VideoNames
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.root_files import (
     LEXICON_FOLDER,
+    begin_root,
     check_root,
-    clear_root,
     link_videos,
     write_captions,
     write_lexicon,
@@ -148,7 +148,7 @@ def import_captions(
             hint="check --videos and the file",
         )
     _split(found, plan)
-    clear_root(root)
+    begin_root(root, MADE_BY)
     found.linked = link_videos(root, videos.folder)
     write_lexicon(root / LEXICON_FOLDER, plan.lexicon)
     if found.listed:

@@ -1,0 +1,1 @@
+"""Captions of a captioner as a data root to train on."""
