@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from evcap_cli.clocks import clock
+from evcap_cli.data.origins import labels_note
 from evcap_cli.explaining.trace_values import END_MARK
 from evcap_cli.output.html_pages import page
 from evcap_cli.output.html_report import Picture, hue
@@ -171,6 +172,8 @@ def facts(checkpoint: Checkpoint) -> list[tuple[str, str]]:
         if hasattr(config, name)
     ]
     made = [("checkpoint", checkpoint.name), ("system", checkpoint.system)]
+    if checkpoint.labels_by:
+        made.append(("trained on", labels_note(checkpoint.labels_by)))
     if switches:
         made.append(("modules", ", ".join(switches)))
     made += [(kind, str(record["name"])) for kind, record in checkpoint.backbones.items()]

@@ -45,8 +45,6 @@ def check_labelling(sources: Sequence[Source], root: Path, *, overwrite: bool) -
     """
     check_root(root, MADE_BY, overwrite=overwrite)
     folder = common_folder(sources)
-    if folder == Path(folder.anchor):
-        raise UsageError("the videos have no folder in common", hint="label them one folder after the other")
     check_writable(root / CANDIDATES)
     return VideoNames(folder)
 

@@ -26,6 +26,7 @@ from evcap_cli.data.root_files import (
     write_lexicon,
     write_origin,
 )
+from evcap_cli.errors import UsageError
 from evcap_cli.files import write_whole
 from evcap_cli.labelling.choosing import choose
 from evcap_cli.media.listed_segments import CLIPS_FILE, ListedClip, clip_lines
@@ -128,9 +129,18 @@ def label_name(captioner: Captioner) -> str:
 
 
 def common_folder(sources: Sequence[Source]) -> Path:
-    """The nearest folder that all videos lie in or below."""
+    """The nearest folder that all videos lie in or below.
+
+    Raises:
+        UsageError: there is none but the root of the file system.
+    """
     folders = [os.path.dirname(os.path.abspath(source.path)) for source in sources]  # noqa: PTH100, PTH120  links stay
-    common = Path(os.path.commonpath(folders))
+    try:
+        common = Path(os.path.commonpath(folders))
+    except ValueError:  # on two drives
+        common = Path(Path(folders[0]).anchor)
+    if common == Path(common.anchor):
+        raise UsageError("the videos have no folder in common", hint="label them one folder after the other")
     here = Path.cwd()
     return common.relative_to(here) if common != here and common.is_relative_to(here) else common
 

@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,10 +89,16 @@ def render_report(records: Sequence[Record], *, thumbnails: bool = True, folder:
             captions=sum(len(record.captions) for record in records),
             failed=sum(record.status == "failed" for record in records),
             seconds=sum(record.duration for record in records),
-            checkpoints=sorted({str(r.checkpoint["name"]) for r in records if r.checkpoint is not None}),
+            checkpoints=sorted({_captioner(record.checkpoint) for record in records if record.checkpoint is not None}),
         )
         + "\n"
     )
+
+
+def _captioner(checkpoint: Mapping[str, Any]) -> str:
+    """What a record's captioner is called, and whose labels it was trained on."""
+    labels_by = f" (trained on labels by {checkpoint['labels_by']})" if "labels_by" in checkpoint else ""
+    return f"{checkpoint['name']}{labels_by}"
 
 
 def mark_words(caption: Caption) -> Markup:

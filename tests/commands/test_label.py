@@ -183,6 +183,8 @@ def test_a_student_of_labels_says_so_in_its_records_and_in_its_own_labels(
     (record,) = records(Path("out.jsonl"))
     assert record["checkpoint"]["labels_by"] == "teacher"
     jsonschema.validate(record, json.loads(SCHEMA.read_text("utf-8")))
+    assert evcap("report", "out.jsonl", "-o", "report.html") == 0
+    assert "checkpoint student (trained on labels by teacher)" in Path("report.html").read_text("utf-8")
     assert label(films, "-o", "root", "--captions", "1", "--test-share", "0.5", captioner="student") == 0
     assert DataRoot.open(Path("root")).labels_by == "student (labels by teacher)"
     assert evcap("caption", films, "-c", "student", "--cache-dir", warm, "-o", "all.jsonl") == 0

@@ -34,6 +34,11 @@ def commands() -> dict[str, set[str]]:
         ("caption", SHARED | SEARCH | {"--segment", "--sampling", "--workers", "--max-words", "--no-cache"}, set()),
         ("explain", SHARED | SEARCH | {"--no-cache"}, {"--segment", "--sampling", "--workers", "--max-words"}),
         ("extract", SHARED | {"--segment", "--sampling", "--workers", "--batch-size"}, SEARCH | {"--no-cache"}),
+        (
+            "label",
+            SHARED | SEARCH | {"--sampling", "--workers", "--max-words", "--no-cache", "--style"},
+            {"--segment", "--no-emotion", "--shard"},
+        ),
         ("train", SHARED | {"--sampling", "--workers", "--no-cache"}, SEARCH | {"--segment"}),
     ],
 )
