@@ -157,14 +157,14 @@ def prepared(captioner: Captioner, plan: LabelPlan, *, least: int | None) -> Lab
 
 
 def say_next(labels: Labels, root: Path, folder: Path, plan: LabelPlan) -> None:
-    """What to know of the root, and how to train on it."""
+    """What to know of the root, and what to do next."""
     short = labels.short_of(plan.captions)
     if short:
         console.info(f"{counted(short, 'video has', 'videos have')} fewer than {plan.captions} captions that differ")
     videos = "" if labels.linked else f" --videos {folder}"
     if not labels.linked:
         console.warn(f"{root}/videos could not be linked to {folder}")
-    console.info(f"see what it is worth with evcap data check {root}, train with evcap train --data {root}{videos}")
+    console.info(f"see what it is worth, and how to train on it: evcap data check {root}{videos}")
 
 
 def interrupted(summary: Summary, candidates: Path) -> str:

@@ -48,7 +48,7 @@ def test_a_root_of_several_captions_a_video_that_training_takes(
     assert label(films, "-o", "root", "--captions", "3") == 0
     said = capfd.readouterr().err.splitlines()
     assert said[-2] == "root: 15 captions of 5 videos, labels by small: 4 to train on, 1 to test on"
-    assert said[-1] == "see what it is worth with evcap data check root, train with evcap train --data root"
+    assert said[-1] == "see what it is worth, and how to train on it: evcap data check root"
     found = captions(Path("root"))
     assert {video: len(set(several)) for video, several in found.items()} == dict.fromkeys("abcde", 3)
     assert DataRoot.open(Path("root")).lexicon == LEXICON
