@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from evcap_cli.checkpoints.checkpoint import Checkpoint
+from evcap_cli.data.emvidcap import DataRoot
 from tests.commands.small import evcap, records
 
 GUIDE = Path(__file__).parents[1] / "docs" / "your-own.md"
@@ -28,7 +29,7 @@ def in_small(line: str) -> list[str]:
         given = [*given, "--epochs", "1"] if "--epochs" not in given else given
         given[given.index("--epochs") + 1] = "1"
         given += ["--no-test"]
-    if command in ("train", "caption"):
+    if command in ("train", "caption", "label"):
         given += ["--device", "cpu", "--workers", "1"]
     return [command, *given]
 
@@ -50,3 +51,5 @@ def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
     frozen = json.loads(Path("runs/frozen/config.json").read_text())["training"]["init"]["freeze"]
     assert frozen == ["emotion", "encoder"]
     assert "init" not in Checkpoint.from_pretrained("runs/nothing").training
+    assert DataRoot.open(Path("labelled")).labels_by == "mine"
+    assert Checkpoint.from_pretrained("runs/student").labels_by == "mine"

@@ -27,7 +27,7 @@ NAMED: Final = 3
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(takes(without=("segment", "no_emotion"))(label))
+    app.command()(takes(without=("no_emotion",))(label))
 
 
 def label(
@@ -41,7 +41,7 @@ def label(
             min=1,
             max=50,
             metavar="N",
-            help="Captions a video at most: good ones that differ.",
+            help="Captions a video or segment at most: good ones that differ.",
             show_default="5; 1 of a captioner that writes one",
         ),
     ] = None,
@@ -160,7 +160,7 @@ def say_next(labels: Labels, root: Path, folder: Path, plan: LabelPlan) -> None:
     """What to know of the root, and what to do next."""
     short = labels.short_of(plan.captions)
     if short:
-        console.info(f"{counted(short, 'video has', 'videos have')} fewer than {plan.captions} captions that differ")
+        console.info(f"{counted(short, 'clip has', 'clips have')} fewer than {plan.captions} captions that differ")
     videos = "" if labels.linked else f" --videos {folder}"
     if not labels.linked:
         console.warn(f"{root}/videos could not be linked to {folder}")

@@ -110,6 +110,17 @@ def write_origin(root: Path, origin: Mapping[str, Any]) -> None:
     write_whole(root / ORIGIN_FILE, json.dumps(origin, indent=1) + "\n")
 
 
+def check_link(root: Path, folder: Path) -> None:
+    """See that ``link_videos`` can make ``root/videos`` lead to a folder.
+
+    Raises:
+        UsageError: another folder of videos is there.
+    """
+    link = root / VIDEO_FOLDER
+    if link.exists() and not link.is_symlink() and link.resolve() != folder.resolve():
+        raise UsageError(f"is there, and is not {folder}", path=link, hint="choose another -o, or move it away")
+
+
 def link_videos(root: Path, folder: Path) -> bool:
     """Make ``root/videos`` lead to a folder; False where this system makes no links.
 
@@ -119,12 +130,9 @@ def link_videos(root: Path, folder: Path) -> bool:
     link, target = root / VIDEO_FOLDER, folder.resolve()
     if link.resolve() == target:
         return True
+    check_link(root, folder)
     if link.is_symlink():
         link.unlink()
-    elif link.exists():
-        raise UsageError(
-            "is there, and is not the folder of --videos", path=link, hint="choose another -o, or move it away"
-        )
     try:
         root.mkdir(parents=True, exist_ok=True)
         os.symlink(target, link, target_is_directory=True)  # noqa: PTH211  the target comes first, as in the shell

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from evcap_cli.captioning.run import CaptionRun, Summary
 from evcap_cli.data.imports.video_names import VideoNames
-from evcap_cli.data.root_files import check_lexicon, check_root
+from evcap_cli.data.root_files import check_lexicon, check_link, check_root
 from evcap_cli.errors import EvcapError, UsageError
-from evcap_cli.files import check_writable
 from evcap_cli.labelling.labelled_root import (
     MADE_BY,
     LabelPlan,
@@ -41,11 +40,10 @@ def check_labelling(sources: Sequence[Source], root: Path, *, overwrite: bool) -
 
     Raises:
         UsageError, DataError: a data set is in the way, or the videos have no folder in common.
-        WriteError: the folder cannot be written.
     """
     check_root(root, MADE_BY, overwrite=overwrite)
     folder = common_folder(sources)
-    check_writable(root / CANDIDATES)
+    check_link(root, folder)
     return VideoNames(folder)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from evcap_cli.console import counted, noun
 from evcap_cli.data.emvidcap import Split, hold_out
-from evcap_cli.data.imports.video_names import VideoNames
+from evcap_cli.data.imports.video_names import VideoNames, fit_id
 from evcap_cli.data.root_files import (
     LEXICON_FOLDER,
     begin_root,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 MADE_BY: Final = "evcap label"
 WHOLE: Final = "whole"
+LISTED: Final = "from:"
 LEAST_CANDIDATES: Final = 10
 CANDIDATES_A_LABEL: Final = 2
 """Several candidates a label, or there would be nothing to choose from."""
@@ -97,7 +98,7 @@ class Labels:
         captions: (clip, caption), the videos in their order, the best caption of a clip first.
         splits: video -> its split.
         left_out: in the order of the videos.
-        disagreeing: captions below the least agreement.
+        disagreeing: candidates below the least agreement.
         linked: whether ``root/videos`` leads to the videos.
     """
 
@@ -170,26 +171,25 @@ def take_labels(
             found.left_out.append(LeftOut("same", video, f"the same bytes as {first[record.digest]}"))
             continue
         first[record.digest] = video
-        for (start, end), captions in groupby(record.captions, key=lambda caption: (caption.start, caption.end)):
-            span = None if segment == WHOLE else (start, end)
-            _take_clip(found, ids, videos, video, span, list(captions), plan)
+        for (start, end, name), captions in groupby(record.captions, key=_clip_key):
+            # a video that a list of segments does not name is captioned as a whole
+            whole = segment == WHOLE or (segment.startswith(LISTED) and name is None)
+            clip = _clip(ids, videos.id_of(video), video, name, None if whole else (start, end))
+            _take_clip(found, clip, list(captions), plan)
     files = list(dict.fromkeys(clip.file for clip, _ in found.captions))
     test = set(hold_out(files, plan.test_share, plan.seed)[1])
     found.splits = {file: "test" if file in test else "train" for file in files}
     return found
 
 
-def _take_clip(
-    found: Labels,
-    ids: dict[str, ListedClip],
-    videos: VideoNames,
-    video: str,
-    span: tuple[float, float] | None,
-    candidates: Sequence[Caption],
-    plan: LabelPlan,
-) -> None:
+def _clip_key(caption: Caption) -> tuple[float, float, str | None]:
+    return caption.start, caption.end, caption.id
+
+
+def _take_clip(found: Labels, clip: ListedClip, candidates: Sequence[Caption], plan: LabelPlan) -> None:
     def leave_out(reason: Reason, text: str) -> None:
-        found.left_out.append(LeftOut(reason, video, text, *(span or (None, None))))
+        times = (None if time is None else float(time) for time in (clip.start, clip.end))
+        found.left_out.append(LeftOut(reason, clip.file, text, *times))
 
     familiarity = candidates[0].familiarity
     if plan.min_familiarity is not None and (familiarity is None or familiarity < plan.min_familiarity):
@@ -202,13 +202,15 @@ def _take_clip(
     elif not choice.captions:
         leave_out("disagreeing", f"agreement {choice.agreement:.3f} at most")
     else:
-        clip = _clip(ids, videos.id_of(video), video, span)
         found.captions += [(clip, " ".join(caption.text.split())) for caption in choice.captions]
 
 
-def _clip(ids: dict[str, ListedClip], name: str, video: str, span: tuple[float, float] | None) -> ListedClip:
-    """A clip with an id that no other has."""
-    name = name if span is None else f"{name}_{span[0]:.3f}_{span[1]:.3f}"
+def _clip(
+    ids: dict[str, ListedClip], stem: str, video: str, listed: str | None, span: tuple[float, float] | None
+) -> ListedClip:
+    """A clip with an id that no other has: the one that a data root lists, or the video's with the times."""
+    name = stem if span is None else f"{stem}_{span[0]:.3f}_{span[1]:.3f}"
+    name = name if listed is None else fit_id(listed)
     while name in ids:
         name += "_"
     start, end = (None, None) if span is None else (Fraction(round(time * 1000), 1000) for time in span)
@@ -253,7 +255,7 @@ def _origin(labels: Labels, videos: VideoNames, captioner: Captioner, plan: Labe
         "captions": len(labels.captions),
         "train_videos": splits.count("train"),
         "test_videos": splits.count("test"),
-        "captions_below_min_agreement": labels.disagreeing,
+        "candidates_below_min_agreement": labels.disagreeing,
         "left_out": [asdict(one) for one in labels.left_out],
     }
 
@@ -279,7 +281,7 @@ def left_out_lines(labels: Labels, plan: LabelPlan, *, most: int | None) -> Iter
             more = "" if most is None or len(several) <= most else "; ... (-v names all)"
             yield f"left out, {head}: {len(several)} ({shown}{more})"
     if labels.disagreeing:
-        whose = noun(labels.disagreeing, "caption is", "captions are")
+        whose = noun(labels.disagreeing, "candidate is", "candidates are")
         yield f"{labels.disagreeing} {whose} below --min-agreement {plan.min_agreement}"
 
 

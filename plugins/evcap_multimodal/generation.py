@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -79,11 +80,17 @@ def generate(
     return Generated(tokens, scores, caches.of(found), found.logits[0][::beams])
 
 
+def end_tokens(ends: int | list[int] | None, device: torch.device) -> Tensor:
+    """The tokens that end an answer; one that no answer has where the model names none."""
+    import torch
+
+    return torch.tensor([ends] if isinstance(ends, int) else ends or [-1], device=device)
+
+
 def answer_lengths(tokens: Tensor, ends: int | list[int] | None) -> list[int]:
     """How many tokens of each row (B, L) come before the first token that ends an answer."""
     import torch
 
-    known = torch.tensor([ends] if isinstance(ends, int) else ends or [-1], device=tokens.device)
-    ended = torch.isin(tokens, known)
+    ended = torch.isin(tokens, end_tokens(ends, tokens.device))
     lengths = torch.where(ended.any(1), ended.int().argmax(1), tokens.shape[1])
     return [int(length) for length in lengths]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_multimodal import caches, emotions
-from evcap_multimodal.generation import answer_lengths
+from evcap_multimodal.generation import answer_lengths, end_tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TEMPERATURE: Final = 0.8
 TOP_P: Final = 0.9
 """Tokens are drawn from the most probable ones that have this share of the probability together."""
+MOST_TOKENS: Final = 256
+"""They are no more than so many: sorting a whole vocabulary at every step would cost more than the model."""
 
 
 def draw(
@@ -68,36 +70,37 @@ def _draw_rows(
     cache = caches.chosen_rows(prompts.cache, rows)
     emotions.set_offsets(model, None if prompts.offsets is None else prompts.offsets[rows])
     logits, tokens, logs = prompts.first[rows], list[Any](), list[Any]()
+    ends = end_tokens(model.generation_config.eos_token_id, device)
+    ended = torch.zeros(len(pairs), dtype=torch.bool, device=device)
     for step in range(numbers.shape[1]):
-        token, log = _drawn(_allowed(model, logits), own[:, step])
-        tokens.append(token)
-        logs.append(log)
-        so_far = torch.stack(tokens, 1)
-        if max(answer_lengths(so_far, model.generation_config.eos_token_id)) <= step:
+        tokens.append(_drawn(_allowed(model, logits), own[:, step]))
+        # as answers of a search are scored: over all tokens
+        logs.append(logits.float().log_softmax(-1).gather(-1, tokens[-1][:, None])[:, 0])
+        ended |= torch.isin(tokens[-1], ends)
+        if bool(ended.all()):
             break
-        logits = emotions.forward(model, cache, token[:, None]).logits[:, -1]
+        logits = emotions.forward(model, cache, tokens[-1][:, None]).logits[:, -1]
     return torch.stack(tokens, 1), torch.stack(logs, 1)
 
 
 def _allowed(model: Any, logits: Tensor) -> Tensor:
     """Logits (K, V) in single precision without the tokens that the model must not write."""
-    logits = logits.float().clone()
     forbidden = model.generation_config.suppress_tokens
-    if forbidden:
-        logits[:, forbidden] = float("-inf")
-    return logits
+    if not forbidden:
+        return logits.float()
+    allowed = logits.float().clone()
+    allowed[:, forbidden] = float("-inf")
+    return allowed
 
 
-def _drawn(logits: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """One token a row and its log-probability, (K,) each, by numbers (K,) from 0 to 1."""
+def _drawn(logits: Tensor, numbers: Tensor) -> Tensor:
+    """One token a row, (K,), by numbers (K,) from 0 to 1."""
     import torch
 
-    logs = logits.log_softmax(-1)
-    probable, order = (logits.double() / TEMPERATURE).softmax(-1).sort(dim=-1, descending=True, stable=True)
-    below = probable.cumsum(-1)
+    probable, order = (logits / TEMPERATURE).softmax(-1).topk(min(MOST_TOKENS, logits.shape[-1]))
+    below = probable.double().cumsum(-1)
     # the token that passes the share is still one of them
     below = torch.where(below - probable < TOP_P, below, float("inf"))
     total = torch.where(below.isinf(), 0.0, below).amax(-1)
     place = (below > (numbers * total)[:, None]).int().argmax(-1)
-    token = order.gather(-1, place[:, None])
-    return token[:, 0], logs.gather(-1, token)[:, 0]
+    return order.gather(-1, place[:, None])[:, 0]

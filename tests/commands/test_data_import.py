@@ -83,7 +83,7 @@ def test_other_videos_in_the_place_of_the_link_are_exit_code_2(capfd: pytest.Cap
     Path("a.csv").write_text(ROWS)
     Path("root/videos").mkdir(parents=True)
     assert evcap("data", "import", "a.csv", "--videos", "clips", "-o", "root") == 2
-    assert "root/videos: is there, and is not the folder of --videos" in capfd.readouterr().err
+    assert "root/videos: is there, and is not clips" in capfd.readouterr().err
     shutil.rmtree("root/videos")
     Path("root/videos").symlink_to(Path("nowhere").absolute())
     assert evcap("data", "import", "a.csv", "--videos", "clips", "-o", "root") == 0

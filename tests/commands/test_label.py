@@ -61,6 +61,19 @@ def test_a_root_of_several_captions_a_video_that_training_takes(
 
 
 @pytest.mark.slow
+def test_segments_are_labelled_one_by_one_and_captioned_again_as_the_root_lists_them(
+    films: Path, label: Call, caption: Call
+) -> None:
+    assert label(films, "-o", "root", "--captions", "1", "--segment", "fixed:0.4", "--test-share", "0.4") == 0
+    root = DataRoot.open(Path("root"))
+    assert len(root.clips) == len(root.train) + len(root.test) > 5
+    assert not {root.clips[name].file for name in root.train} & {root.clips[name].file for name in root.test}
+    assert caption(films, "--segment", "from:root", "-o", "out.jsonl") == 0
+    again = {one["id"]: [one["text"]] for record in records(Path("out.jsonl")) for one in record["captions"]}
+    assert again == captions(Path("root"))
+
+
+@pytest.mark.slow
 def test_stopped_in_the_middle_the_same_command_ends_with_the_same_bytes(
     films: Path, label: Call, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,10 +82,10 @@ def test_stopped_in_the_middle_the_same_command_ends_with_the_same_bytes(
     assert label(*call, "-o", "calm") == 0
     plain, seen = CheckpointCaptioner._caption, list[int]()
 
-    def stopping(self: CheckpointCaptioner, events: object) -> object:
-        if len(seen) == 2:
+    def stopping(self: CheckpointCaptioner, events: list[object]) -> object:
+        if events and len(seen) == 2:
             raise KeyboardInterrupt
-        seen.append(1)
+        seen.extend([1] * len(events))
         return plain(self, events)  # type: ignore[arg-type]
 
     monkeypatch.setattr(CheckpointCaptioner, "_caption", stopping)

@@ -36,8 +36,8 @@ def commands() -> dict[str, set[str]]:
         ("extract", SHARED | {"--segment", "--sampling", "--workers", "--batch-size"}, SEARCH | {"--no-cache"}),
         (
             "label",
-            SHARED | SEARCH | {"--sampling", "--workers", "--max-words", "--no-cache", "--style"},
-            {"--segment", "--no-emotion", "--shard"},
+            SHARED | SEARCH | {"--segment", "--sampling", "--workers", "--max-words", "--no-cache", "--style"},
+            {"--no-emotion", "--shard"},
         ),
         ("train", SHARED | {"--sampling", "--workers", "--no-cache"}, SEARCH | {"--segment"}),
     ],

@@ -98,6 +98,16 @@ def test_segments_of_a_video_are_in_one_split_and_are_listed_with_their_times(tm
     assert len(root.videos(tmp_path / "clips")) == 12
 
 
+def test_listed_segments_keep_their_ids(tmp_path: Path) -> None:
+    sources = clips(tmp_path / "clips", "a.mp4", "b.mp4")
+    listed = (Caption(1.0, 2.0, "a dog", id="first part"), Caption(1.0, 2.0, "a cat", id="first part"))
+    records = [(sources[0], record(sources[0], captions=listed)), (sources[1], record(sources[1], "the sea"))]
+    written(tmp_path / "root", tmp_path / "clips", records, segment="from:other", test_share=0.0)
+    root = DataRoot.open(tmp_path / "root")
+    assert root.train == {"first_part": ["a dog", "a cat"], "b": ["the sea"]}
+    assert set(root.clips) == {"first_part"}
+
+
 def test_what_is_left_out_is_counted_and_named_with_its_reason(tmp_path: Path) -> None:
     sources = clips(tmp_path, "a.mp4", "b.mp4", "c.mp4", "d.mp4", "e.mp4", "f.mp4")
     failure = {"status": "failed", "captions": (), "error": {"code": "decode", "message": "no frame decodes"}}
@@ -124,7 +134,7 @@ def test_what_is_left_out_is_counted_and_named_with_its_reason(tmp_path: Path) -
         "left out, below --min-familiarity 0.01: 1 (b.mp4: familiarity 0.004)",
         "left out, without a caption of --min-agreement 0.3: 1 (d.mp4: agreement 0.000 at most)",
         "left out, without a caption: 1 (e.mp4: no caption with a word in ASCII letters)",
-        "2 captions are below --min-agreement 0.3",
+        "2 candidates are below --min-agreement 0.3",
     ]
 
 

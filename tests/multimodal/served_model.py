@@ -52,7 +52,7 @@ class Model:
                 "content": [{"token": word, "logprob": -0.5, "top_logprobs": listed} for word in text.split()]
             }
         if request.get("temperature"):
-            drawn = range(request["seed"], request["seed"] + min(request.get("n", 1), self.choices))
+            drawn = range(request["seed"], request["seed"] + min(request.get("n", 1), max(self.choices, 1)))
             return {"choices": [{**choice, "message": {"content": SAMPLES[n % len(SAMPLES)]}} for n in drawn]}
         return {"choices": [choice]}
 

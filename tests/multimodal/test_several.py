@@ -38,7 +38,9 @@ def test_the_first_is_the_captioners_own_and_the_others_differ(family: str, capt
     found = several(captioner, *clips)
     assert [captions[0] for captions in found] == captioner.caption(clips)
     for captions in found:
-        assert 1 < len({caption.text for caption in captions}) == len(captions) <= 4
+        assert len({caption.text for caption in captions}) == len(captions) <= 4
+        # a beam's best may differ after the last word that is kept
+        assert len(captions) > 1 or family not in SHARING
         assert all(caption.emotion == captions[0].emotion for caption in captions)
 
 
@@ -92,9 +94,8 @@ def test_the_score_of_a_sample_is_that_of_one_pass_over_prompt_and_answer(
 def test_tokens_are_drawn_as_often_as_the_most_probable_ones_say() -> None:
     logits = torch.tensor([2.0, 1.0, 0.0, -3.0])
     numbers = torch.linspace(0, 0.9999, 2000, dtype=torch.float64)
-    tokens, logs = sampling._drawn(logits.expand(2000, 4), numbers)
+    tokens = sampling._drawn(logits.expand(2000, 4), numbers)
     shares = (logits / sampling.TEMPERATURE).softmax(0)
     kept = torch.tensor([True, True, False, False])  # 0.72 + 0.21 > 0.9
     expected = torch.where(kept, shares, 0.0) / shares[kept].sum()
     assert torch.bincount(tokens, minlength=4) / 2000 == pytest.approx(expected, abs=2e-3)
-    assert torch.equal(logs, logits.log_softmax(0)[tokens])

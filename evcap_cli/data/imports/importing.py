@@ -155,11 +155,11 @@ def import_captions(
         write_whole(root / CLIPS_FILE, clip_lines(found.listed))
     else:
         (root / CLIPS_FILE).unlink(missing_ok=True)
-    write_origin(root, _origin(found, videos.folder, plan))
-    for split in ("test", "train"):
+    for split in ("train", "test"):
         rows = [(clip.id, caption) for clip, caption in found.captions if found.splits[clip.file] == split]
         if rows:
             write_captions(root, split, rows)
+    write_origin(root, _origin(found, videos.folder, plan))
     return found
 
 

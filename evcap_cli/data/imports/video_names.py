@@ -73,7 +73,12 @@ class VideoNames:
         if not self.only_one(file):
             text = str(path.with_suffix(""))
             text = str(path) if len(self._by_name[name_key(text)]) > 1 else text
-        return _UNFIT.sub("_", name_key(printable(text))).strip("_ ") or "video"
+        return fit_id(text)
+
+
+def fit_id(text: str) -> str:
+    """``text`` as an id: without what a line of a caption file cannot have in one."""
+    return _UNFIT.sub("_", name_key(printable(text))).strip("_ ") or "video"
 
 
 def _names(path: PurePosixPath) -> Iterator[str]:
