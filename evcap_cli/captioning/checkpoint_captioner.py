@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +12,7 @@ from typing_extensions import override
 
 from evcap_cli import console
 from evcap_cli.captioning.backbones import choose_backbones
+from evcap_cli.captioning.batching import records_of
 from evcap_cli.captioning.captioner import Captioner
 from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.captioning.record_fields import emotion_of, media_fields, whole_milliseconds, with_familiarity
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 CLIPS_A_BATCH = 16
 """Clips that the captioner decodes at once; the shape is constant, a short batch is filled up."""
-FLUSH_SECONDS = 15.0
-"""So long a clip may wait for others to share its batch: people watch, and a kill must not cost much."""
 
 
 class CheckpointCaptioner(Captioner):
@@ -149,32 +146,12 @@ class CheckpointCaptioner(Captioner):
 
     def _run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
         """Records of different files, in their order."""
-        from evcap_cli.features.events import SegmentReady
-
-        since = time.monotonic()
-        waiting: list[SegmentReady] = []
-        captions: dict[int, list[Caption]] = {}
-        finished: list[VideoDone] = []
-
-        def flush() -> Iterator[Record]:
-            for event, found in zip(waiting, self._caption(waiting), strict=True):
-                captions.setdefault(event.video, []).extend(found)
-            waiting.clear()
-            for done in finished:
-                yield self._record(sources[done.video], done, captions.pop(done.video, []))
-            finished.clear()
-
-        with closing(self.pipeline.run([source.path for source in sources])) as events:
-            for event in events:
-                if isinstance(event, SegmentReady):
-                    since = since if waiting else time.monotonic()
-                    waiting.append(event)
-                else:
-                    finished.append(event)
-                late = finished and time.monotonic() - since > FLUSH_SECONDS
-                if len(waiting) == CLIPS_A_BATCH or (not waiting and finished) or late:
-                    yield from flush()
-            yield from flush()
+        return records_of(
+            self.pipeline.run([source.path for source in sources]),
+            CLIPS_A_BATCH,
+            self._caption,
+            lambda done, captions: self._record(sources[done.video], done, captions),
+        )
 
     def keep_unfinished(self, folder: Path) -> None:
         """Keep features of videos that are not finished in ``folder``: without a cache, a long one would start again.
@@ -190,14 +167,12 @@ class CheckpointCaptioner(Captioner):
             shutil.rmtree(self.pipeline.unfinished / record.digest, ignore_errors=True)
 
     def _caption(self, events: Sequence[SegmentReady]) -> list[list[Caption]]:
-        """Captions of up to ``CLIPS_A_BATCH`` segments in one batch of constant shape, for each the best first."""
+        """Captions of 1 to ``CLIPS_A_BATCH`` segments in one batch of constant shape, for each the best first."""
         import torch
 
         from evcap_cli.network.collate import collate
         from evcap_cli.search.reranking import best_captions
 
-        if not events:
-            return []
         model = self.checkpoint.model
         clips = [self._without_dropped(event.features) for event in events]
         clips += [clips[-1]] * (CLIPS_A_BATCH - len(clips))

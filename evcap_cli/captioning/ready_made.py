@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
+from evcap_cli.captioning.batching import records_of
 from evcap_cli.captioning.captioner import Captioner
 from evcap_cli.captioning.record_fields import emotion_of, media_fields, whole_milliseconds
+from evcap_cli.console import counted
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.errors import CaptionerError, EvcapError, UsageError, VideoError, one_line
 from evcap_cli.output.records import Caption, Record, error_fields
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from evcap_cli.systems.captioner_spec import CaptionerSpec
     from evcap_cli.systems.clip_captioner import Clip, ClipCaption, ClipCaptioner
 
-FLUSH_SECONDS: Final = 15.0
-"""So long a finished video may wait for clips of others to fill a batch."""
 DEFAULT_MAX_WORDS: Final = 15
 _WORD: Final = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
@@ -194,37 +192,14 @@ class ReadyMadeCaptioner(Captioner):
         )
 
     def _run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
-        from evcap_cli.features.raw_clips import RawClip
-
-        size = self.options.batch_size or self.model.clips_a_batch
-        since = time.monotonic()
-        waiting: list[RawClip] = []
-        found: dict[int, list[Caption | VideoError]] = {}
-        finished: list[VideoDone] = []
-
-        def flush() -> Iterator[Record]:
-            for clip, captions in zip(waiting, self._caption(waiting), strict=True):
-                found.setdefault(clip.video, []).extend(captions)
-            waiting.clear()
-            for done in finished:
-                yield self._record(sources[done.video], done, found.pop(done.video, []))
-            finished.clear()
-
-        with closing(self.clips.run([source.path for source in sources])) as events:
-            for event in events:
-                if isinstance(event, RawClip):
-                    since = since if waiting else time.monotonic()
-                    waiting.append(event)
-                else:
-                    finished.append(event)
-                late = finished and time.monotonic() - since > FLUSH_SECONDS
-                if len(waiting) == size or (not waiting and finished) or late:
-                    yield from flush()
-            yield from flush()
+        return records_of(
+            self.clips.run([source.path for source in sources]),
+            self.options.batch_size or self.model.clips_a_batch,
+            self._caption,
+            lambda done, captions: self._record(sources[done.video], done, captions),
+        )
 
     def _caption(self, clips: Sequence[RawClip]) -> list[list[Caption] | list[VideoError]]:
-        if not clips:
-            return []
         results = self._results([_clip(clip) for clip in clips])
         return [
             [self._named(clip, result)]
@@ -296,19 +271,31 @@ class ReadyMadeCaptioner(Captioner):
         )
 
     def _record(self, source: Source, done: VideoDone, captions: Sequence[Caption | VideoError]) -> Record:
-        error = done.error or next((caption for caption in captions if isinstance(caption, VideoError)), None)
+        """The record of a video; what it has is kept where some of its segments have no caption."""
+        error = done.error or _first_of(caption for caption in captions if isinstance(caption, VideoError))
+        good = tuple(caption for caption in captions if isinstance(caption, Caption))
         return Record(
             path=source.given,
             id=source.id,
             digest=done.digest or None,
             status="ok" if error is None else "failed",
-            captions=() if error else tuple(caption for caption in captions if isinstance(caption, Caption)),
+            captions=good if done.error is None else (),
             media=None if done.info is None else media_fields(done),
             backbones={},
             checkpoint=self.model.identity.record_fields(),
             warnings=tuple(done.warnings),
             error=None if error is None else error_fields(error),
         )
+
+
+def _first_of(problems: Iterable[VideoError]) -> VideoError | None:
+    """The first of a video's problems, which says how many more there are."""
+    first, *others = [*problems] or [None]
+    if first is None or not others:
+        return first
+    return type(first)(
+        f"{first.cause} (and {counted(len(others), 'more segment')})", path=first.path, hint=first.hint
+    )
 
 
 def _clip(raw: RawClip) -> Clip:

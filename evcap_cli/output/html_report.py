@@ -144,7 +144,7 @@ def _pictures(records: Sequence[Record]) -> tuple[dict[tuple[int, int], Picture]
     wanted = 0
     with Decoder() as decoder:
         for number, record in enumerate(records):
-            if record.status == "ok" and is_there(record.path):
+            if record.captions and is_there(record.path):
                 chosen = range(len(record.captions))
                 if len(chosen) > THUMBNAILS_A_VIDEO:
                     chosen = range(0, len(record.captions), -(-len(record.captions) // THUMBNAILS_A_VIDEO))

@@ -105,7 +105,7 @@ class Media:
 
 @dataclass(frozen=True)
 class Record:
-    """One video: its captions, or the error that kept it from having any."""
+    """One video: its captions, or the error that kept it, or some of its segments, from having any."""
 
     path: str
     id: str

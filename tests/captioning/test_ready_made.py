@@ -130,6 +130,7 @@ class Dazzled(ClipCaptioner):
 
     reads = Reads(frames=FrameRequest(1, 32))
     identity = CaptionerIdentity("dazzled", "1")
+    brightest = 128
 
     def load(self, device: torch.device, dtype: torch.dtype) -> None: ...
 
@@ -137,7 +138,7 @@ class Dazzled(ClipCaptioner):
         answers: list[ClipCaption | VideoError] = []
         for clip in clips:
             assert clip.frames is not None
-            bright = float(clip.frames.float().mean()) > 128
+            bright = float(clip.frames.float().mean()) > self.brightest
             answers.append(CaptionerError("too bright", hint="dim it") if bright else ClipCaption("a dark room"))
         return answers
 
@@ -159,16 +160,43 @@ def shades(path: Path, *seconds: int) -> Path:
     return path
 
 
-def test_a_segment_without_a_caption_fails_its_video_and_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_segment_without_a_caption_fails_its_video_and_is_named_and_the_others_keep_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     registered(monkeypatch, "dazzled", Dazzled)
-    film = shades(tmp_path / "film.mp4", 5, 250, 5)
+    film, output, subtitles = shades(tmp_path / "film.mp4", 5, 250, 5), tmp_path / "a.jsonl", tmp_path / "a.srt"
+    call = ["caption", str(film), "-c", "dazzled", "--segment", "fixed:1", "-o", str(output), "-o", str(subtitles)]
+    assert run([*call, "-o", str(tmp_path / "a.html"), "-o", f"{tmp_path}/tree/"]) == 1
+    said = "1.00 s to 2.00 s: too bright; dim it"
+    assert f"error: {film}: {said}" in capfd.readouterr().err
+    (record,) = lines(output)
+    jsonschema.validate(record, json.loads(SCHEMA.read_text("utf-8")))
+    assert (record["status"], record["error"]) == ("failed", {"code": "captioner", "message": said})
+    assert [caption["start"] for caption in record["captions"]] == [0.0, 2.0]  # type: ignore[attr-defined]
+    assert subtitles.read_text("utf-8").count("a dark room") == 2
+    page = (tmp_path / "a.html").read_text("utf-8")
+    assert page.count('<div class="caption') == 2
+    assert said in page
+    assert not (tmp_path / "tree" / "film.mp4.srt").exists()
+
+    # without the failure, a retry captions the whole video
+    monkeypatch.setattr(Dazzled, "brightest", 256)
+    assert run([*call, "--retry-failed"]) == 0
+    assert [len(record["captions"]) for record in lines(output)] == [3]  # type: ignore[arg-type]
+
+
+def test_a_video_counts_its_segments_without_a_caption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registered(monkeypatch, "dazzled", Dazzled)
+    film = shades(tmp_path / "film.mp4", 250, 5, 250, 250)
     pieces = evcap.load_captioner("dazzled", segment="fixed:1").caption(film)
-    assert (pieces.status, pieces.captions) == ("failed", ())
-    assert pieces.error == {"code": "captioner", "message": "1.00 s to 2.00 s: too bright; dim it"}
-    whole = evcap.load_captioner("dazzled").caption(film)
+    assert pieces.error == {
+        "code": "captioner",
+        "message": "0.00 s to 1.00 s: too bright (and 2 more segments); dim it",
+    }
+    assert [caption.start for caption in pieces.captions] == [1.0]
+    whole = evcap.load_captioner("dazzled").caption(shades(tmp_path / "short.mp4", 250))
     assert whole.error == {"code": "captioner", "message": "too bright; dim it"}
+    assert whole.captions == ()
 
 
 class Clumsy(Dazzled):
