@@ -18,7 +18,9 @@ class ClipOfVideo(Protocol):
     """A clip to caption; ``video`` counts the paths of the run."""
 
     @property
-    def video(self) -> int: ...
+    def video(self) -> int:
+        """Which path of the run it is of."""
+        ...
 
 
 ClipT = TypeVar("ClipT", bound=ClipOfVideo)

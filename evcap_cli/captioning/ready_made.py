@@ -199,7 +199,7 @@ class ReadyMadeCaptioner(Captioner):
             lambda done, captions: self._record(sources[done.video], done, captions),
         )
 
-    def _caption(self, clips: Sequence[RawClip]) -> list[list[Caption] | list[VideoError]]:
+    def _caption(self, clips: Sequence[RawClip]) -> list[list[Caption | VideoError]]:
         results = self._results([_clip(clip) for clip in clips])
         return [
             [self._named(clip, result)]
@@ -290,12 +290,11 @@ class ReadyMadeCaptioner(Captioner):
 
 def _first_of(problems: Iterable[VideoError]) -> VideoError | None:
     """The first of a video's problems, which says how many more there are."""
-    first, *others = [*problems] or [None]
-    if first is None or not others:
-        return first
-    return type(first)(
-        f"{first.cause} (and {counted(len(others), 'more segment')})", path=first.path, hint=first.hint
-    )
+    found = list(problems)
+    if len(found) < 2:
+        return found[0] if found else None
+    first, more = found[0], counted(len(found) - 1, "more segment")
+    return type(first)(f"{first.cause} (and {more})", path=first.path, hint=first.hint)
 
 
 def _clip(raw: RawClip) -> Clip:
