@@ -20,6 +20,7 @@ from evcap_cli.systems.clip_captioner import Several
 if TYPE_CHECKING:
     from evcap_cli.captioning.options import CaptionKeywords
     from evcap_cli.data.lexicon import Lexicon
+    from evcap_cli.features.feed import Feed
 
 
 def load_captioner(checkpoint: str | os.PathLike[str] = "demo", **options: Unpack[CaptionKeywords]) -> Captioner:
@@ -136,8 +137,8 @@ class Captioner(ABC):
         """What records depend on besides the videos: the key of a journal and of a mirrored tree."""
 
     @abstractmethod
-    def _run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
-        """Records of different files, in their order."""
+    def serve(self, feed: Feed[Source]) -> Generator[Record, None, None]:
+        """Records of the videos of ``feed``, in the order in which they are taken; waits where it has none yet."""
 
     def keep_unfinished(self, folder: Path) -> None:  # noqa: B027  nothing, unless a captioner has something to keep
         """Keep what is found out about videos that are not finished in ``folder``, where that is worth anything."""
@@ -209,16 +210,23 @@ class Captioner(ABC):
                     return
                 yield record
 
+    def finished(self, sources: Sequence[Source]) -> Generator[tuple[Source, Record], None, None]:
+        """``sources`` with their records, each as soon as it is finished, in any order; see ``run``."""
+        with closing(self.run(sources)) as records:
+            yield from zip(sources, records, strict=True)
+
     def run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
         """Records of ``sources`` in their order; a bad video gives a failed record, never an exception.
 
         Several names of one file (links) get a record each; it is decoded and captioned once.
         """
+        from evcap_cli.features.feed import ListFeed
+
         groups = same_file_groups((number, source.path) for number, source in enumerate(sources))
         first_of = {number: group[0] for group in groups for number in group}
         last_of = {group[0]: group[-1] for group in groups}
         kept: dict[int, Record] = {}
-        with closing(self._run([sources[group[0]] for group in groups])) as made:
+        with closing(self.serve(ListFeed(sources[group[0]] for group in groups))) as made:
             for number, source in enumerate(sources):
                 first = first_of[number]
                 if first == number:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Backbone, Kind
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.features.events import SegmentReady, VideoDone
+    from evcap_cli.features.feed import Feed
     from evcap_cli.features.options import Sampling
     from evcap_cli.features.streams import ClipFeatures
     from evcap_cli.search.beam_search import Hypothesis
@@ -144,14 +145,9 @@ class CheckpointCaptioner(Captioner):
             **({"captions": self.several.count} if self.several.count > 1 else {}),
         }
 
-    def _run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
-        """Records of different files, in their order."""
-        return records_of(
-            self.pipeline.run([source.path for source in sources]),
-            CLIPS_A_BATCH,
-            self._caption,
-            lambda done, captions: self._record(sources[done.video], done, captions),
-        )
+    @override
+    def serve(self, feed: Feed[Source]) -> Generator[Record, None, None]:
+        return records_of(feed, self.pipeline.serve, CLIPS_A_BATCH, self._caption, self._record)
 
     def keep_unfinished(self, folder: Path) -> None:
         """Keep features of videos that are not finished in ``folder``: without a cache, a long one would start again.

@@ -24,6 +24,7 @@ from evcap_cli.version import __version__
 if TYPE_CHECKING:
     from evcap_cli.captioning.options import CaptionOptions
     from evcap_cli.features.events import VideoDone
+    from evcap_cli.features.feed import Feed
     from evcap_cli.features.raw_clips import RawClip, RawClips
     from evcap_cli.inputs import Source
     from evcap_cli.systems.captioner_spec import CaptionerSpec
@@ -191,13 +192,10 @@ class ReadyMadeCaptioner(Captioner):
             audio_track=options.audio_track,
         )
 
-    def _run(self, sources: Sequence[Source]) -> Generator[Record, None, None]:
-        return records_of(
-            self.clips.run([source.path for source in sources]),
-            self.options.batch_size or self.model.clips_a_batch,
-            self._caption,
-            lambda done, captions: self._record(sources[done.video], done, captions),
-        )
+    @override
+    def serve(self, feed: Feed[Source]) -> Generator[Record, None, None]:
+        size = self.options.batch_size or self.model.clips_a_batch
+        return records_of(feed, self.clips.serve, size, self._caption, self._record)
 
     def _caption(self, clips: Sequence[RawClip]) -> list[list[Caption | VideoError]]:
         results = self._results([_clip(clip) for clip in clips])

@@ -276,8 +276,9 @@ class CaptionRun:
         return records
 
     def _made(self, todo: Sequence[Source]) -> Iterator[tuple[Source, Record]]:
-        with closing(self.captioner.run(todo)) as made:
-            for source, record in zip(todo, made, strict=True):
+        """New records, each as soon as it is finished, in any order."""
+        with closing(self.captioner.finished(todo)) as made:
+            for source, record in made:
                 yield source, record
                 if self.fail_fast and record.status == "failed":
                     return

@@ -50,12 +50,14 @@ class ByteQueue(Generic[Message]):
             self._bytes += size
             self._changed.notify_all()
 
-    def get(self) -> Message:
-        """The oldest message; waits for one."""
+    def get(self, timeout: float | None = None) -> Message | None:
+        """The oldest message; waits for one, or None after ``timeout`` seconds."""
         with self._changed:
             # a short time-out keeps Ctrl-C working where waits cannot be interrupted
             while not self._messages:
-                self._changed.wait(timeout=0.5)
+                self._changed.wait(0.5 if timeout is None else timeout)
+                if timeout is not None and not self._messages:
+                    return None
             message, size = self._messages.popleft()
             self._bytes -= size
             self._changed.notify_all()

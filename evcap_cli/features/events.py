@@ -45,4 +45,9 @@ class VideoDone:
     from_cache: bool = False
 
 
+@dataclass(frozen=True)
+class Idle:
+    """Every video so far is finished, and the run waits for the next: what is held back for company is due."""
+
+
 Event = SegmentReady | VideoDone

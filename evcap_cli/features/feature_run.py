@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli.errors import BackboneError, DecodeFailed, EvcapError, OutOfMemory
-from evcap_cli.features.events import Event, SegmentReady, VideoDone
+from evcap_cli.features.events import Event, Idle, SegmentReady, VideoDone
 from evcap_cli.features.reader_messages import (
     AudioEnd,
     AudioRow,
@@ -29,20 +29,23 @@ from evcap_cli.features.video_state import SegmentState, VideoState
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
+    from evcap_cli.features.feed import Feed
     from evcap_cli.features.pipeline import FeaturePipeline
     from evcap_cli.features.row_assembly import Ticket
 
 LOOK_AHEAD: Final = 8
 """Videos beyond the readers' own that may be under way: enough to fill batches, few enough to keep in memory."""
+FEED_SECONDS: Final = 0.1
+"""How often to look for a new video where readers have room for one."""
 
 
 class FeatureRun:
-    """One call of ``FeaturePipeline.run``: its threads, and the state of the videos under way."""
+    """One call of ``FeaturePipeline.serve``: its threads, and the state of the videos under way."""
 
-    def __init__(self, pipeline: FeaturePipeline, paths: list[Path]) -> None:
-        self.pipeline, self.paths, self.plan = pipeline, paths, pipeline.plan
-        self.workers = min(pipeline.workers, len(paths))
-        self.threads = ReadingThreads(pipeline, paths, self.workers)
+    def __init__(self, pipeline: FeaturePipeline, feed: Feed[Path]) -> None:
+        self.pipeline, self.feed, self.plan = pipeline, feed, pipeline.plan
+        self.workers = pipeline.workers if feed.most is None else min(pipeline.workers, feed.most)
+        self.threads = ReadingThreads(pipeline, self.workers)
         self.runners: dict[Kind, BackboneRunner[Ticket]] = {
             kind: BackboneRunner(
                 backbone,
@@ -58,11 +61,17 @@ class FeatureRun:
         self.sent = 0
         self.waiting: set[int] = set()
 
-    def events(self) -> Iterator[Event]:
-        """See ``FeaturePipeline.run``."""
+    def events(self) -> Iterator[Event | Idle]:
+        """See ``FeaturePipeline.serve``."""
         self.threads.start()
-        while self.head < len(self.paths):
+        while True:
             self._send_tasks()
+            if self.head == self.sent:
+                if self.feed.ended:
+                    return
+                yield Idle()
+                self._send_tasks(wait=True)
+                continue
             yield from self._ready()
             if self._finished():
                 yield self._done()
@@ -70,12 +79,20 @@ class FeatureRun:
                 for kind, runner in self.runners.items():
                     self._settle(kind, runner.flush(self.head))
             else:
-                self._handle(self.threads.queue.get())
+                message = self.threads.queue.get(None if self.feed.ended else FEED_SECONDS)
+                if message is not None:
+                    self.feed.beat()
+                    self._handle(message)
 
-    def _send_tasks(self) -> None:
-        while self.sent < min(len(self.paths), self.head + self.workers + LOOK_AHEAD):
-            self.states[self.sent] = VideoState(self.paths[self.sent], self.plan.of(self.paths[self.sent]))
-            self.threads.read(self.sent)
+    def _send_tasks(self, *, wait: bool = False) -> None:
+        """Give the readers what there is room for; with ``wait``, one video at least unless none will come."""
+        while self.sent < self.head + self.workers + LOOK_AHEAD:
+            path = self.feed.take(wait=wait)
+            if path is None:
+                return
+            wait = False
+            self.states[self.sent] = VideoState(path, self.plan.of(path))
+            self.threads.read(self.sent, path)
             self.sent += 1
 
     def _stalled(self) -> bool:

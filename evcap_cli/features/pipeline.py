@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evcap_cli.backbones.identity import BackboneIdentity
 from evcap_cli.backbones.offloader import Offloader
 from evcap_cli.features.cache import FeatureCache
+from evcap_cli.features.events import Idle
 from evcap_cli.features.feature_plan import FeaturePlan
 from evcap_cli.features.feature_run import FeatureRun
+from evcap_cli.features.feed import Feed, ListFeed
 from evcap_cli.features.sampling import sampler
 from evcap_cli.media.decoder_memory import DEFAULT_BYTES
 from evcap_cli.media.segments import parse_segmentation
@@ -95,14 +98,21 @@ class FeaturePipeline:
         return FeatureCache(self.unfinished / digest)
 
     def run(self, paths: Sequence[Path]) -> Generator[Event, None, None]:
-        """Segments and ends of ``paths`` in their order.
+        """Segments and ends of ``paths`` in their order; see ``serve``."""
+        with closing(self.serve(ListFeed(map(Path, paths)))) as events:
+            for event in events:
+                if not isinstance(event, Idle):
+                    yield event
+
+    def serve(self, feed: Feed[Path]) -> Generator[Event | Idle, None, None]:
+        """Segments and ends of the videos of ``feed`` in the order in which they are taken.
 
         Closing the iterator, or an exception in it, leaves no thread and no child process behind.
 
         Raises:
             UsageError: the run cannot work for any video (an extra is missing).
         """
-        run = FeatureRun(self, [Path(path) for path in paths])
+        run = FeatureRun(self, feed)
         try:
             yield from run.events()
         finally:

@@ -20,7 +20,8 @@ import numpy as np
 
 from evcap_cli.backbones.identity import file_digest
 from evcap_cli.errors import DecodeFailed, EvcapError, OpenFailed, OutOfMemory, UsageError, reason_of
-from evcap_cli.features.events import VideoDone
+from evcap_cli.features.events import Idle, VideoDone
+from evcap_cli.features.feed import Feed, ListFeed
 from evcap_cli.features.video_reader import DIGEST_FIRST_BYTES
 from evcap_cli.media.decode_plan import AudioRequest, DecodedFrame, DecodePlan, FrameRequest
 from evcap_cli.media.decode_report import DecodeReport
@@ -125,18 +126,24 @@ class RawClips:
         self.workers, self.timeout, self.decoder_memory = max(workers, 1), timeout, decoder_memory
 
     def run(self, paths: Sequence[Path]) -> Generator[RawClip | VideoDone, None, None]:
-        """Clips and ends of ``paths`` in their order.
+        """Clips and ends of ``paths`` in their order; see ``serve``."""
+        with closing(self.serve(ListFeed(paths))) as items:
+            for item in items:
+                if not isinstance(item, Idle):
+                    yield item
+
+    def serve(self, feed: Feed[Path]) -> Generator[RawClip | VideoDone | Idle, None, None]:
+        """Clips and ends of the videos of ``feed``, in the order in which they are taken.
 
         Closing the iterator, or an exception in it, leaves no thread and no child process.
 
         Raises:
             UsageError: the run cannot work for any video (an extra is missing).
         """
-        run = _Run(self, paths)
+        run = _Run(self, feed)
         try:
             run.start()
-            for video in range(len(paths)):
-                yield from run.items(video)
+            yield from run.items()
         finally:
             run.stop()
 
@@ -147,39 +154,65 @@ Item = RawClip | VideoDone | BaseException
 class _Run:
     """One call of ``run``: its threads, and a queue for each video under way."""
 
-    def __init__(self, clips: RawClips, paths: Sequence[Path]) -> None:
-        self.clips, self.paths = clips, paths
-        self.queues: list[Queue[Item] | None] = [Queue(CLIPS_AHEAD) for _ in paths]
+    def __init__(self, clips: RawClips, feed: Feed[Path]) -> None:
+        self.clips, self.feed = clips, feed
+        self.queues: dict[int, Queue[Item]] = {}
         self.next = 0
         self.lock = threading.Lock()
         self.stopped = threading.Event()
+        self.taken = threading.Event()
+        self.failure: BaseException | None = None
+        """Of a thread that was between two videos."""
         # videos beyond the one that is handed out next
         self.room = threading.Semaphore(clips.workers + 1)
         self.decoders: list[Decoder] = []
         self.threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        for number in range(min(self.clips.workers, len(self.paths))):
+        workers = self.clips.workers if self.feed.most is None else min(self.clips.workers, self.feed.most)
+        for number in range(workers):
             decoder = Decoder(timeout=self.clips.timeout, memory=self.clips.decoder_memory)
             self.decoders.append(decoder)
             thread = threading.Thread(target=self._work, args=(decoder,), name=f"evcap-clips-{number}", daemon=True)
             self.threads.append(thread)
             thread.start()
 
-    def items(self, video: int) -> Iterator[RawClip | VideoDone]:
+    def items(self) -> Iterator[RawClip | VideoDone | Idle]:
+        """What comes of all videos, one after the other."""
+        video, idle = 0, False
+        while True:
+            with self.lock:
+                queue = self.queues.get(video)
+                over = queue is None and self.feed.ended
+            if queue is not None:
+                yield from self._items(queue)
+                del self.queues[video]
+                self.room.release()
+                video, idle = video + 1, False
+            elif over and self.failure is None:
+                return
+            elif self.failure is not None:
+                raise self.failure
+            elif not idle:
+                idle = True
+                yield Idle()
+            else:
+                self.taken.wait(POLL_SECONDS)
+                self.taken.clear()
+
+    def _items(self, queue: Queue[Item]) -> Iterator[RawClip | VideoDone]:
         """What comes of one video, its end last."""
-        queue = self.queues[video]
-        while queue is not None:
+        while True:
             try:
                 item = queue.get(timeout=POLL_SECONDS)
             except Empty:
                 continue
             if isinstance(item, BaseException):
                 raise item
+            self.feed.beat()
             yield item
             if isinstance(item, VideoDone):
-                self.queues[video] = queue = None
-                self.room.release()
+                return
 
     def stop(self) -> None:
         self.stopped.set()
@@ -190,27 +223,42 @@ class _Run:
 
     def _work(self, decoder: Decoder) -> None:
         """A thread: decode videos one after another."""
-        video = 0
+        queue: Queue[Item] | None = None
         try:
             with decoder:
-                while True:
-                    while not self.room.acquire(timeout=POLL_SECONDS):
-                        self._check()
-                    with self.lock:
-                        video, self.next = self.next, self.next + 1
-                    if video >= len(self.paths):
-                        return
-                    _Reading(self, decoder, video).read()
+                while (task := self._next()) is not None:
+                    queue, reading = task[1], _Reading(self, decoder, *task)
+                    reading.read()
+                    queue = None
         except _Stopped:
             pass
         except BaseException as problem:  # a mistake of ours, or a call that works for no video: the run ends with it
-            with suppress(_Stopped):
-                self.put(video, problem)
+            if queue is None:
+                self.failure = problem
+            else:
+                with suppress(_Stopped):
+                    self.put(queue, problem)
 
-    def put(self, video: int, item: Item) -> None:
+    def _next(self) -> tuple[int, Queue[Item], Path] | None:
+        """The video that a thread reads next, once there is room for it; None: there is none."""
+        while not self.room.acquire(timeout=POLL_SECONDS):
+            self._check()
+        while True:
+            self._check()
+            with self.lock:
+                path = self.feed.take(wait=False)
+                if path is not None:
+                    video, self.next = self.next, self.next + 1
+                    queue = self.queues[video] = Queue(CLIPS_AHEAD)
+                    self.taken.set()
+                    return video, queue, path
+                if self.feed.ended:
+                    return None
+            self.stopped.wait(POLL_SECONDS)
+
+    def put(self, queue: Queue[Item], item: Item) -> None:
         """Hand something over; waits while what was handed over before lies there."""
-        queue = self.queues[video]
-        while queue is not None:
+        while True:
             self._check()
             with suppress(Full):
                 queue.put(item, timeout=POLL_SECONDS)
@@ -239,9 +287,9 @@ class _Assembled:
 class _Reading:
     """One video in one thread."""
 
-    def __init__(self, run: _Run, decoder: Decoder, video: int) -> None:
-        self.run, self.decoder, self.video = run, decoder, video
-        self.request, self.path = run.clips.request, run.paths[video]
+    def __init__(self, run: _Run, decoder: Decoder, video: int, queue: Queue[Item], path: Path) -> None:
+        self.run, self.decoder, self.video, self.queue = run, decoder, video, queue
+        self.request, self.path = run.clips.request, path
         self.digest = ""
         self.info: MediaInfo | None = None
         self.left_out: list[str] = []
@@ -277,7 +325,7 @@ class _Reading:
             report.skipped_packets,
             report.loss,
         )
-        self.run.put(self.video, done)
+        self.run.put(self.queue, done)
 
     def _open(self) -> Timeline:
         """Open the file; a large one that is no video is not read whole for its digest."""
@@ -313,6 +361,7 @@ class _Reading:
         with closing(stream):
             for item in stream:
                 self.run._check()
+                self.run.feed.beat()
                 if isinstance(item, DecodedFrame):
                     seen = item.ordinal
                     for each in waiting:
@@ -366,7 +415,7 @@ class _Reading:
     def _send(self, each: _Assembled, timeline: Timeline) -> None:
         if self.request.moments is None:
             self.sent += 1
-            self.run.put(self.video, RawClip(self.video, each.segment, None, (), each.waveform))
+            self.run.put(self.queue, RawClip(self.video, each.segment, None, (), each.waveform))
             return
         if not each.frames:
             start, end = float(each.segment.start), float(each.segment.end)
@@ -376,7 +425,7 @@ class _Reading:
         times = tuple(float(timeline.seconds(ordinal) - each.segment.start) for ordinal in ordinals)
         self.sent += 1
         frames = np.stack([each.frames.pop(ordinal) for ordinal in ordinals])
-        self.run.put(self.video, RawClip(self.video, each.segment, frames, times, each.waveform))
+        self.run.put(self.queue, RawClip(self.video, each.segment, frames, times, each.waveform))
 
 
 def _on_screen(timeline: Timeline, moment: Fraction) -> int:

@@ -15,8 +15,6 @@ from evcap_cli.features.video_reader import VideoReader
 from evcap_cli.media.decoder import Decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from evcap_cli.features.pipeline import FeaturePipeline
 
 IDLE_JOIN_SECONDS: Final = 0.5
@@ -24,13 +22,13 @@ JOIN_SECONDS: Final = 10.0
 
 
 class ReadingThreads:
-    """Readers of ``paths``, started at once; what they find comes through ``queue``."""
+    """Readers of videos, started at once; what they find comes through ``queue``."""
 
-    def __init__(self, pipeline: FeaturePipeline, paths: Sequence[Path], workers: int) -> None:
-        self.pipeline, self.paths = pipeline, paths
+    def __init__(self, pipeline: FeaturePipeline, workers: int) -> None:
+        self.pipeline = pipeline
         self.queue: ByteQueue[Message] = ByteQueue()
         self.backpressure = Backpressure()
-        self._tasks: SimpleQueue[int | None] = SimpleQueue()
+        self._tasks: SimpleQueue[tuple[int, Path] | None] = SimpleQueue()
         self._decoders: list[Decoder] = []
         self._threads: list[threading.Thread] = []
         self._workers = workers
@@ -45,16 +43,16 @@ class ReadingThreads:
             self._threads.append(thread)
             thread.start()
 
-    def read(self, video: int) -> None:
+    def read(self, video: int, path: Path) -> None:
         """Have a thread read this video, after those that were named before."""
-        self._tasks.put(video)
+        self._tasks.put((video, path))
 
     def _read(self, decoder: Decoder) -> None:
         reader = VideoReader(self.pipeline, decoder, self.queue, self.backpressure)
         try:
             with decoder:
-                while (video := self._tasks.get()) is not None:
-                    reader.read(video, self.paths[video])
+                while (task := self._tasks.get()) is not None:
+                    reader.read(*task)
         except Stopped:
             pass
         except BaseException as problem:
