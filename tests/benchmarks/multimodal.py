@@ -175,7 +175,10 @@ def measure_emotion(folder: Path, paths: Sequence[Path], rounds: int, words: int
     taken = in_turn({"captions": lambda: caption(False), "captions and emotion": lambda: caption(True)}, rounds)
     added = [both / alone - 1 for both, alone in zip(taken["captions and emotion"], taken["captions"], strict=True)]
     wanted = "frames are encoded again, no goal" if goal is None else f"goal at most {goal}"
-    print(f"emotion, {folder.name}: adds {statistics.median(added):.2f} of the captions' time, {wanted}")
+    print(
+        f"emotion, {folder.name} ({millions(captioner):.1f} M parameters): adds {statistics.median(added):.2f}"
+        f" ({min(added):.2f} to {max(added):.2f}) of the captions' time, {wanted}"
+    )
 
 
 class Constant(ClipCaptioner):
