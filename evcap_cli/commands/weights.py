@@ -137,16 +137,74 @@ def fetch(
 
 
 def import_(
-    name: Annotated[str, typer.Argument(metavar="NAME[:VARIANT]", help="The backbone that the weights are for.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth, .pt or .bin file, or .safetensors.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT.safetensors", help="The file to write, whole or not at all.")
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME[:VARIANT]", help="The backbone that the weights are for, or the system: epan or dcgn."
+        ),
     ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth, .pt, .ckpt or .bin file, or .safetensors.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="The .safetensors file to write, whole or not at all; of a system the folder.",
+        ),
+    ],
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option("--vocabulary", metavar="FILE", help="Words of a system: one a line, in the order of the rows."),
+    ] = None,
+    lexicon: Annotated[
+        Path | None,
+        typer.Option("--lexicon", metavar="PATH", help="Emotion words of a system: EPAN's EmotionEval folder."),
+    ] = None,
+    backbone: shared.Preset = None,
+    appearance: shared.Appearance = None,
+    features: Annotated[
+        str | None,
+        typer.Option("--features", metavar="NAME", help="Published features of a system that no backbone here gives."),
+    ] = None,
+    weights: shared.Weights = None,
     option: shared.Option = None,
+    config: shared.Config = None,
 ) -> None:
     """Turn a legacy weights file into safetensors, without executing anything in it, and check that it fits.
 
+    A checkpoint of the released code of EPAN or DCGN becomes a folder that captions, scores and explains.
+
     Example: evcap weights import resnext3d resnext-101-kinetics.pth -o resnext3d.safetensors
+    """
+    from evcap_cli.commands.released_weights import SYSTEMS, ReleasedFlags, import_released
+
+    settings = shared.backbone_settings(config, weights, option)
+    flags = ReleasedFlags(vocabulary, lexicon, backbone, appearance, features, settings)
+    if name in SYSTEMS:
+        if name in plugins.registry().backbones:
+            raise UsageError(
+                f"{name} is a system and a backbone ({plugins.distribution_of('backbone', name)})",
+                hint="uninstall that distribution, or import where it is not installed",
+            )
+        import_released(name, file, output, flags)
+        return
+    if name in plugins.systems():
+        raise UsageError(f"{name} has no released checkpoints to import", hint=f"one of: {', '.join(SYSTEMS)}")
+    if flags.any_given or weights:
+        raise UsageError(
+            "--vocabulary, --lexicon, --backbone, --appearance, --features and --weights are of a system",
+            path=name,
+            hint=f"leave them out, or name {' or '.join(SYSTEMS)}",
+        )
+    _import_backbone(name, file, output, settings)
+
+
+def _import_backbone(name: str, file: Path, output: Path, settings: shared.BackboneSettings) -> None:
+    """Write the safetensors file of a backbone.
+
+    Raises:
+        EvcapError: see ``import_``.
     """
     from safetensors.torch import save
 
@@ -158,7 +216,7 @@ def import_(
         raise UsageError("does not end in .safetensors", path=output, hint="such as -o weights.safetensors")
     if output.exists() and file.exists() and output.samefile(file):
         raise UsageError("is the input itself", path=output, hint="give the output another name")
-    (backbone,) = _backbones([name], shared.backbone_settings(None, None, option), presets=False)
+    (backbone,) = _backbones([name], settings, presets=False)
     check_writable(output)
     read = read_tensors if file.suffix == ".safetensors" else read_legacy
     tensors = _fitting(backbone, address_of(backbone), read(file), file)

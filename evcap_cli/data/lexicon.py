@@ -94,6 +94,17 @@ class Lexicon:
         """Numbers of the lexicon words among ``words``."""
         return {self.word_ids[word] for word in words if word in self.word_ids}
 
+    def named_by(self) -> list[int]:
+        """Number of the word that names each category: the word of its name, or its first word where it has none.
+
+        A category that lists no word is named by the first of all.
+        """
+        names = (
+            category if category in self.word_ids else (*words, self.words[0])[0]
+            for category, words in self.table.items()
+        )
+        return [self.word_ids[name] for name in names]
+
     def mask(self) -> npt.NDArray[np.bool_]:
         """(N_c, N_w), True where a word's first category is the row's: what the emotion mask M keeps."""
         import numpy as np

@@ -6,6 +6,7 @@ Notation: B clips, N rows of a stream, N_v moments, N_a audio steps, N_c categor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +76,34 @@ class EmotionWords(nn.Module):
     def forward(self) -> tuple[Tensor, Tensor]:
         """D_c, (1, N_c, d), and D_w, (1, N_w, d), at the model's width."""
         return self.project(self.categories).unsqueeze(0), self.project(self.words).unsqueeze(0)
+
+
+class TiedEmotionWords(nn.Module):
+    """``EmotionWords`` where a category has no vector of its own: it is the emotion word of its name.
+
+    Args:
+        config: of the model.
+        words_of: (N_c, N_w) bool. Until ``name`` is called, a category is named by its first word.
+    """
+
+    names: Tensor
+
+    def __init__(self, config: EmotionConfig, words_of: Tensor) -> None:
+        super().__init__()
+        self.words = nn.Parameter(torch.randn(config.words, config.word_width) * VECTOR_SPREAD)
+        same = config.word_width == config.width
+        self.project = nn.Identity() if same else dense(config.word_width, config.width)
+        self.register_buffer("names", words_of.int().argmax(dim=1))
+
+    def name(self, words: Sequence[int]) -> None:
+        """Say which word names each category, (N_c,) numbers of words."""
+        self.names.copy_(torch.tensor(words))
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """As ``EmotionWords``."""
+        words = self.project(self.words)
+        # clamped, since a file of weights may hold any number
+        return words[self.names.clamp(0, len(words) - 1)].unsqueeze(0), words.unsqueeze(0)
 
 
 class EmotionPerception(nn.Module):

@@ -26,6 +26,11 @@ def dense(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     return layer
 
 
+def precise(values: Tensor) -> Tensor:
+    """``values`` in single precision at least: what softmax and losses are computed in."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def sinusoid_positions(length: int, width: int) -> Tensor:
     """Sinusoid positions of "Attention is all you need": even columns sine, odd columns cosine.
 
@@ -63,7 +68,12 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def emit_word(
-    gates: nn.Linear, output: nn.Linear, inputs: Tensor, cell: Tensor, buffers: tuple[Tensor, Tensor] | None
+    gates: nn.Linear,
+    output: nn.Linear,
+    inputs: Tensor,
+    cell: Tensor,
+    buffers: tuple[Tensor, Tensor] | None,
+    bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
     """One LSTM step of the search and the scores of the next word; h LSTM width, V vocabulary.
 
@@ -73,6 +83,7 @@ def emit_word(
         inputs: what enters, (R, x).
         cell: (R, h).
         buffers: where gates (R, 4h) and logits (R, V) are written: fresh memory costs half as much as the product.
+        bias: of the gates, (4h,), where it is not that of the map alone.
 
     Returns:
         Logits (R, V), hidden and cell (R, h), and the buffers for the next step.
@@ -81,7 +92,7 @@ def emit_word(
         inputs.new_empty(len(inputs), gates.out_features),
         inputs.new_empty(len(inputs), output.out_features),
     )
-    torch.addmm(gates.bias, inputs, gates.weight.t(), out=buffers[0])
+    torch.addmm(gates.bias if bias is None else bias, inputs, gates.weight.t(), out=buffers[0])
     hidden, cell = lstm_cell(buffers[0], cell)
     torch.addmm(output.bias, hidden, output.weight.t(), out=buffers[1])
     return buffers[1], hidden, cell, buffers
@@ -135,13 +146,13 @@ class MultiHeadCrossAttention(nn.Module):
     def attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Ask prepared keys and values; arguments and result as in ``forward``."""
         heads = self._split(self.query(query))
-        scores = (heads @ keys.transpose(-1, -2)).float() / math.sqrt(heads.shape[-1])
+        scores = precise(heads @ keys.transpose(-1, -2)) / math.sqrt(heads.shape[-1])
         if mask is None:
             weights = scores.softmax(dim=-1)
         else:
             blocked = ~(mask[:, None] if mask.dim() == 3 else mask[:, None, None])
             # The second fill turns the even weights of a row that may attend to nothing into zeros, never NaN.
-            weights = scores.masked_fill(blocked, torch.finfo(torch.float32).min).softmax(dim=-1)
+            weights = scores.masked_fill(blocked, torch.finfo(scores.dtype).min).softmax(dim=-1)
             weights = weights.masked_fill(blocked, 0.0)
         context = self.dropout(weights).to(values.dtype) @ values
         joined: Tensor = self.join(context.transpose(1, 2).flatten(2))
@@ -185,10 +196,10 @@ class MultiHeadCrossAttention(nn.Module):
         else:
             scoring, offset, joining = (_of_each(rows, chosen) for rows in (scoring, offset, joining))
             scores = torch.baddbmm(offset.mT, query, scoring.mT)
-        scores = scores.view(B, N_q, H, -1).float()
+        scores = precise(scores.view(B, N_q, H, -1))
         if mask is not None:
             blocked = ~(mask[:, :, None] if mask.dim() == 3 else mask[:, None, None])
-            scores = scores.masked_fill(blocked, torch.finfo(torch.float32).min)
+            scores = scores.masked_fill(blocked, torch.finfo(scores.dtype).min)
         weights = scores.softmax(dim=-1)
         if mask is not None:
             weights = weights.masked_fill(blocked, 0.0)

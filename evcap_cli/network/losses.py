@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from evcap_cli.data.special_tokens import PAD
 from evcap_cli.network.config import LossConfig
 from evcap_cli.network.emotion import Perceived
+from evcap_cli.network.layers import precise
 from evcap_cli.network.packing import WordScores
 
 BLOCK_LOGITS: Final = 2**20
@@ -71,6 +72,7 @@ class Targets:
         emotion_tokens: (V,) bool, the vocabulary's emotion words.
         videos: number of the video that a clip belongs to, (B,); None: every clip is a video of its own. Clips of the
             same video are never each other's negatives.
+        negatives: the clip that contrastive attention compares each caption with, (R,); None: chosen in the batch.
     """
 
     tokens: Tensor
@@ -79,6 +81,7 @@ class Targets:
     words: Tensor
     emotion_tokens: Tensor
     videos: Tensor | None = None
+    negatives: Tensor | None = None
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Targets:
         """The same targets on another device."""
@@ -118,17 +121,19 @@ def losses(output: FusionOutput, targets: Targets, config: LossConfig) -> Losses
     return Losses(total, cross_entropy, classification, contrast, alignment)
 
 
-def emotional_cross_entropy(scores: WordScores, targets: Targets, beta: float) -> Tensor:
+def emotional_cross_entropy(scores: WordScores, targets: Targets, beta: float, *, by_weight: bool = False) -> Tensor:
     """L_ce: an emotion word weighs 1 + beta; the weighted sum over real tokens divided by their number (Eq. 10).
 
     Args:
         scores: of the captions; single precision logits are overwritten.
         targets: of the same captions.
         beta: extra weight of an emotion word.
+        by_weight: divide by the sum of the weights instead, as the released code of EPAN does.
     """
     expected, weights = weighted_targets(scores, targets, beta)
-    total: Tensor = _WordLoss.apply(scores.logits.float(), expected, weights)
-    return total / (expected != PAD).sum().clamp(min=1)
+    logits = precise(scores.logits)
+    total: Tensor = _WordLoss.apply(logits, expected, weights.to(logits.dtype))
+    return total / (weights.sum() if by_weight else (expected != PAD).sum()).clamp(min=1)
 
 
 def weighted_targets(scores: WordScores, targets: Targets, beta: float) -> tuple[Tensor, Tensor]:
@@ -144,7 +149,7 @@ class _WordLoss(torch.autograd.Function):
     As separate operations these are six tensors as large as the logits, and as many ways to memory and back.
 
     Args:
-        logits: (K, V) float32, overwritten. expected: (K,). weights: (K,).
+        logits: (K, V), overwritten. expected: (K,). weights: (K,), of the same kind.
     """
 
     @staticmethod

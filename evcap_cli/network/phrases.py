@@ -47,23 +47,47 @@ class PhraseEncoder(nn.Module):
         """Width of a word's key, and of its value, in the caches of ``step``."""
         return self.layer.attention.value.out_features
 
-    def forward(self, words: Tensor, *, causal: bool = True) -> Tensor:
+    def forward(self, words: Tensor) -> Tensor:
         """Phrase states of all words at once.
 
         Args:
             words: embedded words, the start mark first, (R, T, d).
-            causal: False lets every word attend to all T, so that all of them change with each word that is added.
 
         Returns:
-            P, (R, T, d); row j depends on words 0 to j only where ``causal``.
+            P, (R, T, d); row j depends on words 0 to j only.
         """
         T = words.shape[1]
         if len(self.positions) < T:
             raise ValueError(f"{T} steps are more than max_words {len(self.positions) - 1} and the end mark")
         words = self.dropout(words + self.positions[:T])
-        mask = torch.ones(1, T, T, dtype=torch.bool, device=words.device).tril() if causal else None
+        mask = torch.ones(1, T, T, dtype=torch.bool, device=words.device).tril()
         phrases: Tensor = self.norm(self.layer(words, words, mask))
         return phrases
+
+    def together(self, words: Tensor, real: Tensor | None = None) -> Tensor:
+        """Phrase states of words that all attend to each other, so that each word that is added changes all of them.
+
+        So does the released code of EPAN: its first word has position 1, and only the layer has dropout.
+
+        Args:
+            words: embedded words, (R, T, d), T at most max_words.
+            real: False for a word that has no position, is not attended to and whose state is zeros, (R, T); None: all
+                are real.
+
+        Returns:
+            P, (R, T, d).
+        """
+        T = words.shape[1]
+        if len(self.positions) < T + 1:
+            raise ValueError(f"{T} words are more than max_words {len(self.positions) - 1}")
+        positions = self.positions[1 : T + 1]
+        if real is None:
+            words = words + positions
+            states: Tensor = self.norm(self.layer(words, words))
+            return states
+        gone = ~real.unsqueeze(-1)
+        words = words + positions.masked_fill(gone, 0.0)
+        return self.norm(self.layer(words, words, real)).masked_fill(gone, 0.0)
 
     def step(self, word: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Phrase state of the next word; its key and value are written into the last row of the caches.

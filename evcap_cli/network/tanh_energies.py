@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evcap_cli.network.layers import precise
+
 BLOCK_ELEMENTS = {"cpu": 2**18, "cuda": 2**25}
 """Intermediate elements alive at once: 1 MB of the level 2 cache of a core; on a GPU as much as keeps it busy."""
 
@@ -35,7 +37,7 @@ def alignment_energies(
         (R, N, T), in single precision at least, as are those of the other function.
     """
     with torch.autocast(phrase.device.type, enabled=False):
-        result: Tensor = _Alignment.apply(*map(_precise, (visual, phrase, vector)), clips, lengths)
+        result: Tensor = _Alignment.apply(*map(precise, (visual, phrase, vector)), clips, lengths)
     return result
 
 
@@ -59,12 +61,8 @@ def attention_energies(
         (R, N).
     """
     with torch.autocast(query.device.type, enabled=False):
-        result: Tensor = _Attention.apply(*map(_precise, (content, weights, phrase, query, vector)), clips)
+        result: Tensor = _Attention.apply(*map(precise, (content, weights, phrase, query, vector)), clips)
     return result
-
-
-def _precise(values: Tensor) -> Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _blocks(rows: int, elements_per_row: int, device: torch.device) -> Iterator[slice]:

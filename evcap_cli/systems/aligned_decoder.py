@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evcap_cli.data.special_tokens import PAD
+from evcap_cli.data.special_tokens import END, PAD
 from evcap_cli.network.config import AlignedConfig
 from evcap_cli.network.decoder import EMBEDDING_SPREAD
 from evcap_cli.network.decoder_state import WordsSoFar
@@ -69,7 +69,8 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         kept: k.
         head_width: of the phrase encoder.
         dropout: on words and on the LSTM's output.
-        reencode: encode the words so far again at each step, each attending to all of them (as EPAN is published).
+        as_published: as the released code of EPAN: at each step the words so far are encoded again, each attending to
+            all of them; the start mark is one of them only until there is a word; gates have two biases.
     """
 
     def __init__(
@@ -80,20 +81,22 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         kept: int,
         head_width: int | None = None,
         dropout: float = 0.0,
-        reencode: bool = False,
+        as_published: bool = False,
     ) -> None:
         super().__init__()
         d, h = config.width, config.lstm_width
-        self.max_words, self.word_width, self.reencode = config.max_words, config.word_width, reencode
+        self.max_words, self.word_width, self.as_published = config.max_words, config.word_width, as_published
         self.embedding = nn.Embedding(config.vocabulary, config.word_width)
         self.word_projection = nn.Identity() if config.word_width == d else dense(config.word_width, d)
         self.phrases = PhraseEncoder(config, head_width=head_width)
         self.alignment = AdditiveEnergies(d, d, config.alignment_width)
         self.gates = nn.Linear(config.word_width + context + h, 4 * h)
+        # Both biases of an LSTM get the same gradient: two of them learn twice as fast as one.
+        self.recurrent_bias = nn.Parameter(torch.zeros(4 * h)) if as_published else None
         self.dropout = nn.Dropout(dropout)
         self.output = dense(h, config.vocabulary)
         kept_by_phrases = 2 * self.phrases.kept
-        self.history = [d] if reencode else [kept_by_phrases // 2, kept_by_phrases // 2, d, kept]
+        self.history = [d] if as_published else [kept_by_phrases // 2, kept_by_phrases // 2, d, kept]
         with torch.no_grad():
             self.embedding.weight.normal_(0.0, EMBEDDING_SPREAD)[PAD] = 0.0
             self.gates.weight.uniform_(-1.0, 1.0).mul_(h**-0.5)
@@ -152,9 +155,9 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         embedded = self.embedding(tokens)
         words = self.word_projection(embedded)
         of_words, of_rest = self.gates.weight.tensor_split([self.word_width], dim=1)
-        gates = packing.sort(F.linear(self.dropout(embedded), of_words, self.gates.bias)).unbind(dim=1)
-        aligned = self._align_all(memory, words, clips)
-        queries, energies = _when_newest(aligned)
+        gates = packing.sort(F.linear(self.dropout(embedded), of_words, self.gate_bias)).unbind(dim=1)
+        aligned = self._align_all(memory, words, clips, tokens)
+        queries, energies = _of_steps(aligned)
         aligned, clips = [each.sort(packing) for each in aligned], packing.sort(clips)
         content = tuple(of_clips[clips] for of_clips in self.content(memory))
         hidden = cell = words.new_zeros(len(tokens), self.gates.out_features // 4)
@@ -164,7 +167,7 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
             if n < len(hidden):
                 clips, hidden, cell, content = clips[:n], hidden[:n], cell[:n], tuple(part[:n] for part in content)
                 carried = None if carried is None else carried[:n]
-            so_far = aligned[t if self.reencode else 0].so_far(n, t + 1)
+            so_far = aligned[t].so_far(n, max(t, 1)) if self.as_published else aligned[0].so_far(n, t + 1)
             found, carried = self.attend(memory, content, clips, hidden, so_far, carried)
             entered = F.linear(torch.cat([*found, hidden], dim=-1), of_rest)
             hidden, cell = lstm_cell(gates[t][:n] + entered, cell)
@@ -173,15 +176,25 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         scores = self.output(self.dropout(packing.pack(states)))
         return AlignedOutput(scores, packing.lengths, energies, queries, memory, tokens)
 
-    def _align_all(self, memory: MemoryT, words: Tensor, clips: Tensor) -> list[AlignedWords]:
-        """Words (R, T, d) aligned with the moments: all at once, or the words so far of each step."""
-        if not self.reencode:
-            return [self._align(memory, words, clips)]
-        return [self._align(memory, words[:, : t + 1], clips) for t in range(words.shape[1])]
+    @property
+    def gate_bias(self) -> Tensor:
+        """Of the LSTM, (4h,)."""
+        return self.gates.bias if self.recurrent_bias is None else self.gates.bias + self.recurrent_bias
 
-    def _align(self, memory: MemoryT, words: Tensor, clips: Tensor) -> AlignedWords:
-        """Words (R, t, d) encoded together."""
-        phrases = self.phrases(words, causal=not self.reencode)
+    def _align_all(self, memory: MemoryT, words: Tensor, clips: Tensor, tokens: Tensor) -> list[AlignedWords]:
+        """Words (R, T, d) aligned with the moments: all at once, or the words so far of each step."""
+        if not self.as_published:
+            return [self._align(memory, self.phrases(words), clips)]
+        # A caption's padding is encoded too, as released; the mask matters only after the caption's end.
+        real = tokens > END
+        real[:, :2] = True
+        first = self._align(memory, self.phrases.together(words[:, :1]), clips)
+        spans = [slice(1, t + 1) for t in range(1, words.shape[1])]
+        later = [self._align(memory, self.phrases.together(words[:, span], real[:, span]), clips) for span in spans]
+        return [first, *later]
+
+    def _align(self, memory: MemoryT, phrases: Tensor, clips: Tensor) -> AlignedWords:
+        """Phrases (R, t, d) aligned with the moments."""
         queries = self.alignment.query(phrases)
         energies = self.alignment(memory.alignment_keys, queries, clips)
         return AlignedWords(phrases, energies, self.word_keys(phrases), queries)
@@ -198,7 +211,7 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
             cell=zero,
             words=0,
             history=zero.new_empty(steps, B, sum(self.history)),
-            energies=zero.new_empty(steps, B, 0 if self.reencode else N),
+            energies=zero.new_empty(steps, B, 0 if self.as_published else N),
             carried=self.begin(memory, clips),
         )
 
@@ -216,16 +229,19 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         so_far = self._with_word(memory, state, self.word_projection(embedded))
         found, carried = self.attend(memory, self.content(memory), state.clips, state.hidden, so_far, state.carried)
         inputs = torch.cat([embedded, *found, state.hidden], dim=-1)
-        logits, hidden, cell, buffers = emit_word(self.gates, self.output, inputs, state.cell, state.buffers)
+        logits, hidden, cell, buffers = emit_word(
+            self.gates, self.output, inputs, state.cell, state.buffers, self.gate_bias
+        )
         return logits, AlignedState(state.clips, hidden, cell, t + 1, state.history, state.energies, buffers, carried)
 
     def _with_word(self, memory: MemoryT, state: AlignedState, word: Tensor) -> WordsSoFar:
         """The words so far and one more, (R, d), which is written into the state."""
         t = state.words
         past = state.history[: t + 1]
-        if self.reencode:
+        if self.as_published:
             past[t] = word
-            return self._align(memory, past.transpose(0, 1), state.clips).so_far(len(word), t + 1)
+            words = past[1 if t else 0 :].transpose(0, 1)
+            return self._align(memory, self.phrases.together(words), state.clips).so_far(len(word), words.shape[1])
         key, value, phrases, keys = torch.split(past, self.history, dim=-1)
         phrases[t] = self.phrases.step(word, key, value)
         keys[t] = self.word_keys(phrases[t])
@@ -234,9 +250,9 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         return WordsSoFar(phrases.transpose(0, 1), weights, keys.transpose(0, 1))
 
 
-def _when_newest(aligned: Sequence[AlignedWords]) -> tuple[Tensor, Tensor]:
-    """Queries (R, T, a) and energies (R, N, T) of each word from the step at which it was the newest."""
+def _of_steps(aligned: Sequence[AlignedWords]) -> tuple[Tensor | list[Tensor], Tensor]:
+    """Queries and energies of ``AlignedOutput``."""
     if len(aligned) == 1:
         return aligned[0].queries, aligned[0].energies
-    queries = torch.stack([each.queries[:, -1] for each in aligned], dim=1)
-    return queries, torch.stack([each.energies[:, :, -1] for each in aligned], dim=2)
+    energies = torch.stack([each.energies.sum(dim=2) for each in aligned], dim=2)
+    return [each.queries for each in aligned], energies

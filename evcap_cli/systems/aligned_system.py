@@ -58,7 +58,8 @@ class AlignedSystem(CaptionModel):
     def terms(self, output: AlignedOutput, targets: Targets) -> dict[str, tuple[float, Tensor]]:
         """Words and contrastive attention, each with its weight; a system may add to them."""
         loss = self.config.loss
-        words = emotional_cross_entropy(output, targets, loss.emotion_word_weight)
+        by_weight = getattr(self.config, "as_published", False)
+        words = emotional_cross_entropy(output, targets, loss.emotion_word_weight, by_weight=by_weight)
         contrast = contrastive_attention(output, self.decoder.alignment, targets)
         return {"cross_entropy": (1.0, words), "contrast": (loss.contrast, contrast)}
 

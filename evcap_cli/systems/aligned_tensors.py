@@ -6,6 +6,7 @@ inner width of the alignment.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -64,15 +65,16 @@ class AlignedOutput(WordScores):
     """Word scores, and what the other losses need. The alignment is that of all T steps, padding included.
 
     Args:
-        energies: e_ij of each word when it was the newest, (R, N, T).
-        queries: each word's side of these energies, (R, T, a).
+        energies: e_ij of each word, (R, N, T); where the words so far are encoded together at each step, the sum over
+            the words so far of each step.
+        queries: each word's side of these energies, (R, T, a); or those of the words so far of each step, T of them.
         memory: of the decoder.
         tokens: the words, (R, T).
         perceived: of the encoder.
     """
 
     energies: Tensor
-    queries: Tensor
+    queries: Tensor | Sequence[Tensor]
     memory: AlignedMemory
     tokens: Tensor
     perceived: Perceived | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.config import SystemConfig
 from evcap_cli.network.losses import Targets
 from evcap_cli.network.packing import WordScores
+
+if TYPE_CHECKING:
+    from evcap_cli.data.lexicon import Lexicon
 
 
 class LossTerms(Protocol):
@@ -139,6 +142,13 @@ class CaptionModel(nn.Module, ABC):
 
         Args:
             clips: read once, in order; the same clips in the same order give the same numbers.
+        """
+
+    def fit_lexicon(self, lexicon: Lexicon) -> None:
+        """Take what the mask does not say, once before training; nothing, unless a system overrides it.
+
+        Args:
+            lexicon: with the categories and words of the mask.
         """
 
     def parts(self) -> dict[str, list[str]]:

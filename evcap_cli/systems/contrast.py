@@ -11,6 +11,7 @@ Notation: B distinct clips, R captions, N moments, T words with the start mark, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,7 +65,8 @@ def negative_clips(targets: Targets, clips: int) -> tuple[Tensor, Tensor]:
 def contrastive_attention(output: AlignedOutput, alignment: AdditiveEnergies, targets: Targets) -> Tensor:
     """Binary cross entropy of the mean alignment energy: of the own video (true) and of another one (false).
 
-    The mean is over captions, their words and real moments, each energy once; 0 in a batch of one video.
+    The mean is over captions, their words and real moments, each energy once; 0 in a batch of one video. Where the
+    words so far are encoded together at each step, a word counts with the sum over the words so far, as released.
 
     Args:
         output: of the captions.
@@ -72,13 +74,33 @@ def contrastive_attention(output: AlignedOutput, alignment: AdditiveEnergies, ta
         targets: of the same captions.
     """
     mask, own_clips = output.memory.mask, targets.clip_index
-    negatives, exist = negative_clips(targets, len(mask))
-    other_clips = negatives[own_clips]
-    counted = (output.tokens > END) & exist[own_clips, None]
+    counted = output.tokens > END
+    if targets.negatives is None:
+        negatives, exist = negative_clips(targets, len(mask))
+        other_clips, counted = negatives[own_clips], counted & exist[own_clips, None]
+    else:
+        other_clips = targets.negatives
     own = _mean(output.energies, mask[own_clips], counted)
-    energies = alignment(output.memory.alignment_keys, output.queries, other_clips)
+    energies = step_energies(output.memory.alignment_keys, output.queries, alignment, other_clips)
     other = _mean(energies, mask[other_clips], counted)
     return torch.where(counted.any(), (F.softplus(-own) + F.softplus(other)) / 2, 0.0)
+
+
+def step_energies(
+    keys: Tensor, queries: Tensor | Sequence[Tensor], alignment: AdditiveEnergies, clips: Tensor
+) -> Tensor:
+    """Energies of the alignment as ``AlignedOutput`` has them, of any clips: (R, N, T).
+
+    Args:
+        keys: of B clips, (B, N, a).
+        queries: as in ``AlignedOutput``.
+        alignment: that makes the energies.
+        clips: the clip that each row is aligned with, (R,).
+    """
+    if isinstance(queries, Tensor):
+        energies: Tensor = alignment(keys, queries, clips)
+        return energies
+    return torch.stack([alignment(keys, so_far, clips).sum(dim=2) for so_far in queries], dim=2)
 
 
 def _mean(energies: Tensor, moments: Tensor, words: Tensor) -> Tensor:

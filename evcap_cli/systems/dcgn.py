@@ -9,6 +9,8 @@ E_t = DEM(E_{t-1}, P_t, V) with
     Ê = tanh(w'[E; r]) E, s = mean over rows of E F', r = s F                              element routing
     T_i = tanh(A_i U_i) Ê, A_i = softmax(Q_i K_i' / sqrt(D)), U_i = F W_u, heads d / h_i wide   subspace routing
     E_t = E_{t-1} + sum_i softmax(rho)_i T_i, rho_i = mean over rows of A_i F W_r.
+With ``as_published`` A_i U_i counts one fifth: the released code repeats the keys for each of five subspaces under one
+softmax and masks the values.
 All maps of F are linear in C, so the share of V is computed once per clip and that of a phrase once per word; a step
 only mixes them. C_t = [l E_t; T_t; V] with l = sigmoid(mean over features of the alignment of E_t with the words).
 
@@ -28,7 +30,7 @@ from torch.nn import functional as F
 
 from evcap_cli.network.config import SystemConfig
 from evcap_cli.network.decoder_state import WordsSoFar
-from evcap_cli.network.layers import dense, masked_mean
+from evcap_cli.network.layers import dense, masked_mean, precise
 from evcap_cli.network.tanh_energies import attention_energies
 from evcap_cli.reading.ranges import Rows
 from evcap_cli.systems.aligned_decoder import AlignedDecoder
@@ -56,13 +58,13 @@ class DcgnConfig(EpanConfig):
             raise ValueError(f"word_hidden {self.word_hidden} must be the width {self.width}: the emotion is routed")
 
 
-def pooling(rows: int, words: int) -> Tensor:
+def pooling(rows: int, words: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Weights of adaptive average pooling: row i averages words floor(i t / N) to ceil((i + 1) t / N).
 
     Returns:
         (rows, words), each row sums to one.
     """
-    eye = torch.eye(words).unsqueeze(0)
+    eye = torch.eye(words, dtype=dtype).unsqueeze(0)
     return F.adaptive_avg_pool1d(eye, rows)[0].T
 
 
@@ -101,6 +103,9 @@ class DynamicEmotion(nn.Module):
         self.rows, self.slots = config.moments, config.slots
         self.widths = [d // heads for heads in SUBSPACES]
         factors = [heads + 1 for heads in SUBSPACES]
+        self.copies = len(SUBSPACES) if config.as_published else 1
+        """How often the released code repeats the slots under one softmax."""
+        self.drop = nn.Dropout(config.dropout if config.as_published else 0.0)
         self.sizes = [d, *self.widths, *factors]
         """Widths of F, of each K_i, and of each U_i with its column of F W_r."""
         self.word = dense(d, d)
@@ -134,7 +139,7 @@ class DynamicEmotion(nn.Module):
     def aggregate(self, words: Tensor, of_moments: tuple[Tensor, ...]) -> Slots:
         """Both shares; values are linear in the words, so a slot takes of a word what its pooled rows take."""
         logits, values = words.tensor_split([self.slots], dim=-1)
-        pool = pooling(self.rows, words.shape[1]).to(words)
+        pool = pooling(self.rows, words.shape[1], torch.promote_types(words.dtype, torch.float32)).to(words)
         taken = (pool @ logits).softmax(dim=-1).transpose(1, 2) @ pool
         return Slots(of_moments, taken, torch.split(values, self.sizes, dim=-1))
 
@@ -157,13 +162,23 @@ class DynamicEmotion(nn.Module):
         queries = torch.split(self.query(routed), self.widths, dim=-1)
         biases = torch.split(self.factor_bias, self.sizes[1 + count :])
         for number, (query, bias) in enumerate(zip(queries, biases, strict=True), start=1):
-            attention = (slots.energies(query, number) * scale).float().softmax(dim=-1).to(query.dtype)
-            found = slots.average(attention, count + number) + bias
-            factors.append(torch.tanh(found[..., :-1]))
-            shares.append(masked_mean(found[..., -1:], mask))
+            attention = precise(slots.energies(query, number) * scale).softmax(dim=-1).to(query.dtype)
+            factor, share = self._average(slots, attention, count + number, bias)
+            factors.append(torch.tanh(factor / self.copies))
+            shares.append(masked_mean(share, mask))
         weights = torch.cat(shares, dim=1).softmax(dim=1)
         weighted = torch.cat([weights[:, None, i, None] * factor for i, factor in enumerate(factors)], dim=-1)
         return emotion + routed * (weighted @ self.spread.to(weighted))
+
+    def _average(self, slots: Slots, attention: Tensor, part: int, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """A_i U_i, (R, N, h_i), and A_i F W_r, (R, N, 1)."""
+        if not (self.training and self.drop.p):
+            found = slots.average(attention, part) + bias
+            return found[..., :-1], found[..., -1:]
+        # as released: values keep one copy of the slots, shares all of them, and each copy is dropped from by itself
+        kept = self.drop(attention), torch.stack([self.drop(attention) for _ in range(self.copies)]).mean(dim=0)
+        values, shares = (slots.average(each, part) + each.sum(dim=-1, keepdim=True) * bias for each in kept)
+        return values[..., :-1], shares[..., -1:]
 
 
 @dataclass
@@ -188,7 +203,7 @@ class DcgnDecoder(AlignedDecoder[DcgnMemory]):
             kept=sum(self.split),
             head_width=config.head_width,
             dropout=config.decoder_dropout,
-            reencode=config.reencode,
+            as_published=config.as_published,
         )
         self.dynamics = dynamics
         self.intensity = AdditiveEnergies(d, d, config.alignment_width)

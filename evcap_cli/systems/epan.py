@@ -1,9 +1,9 @@
-"""EPAN: emotion is perceived in the picture, joined to it and to the words so far, and so_far.
+"""EPAN: emotion is perceived in the picture, joined to it and to the words so far, and described.
 
 "Emotion-Prior Awareness Network for Emotional Video Captioning" (Song et al., 2023); widths and habits are those of
 songpipi/EPAN as far as its description goes. The paper's system with both modules off is this one, with other widths.
-*Decision*: the words so far include the start mark; phrases are causal unless ``reencode`` is set; features are
-standardised, and dropout lies where the paper's system has it.
+*Decision*: the words so far include the start mark; phrases are causal; features are standardised, and dropout lies
+where the paper's system has it. ``as_published`` does all of this as the released code does (``docs/fidelity.md``).
 
 Notation: B distinct clips, R rows (captions or hypotheses), N moments, T words, d model width, N_c categories, N_w
 emotion words.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.config import EmotionConfig, SystemConfig
 from evcap_cli.network.decoder_state import WordsSoFar
-from evcap_cli.network.emotion import EmotionPerception, EmotionWords, Perceived, count_words
-from evcap_cli.network.layers import dense
+from evcap_cli.network.emotion import EmotionPerception, EmotionWords, Perceived, TiedEmotionWords, count_words
+from evcap_cli.network.layers import dense, precise
 from evcap_cli.network.losses import Targets
 from evcap_cli.network.tanh_energies import attention_energies
 from evcap_cli.network.visual_encoder import Rows, VisualStream
@@ -32,6 +32,10 @@ from evcap_cli.systems.aligned_system import AlignedSystem
 from evcap_cli.systems.aligned_tensors import AlignedMemory, AlignedOutput, EncodedClips
 from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
 from evcap_cli.systems.moments import moment_features
+from evcap_cli.systems.released import drop_as_released, start_as_released
+
+if TYPE_CHECKING:
+    from evcap_cli.data.lexicon import Lexicon
 
 LABELS = 3
 """Emotion labels of a caption that count, at most."""
@@ -64,9 +68,20 @@ class EpanConfig(EmotionConfig):
     """The two heads are two linear maps each, of this inner width; E is the rows after the first map of the second."""
     decoder_dropout: Share = 0.0
     """On words and on the LSTM's output."""
-    reencode: bool = False
-    """Encode the words so far again at every step, each attending to all of them, as published."""
+    as_published: bool = False
+    """Compute, start and train as the released code does, but for defects that no result should depend on."""
     loss: EpanLoss = field(default_factory=EpanLoss)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """See ``SystemConfig``; configurations from before ``as_published`` have a field that is gone.
+
+        Raises:
+            ValueError: as there, or the model encodes words in a way that evcap no longer has.
+        """
+        if values.get("reencode", False):
+            raise ValueError("reencode = true is gone: train again with as_published = true, which computes otherwise")
+        return super().from_dict({name: value for name, value in values.items() if name != "reencode"})
 
 
 @dataclass
@@ -88,7 +103,7 @@ class EpanEncoder(nn.Module):
         self.streams = config.streams
         self.register_buffer("words_of", lexicon_mask.bool().clone())
         self.visual = VisualStream(sum(self.streams.values()), config, head_width=config.head_width)
-        self.vectors = EmotionWords(config)
+        self.vectors = TiedEmotionWords(config, lexicon_mask) if config.as_published else EmotionWords(config)
         self.perception = EmotionPerception(
             config,
             head_width=config.head_width,
@@ -125,7 +140,7 @@ class EpanDecoder(AlignedDecoder[EpanMemory]):
             kept=config.attention_width,
             head_width=config.head_width,
             dropout=config.decoder_dropout,
-            reencode=config.reencode,
+            as_published=config.as_published,
         )
         self.attention = AdditiveEnergies(config.lstm_width, views, config.attention_width)
         self.attention_told = dense(config.width, config.attention_width, bias=False)
@@ -172,6 +187,9 @@ class Epan(AlignedSystem):
 
     def __init__(self, config: EpanConfig, lexicon_mask: Tensor) -> None:
         super().__init__(config, lexicon_mask, EpanEncoder(config, lexicon_mask), self._decoder(config))
+        if config.as_published:
+            drop_as_released(self)
+            start_as_released(self)
 
     @staticmethod
     def _decoder(config: Any) -> AlignedDecoder[Any]:
@@ -185,9 +203,16 @@ class Epan(AlignedSystem):
         return super().terms(output, targets) | {"classification": (self.config.loss.classification, loss)}
 
     def word_tables(self) -> dict[str, Tensor]:
-        """The vocabulary's, and separate ones of the categories and the emotion words."""
-        vectors: EmotionWords = self.encoder.vectors
-        return super().word_tables() | {"categories": vectors.categories, "words": vectors.words}
+        """The vocabulary's, and separate ones of the emotion words and, where they are not among these, categories."""
+        vectors: EmotionWords | TiedEmotionWords = self.encoder.vectors
+        categories = {"categories": vectors.categories} if isinstance(vectors, EmotionWords) else {}
+        return super().word_tables() | categories | {"words": vectors.words}
+
+    def fit_lexicon(self, lexicon: Lexicon) -> None:
+        """See ``CaptionModel``: which emotion word names a category."""
+        vectors: EmotionWords | TiedEmotionWords = self.encoder.vectors
+        if isinstance(vectors, TiedEmotionWords):
+            vectors.name(lexicon.named_by())
 
 
 def emotion_labels(perceived: Perceived, targets: Targets) -> Tensor:
@@ -198,6 +223,6 @@ def emotion_labels(perceived: Perceived, targets: Targets) -> Tensor:
     total = targets.tokens.new_zeros((), dtype=torch.float32)
     for logits, labels in ((perceived.categories, targets.categories), (perceived.words, targets.words)):
         kept = labels & (labels.long().cumsum(dim=1) <= LABELS)
-        likelihoods = logits.float().log_softmax(dim=-1)[targets.clip_index]
+        likelihoods = precise(logits).log_softmax(dim=-1)[targets.clip_index]
         total = total - torch.where(kept, likelihoods, 0.0).sum() / kept.sum().clamp(min=1)
     return total

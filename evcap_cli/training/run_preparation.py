@@ -213,6 +213,7 @@ def _model(
         raise UsageError(f"the recipe's model cannot be built: {problem}", path=recipe.name) from problem
     seed_torch(recipe.train.seed, _MODEL_STREAM)
     model = kind(config, torch.from_numpy(lexicon.mask()))
+    model.fit_lexicon(lexicon)
     if initial is not None:
         initial.start(model, vocabulary, lexicon, _seed(recipe.train.seed, _ROW_STREAM))
         initial.frozen(model)

@@ -118,7 +118,9 @@ class Validation:
 
     def cross_entropy(self) -> float:
         """Mean over the validation captions, without dropout; emotion words weigh as in training."""
-        weight = float(getattr(getattr(self.prepared.config, "loss", None), "emotion_word_weight", 0.0))
+        config = self.prepared.config
+        weight = float(getattr(getattr(config, "loss", None), "emotion_word_weight", 0.0))
+        by_weight = bool(getattr(config, "as_published", False))
         clip_of, size = self.prepared.validation.clip, self.prepared.recipe.train.batch_size
         order = np.argsort(clip_of, kind="stable")
         total = 0.0
@@ -130,5 +132,5 @@ class Validation:
                 inputs, targets = self.captions.select(batch)
                 features = self.features.clip_batch(clips, self.accelerator.device)
                 scores = self.model(features, inputs, targets.clip_index, self.captions.steps(batch))
-                total += float(emotional_cross_entropy(scores, targets, weight)) * len(captions)
+                total += float(emotional_cross_entropy(scores, targets, weight, by_weight=by_weight)) * len(captions)
         return total / len(order)

@@ -49,7 +49,7 @@ class SlowSystem(Slow):
 
     def lstm(self, name, entering, state):
         hidden, cell = state
-        gates = self.linear(name, np.concatenate([entering, hidden]))
+        gates = self.linear(name, np.concatenate([entering, hidden])) + self.w.get("decoder.recurrent_bias", 0.0)
         take, keep, new, show = np.split(gates, 4)
         cell = sigmoid(keep) * cell + sigmoid(take) * np.tanh(new)
         return sigmoid(show) * np.tanh(cell), cell
@@ -66,13 +66,17 @@ class SlowSystem(Slow):
         return self.w["decoder.embedding.weight"][token]
 
     def phrases(self, tokens):
-        """P_t: causal, so that word j is encoded with the words before it; or all with all."""
+        """P_t: causal, so that word j is encoded with the words before it; as published all with all, from place 1."""
+        released = getattr(self.config, "as_published", False)
+        if released:
+            tokens = tokens[1:] or tokens
         self.with_heads(self.config.phrase_heads)
         entering = [self.embedded(token) for token in tokens]
         if "decoder.word_projection.weight" in self.w:
             entering = [self.linear("decoder.word_projection", row) for row in entering]
-        entering = [row + place for row, place in zip(entering, positions(len(tokens), self.config.width), strict=True)]
-        if getattr(self.config, "reencode", False):
+        places = positions(len(tokens) + 1, self.config.width)[1 if released else 0 :]
+        entering = [row + place for row, place in zip(entering, places, strict=False)]
+        if released:
             return self.layer("decoder.phrases.layer", entering, entering)
         return [self.layer("decoder.phrases.layer", [row], entering[: j + 1])[0] for j, row in enumerate(entering)]
 
@@ -133,7 +137,10 @@ class SlowEpan(SlowSystem):
         self.with_heads(self.config.emotion_heads)
         tables = {}
         for name in ("categories", "words"):
-            rows = list(self.w[f"encoder.vectors.{name}"])
+            if f"encoder.vectors.{name}" in self.w:
+                rows = list(self.w[f"encoder.vectors.{name}"])
+            else:
+                rows = [self.w["encoder.vectors.words"][int(word)] for word in self.w["encoder.vectors.names"]]
             projected = "encoder.vectors.project.weight" in self.w
             tables[name] = [self.linear("encoder.vectors.project", row) for row in rows] if projected else rows
         name = "encoder.perception."
@@ -214,7 +221,8 @@ class SlowDcgn(SlowEpan):
             for row, query in zip(routed, queries, strict=True):
                 weights = softmax([float(query[at : at + d] @ k[at : at + d]) / math.sqrt(d_sum) for k in maps])
                 found = sum(w * u for w, u in zip(weights, U, strict=True))
-                factor, share = np.tanh(found[:heads]), found[heads]
+                copies = len(SUBSPACES) if config.as_published else 1
+                factor, share = np.tanh(found[:heads] / copies), found[heads]
                 changed.append(np.concatenate([row.reshape(heads, d)[h] * factor[h] for h in range(heads)]))
                 shares.append(share)
             T.append(changed)

@@ -45,9 +45,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "fusion+": ("fusion+", ALIGNED | {"decoder_objects": True}),
     "epan": ("epan", EPAN | {"word_width": 8, "word_hidden": 12}),
     "epan, appearance only": ("epan", EPAN | {"motion_dim": None}),
-    "epan, words encoded anew": ("epan", EPAN | {"reencode": True}),
+    "epan, as published": ("epan", EPAN | {"as_published": True}),
     "dcgn": ("dcgn", EPAN | {"slots": 6}),
-    "dcgn, words encoded anew": ("dcgn", EPAN | {"slots": 6, "reencode": True}),
+    "dcgn, as published": ("dcgn", EPAN | {"slots": 6, "as_published": True}),
     "canet": ("canet", ALIGNED | {"head_width": 4}),
     "sa-lstm": ("sa-lstm", {"word_width": 10}),
 }

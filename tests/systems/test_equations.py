@@ -23,14 +23,13 @@ SLOW = {
     "canet": SlowCanet,
     "epan": SlowEpan,
     "epan, appearance only": SlowEpan,
-    "epan, words encoded anew": SlowEpan,
+    "epan, as published": SlowEpan,
     "dcgn": SlowDcgn,
-    "dcgn, words encoded anew": SlowDcgn,
+    "dcgn, as published": SlowDcgn,
 }
 
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
-"""Attention with heads takes its softmax in single precision, whatever the model computes in."""
 
 
 @pytest.mark.parametrize("case", SLOW)
