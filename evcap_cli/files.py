@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,8 @@ if sys.platform != "win32":
 NEXT_STEP = "free space or check permissions and run the same command again: finished videos are kept"
 TEMPORARY_NAME: Final = re.compile(r"\..+\.\d+-([0-9a-f]{8})[0-9a-f]{8}\.tmp")
 """Process, machine, random number."""
+WRITE_BYTES: Final = 1 << 17
+"""Of a file that grows piece by piece, as many at a time."""
 STALE_SECONDS: Final = 86400.0
 """Another machine's lock cannot be seen on every shared disk: its files are left alone until they are this old."""
 
@@ -42,11 +44,20 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Raises:
         WriteError: no permission, a full disk, a folder in the way; the old file, if any, is untouched.
     """
-    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    write_pieces(path, [content])
+
+
+def write_pieces(path: Path, pieces: Iterable[str | bytes]) -> None:
+    """``write_whole`` for content that comes piece by piece; where making it fails, the old file is untouched as well.
+
+    Raises:
+        WriteError: as ``write_whole``; and whatever ``pieces`` raises.
+    """
     file = WholeFile(path)
     try:
-        with file.temporary.open("r+b") as opened:
-            opened.write(data)
+        with file.temporary.open("r+b", buffering=WRITE_BYTES) as opened:
+            for piece in pieces:
+                opened.write(piece.encode("utf-8", "backslashreplace") if isinstance(piece, str) else piece)
         file.commit()
     except OSError as problem:
         raise write_error(path, problem) from problem

@@ -5,11 +5,10 @@ What is wrong with an input is found here, before any work starts; `output/outpu
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from evcap_cli.errors import EvcapError, UsageError
@@ -17,13 +16,16 @@ from evcap_cli.paths import (
     VIDEO_SUFFIXES,
     can_be_named,
     expanded,
+    files_below,
     is_hidden,
     is_video_name,
-    name_key,
     shown,
     walk,
 )
-from evcap_cli.reading.text import decoded, read_bytes
+from evcap_cli.reading.text import name_lines
+from evcap_cli.sources import PlannedSources, Source, SourceTable, with_ids
+
+__all__ = ["PlannedSources", "Source", "gather", "nothing_found", "take_shard", "typed_paths", "with_ids"]
 
 GLOB_CHARACTERS = frozenset("*?[")
 LIST_HINT = "@FILE names a text file, a path a line"
@@ -32,39 +34,25 @@ LIST_PROBE_LINES = 20
 """So much of a file is read to see whether it is a list of paths."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """One video of the plan.
-
-    Args:
-        path: where it lies. given: the path as the user would write it, with forward slashes; records carry it.
-        relative: its place below the folder it was found in, for mirrored trees. id: see design, unique in the plan.
-    """
-
-    path: Path
-    given: str
-    relative: PurePosixPath
-    id: str = ""
-
-
 def typed_paths(values: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
     """One path or several, as the texts that a command line would have of them."""
     several = [values] if isinstance(values, (str, os.PathLike)) else values
     return [os.fspath(value) for value in several]
 
 
-def gather(inputs: Sequence[str]) -> list[Source]:
+def gather(inputs: Sequence[str]) -> PlannedSources:
     """Expand files, folders (recursive), globs, ``@list.txt`` and ``-`` (a list on stdin), without repeats, sorted.
+
+    They are walked as a stream into a plan on disk: memory does not grow with their number.
 
     Raises:
         UsageError: a path that is not there, a glob that matches nothing, a list that cannot be read.
+        WriteError: there is no room for the plan where temporary files go.
     """
-    found: dict[str, Source] = {}
+    found = SourceTable()
     for text in inputs:
-        for source in _expand(text):
-            # not realpath: two links to one file are two videos of a data set
-            found.setdefault(os.path.abspath(source.path), source)  # noqa: PTH100
-    return with_ids(sorted(found.values(), key=lambda source: source.given))
+        found.add(_expand(text))
+    return found.plan()
 
 
 def _expand(typed: str) -> Iterator[Source]:
@@ -73,13 +61,13 @@ def _expand(typed: str) -> Iterator[Source]:
         if sys.stdin is None:
             raise UsageError("is closed", path="standard input", hint="pipe a list of paths into it, one a line")
         # bytes, not text: a name need not be UTF-8, whatever standard input is set to
-        raw = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else os.fsencode(sys.stdin.read())
-        yield from _listed(_lines(raw, "standard input"), "standard input")
+        raw = sys.stdin.buffer if hasattr(sys.stdin, "buffer") else io.BytesIO(os.fsencode(sys.stdin.read()))
+        yield from _listed(name_lines(Path("standard input"), error=UsageError, file=raw), "standard input")
     elif text.startswith("@") and not os.path.lexists(text):
         if text == "@":
             raise UsageError("names no list", path=text, hint=LIST_HINT)
         listing = Path(expanded(text[1:]))
-        yield from _listed(_lines(read_bytes(listing, error=UsageError, hint=LIST_HINT), str(listing)), str(listing))
+        yield from _listed(name_lines(listing, error=UsageError, hint=LIST_HINT), str(listing))
     elif Path(text).is_dir():
         yield from _folder(Path(text))
     elif os.path.lexists(text):
@@ -117,17 +105,6 @@ def _literal(typed: str) -> str:
     return typed if os.path.lexists(typed) else expanded(typed)
 
 
-def _lines(raw: bytes, where: str) -> list[str]:
-    """The lines of a list. Not splitlines: a name may hold what Unicode takes for a line end.
-
-    Raises:
-        UsageError: it is no text.
-    """
-    text = decoded(raw, where, error=UsageError, names=True)
-    # as the system names files: in a locale that is not UTF-8, é is two bytes there
-    return os.fsdecode(text.encode("utf-8", "surrogateescape")).split("\n")
-
-
 def _is_list(path: Path) -> bool:
     """Whether a file that was named as a video is a text file of paths: most of its first lines exist."""
     if path.suffix.lower() in VIDEO_SUFFIXES or not path.is_file():
@@ -136,7 +113,7 @@ def _is_list(path: Path) -> bool:
         with path.open("rb") as file:
             raw = file.read(LIST_PROBE_BYTES)
         whole = raw if len(raw) < LIST_PROBE_BYTES else raw.rpartition(b"\n")[0]
-        entries = [line.strip() for line in _lines(whole, path.name)]
+        entries = [line.strip() for _, line in name_lines(path, error=UsageError, file=io.BytesIO(whole))]
     except (OSError, UsageError):
         return False  # no text; opening it as a video says what it is
     entries = [entry for entry in entries if entry and not entry.startswith("#")][:LIST_PROBE_LINES]
@@ -174,8 +151,8 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
-def _listed(lines: Iterable[str], where: str) -> Iterator[Source]:
-    for number, line in enumerate(lines, 1):
+def _listed(lines: Iterable[tuple[int, str]], where: str) -> Iterator[Source]:
+    for number, line in lines:
         entry = line if os.path.lexists(line) else line.strip()
         if not entry or entry.startswith("#"):
             continue
@@ -200,10 +177,10 @@ def _readable_kind(path: Path) -> bool:
 
 def _folder(root: Path) -> Iterator[Source]:
     problems: list[OSError] = []
-    for folder, _, names in walk(root, problems.append):
-        for name in names:
-            path = folder / name
-            if is_video_name(name) and _readable_kind(path):
+    for entry in files_below(root, problems.append):
+        if is_video_name(entry.name):
+            path = Path(entry.path)
+            if _readable_kind(path):
                 yield Source(path, path.as_posix(), PurePosixPath(path.relative_to(root).as_posix()))
     if problems:
         raise UsageError(
@@ -211,21 +188,6 @@ def _folder(root: Path) -> Iterator[Source]:
             path=problems[0].filename,
             hint="check permissions",
         )
-
-
-def with_ids(sources: Sequence[Source]) -> list[Source]:
-    """Give each source its id: the file's stem, or where they collide the relative path without suffix."""
-    ids = [source.path.stem for source in sources]
-    for other in (
-        lambda s: s.relative.with_suffix(""),
-        lambda s: PurePosixPath(s.given).with_suffix(""),
-        lambda s: s.given,
-    ):
-        count = Counter(map(name_key, ids))
-        ids = [
-            str(other(source)) if count[name_key(name)] > 1 else name for source, name in zip(sources, ids, strict=True)
-        ]
-    return [Source(s.path, s.given, s.relative, name) for s, name in zip(sources, ids, strict=True)]
 
 
 def nothing_found(inputs: Sequence[str], shard: str | None = None) -> EvcapError:
@@ -237,14 +199,14 @@ def nothing_found(inputs: Sequence[str], shard: str | None = None) -> EvcapError
 
 def take_shard(
     sources: Sequence[Source], shard: str | None, environment: Mapping[str, str] = os.environ
-) -> list[Source]:
+) -> Sequence[Source]:
     """Every n-th video, starting with the i-th, of ``i/n`` (1-based); ``slurm`` reads the array task's variables.
 
     Raises:
         UsageError: the text is neither, or SLURM's variables are not set.
     """
     if shard is None:
-        return list(sources)
+        return sources
     if shard == "slurm":
         index, count = _slurm_task(environment)
     else:
@@ -255,7 +217,7 @@ def take_shard(
             raise UsageError(f"--shard {shard!r} is not i/n", hint="for the first of four: --shard 1/4") from None
     if not 0 <= index < count:
         raise UsageError(f"--shard {index + 1}/{count} is out of range", hint="i runs from 1 to n")
-    return list(sources[index::count])
+    return sources[index::count]
 
 
 def _slurm_task(environment: Mapping[str, str]) -> tuple[int, int]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from evcap_cli.errors import UsageError
 
@@ -27,8 +27,6 @@ SYSTEM_FOLDERS: Final = frozenset({"lost+found", "System Volume Information", "$
 """At the root of a volume, closed to users and never meant by them: a search of the whole volume passes them by."""
 LONGEST_NAME_BYTES: Final = 255
 LONGEST_SHOWN: Final = 100
-
-Named = TypeVar("Named")
 
 
 def expanded(text: str) -> str:
@@ -83,13 +81,13 @@ def walk(root: Path, on_error: Callable[[OSError], None] | None = None) -> Itera
         on_error: gets what the system says of a folder that cannot be read; by default it is left out.
     """
     top = os.fspath(root)
-    above: dict[str, tuple[object, ...]] = {top: (_identity(top),)}
+    above: dict[str, tuple[object, ...]] = {top: (file_identity(top),)}
     for folder, below, names in os.walk(top, onerror=on_error, followlinks=True):
         chain = above.pop(folder)
         kept: list[str] = []
         for name in sorted(below):
             path = os.path.join(folder, name)  # noqa: PTH118  as os.walk names it
-            identity = _identity(path)
+            identity = file_identity(path)
             if not is_hidden(name) and name not in SYSTEM_FOLDERS and identity not in chain:
                 kept.append(name)
                 above[path] = (*chain, identity)
@@ -97,20 +95,43 @@ def walk(root: Path, on_error: Callable[[OSError], None] | None = None) -> Itera
         yield Path(folder), list(kept), sorted(names)
 
 
-def same_file_groups(files: Iterable[tuple[Named, Path]]) -> list[list[Named]]:
-    """Names of one file together (links to it), in the order of the first ones; what is not there stands alone.
+def files_below(root: Path, on_error: Callable[[OSError], None]) -> Iterator[os.DirEntry[str]]:
+    """The files of ``walk``, one at a time and in no order: a folder of a million files takes no memory.
 
     Args:
-        files: names with their paths. Another suffix makes another file: the decoder may go by it.
+        root: where to begin.
+        on_error: gets what the system says of a folder that cannot be read.
     """
-    groups: dict[object, list[Named]] = {}
-    for name, path in files:
-        groups.setdefault((_identity(os.fspath(path)), path.suffix.lower()), []).append(name)
-    return list(groups.values())
+    top = os.fspath(root)
+    left: list[tuple[str, tuple[object, ...]]] = [(top, (file_identity(top),))]
+    while left:
+        folder, chain = left.pop()
+        below: list[str] = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if _is_folder(entry):
+                        below.append(entry.name)
+                    else:
+                        yield entry
+        except OSError as problem:
+            on_error(problem)
+        for name in sorted(below, reverse=True):
+            path = os.path.join(folder, name)  # noqa: PTH118  as os.scandir names it
+            identity = file_identity(path)
+            if not is_hidden(name) and name not in SYSTEM_FOLDERS and identity not in chain:
+                left.append((path, (*chain, identity)))
 
 
-def _identity(path: str) -> object:
-    """What two names of one file or folder have in common."""
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def file_identity(path: str) -> object:
+    """What two names of one file or folder have in common; ``repr`` of it is as good."""
     try:
         status = os.stat(path)  # noqa: PTH116  called for every folder of a search
     except (OSError, ValueError):

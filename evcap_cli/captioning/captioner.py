@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.inputs import Source, with_ids
 from evcap_cli.output.records import Record
-from evcap_cli.paths import same_file_groups
+from evcap_cli.sources import SameFiles, some_of
 from evcap_cli.systems.clip_captioner import Several
 
 if TYPE_CHECKING:
@@ -222,15 +222,13 @@ class Captioner(ABC):
         """
         from evcap_cli.features.feed import ListFeed
 
-        groups = same_file_groups((number, source.path) for number, source in enumerate(sources))
-        first_of = {number: group[0] for group in groups for number in group}
-        last_of = {group[0]: group[-1] for group in groups}
+        same = SameFiles(source.path for source in sources)
         kept: dict[int, Record] = {}
-        with closing(self.serve(ListFeed(sources[group[0]] for group in groups))) as made:
+        with closing(self.serve(ListFeed(some_of(sources, same.firsts)))) as made:
             for number, source in enumerate(sources):
-                first = first_of[number]
+                first = same.first(number)
                 if first == number:
                     kept[number] = next(made)
                 yield replace(kept[first], path=source.given, id=source.id)
-                if last_of[first] == number:
+                if same.last(first) == number:
                     del kept[first]

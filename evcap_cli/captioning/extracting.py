@@ -14,7 +14,7 @@ from evcap_cli.features.options import FeatureOptions
 from evcap_cli.files import cause_of
 from evcap_cli.inputs import Source, gather, nothing_found, take_shard, typed_paths
 from evcap_cli.output.features_hdf5 import ExportPlan, FeatureExport, plan_export
-from evcap_cli.paths import same_file_groups
+from evcap_cli.sources import SameFiles, some_of
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
@@ -95,10 +95,11 @@ def _features(
 
 def _events(sources: Sequence[Source], pipeline: FeaturePipeline) -> Generator[tuple[int, Event], None, None]:
     """What the pipeline finds, with the numbers of the sources; of links to one file, which is decoded once, each."""
-    groups = same_file_groups((number, source.path) for number, source in enumerate(sources))
-    with closing(pipeline.run([sources[group[0]].path for group in groups])) as events:
+    same = SameFiles(source.path for source in sources)
+    with closing(pipeline.run([source.path for source in some_of(sources, same.firsts)])) as events:
         for event in events:
-            yield from ((number, event) for number in groups[event.video])
+            first = same.firsts[event.video]
+            yield from ((number, event) for number in (first, *same.others(first)))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -10,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from evcap_cli import plugins
 from evcap_cli.captioning.captioner import Captioner, load_captioner
+from evcap_cli.captioning.finished_records import FinishedRecords, OldRecords
 from evcap_cli.errors import UsageError, WriteError
 from evcap_cli.files import check_writable
 from evcap_cli.inputs import gather, nothing_found, take_shard, typed_paths
+from evcap_cli.interrupts import check_interrupted
 from evcap_cli.output.journal import Journal
 from evcap_cli.output.output_plan import CaptionPlan, check_collisions, plan_outputs
-from evcap_cli.output.record_files import read_records
 from evcap_cli.output.records import Record, error_fields
 from evcap_cli.output.rendering import FormatError, rendered, write_files
 from evcap_cli.output.trees import Tree
-from evcap_cli.paths import name_key
+from evcap_cli.sources import some_of
 
 if TYPE_CHECKING:
     from evcap_cli.captioning.options import CaptionKeywords
@@ -129,7 +131,7 @@ def caption_videos(
     plan = plan_captions(typed_paths(inputs), typed_paths(outputs), tree_format=tree_format, shard=shard, limit=limit)
     if plan.outputs.stdout:
         raise UsageError("'-' as output is for `evcap caption`", hint="name a file, or use Captioner.caption_many")
-    _, summary = caption_plan(
+    return caption_plan(
         plan,
         captioner or load_captioner(checkpoint, **options),
         retry_failed=retry_failed,
@@ -137,7 +139,6 @@ def caption_videos(
         fail_fast=fail_fast,
         on_record=on_record,
     )
-    return summary
 
 
 def plan_captions(
@@ -169,8 +170,9 @@ def caption_plan(
     overwrite: bool = False,
     fail_fast: bool = False,
     on_record: Callable[[Record], None] = lambda _: None,
+    on_finished: Callable[[Iterable[Record]], object] = lambda _: None,
     summary: Summary | None = None,
-) -> tuple[list[Record], Summary]:
+) -> Summary:
     """Caption ``plan`` into its outputs; what an interrupted run finished is taken over.
 
     Args:
@@ -180,10 +182,9 @@ def caption_plan(
         overwrite: take nothing over, and replace mirrored files of other settings.
         fail_fast: stop at the first video that fails; whole outputs are not written then.
         on_record: called with each record made now, in the plan's order.
+        on_finished: called with all records in the plan's order (fewer after ``fail_fast``), once the files are
+            written; they are read from the journal as they are iterated. Not for trees and standard output alone.
         summary: counted up on the way, so that a caller knows how far a run came that ended with an error.
-
-    Returns:
-        All records in the plan's order (fewer after ``fail_fast``; for trees, those made now), and the summary.
 
     Raises:
         UsageError: outputs of another run are in the way, or ``retry_failed`` finds no old records.
@@ -194,24 +195,28 @@ def caption_plan(
     summary = Summary() if summary is None else summary
     summary.total = len(plan.sources)
     run = CaptionRun(plan, captioner, summary, fail_fast, on_record)
-    kept = _old_records(plan, captioner) if retry_failed else {}
+    old = _old_records(plan, captioner) if retry_failed else None
     for path, _ in outputs.files:
         check_writable(path)
     if outputs.journal is None:
-        return run.records(plan.sources, {}), summary
+        run.announced(plan.sources)
+        return summary
     with _Trees(plan, captioner.settings, overwrite=overwrite) as trees:
         if not outputs.files and not outputs.stdout:
-            return run.into_trees(trees), summary
+            run.into_trees(trees)
+            return summary
         with Journal(outputs.journal, captioner.settings) as journal:
-            records = run.journaled(journal, kept, take_over=not overwrite, only_good=retry_failed or fail_fast)
-            if fail_fast and summary.failed:
-                return records, summary
-            summary.unwritten += write_files(outputs.files, records)
-            for source, record in zip(plan.sources, records, strict=True):
-                summary.unwritten += trees.write(source, record)
-            if not summary.unwritten:
+            records = run.journaled(journal, old, take_over=not overwrite, only_good=retry_failed or fail_fast)
+            stopped = fail_fast and summary.failed > 0
+            if not stopped:
+                summary.unwritten += write_files(outputs.files, records)
+                for source in plan.sources if trees.trees else ():
+                    record = records.of(source)
+                    summary.unwritten += [] if record is None else trees.write(source, record)
+            on_finished(records)
+            if not stopped and not summary.unwritten:
                 journal.finish()
-    return records, summary
+    return summary
 
 
 @dataclass
@@ -225,55 +230,51 @@ class CaptionRun:
     on_record: Callable[[Record], None] = lambda _: None
 
     def journaled(
-        self, journal: Journal, kept: dict[str, Record], *, take_over: bool = True, only_good: bool = False
-    ) -> list[Record]:
-        """All records of the plan, in its order: those ``kept``, those that the journal has, and new ones.
+        self, journal: Journal, old: OldRecords | None = None, *, take_over: bool = True, only_good: bool = False
+    ) -> FinishedRecords:
+        """All records of the plan, in its order: ``old`` ones, those that the journal has, and new ones.
 
         Args:
-            journal: open.
-            kept: records by ``Source.given``; those of the journal join them.
+            journal: open; each new record is in it at once.
+            old: of an earlier output.
             take_over: what the journal has of videos that have not changed.
             only_good: leave out records of videos that failed.
         """
         self.captioner.keep_unfinished(journal.folder / UNFINISHED)
-        for source in self.plan.sources:
+        todo = array("q")
+        for number, source in enumerate(self.plan.sources):
+            check_interrupted()
             finished = journal.get(source.given, source.path)
-            record = kept.get(source.given) or (finished if take_over else None)
+            record = None if old is None else old.get(source.given)
+            record = finished if record is None and take_over else record
             if record is not None and (record.status == "ok" or not only_good):
-                # the id depends on the other videos of the plan, which may have changed since
-                kept[source.given] = replace(record, id=source.id)
-        return self.records(self.plan.sources, kept, journal)
-
-    def records(
-        self, sources: Sequence[Source], kept: Mapping[str, Record], journal: Journal | None = None
-    ) -> list[Record]:
-        """All records in the order of ``sources``: those ``kept``, and new ones, each in the journal at once."""
-        todo = [source for source in sources if source.given not in kept]
-        everything = dict(kept)
-        self.summary.skipped = len(kept)
-        for record in kept.values():
-            self.summary.count(record)
-        for source, record in self._made(todo):
-            if journal is not None:
-                journal.add(source.given, source.path, record)
-                self.captioner.drop_unfinished(record)
-            everything[source.given] = record
+                self.summary.skipped += 1
+                self.summary.count(record)
+            else:
+                journal.forget(source.given)
+                todo.append(number)
+        for source, record in self._made(some_of(self.plan.sources, todo)):
+            journal.add(source.given, source.path, record)
+            self.captioner.drop_unfinished(record)
             self._announce(record)
-        return [everything[source.given] for source in sources if source.given in everything]
+        return FinishedRecords(self.plan.sources, journal, old)
 
-    def into_trees(self, trees: _Trees) -> list[Record]:
+    def announced(self, sources: Sequence[Source]) -> None:
+        """Announce the records of ``sources``, which nobody keeps."""
+        for _, record in self._made(sources):
+            self._announce(record)
+
+    def into_trees(self, trees: _Trees) -> None:
         """Write each video's files as soon as its record is there: the tree itself is the journal."""
-        records: list[Record] = []
-        todo = [source for source in self.plan.sources if not trees.finished(source)]
+        numbered = enumerate(self.plan.sources)
+        todo = array("q", (number for number, source in numbered if not trees.finished(source)))
         self.summary.skipped = self.summary.done = len(self.plan.sources) - len(todo)
-        for source, record in self._made(todo):
+        for source, record in self._made(some_of(self.plan.sources, todo)):
             problems = trees.write(source, record)
             made = (
                 replace(record, status="failed", captions=(), error=error_fields(problems[0])) if problems else record
             )
-            records.append(made)
             self._announce(made)
-        return records
 
     def _made(self, todo: Sequence[Source]) -> Iterator[tuple[Source, Record]]:
         """New records, each as soon as it is finished, in any order."""
@@ -323,30 +324,16 @@ class _Trees:
             text = None
             if record.status == "ok":
                 try:
-                    text = rendered(tree.place(source), writer, [record])
+                    text = "".join(rendered(tree.place(source), writer, [record]))
                 except FormatError as problem:
                     problems.append(problem)
             tree.write(source, text)
         return problems
 
 
-def _old_records(plan: CaptionPlan, captioner: Captioner) -> dict[str, Record]:
+def _old_records(plan: CaptionPlan, captioner: Captioner) -> OldRecords:
     """Records of the videos that went well in the run before, from the JSONL output."""
     path = next((path for path, writer in plan.outputs.files if writer.suffix == ".jsonl"), None)
     if path is None:
         raise UsageError("--retry-failed reads the old JSONL", hint="name it with -o, for example -o out.jsonl")
-    if not path.exists():
-        raise UsageError("is not there, so nothing can be retried", path=path, hint="run without --retry-failed")
-    old = {record.path: record for record in read_records(path) if record.status == "ok"}
-    for record in old.values():
-        used = None if record.checkpoint is None else record.checkpoint["digest"]
-        if used != captioner.digest:
-            raise UsageError(
-                "was written with another checkpoint", path=path, hint="use the same -c, or run without --retry-failed"
-            )
-    alike = {name_key(name): name for name in old}
-    found = {
-        source.given: source.given if source.given in old else alike.get(name_key(source.given))
-        for source in plan.sources
-    }
-    return {given: replace(old[name], path=given) for given, name in found.items() if name is not None}
+    return OldRecords(path, captioner.digest)

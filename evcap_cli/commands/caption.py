@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,8 @@ from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAIL
 from evcap_cli.standard_streams import check_output
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from evcap_cli.captioning.run import Summary
     from evcap_cli.output.output_plan import CaptionPlan, Outputs
     from evcap_cli.output.records import Record
@@ -73,7 +76,8 @@ def caption(
     shared.note_demo(checkpoint)
     summary = Summary()
     stream = outputs.stdout and outputs.journal is None
-    with console.progress(len(plan.sources), "captioning") as bar:
+    with ExitStack() as shown:
+        bar = shown.enter_context(console.progress(len(plan.sources), "captioning"))
 
         def announce(record: Record) -> None:
             if stream:
@@ -81,14 +85,20 @@ def caption(
             bar.advance(note=record.path)
             report_problems(record)
 
+        def finish(records: Iterable[Record]) -> None:
+            shown.close()  # data on a terminal does not share it with a bar
+            for record in records if outputs.stdout else ():
+                console.data(record.to_line() + "\n")
+
         try:
-            records, _ = caption_plan(
+            caption_plan(
                 plan,
                 captioner,
                 retry_failed=retry_failed,
                 overwrite=overwrite,
                 fail_fast=fail_fast,
                 on_record=announce,
+                on_finished=finish,
                 summary=summary,
             )
         except (WriteError, CaptionerStopped) as problem:
@@ -97,8 +107,6 @@ def caption(
         except KeyboardInterrupt:
             console.notice(interrupted(summary, outputs))
             raise typer.Exit(EXIT_INTERRUPTED) from None
-    if outputs.stdout and not stream:
-        console.data("".join(record.to_line() + "\n" for record in records))
     for lost in summary.unwritten:
         console.error(lost)
     if summary.unfamiliar:

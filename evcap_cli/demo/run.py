@@ -56,7 +56,8 @@ def run_demo(
     names = {f"{clip.id}.mp4" for clip in facts}
     sources = [source for source in gather([str(folder / "videos")]) if source.path.name in names]
     outputs = plan_outputs([str(folder / name) for name in OUTPUTS], "srt", plugins.writers())
-    records, summary = caption_plan(CaptionPlan(sources, outputs), engine, on_record=on_record)
+    records: list[Record] = []
+    summary = caption_plan(CaptionPlan(sources, outputs), engine, on_record=on_record, on_finished=records.extend)
     references = {clip.id: write_captions(clip) for clip in facts}
     said = {record.id: record.captions[0].text for record in records if record.captions}
     scores = score_texts(said, {name: references[name] for name in said}, engine.checkpoint.lexicon)

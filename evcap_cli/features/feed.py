@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from typing_extensions import override
@@ -44,20 +44,22 @@ class Feed(ABC, Generic[Item]):
 
 
 class ListFeed(Feed[Item]):
-    """Items that are all there."""
+    """Items that are all there; a sequence, which may lie on disk, is read as they are taken."""
 
     def __init__(self, items: Iterable[Item]) -> None:
-        self._items = deque(items)
-        self.most = len(self._items)
+        known = items if isinstance(items, Sequence) else list(items)
+        self.most = self._left = len(known)
+        self._items = iter(known)
 
     @override
     def take(self, *, wait: bool) -> Item | None:
-        return self._items.popleft() if self._items else None
+        self._left -= self._left > 0
+        return next(self._items, None)
 
     @property
     @override
     def ended(self) -> bool:
-        return not self._items
+        return self._left == 0
 
 
 class QueueFeed(Feed[Item]):

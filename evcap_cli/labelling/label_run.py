@@ -102,7 +102,7 @@ def label_videos(
     summary.total = len(sources)
     run = CaptionRun(CaptionPlan(list(sources)), captioner, summary, on_record=on_record)
     with Journal(root / CANDIDATES, captioner.settings) as journal:
-        records = run.journaled(journal, {}, only_good=again)
+        records = run.journaled(journal, only_good=again)
         segment = captioner.options.segment
         labels = take_labels(
             list(zip(sources, records, strict=True)), videos, plan, label_name(captioner), segment=segment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from evcap_cli.errors import UsageError
 from evcap_cli.inputs import Source
 from evcap_cli.output.writers import Writer
 from evcap_cli.paths import LONGEST_NAME_BYTES, check_output_name, expanded
+from evcap_cli.scratch import Scratch, packed, unpacked
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def plan_outputs(outputs: Sequence[str], tree_format: str, writers: Mapping[str,
 class CaptionPlan:
     """What one run of ``evcap caption`` will do: which videos, and into which outputs."""
 
-    sources: list[Source]
+    sources: Sequence[Source]
     outputs: Outputs = field(default_factory=Outputs)
 
 
@@ -88,22 +89,31 @@ def check_collisions(plan: CaptionPlan) -> None:
     Raises:
         UsageError: naming both.
     """
-    inputs = {os.path.realpath(source.path): source for source in plan.sources}
-    taken: dict[str, str] = {}
-    targets = [(path, "an output") for path, _ in plan.outputs.files]
-    targets += [(target, source.given) for source in plan.sources for target, _ in plan.outputs.tree_targets(source)]
-    for path, owner in targets:
+    table = Scratch(
+        """CREATE TABLE inputs (path BLOB PRIMARY KEY) WITHOUT ROWID;
+        CREATE TABLE taken (path BLOB PRIMARY KEY, owner BLOB) WITHOUT ROWID;"""
+    )
+    inputs = ((packed(os.path.realpath(source.path)),) for source in plan.sources)
+    table.change_many("INSERT OR IGNORE INTO inputs VALUES (?)", inputs)
+    for path, owner in _targets(plan):
         if len(os.fsencode(path.name)) > LONGEST_NAME_BYTES:
             raise UsageError(
                 "this output name is too long for a file", path=path, hint="rename the video, or use -o FILE"
             )
-        real = os.path.realpath(path)
-        if real in inputs:
+        real = packed(os.path.realpath(path))
+        if table.row("SELECT 1 FROM inputs WHERE path = ?", (real,)):
             raise UsageError("is an input and would be overwritten", path=path, hint="choose another -o")
-        if real in taken:
+        if not table.change("INSERT OR IGNORE INTO taken VALUES (?, ?)", (real, packed(owner))):
+            (first,) = table.row("SELECT owner FROM taken WHERE path = ?", (real,)) or (b"",)
             raise UsageError(
-                f"would be written for both {taken[real]} and {owner}",
+                f"would be written for both {unpacked(first)} and {owner}",
                 path=path,
                 hint="caption the folders one by one, or name their common parent as input",
             )
-        taken[real] = owner
+
+
+def _targets(plan: CaptionPlan) -> Iterator[tuple[Path, str]]:
+    """All files that will be written, each with what it is written for."""
+    yield from ((path, "an output") for path, _ in plan.outputs.files)
+    for source in plan.sources if plan.outputs.trees else ():
+        yield from ((target, source.given) for target, _ in plan.outputs.tree_targets(source))

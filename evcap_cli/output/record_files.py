@@ -58,6 +58,15 @@ def iterate_records(path: Path) -> Iterator[Record]:
     return (_record(values) for _, values in read_json_lines(Line, path, hint=HINT))
 
 
+def read_line(line: bytes) -> Record:
+    """The record of one line.
+
+    Raises:
+        NotOfType: it is none.
+    """
+    return _record(json_line(Line, line))
+
+
 def read_entry(line: bytes) -> tuple[str, list[int], Record]:
     """Key, stamp and record of a journal's line.
 

@@ -1,37 +1,56 @@
-"""From records to files through a writer, which may be a plugin's: one that fails costs its own output only."""
+"""From records to files through a writer, which may be a plugin's: one that fails costs its own output only.
+
+evcap's own writers give a file piece by piece, from records that are read one at a time; a writer that makes its text
+from a list, as any plugin may, gets one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, Final
 
 from evcap_cli import plugins
 from evcap_cli.errors import WriteError, one_line
-from evcap_cli.files import write_whole
+from evcap_cli.files import write_pieces
 from evcap_cli.output.records import Record
-from evcap_cli.output.writers import PlacedWriter, Writer
+from evcap_cli.output.writers import PlacedWriter, StreamingWriter, Writer
 from evcap_cli.plugin_calls import contained, show_traceback
+
+_END: Final = object()
 
 
 class FormatError(WriteError):
     """A writer failed; the file that was there, if any, is untouched."""
 
 
-def rendered(path: Path, writer: Writer, records: Sequence[Record]) -> str:
-    """The text of ``path``.
+def rendered(path: Path, writer: Writer, records: Iterable[Record]) -> Iterator[str]:
+    """The text of ``path``, piece by piece.
 
     Raises:
         FormatError: the writer fails, or makes something that is no text.
+        EvcapError: whatever reading ``records`` raises.
     """
+    reading = _Reading(records)
     try:
         with contained():
-            if isinstance(writer, PlacedWriter):
-                text = writer.render_at(list(records), path)
+            if isinstance(writer, StreamingWriter):
+                pieces: Iterator[Any] = iter(writer.pieces(reading))
+            elif isinstance(writer, PlacedWriter):
+                pieces = iter([writer.render_at(list(reading), path)])
             else:
-                text = writer.render(list(records))
-        if not isinstance(text, str):
-            raise TypeError(f"it made a {type(text).__name__}, not a str")
+                pieces = iter([writer.render(list(reading))])
+        while True:
+            with contained():
+                piece = next(pieces, _END)
+            if piece is _END:
+                return
+            if not isinstance(piece, str):
+                raise TypeError(f"it made a {type(piece).__name__}, not a str")
+            yield piece
     except Exception as problem:
+        if reading.problem is not None:
+            raise reading.problem from None
         show_traceback(problem)
         origin = plugins.distribution_of("writer", path.suffix.lower()) or plugins.OWN
         hint = "run again with EVCAP_DEBUG=1 and report the traceback"
@@ -40,15 +59,34 @@ def rendered(path: Path, writer: Writer, records: Sequence[Record]) -> str:
         raise FormatError(
             f"is not written: the format {path.suffix} of {origin} failed ({one_line(problem)})", path=path, hint=hint
         ) from problem
-    return text
 
 
-def write_files(files: Iterable[tuple[Path, Writer]], records: Sequence[Record]) -> list[WriteError]:
-    """Write each file, also after one that cannot be written; returns what went wrong."""
+class _Reading:
+    """Records for a writer; remembers what went wrong while reading them, which is not the writer's doing."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records = records
+        self.problem: Exception | None = None
+
+    def __iter__(self) -> Iterator[Record]:
+        try:
+            yield from self.records
+        except Exception as problem:
+            self.problem = problem
+            raise
+
+
+def write_files(files: Iterable[tuple[Path, Writer]], records: Iterable[Record]) -> list[WriteError]:
+    """Write each file, also after one that cannot be written; returns what went wrong.
+
+    Args:
+        files: with their writers.
+        records: a collection, or whatever begins again each time it is iterated.
+    """
     problems: list[WriteError] = []
     for path, writer in files:
         try:
-            write_whole(path, rendered(path, writer, records))
+            write_pieces(path, rendered(path, writer, records))
         except WriteError as problem:
             problems.append(problem)
     return problems

@@ -1,18 +1,22 @@
 """Output formats. A writer turns records, in sorted input order, into the text of one file.
 
+A million records make a file of gigabytes, so evcap's own writers give it piece by piece.
+
 Subtitle formats lay several videos end to end on one clock, as a player plays a list: each video's cues start where
 the last one ended, and a failed video with a known duration keeps its time.
 """
 
 from __future__ import annotations
 
+import heapq
 import io
+import itertools
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from evcap_cli.clocks import timestamp
 from evcap_cli.output.records import Caption, Record
@@ -41,6 +45,14 @@ class Writer(Protocol):
 
 
 @runtime_checkable
+class StreamingWriter(Writer, Protocol):
+    """A format that needs no more than one record at a time: files of any number of videos, in the memory of one."""
+
+    def pieces(self, records: Iterable[Record]) -> Iterator[str]:
+        """The text of ``render``, piece by piece; each record is read once."""
+
+
+@runtime_checkable
 class PlacedWriter(Writer, Protocol):
     """A format whose text depends on where its file will lie, such as a page with relative links."""
 
@@ -48,17 +60,46 @@ class PlacedWriter(Writer, Protocol):
         """The whole text of the file ``path`` that holds ``records``."""
 
 
-def on_one_clock(records: Sequence[Record]) -> Iterator[tuple[Record, Caption, int, int]]:
+Cue = tuple[Record, Caption, int, int]
+"""A caption of a record with its start and end in whole milliseconds on the clock of all videos."""
+
+
+def on_one_clock(records: Iterable[Record]) -> Iterator[Cue]:
     """Each caption with its start and end in whole milliseconds on the clock of all videos laid end to end.
 
     Ends are rounded down, so that no cue leaves its video.
     """
+    for cues, _ in _video_by_video(records):
+        yield from cues
+
+
+def _by_start(records: Iterable[Record]) -> Iterator[Cue]:
+    """``on_one_clock``, sorted by start; equal starts stay in order. Cues wait while an earlier one may come."""
+    waiting: list[tuple[int, int, Cue]] = []
+    numbers = itertools.count()
+    for cues, end in _video_by_video(records):
+        for cue in cues:
+            heapq.heappush(waiting, (cue[2], next(numbers), cue))
+        while waiting and waiting[0][0] <= end:
+            yield heapq.heappop(waiting)[2]
+    while waiting:
+        yield heapq.heappop(waiting)[2]
+
+
+def _video_by_video(records: Iterable[Record]) -> Iterator[tuple[list[Cue], int]]:
+    """The cues of each video, and the millisecond before which none of a later video starts."""
+
+    def milliseconds(seconds: float) -> int:
+        return int(seconds * 1000 + 1e-6)
+
     offset = 0.0
     for record in records:
-        for caption in record.captions:
-            start, end = offset + caption.start, offset + caption.end
-            yield record, caption, int(start * 1000 + 1e-6), int(end * 1000 + 1e-6)
+        cues = [
+            (record, caption, milliseconds(offset + caption.start), milliseconds(offset + caption.end))
+            for caption in record.captions
+        ]
         offset += record.duration
+        yield cues, milliseconds(offset)
 
 
 def one_line(text: str) -> str:
@@ -96,7 +137,10 @@ class JsonLines:
     description: str = "one JSON record a video"
 
     def render(self, records: Sequence[Record]) -> str:
-        return "".join(record.to_line() + "\n" for record in records)
+        return "".join(self.pieces(records))
+
+    def pieces(self, records: Iterable[Record]) -> Iterator[str]:
+        return (record.to_line() + "\n" for record in records)
 
 
 @dataclass(frozen=True)
@@ -108,33 +152,43 @@ class Subtitles:
     format: str
 
     def render(self, records: Sequence[Record]) -> str:
-        import pysubs2
+        return "".join(self.pieces(records))
 
-        subtitles = pysubs2.SSAFile()
-        for _, caption, start, end in on_one_clock(records):
+    def pieces(self, records: Iterable[Record]) -> Iterator[str]:
+        vtt = self.format == "vtt"
+        if vtt:
+            yield "WEBVTT\n\n"
+        cue_text = _cues("." if vtt else ",")
+        # SRT keeps the order of the captions, which may overlap; a WebVTT file is sorted by start
+        cues = _by_start(records) if vtt else on_one_clock(records)
+        for number, (_, caption, start, end) in enumerate(cues, 1):
             # in pysubs2's own text form braces open style tags, and a backslash before n, N or h makes white space
             text = _ESCAPE.sub("\\\\\u2060", one_line(caption.text)).replace("{", "(").replace("}", ")")
-            if self.format == "vtt":
+            if vtt:
                 text = text.replace("&", "&amp;").replace("<", "&lt;")
-            subtitles.append(pysubs2.SSAEvent(start=start, end=max(end, start + 1), text=text))
-        # sorted by us already: equal starts must keep input order
-        return _text(subtitles, self.format)
+            yield f"{number}\n{cue_text(start, max(end, start + 1), text)}"
 
 
-def _text(subtitles: Any, kind: str) -> str:
-    """The text of an SRT or WebVTT file. pysubs2's own writers end at 100 hours: all later cues get the last time."""
+def _cues(point: str) -> Callable[[int, int, str], str]:
+    """What makes the lines of one cue from start, end and text, without its number.
+
+    pysubs2's own writers end at 100 hours: all later cues get the last time.
+    """
+    import pysubs2
     from pysubs2.formats.subrip import SubripFormat
-    from pysubs2.formats.webvtt import WebVTTFormat
 
     class Srt(SubripFormat):  # type: ignore[misc]
-        ms_to_timestamp = staticmethod(lambda ms: timestamp(ms, ","))
+        ms_to_timestamp = staticmethod(lambda ms: timestamp(ms, point))
 
-    class Vtt(WebVTTFormat):  # type: ignore[misc]
-        ms_to_timestamp = staticmethod(lambda ms: timestamp(ms, "."))
+    subtitles = pysubs2.SSAFile()
 
-    text = io.StringIO()
-    (Vtt if kind == "vtt" else Srt).to_file(subtitles, text, kind)
-    return text.getvalue()
+    def lines(start: int, end: int, text: str) -> str:
+        subtitles.events = [pysubs2.SSAEvent(start=start, end=end, text=text)]
+        file = io.StringIO()
+        Srt.to_file(subtitles, file, "srt")
+        return file.getvalue().partition("\n")[2]
+
+    return lines
 
 
 @dataclass(frozen=True)
@@ -145,6 +199,9 @@ class Table:
     description: str = "a table with a caption a row"
 
     def render(self, records: Sequence[Record]) -> str:
+        return "".join(self.pieces(records))
+
+    def pieces(self, records: Iterable[Record]) -> Iterator[str]:
         import csv  # here: every call of evcap loads this module
 
         text = io.StringIO()
@@ -165,7 +222,10 @@ class Table:
                         *columns,
                     )
                 )
-        return text.getvalue()
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+        yield text.getvalue()
 
 
 @dataclass(frozen=True)

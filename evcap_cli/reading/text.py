@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Final
 
@@ -58,30 +59,40 @@ def read_bytes(
     return raw
 
 
-def decoded(raw: bytes, path: str | os.PathLike[str] | None, *, error: Failure = DataError, names: bool = False) -> str:
+def decoded(
+    raw: bytes,
+    path: str | os.PathLike[str] | None,
+    *,
+    error: Failure = DataError,
+    names: bool = False,
+    first_line: int = 1,
+) -> str:
     """Bytes as text, without a byte order mark.
 
     Args:
-        raw: the whole file.
+        raw: the whole file, or a line of it.
         path: what to call it.
         error: what to raise.
         names: the text holds names of files, which may be no Unicode: such bytes are kept as ``os.fsdecode`` does.
+        first_line: number of the first line in ``raw``.
 
     Raises:
         EvcapError: of the kind ``error``, with the line.
     """
     encoding = next((name for mark, name in _MARKS if raw.startswith(mark)), "utf-8-sig")
+    if first_line > 1:
+        encoding = "utf-8"  # a mark stands at the very beginning
     try:
-        text = raw.decode(encoding, "surrogateescape" if names and encoding == "utf-8-sig" else "strict")
+        text = raw.decode(encoding, "surrogateescape" if names and encoding.startswith("utf-8") else "strict")
     except UnicodeDecodeError as problem:
         # the codec that expects a mark counts from after it
         start = problem.start + (3 if encoding == "utf-8-sig" and raw.startswith(codecs.BOM_UTF8) else 0)
-        line = raw[:start].decode(encoding, "ignore").count("\n") + 1
+        line = raw[:start].decode(encoding, "ignore").count("\n") + first_line
         raise _not_text(
             line, f"not {encoding.removesuffix('-sig').upper()} (byte 0x{raw[start]:02x})", path, error
         ) from problem
     if "\0" in text:
-        line = text.partition("\0")[0].count("\n") + 1
+        line = text.partition("\0")[0].count("\n") + first_line
         raise _not_text(line, "no text: it holds a zero byte", path, error)
     return text
 
@@ -108,17 +119,54 @@ def read_lines(path: Path, *, error: Failure = DataError, hint: str = "check the
         EvcapError: of the kind ``error``.
     """
     with _opened(path, error, hint) as file:
-        number = 0
-        while line := _line(file, number + 1, path, error, hint):
-            number += 1
-            if number == 1:
-                if any(line.startswith(mark) for mark, _ in _MARKS):
-                    rest = file.read(MOST_BYTES)
-                    text = decoded(line + rest, path, error=error)
-                    yield from enumerate((part.encode() for part in text.removesuffix("\n").split("\n")), 1)
-                    return
-                line = line.removeprefix(codecs.BOM_UTF8)
-            yield number, line.removesuffix(b"\n").removesuffix(b"\r")
+        for number, line in _lines(file, path, error, hint):
+            yield number, line.removesuffix(b"\r")
+
+
+def text_lines(path: Path, *, error: Failure = DataError, hint: str = "check the path") -> Iterator[tuple[int, str]]:
+    """``read_lines`` as text; see there.
+
+    Raises:
+        EvcapError: of the kind ``error``; with the line, where one is no text.
+    """
+    for number, line in read_lines(path, error=error, hint=hint):
+        yield number, decoded(line, path, error=error, first_line=number)
+
+
+def name_lines(
+    path: Path, *, error: Failure = DataError, hint: str = "check the path", file: IO[bytes] | None = None
+) -> Iterator[tuple[int, str]]:
+    """Numbered lines that name files, one at a time, as the system names them; nothing is stripped but line feeds.
+
+    Args:
+        path: of a file or a pipe; of standard input what messages call it.
+        error: what to raise.
+        hint: for a file that cannot be read.
+        file: read instead of ``path``.
+
+    Raises:
+        EvcapError: of the kind ``error``; with the line, where one is no text.
+    """
+    with nullcontext(file) if file is not None else _opened(path, error, hint) as opened:
+        for number, line in _lines(opened, path, error, hint):
+            text = decoded(line, path, error=error, names=True, first_line=number)
+            # in a locale that is not UTF-8, é is two bytes to the system
+            yield number, os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def _lines(file: IO[bytes], path: Path, error: Failure, hint: str) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines without line feeds and without a byte order mark."""
+    number = 0
+    while line := _line(file, number + 1, path, error, hint):
+        number += 1
+        if number == 1:
+            if any(line.startswith(mark) for mark, _ in _MARKS):
+                rest = file.read(MOST_BYTES)
+                text = decoded(line + rest, path, error=error)
+                yield from enumerate((part.encode() for part in text.removesuffix("\n").split("\n")), 1)
+                return
+            line = line.removeprefix(codecs.BOM_UTF8)
+        yield number, line.removesuffix(b"\n")
 
 
 def _line(file: IO[bytes], number: int, path: Path, error: Failure, hint: str) -> bytes:

@@ -139,7 +139,7 @@ def measure_speed(folder: Path, clips: Path, out: Path, rounds: int, words: int)
     def run() -> None:
         out.unlink(missing_ok=True)
         plan = plan_captions([str(clips)], [str(out)])
-        _, summary = caption_plan(plan, captioner)
+        summary = caption_plan(plan, captioner)
         if summary.failed:
             raise SystemExit("a clip failed")
 

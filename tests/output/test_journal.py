@@ -96,3 +96,29 @@ def test_a_full_disk_is_one_line_and_keeps_what_stood(
                 journal.add("b.mp4", videos[1], a_record("b.mp4"))
     with Journal(folder, {}) as journal:
         assert journal.get("a.mp4", videos[0]) is not None
+
+
+def test_a_record_damaged_on_disk_costs_its_video_only(tmp_path: Path, videos: list[Path]) -> None:
+    fill(tmp_path / "out.partial", videos)
+    path = tmp_path / "out.partial" / RECORDS
+    data = path.read_bytes()
+    with Journal(tmp_path / "out.partial", {"beam": 5}) as journal:
+        assert list(journal.keys()) == ["a.mp4", "b.mp4", "c.mp4"]
+        path.write_bytes(data.replace(b'"path": "b.mp4"', b'"path": 0000000'))
+        with pytest.raises(WriteError, match=r"record of b\.mp4 was changed on disk"):
+            journal.read("b.mp4")
+    with Journal(tmp_path / "out.partial", {"beam": 5}) as journal:
+        found = [journal.get(path.name, path) for path in videos]
+        assert found == [a_record("a.mp4"), None, a_record("c.mp4")]
+        assert journal.read("b.mp4") is None
+
+
+def test_names_that_are_no_unicode_and_names_to_escape_are_found_again(tmp_path: Path, videos: list[Path]) -> None:
+    names = ["\udcff.mp4", 'a "b" \\ c\n.mp4', "é🙂.mp4", "\ue000.mp4"]
+    for _ in range(2):
+        with Journal(tmp_path / "out.partial", {}) as journal:
+            assert list(journal.keys()) in ([], sorted(names))
+            for name in names:
+                assert journal.get(name, videos[0]) in (None, a_record(name))
+                journal.add(name, videos[0], a_record(name))
+                assert journal.read(name) == a_record(name)

@@ -129,4 +129,4 @@ def test_a_journal_drops_the_bad_line_and_no_other(tmp_path: Path, monkeypatch: 
             assert journal.get("c", video) == a_record("c")
     (folder / RECORDS).write_bytes(settings.encode() + b"\n\xff\xfe\r\0\n" + entries[2].encode() + b"\n")
     with Journal(folder, {}) as journal:
-        assert list(journal.done) == ["c"]
+        assert list(journal.keys()) == ["c"]
