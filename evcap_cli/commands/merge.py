@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,11 +12,7 @@ from evcap_cli.commands.options import lost_much
 from evcap_cli.console import counted
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, UsageError
 from evcap_cli.output.output_plan import plan_outputs
-from evcap_cli.paths import name_key
 from evcap_cli.standard_streams import check_output
-
-if TYPE_CHECKING:
-    from evcap_cli.output.records import Record
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +28,7 @@ def merge(
 
     Example: evcap merge part1.jsonl part2.jsonl -o all.srt
     """
-    from evcap_cli.output.record_files import read_records
+    from evcap_cli.output.merged_records import MergedRecords
     from evcap_cli.output.rendering import write_files
 
     outputs = plan_outputs(output, "srt", plugins.writers())
@@ -43,36 +38,18 @@ def merge(
         raise UsageError(
             "merge writes files, not folders", path=outputs.trees[0][0], hint="name a file such as all.srt"
         )
-    records: dict[str, Record] = {}
-    alike: dict[str, str] = {}
+    records = MergedRecords()
     for path in inputs:
-        found = read_records(path)
-        here = {record.path for record in found}
-        for record in found:
-            name = record.path if record.path in records else alike.setdefault(name_key(record.path), record.path)
-            if name != record.path and name in here:
-                name = record.path  # both in one file: two videos whose names look the same
-            earlier = records.get(name)
-            same = earlier is not None and replace(record, path=earlier.path, id=earlier.id) == earlier
-            if earlier is not None and earlier.status == "ok" and not same:
-                if record.status == "ok":
-                    raise UsageError(
-                        f"{record.path} is captioned here and, differently, in an earlier file",
-                        path=path,
-                        hint="merge shards of one run only",
-                    )
-                continue
-            records[name] = record
-    ordered = [records[path] for path in sorted(records)]
-    problems = write_files(outputs.files, ordered)
-    if outputs.stdout:
-        console.data("".join(record.to_line() + "\n" for record in ordered))
+        records.add(path)
+    problems = write_files(outputs.files, records)
+    for record in records if outputs.stdout else ():
+        console.data(record.to_line() + "\n")
     if problems:
         for problem in problems:
             console.error(problem)
         raise typer.Exit(
             EXIT_SOME_FAILED if outputs.stdout or len(problems) < len(outputs.files) else EXIT_NOTHING_DONE
         )
-    lost = lost_much(sum(record.lost_much for record in ordered))
-    videos, files = counted(len(ordered), "video"), counted(len(inputs), "file")
+    lost = lost_much(records.lost_much)
+    videos, files = counted(len(records), "video"), counted(len(inputs), "file")
     console.info(f"merged {videos} from {files}{lost}: {', '.join(output)}")

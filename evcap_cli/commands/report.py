@@ -23,20 +23,24 @@ def report(
     ),
     thumbnails: Annotated[bool, typer.Option(help="Put pictures of the videos in, where they still lie.")] = True,
 ) -> None:
-    """Make one offline page with thumbnails, captions, emotions and timelines.
+    """Make an offline page with thumbnails, captions, emotions and timelines; of many videos, pages of 500.
 
     Example: evcap report out.jsonl -o report.html
     """
-    from evcap_cli.files import check_writable, write_whole
-    from evcap_cli.output.html_report import is_there, render_report
-    from evcap_cli.output.record_files import read_records
+    from evcap_cli.files import check_writable
+    from evcap_cli.output.html_report import is_there
+    from evcap_cli.output.record_files import RecordFile
+    from evcap_cli.output.rendering import write_file
+    from evcap_cli.output.writers import HtmlReport
 
-    records = read_records(predictions)
+    records = RecordFile(predictions)
+    count = gone = 0
+    for record in records:
+        count, gone = count + 1, gone + (not is_there(record.path))
     check_writable(output)
-    gone = sum(not is_there(record.path) for record in records)
     if thumbnails and gone:
         where = "not where the records say"
         lost = noun(gone, f"is {where}; it is shown", f"are {where}; they are shown")
-        console.warn(f"{gone} of {counted(len(records), 'video')} {lost} without a picture")
-    write_whole(output, render_report(records, thumbnails=thumbnails, folder=output.parent))
-    console.info(f"report of {counted(len(records), 'video')}: {output}")
+        console.warn(f"{gone} of {counted(count, 'video')} {lost} without a picture")
+    write_file(output, HtmlReport(thumbnails=thumbnails), records)
+    console.info(f"report of {counted(count, 'video')}: {output}")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 def page(room: str, template: str, filters: Mapping[str, Any], **values: Any) -> str:
@@ -15,6 +19,12 @@ def page(room: str, template: str, filters: Mapping[str, Any], **values: Any) ->
         filters: by the names that the template calls them by.
         values: what the template shows; a name that is missing is an error.
     """
+    return _template(room, template, tuple(filters.items())).render(values)
+
+
+@cache
+def _template(room: str, template: str, filters: tuple[tuple[str, Any], ...]) -> Template:
+    """Compiled once: a report may have a thousand pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -25,4 +35,4 @@ def page(room: str, template: str, filters: Mapping[str, Any], **values: Any) ->
         lstrip_blocks=True,
     )
     environment.filters.update(filters)
-    return environment.get_template(template).render(values)
+    return environment.get_template(template)

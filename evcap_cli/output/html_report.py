@@ -12,7 +12,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -63,36 +63,88 @@ class Picture:
     height: int
 
 
+@dataclass
+class Totals:
+    """What the head of each page says of the whole report."""
+
+    videos: int = 0
+    seconds: float = 0.0
+    captions: int = 0
+    failed: int = 0
+    captioners: set[str] = field(default_factory=set)
+
+    def add(self, record: Record) -> None:
+        """Count one more video."""
+        self.videos += 1
+        self.seconds += record.duration
+        self.captions += len(record.captions)
+        self.failed += record.status == "failed"
+        if record.checkpoint is not None:
+            self.captioners.add(_captioner(record.checkpoint))
+
+
+@dataclass(frozen=True)
+class Paging:
+    """One of several pages: its number, the numbers of its first and last video, and the addresses of others."""
+
+    number: int
+    count: int
+    first: int
+    last: int
+    links: Mapping[str, str]
+
+
 def render_report(records: Sequence[Record], *, thumbnails: bool = True, folder: Path | None = None) -> str:
-    """The whole page.
+    """The whole report on one page, however many videos it has; ``report_pages.py`` takes several.
 
     Args:
         records: what it shows.
         thumbnails: decode pictures of the videos that still lie where the records say.
         folder: where the page will lie; with it, a click on a caption plays the video there. None: no player.
     """
-    filters = {"clock": clock, "hue": hue, "mark_words": mark_words}
-    pictures, lost = _pictures(records) if thumbnails else ({}, "")
-    if lost:
+    totals = Totals()
+    for record in records:
+        totals.add(record)
+    text, found, wanted = rendered_page(records, totals, thumbnails=thumbnails, folder=folder)
+    if lost := missing_pictures(found, wanted):
         console.warn(f"the report lacks {lost}")
+    return text
+
+
+def rendered_page(
+    records: Sequence[Record],
+    totals: Totals,
+    *,
+    thumbnails: bool = True,
+    folder: Path | None = None,
+    paging: Paging | None = None,
+) -> tuple[str, int, int]:
+    """One page; returns how many of how many pictures are on it, too.
+
+    Args:
+        records: of this page.
+        totals: of the whole report.
+        thumbnails: see ``render_report``.
+        folder: see ``render_report``.
+        paging: None: it is the only page.
+    """
+    filters = {"clock": clock, "hue": hue, "mark_words": mark_words}
+    pictures, wanted = _pictures(records) if thumbnails else ({}, 0)
     counts = Counter(c.emotion.category for r in records for c in r.captions if c.emotion is not None)
-    return (
-        page(
-            "evcap_cli.output",
-            "report.html",
-            filters,
-            records=records,
-            pictures=pictures,
-            links={} if folder is None else video_links(records, folder),
-            lost=lost,
-            counts=sorted(counts.items(), key=lambda item: (-item[1], item[0])),
-            captions=sum(len(record.captions) for record in records),
-            failed=sum(record.status == "failed" for record in records),
-            seconds=sum(record.duration for record in records),
-            checkpoints=sorted({_captioner(record.checkpoint) for record in records if record.checkpoint is not None}),
-        )
-        + "\n"
+    text = page(
+        "evcap_cli.output",
+        "report.html",
+        filters,
+        records=records,
+        pictures=pictures,
+        links={} if folder is None else video_links(records, folder),
+        lost=missing_pictures(len(pictures), wanted),
+        counts=sorted(counts.items(), key=lambda item: (-item[1], item[0])),
+        totals=totals,
+        checkpoints=sorted(totals.captioners),
+        paging=paging,
     )
+    return text + "\n", len(pictures), wanted
 
 
 def _captioner(checkpoint: Mapping[str, Any]) -> str:
@@ -136,8 +188,8 @@ def is_there(path: str) -> bool:
     return os.path.isfile(path)  # noqa: PTH113  that of pathlib raises for names that no file can have
 
 
-def _pictures(records: Sequence[Record]) -> tuple[dict[tuple[int, int], Picture], str]:
-    """(record number, caption number) -> the frame in the middle of the caption; and how many there are not."""
+def _pictures(records: Sequence[Record]) -> tuple[dict[tuple[int, int], Picture], int]:
+    """(record number, caption number) -> the frame in the middle of the caption; and how many there should be."""
     from evcap_cli.media.decoder import Decoder
 
     found: dict[tuple[int, int], Picture] = {}
@@ -152,7 +204,7 @@ def _pictures(records: Sequence[Record]) -> tuple[dict[tuple[int, int], Picture]
                 wanted += len(middles)
                 for place, picture in all_pictures_at(decoder, record.path, middles).items():
                     found[number, chosen[place]] = picture
-    return found, missing_pictures(len(found), wanted)
+    return found, wanted
 
 
 def missing_pictures(found: int, wanted: int) -> str:

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict  # pydantic takes typing's own from Pyth
 
 from evcap_cli.output.records import SCHEMA, Record
 from evcap_cli.reading.typed import json_line, read_json_lines
+from evcap_cli.scratch import Scratch
 
 HINT: Final = "give a .jsonl that evcap caption wrote"
 
@@ -56,6 +57,28 @@ def read_records(path: Path) -> list[Record]:
 def iterate_records(path: Path) -> Iterator[Record]:
     """The records of a JSONL file, one at a time; see ``read_records``."""
     return (_record(values) for _, values in read_json_lines(Line, path, hint=HINT))
+
+
+class RecordFile:
+    """The records of a JSONL file, read each time they are iterated; those of a pipe are kept on disk.
+
+    Raises:
+        DataError: see ``read_records``; while iterating.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._kept: Scratch | None = None
+        if path.exists() and not path.is_file():
+            self._kept = Scratch("CREATE TABLE kept (number INTEGER PRIMARY KEY, line BLOB)")
+            lines = ((record.to_line().encode(),) for record in iterate_records(path))
+            self._kept.change_many("INSERT INTO kept (line) VALUES (?)", lines)
+
+    def __iter__(self) -> Iterator[Record]:
+        if self._kept is None:
+            return iterate_records(self.path)
+        query = "SELECT number, line FROM kept WHERE number > ? ORDER BY number LIMIT ?"
+        return (read_line(line) for _, line in self._kept.pages(query, 0))
 
 
 def read_line(line: bytes) -> Record:

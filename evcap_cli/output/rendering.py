@@ -7,6 +7,7 @@ from a list, as any plugin may, gets one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from evcap_cli import plugins
 from evcap_cli.errors import WriteError, one_line
 from evcap_cli.files import write_pieces
 from evcap_cli.output.records import Record
-from evcap_cli.output.writers import PlacedWriter, StreamingWriter, Writer
+from evcap_cli.output.writers import PagedWriter, PlacedWriter, StreamingWriter, Writer
 from evcap_cli.plugin_calls import contained, show_traceback
 
 _END: Final = object()
@@ -32,7 +33,7 @@ def rendered(path: Path, writer: Writer, records: Iterable[Record]) -> Iterator[
         EvcapError: whatever reading ``records`` raises.
     """
     reading = _Reading(records)
-    try:
+    with _named(path, reading):
         with contained():
             if isinstance(writer, StreamingWriter):
                 pieces: Iterator[Any] = iter(writer.pieces(reading))
@@ -48,11 +49,39 @@ def rendered(path: Path, writer: Writer, records: Iterable[Record]) -> Iterator[
             if not isinstance(piece, str):
                 raise TypeError(f"it made a {type(piece).__name__}, not a str")
             yield piece
+
+
+def write_file(path: Path, writer: Writer, records: Iterable[Record]) -> None:
+    """Write one file, and where the format takes several, those that belong to it.
+
+    Args:
+        path: of the file.
+        writer: its format.
+        records: a collection, or whatever begins again each time it is iterated.
+
+    Raises:
+        WriteError: it cannot be written; what was there is untouched. FormatError: the writer fails.
+    """
+    if not isinstance(writer, PagedWriter):
+        write_pieces(path, rendered(path, writer, records))
+        return
+    reading = _Reading(records)
+    with _named(path, reading), contained():
+        writer.write_pages(reading, path)
+
+
+@contextmanager
+def _named(path: Path, reading: _Reading) -> Iterator[None]:
+    """Name the writer in whatever it raises, unless reading the records raised it."""
+    try:
+        yield
     except Exception as problem:
         if reading.problem is not None:
             raise reading.problem from None
-        show_traceback(problem)
         origin = plugins.distribution_of("writer", path.suffix.lower()) or plugins.OWN
+        if origin == plugins.OWN and isinstance(problem, WriteError):
+            raise
+        show_traceback(problem)
         hint = "run again with EVCAP_DEBUG=1 and report the traceback"
         if origin != plugins.OWN:
             hint = f"update or uninstall {origin}"
@@ -86,7 +115,7 @@ def write_files(files: Iterable[tuple[Path, Writer]], records: Iterable[Record])
     problems: list[WriteError] = []
     for path, writer in files:
         try:
-            write_pieces(path, rendered(path, writer, records))
+            write_file(path, writer, records)
         except WriteError as problem:
             problems.append(problem)
     return problems

@@ -60,6 +60,18 @@ class PlacedWriter(Writer, Protocol):
         """The whole text of the file ``path`` that holds ``records``."""
 
 
+@runtime_checkable
+class PagedWriter(Writer, Protocol):
+    """A format that is several files where there are many videos, such as a report in pages."""
+
+    def write_pages(self, records: Iterable[Record], path: Path) -> None:
+        """Write the file ``path`` that shows ``records``, which begin again when iterated again, and its other files.
+
+        Raises:
+            WriteError: it cannot; what was there before is as it was.
+        """
+
+
 Cue = tuple[Record, Caption, int, int]
 """A caption of a record with its start and end in whole milliseconds on the clock of all videos."""
 
@@ -230,17 +242,23 @@ class Table:
 
 @dataclass(frozen=True)
 class HtmlReport:
-    """One offline page; see ``html_report.py``."""
+    """One offline page, or several of many videos; see ``html_report.py`` and ``report_pages.py``."""
 
     suffix: str = ".html"
     description: str = "a page with thumbnails, captions and emotions"
+    thumbnails: bool = True
 
     def render(self, records: Sequence[Record]) -> str:
         from evcap_cli.output.html_report import render_report
 
-        return render_report(records)
+        return render_report(records, thumbnails=self.thumbnails)
 
     def render_at(self, records: Sequence[Record], path: Path) -> str:
         from evcap_cli.output.html_report import render_report
 
-        return render_report(records, folder=path.parent)
+        return render_report(records, thumbnails=self.thumbnails, folder=path.parent)
+
+    def write_pages(self, records: Iterable[Record], path: Path) -> None:
+        from evcap_cli.output.report_pages import write_report
+
+        write_report(path, records, thumbnails=self.thumbnails)

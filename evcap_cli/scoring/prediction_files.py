@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from evcap_cli.data.emvidcap import bare, read_captions
 from evcap_cli.data.origins import shown_name, together
 from evcap_cli.errors import DataError
 from evcap_cli.paths import name_key
-from evcap_cli.reading.text import printable, read_text
+from evcap_cli.reading.text import printable, read_text, text_lines
 from evcap_cli.reading.typed import NotOfType, checked, from_json, json_line
 from evcap_cli.scoring.captioned_by import CaptionedBy
 
@@ -142,17 +143,16 @@ def read_references(path: Path) -> dict[str, list[str]]:
     """
     if path.suffix.lower() in (".csv", ".tsv"):
         return read_captions(path).captions
-    text = read_text(path)
     found: dict[str, list[str]] = {}
     if path.suffix.lower() == ".json":
-        values = from_json(Any, text, path=path, hint=_HINT)
+        values = from_json(Any, read_text(path), path=path, hint=_HINT)
         if isinstance(values, dict) and "annotations" not in values:
             for video, captions in values.items():
                 found.setdefault(name_key(printable(video)), []).extend(_several(captions, printable(video), path))
             return _some(found, path)
         rows = _numbered(values["annotations"] if isinstance(values, dict) else values, path)
     else:
-        rows = _json_lines(text, path)
+        rows = _json_lines(text_lines(path), path)
     for place, row in rows:
         video = _first(row, VIDEO_KEYS)
         if video is None:
@@ -180,12 +180,19 @@ def _several(captions: Any, place: str, path: Path) -> list[str]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    text = read_text(path)
+    """Entries of a file; JSON lines one at a time, whatever else people have as a whole."""
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        return _table(text, path)
-    if suffix != ".json" and not text.lstrip().startswith("["):
-        return _json_lines(text, path)
+        return _table(read_text(path), path)
+    if suffix == ".json":
+        text = read_text(path)
+    else:
+        lines = text_lines(path)
+        first = next(((number, line) for number, line in lines if line.strip()), (1, ""))
+        lines = chain([first], lines)
+        if not first[1].lstrip().startswith("["):
+            return _json_lines(lines, path)
+        text = "\n".join(line for _, line in lines)
     values: Any = from_json(Any, text, path=path, hint=_HINT)
     if isinstance(values, dict) and all(isinstance(value, str) for value in values.values()):
         values = [{"video_id": video, "caption": caption} for video, caption in values.items()]
@@ -215,8 +222,8 @@ def _numbered(values: Any, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"entry {number}", value
 
 
-def _json_lines(text: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), 1):
+def _json_lines(lines: Iterable[tuple[int, str]], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in lines:
         if line.strip():
             try:
                 yield f"line {number}", json_line(dict[str, Any], line.encode())

@@ -11,7 +11,7 @@ import pytest
 
 from evcap_cli.errors import DataError, UsageError
 from evcap_cli.reading import text
-from evcap_cli.reading.text import decoded, read_bytes, read_lines, read_text
+from evcap_cli.reading.text import decoded, name_lines, read_bytes, read_lines, read_text, text_lines
 
 TEXT = "vid1,a woman sings „ä“ 🎵\nvid2,two\n"
 SAVED = {
@@ -79,3 +79,21 @@ def test_files_and_lines_without_an_end_are_refused(monkeypatch: pytest.MonkeyPa
         read_bytes(Path("/dev/zero"), most=1 << 20)
     with pytest.raises(DataError, match="/dev/zero: line 1 is longer than 1 MiB"):
         list(read_lines(Path("/dev/zero")))
+
+
+def test_lines_are_read_one_at_a_time_as_the_whole_text_is(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+        path.write_bytes("é\r\n\n\u2028 x\n".encode(encoding))
+        assert list(text_lines(path)) == [(1, "é"), (2, ""), (3, "\u2028 x")]
+        assert [line.rstrip("\r") for _, line in name_lines(path)] == read_text(path).replace("\r", "").split("\n")[:-1]
+    path.write_bytes(b"a\nb\nc\xff\n")
+    with pytest.raises(DataError, match="line 3 is not UTF-8"):
+        list(text_lines(path))
+    assert [os.fsencode(line) for _, line in name_lines(path)] == [b"a", b"b", b"c\xff"]
+    # a mark stands at the very beginning; elsewhere it belongs to a name
+    path.write_bytes(b"a\n\xef\xbb\xbfb\n\xff\xfec\nd\0\n")
+    names = name_lines(path)
+    assert [os.fsencode(next(names)[1]) for _ in range(3)] == [b"a", b"\xef\xbb\xbfb", b"\xff\xfec"]
+    with pytest.raises(DataError, match="line 4 is no text: it holds a zero byte"):
+        next(names)
