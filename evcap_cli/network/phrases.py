@@ -81,13 +81,10 @@ class PhraseEncoder(nn.Module):
         if len(self.positions) < T + 1:
             raise ValueError(f"{T} words are more than max_words {len(self.positions) - 1}")
         positions = self.positions[1 : T + 1]
-        if real is None:
-            words = words + positions
-            states: Tensor = self.norm(self.layer(words, words))
-            return states
-        gone = ~real.unsqueeze(-1)
-        words = words + positions.masked_fill(gone, 0.0)
-        return self.norm(self.layer(words, words, real)).masked_fill(gone, 0.0)
+        gone = None if real is None else ~real.unsqueeze(-1)
+        words = words + (positions if gone is None else positions.masked_fill(gone, 0.0))
+        states: Tensor = self.norm(self.layer(words, words, real))
+        return states if gone is None else states.masked_fill(gone, 0.0)
 
     def step(self, word: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Phrase state of the next word; its key and value are written into the last row of the caches.
