@@ -101,6 +101,7 @@ def test_a_broken_plugin_is_named_and_skipped(site: Path, source: str) -> None:
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.slow
 def test_the_command_line_names_a_broken_plugin_whatever_command_follows(site: Path) -> None:
     install(site, "evcap-broken", "evcap_broken", "import a_module_that_nobody_has")
     done = run_code_afresh(site, "from evcap_cli.app import run; run(['--version'])")
@@ -178,6 +179,7 @@ def test_a_half_registered_plugin_leaves_nothing_behind(site: Path) -> None:
     assert "too late" in answer.stderr
 
 
+@pytest.mark.slow
 def test_two_plugins_of_one_name_are_both_named(site: Path) -> None:
     install(site, "evcap-one", "evcap_one", GOOD.format(name="grid"))
     install(site, "evcap-two", "evcap_two", GOOD.format(name="grid"))
@@ -190,6 +192,7 @@ def test_two_plugins_of_one_name_are_both_named(site: Path) -> None:
     assert chosen.returncode == 0
 
 
+@pytest.mark.slow
 def test_only_named_plugins_are_loaded_when_asked(site: Path) -> None:
     install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
     assert "grid" not in run_code(site, NAMES, EVCAP_PLUGINS="").stdout.split()
@@ -199,6 +202,7 @@ def test_only_named_plugins_are_loaded_when_asked(site: Path) -> None:
     assert "evcap-typo" in answer.stderr
 
 
+@pytest.mark.slow
 def test_registering_imports_no_torch(site: Path) -> None:
     code = "import sys; from evcap_cli import plugins; plugins.registry(); "
     code += "print('torch' in sys.modules, 'av' in sys.modules)"
@@ -213,6 +217,7 @@ def test_a_missing_backbone_says_what_is_installed() -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.slow
 def test_what_could_bring_a_missing_backbone_is_named(site: Path) -> None:
     for distribution, hint in (
         ("", "for example: pip install evcap-dinov9"),

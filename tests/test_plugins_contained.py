@@ -101,6 +101,7 @@ def test_commands_of_evcap_cannot_be_taken_removed_or_broken(
         assert "evcap-bad" in line
 
 
+@pytest.mark.slow
 def test_a_command_of_two_plugins_names_both_and_runs_neither(site: Path) -> None:
     one = "import typer\nt = typer.Typer()\nt.command('go')(lambda: print('mine'))\n"
     install(site, "evcap-one", "evcap_one", commands(f"{one}app.add_typer(t, name='paint')"))
@@ -150,6 +151,7 @@ def test_only_data_comes_out_of_standard_output_whatever_a_plugin_prints(site: P
             assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_plugin_cannot_move_evcap_elsewhere_or_take_its_streams(site: Path) -> None:
     body = "os.chdir('/'); sys.stdout = sys.stderr = None; sys.stdin = 3"
     source = f"{HEAD}import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n{body}\n"

@@ -38,6 +38,7 @@ def test_features_are_extracted_without_a_stream(tmp_path: Path, closed: str) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "cache"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call", ["caption a.mp4 -o -", "caption a.mp4 -o out.srt -o -", "merge in.jsonl -o -", "--version", "plugins"]
 )
@@ -50,6 +51,7 @@ def test_data_that_cannot_be_written_is_an_error_before_any_work(tmp_path: Path,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "in.jsonl"]
 
 
+@pytest.mark.slow
 def test_a_list_from_a_closed_standard_input_is_wrong_usage(tmp_path: Path) -> None:
     done = shell(f"{EVCAP} caption - -o out.srt <&-", tmp_path)
     assert done.returncode == 2

@@ -267,6 +267,7 @@ def test_half_precision_is_open_clips_own(tmp_path: Path) -> None:
         assert torch.equal(loaded(path, dtype=torch.bfloat16).extract(batch), theirs.encode_image(batch))
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract() -> None:
     check_backbone(Clip, "tiny", weights="random:0")
 

@@ -47,6 +47,7 @@ def test_it_keeps_the_contract(name: str) -> None:
     check_backbone(cls, QUICKEST.get(name), OPTIONS.get(name), weights)
 
 
+@pytest.mark.slow
 def test_listing_backbones_and_their_licences_imports_no_model_library() -> None:
     program = (
         "import sys; from evcap_cli import app; app.run(['plugins']); "

@@ -132,6 +132,7 @@ def _cut(box: torch.Tensor) -> torch.Tensor:
     return torch.minimum(box.clamp(min=0), limits)
 
 
+@pytest.mark.slow
 def test_there_is_one_forward_pass(backbone, pictures) -> None:
     calls = []
     handle = backbone.model.backbone.register_forward_hook(lambda *_: calls.append("backbone"))
@@ -198,6 +199,7 @@ def test_there_are_no_variants() -> None:
         FasterRCNN("v3")
 
 
+@pytest.mark.slow
 def test_the_declaration_is_torchvisions() -> None:
     spec, default = FasterRCNN().spec, fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None)
     assert (spec.input.short_side, spec.input.max_side) == (default.transform.min_size[-1], default.transform.max_size)
@@ -207,6 +209,7 @@ def test_the_declaration_is_torchvisions() -> None:
     assert FasterRCNN().weights_source().location == FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1.url
 
 
+@pytest.mark.slow
 def test_weights_of_another_detector_are_one_line(tmp_path: Path) -> None:
     state = {"backbone.body.conv1.weight": torch.zeros(64, 3, 7, 7)}
     with pytest.raises(WeightsError, match="weights of another architecture: lacks"):

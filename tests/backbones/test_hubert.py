@@ -78,6 +78,7 @@ def sound(samples: int, seed: int = 0) -> np.ndarray:
     return (loudness * generator.normal(size=samples) + 0.05).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalise", [None, True, False])
 def test_features_are_those_of_transformers_called_directly(folder: Path, normalise: bool | None, tmp_path) -> None:
     place = copied(folder, tmp_path / "net")
@@ -128,6 +129,7 @@ def test_short_sound_and_silence_have_the_steps_they_can_have(folder: Path, samp
         assert backbone.extract(torch.zeros(0, samples)).shape[0] == 0
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract(base: Path) -> None:
     class Brief(Hubert):
         """The same with chunks of a second."""

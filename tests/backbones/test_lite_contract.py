@@ -62,6 +62,7 @@ def test_the_same_batch_gives_the_same_bits(cls: type[Backbone]) -> None:
         assert all(torch.equal(a, b) for a, b in zip(row, again, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", ALL)
 def test_a_row_does_not_depend_on_its_neighbours(cls: type[Backbone]) -> None:
     backbone, batch = ready(cls), some_batch(cls)

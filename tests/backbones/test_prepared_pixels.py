@@ -72,6 +72,7 @@ def grey_levels(backbone: Backbone, ours: torch.Tensor, theirs: torch.Tensor) ->
     return ((ours - theirs).abs() * std * 255).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", UPSTREAM)
 @pytest.mark.parametrize("size", [(426, 240), (270, 480), (321, 243), (1280, 720), (120, 90)])
 def test_drawn_frames_are_prepared_as_upstream_does(

@@ -108,6 +108,7 @@ def test_random_weights_are_those_of_their_seed_and_disturb_nobody() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+@pytest.mark.slow
 def test_weights_of_a_relative_are_refused_by_name(tmp_path: Path) -> None:
     save_file(get_model("mc3_18", weights=None).state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match=r"w\.safetensors: weights of another architecture: layer2\.0\.conv1"):

@@ -94,6 +94,7 @@ def test_what_torchvision_does_not_have_is_refused_with_what_it_has(variant, opt
         ResNet(variant, options)
 
 
+@pytest.mark.slow
 def test_default_weights_are_torchvisions_own_file(tmp_path, monkeypatch) -> None:
     model = drawn(resnet18)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -106,6 +107,7 @@ def test_default_weights_are_torchvisions_own_file(tmp_path, monkeypatch) -> Non
     assert torch.equal(backbone.extract(frames), same.extract(frames))
 
 
+@pytest.mark.slow
 def test_random_weights_are_drawn_from_their_seed_and_disturb_no_one() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
@@ -124,6 +126,7 @@ def test_weights_of_another_depth_are_one_line(tmp_path) -> None:
     assert "\n" not in str(problem.value)
 
 
+@pytest.mark.slow
 def test_a_legacy_file_is_checked_before_it_is_imported() -> None:
     state = drawn(resnet18).state_dict()
     parallel = {f"module.{name}": tensor for name, tensor in state.items() if "num_batches" not in name}
@@ -133,6 +136,7 @@ def test_a_legacy_file_is_checked_before_it_is_imported() -> None:
         ResNet("resnet18").check_state({**named, "fc.weight": torch.zeros(7, 512)})
 
 
+@pytest.mark.slow
 def test_half_precision_stays_close() -> None:
     frames = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     whole = loaded("random:0").extract(frames)

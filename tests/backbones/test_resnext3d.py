@@ -193,6 +193,7 @@ def test_files_of_other_networks_are_refused(names, said) -> None:
         ResNeXt3D101().import_state({name: torch.zeros(shape) for name, shape in names.items()})
 
 
+@pytest.mark.slow
 def test_a_relative_of_another_depth_is_refused_by_its_first_strange_tensor(state) -> None:
     tensors = {f"module.{name}": tensor for name, tensor in state.items() if not name.startswith("layer3.22.")}
     backbone = ResNeXt3D101()

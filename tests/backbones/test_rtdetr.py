@@ -81,6 +81,7 @@ def _among(box: torch.Tensor, boxes: torch.Tensor) -> bool:
     return bool((boxes == box).all(-1).any()) if len(boxes) else False
 
 
+@pytest.mark.slow
 def test_a_frame_does_not_depend_on_its_neighbours(folder: Path) -> None:
     backbone = loaded(SmallRTDetr, folder, **OPTIONS)
     with torch.inference_mode():
@@ -91,6 +92,7 @@ def test_a_frame_does_not_depend_on_its_neighbours(folder: Path) -> None:
         torch.testing.assert_close(found.features, together.features, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_counters_of_batches_may_be_missing(folder: Path, tmp_path: Path) -> None:
     place = copied(folder, tmp_path / "net")
     tensors = load_file(place / "model.safetensors")
@@ -102,6 +104,7 @@ def test_counters_of_batches_may_be_missing(folder: Path, tmp_path: Path) -> Non
     assert torch.equal(ours.features, theirs.features)
 
 
+@pytest.mark.slow
 def test_no_frames_and_frames_without_objects_give_no_boxes(folder: Path) -> None:
     backbone = loaded(SmallRTDetr, folder, score_threshold="0.9999")
     found = backbone.extract(frames(1))[0]
@@ -109,6 +112,7 @@ def test_no_frames_and_frames_without_objects_give_no_boxes(folder: Path) -> Non
     assert backbone.extract(frames(0)) == []
 
 
+@pytest.mark.slow
 def test_it_computes_in_float32_whatever_is_requested(folder: Path) -> None:
     backbone = SmallRTDetr()
     backbone.load(str(folder), torch.device("cpu"), torch.bfloat16)

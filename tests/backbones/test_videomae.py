@@ -31,6 +31,7 @@ def test_features_are_what_the_classifier_reads(tmp_path: Path) -> None:
     torch.testing.assert_close(ours, read[0], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_without_fine_tuning_they_are_the_mean_of_the_encoders_output(tmp_path: Path) -> None:
     """The published file is a whole masked autoencoder: decoder and mask are left out."""
     variant = "small/pretrained"

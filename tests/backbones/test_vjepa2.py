@@ -84,5 +84,6 @@ def test_bad_options_are_one_line(options: dict[str, str], said: str) -> None:
         VJepa2(None, options)
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract() -> None:
     check_backbone(SmallVJepa2, options={"frames": "4", "stride": "2"}, weights="random:0")

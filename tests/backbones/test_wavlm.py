@@ -49,6 +49,7 @@ def test_features_are_those_of_transformers_called_directly(folder: Path, normal
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_layers_count_as_transformers_counts_hidden_states(folder: Path, tmp_path) -> None:
     place = copied(folder, tmp_path / "net")
     Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(place)
@@ -93,5 +94,6 @@ def test_what_cannot_be_is_refused_by_name(folder: Path) -> None:
         WavLM().import_state({"lm_head.weight": torch.zeros(1)})
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract() -> None:
     check_backbone(SmallWavLM, weights="random:0")

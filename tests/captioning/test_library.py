@@ -132,6 +132,7 @@ def test_two_threads_and_two_captioners_give_the_same_captions(
     assert found == dict.fromkeys(range(3), expected)
 
 
+@pytest.mark.slow
 def test_iterators_of_one_captioner_may_be_interleaved(captioner: evcap.Captioner, films: list[Path]) -> None:
     pairs = zip(captioner.caption_many(films), captioner.caption_many(reversed(films)), strict=True)
     names = [(Path(a.path).name, Path(b.path).name) for a, b in pairs]

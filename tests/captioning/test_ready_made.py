@@ -220,6 +220,7 @@ class Clumsy(Dazzled):
         return answers
 
 
+@pytest.mark.slow
 def test_what_a_captioner_does_against_its_contract_fails_the_videos_that_it_does_so_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def test_a_saved_checkpoint_loads_back_as_it_was(folder: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == sorted([*FILES, "README.md"])
 
 
+@pytest.mark.slow
 def test_the_digest_belongs_to_the_content_not_to_the_place(folder: Path, tmp_path: Path) -> None:
     digest = Checkpoint.from_pretrained(folder).digest
     shutil.copytree(folder, tmp_path / "copy")
@@ -64,6 +65,7 @@ def test_the_digest_belongs_to_the_content_not_to_the_place(folder: Path, tmp_pa
     assert Checkpoint.from_pretrained(tmp_path / "copy").digest != digest
 
 
+@pytest.mark.slow
 def test_half_precision_halves_the_file_and_loads_back_as_float32(folder: Path, tmp_path: Path) -> None:
     before = made()
     before.save_pretrained(tmp_path / "half", half=True)
@@ -111,6 +113,7 @@ def test_a_configuration_that_does_not_fit_is_refused(folder: Path, change: Any,
         Checkpoint.from_pretrained(folder)
 
 
+@pytest.mark.slow
 def test_weights_are_loaded_strictly(folder: Path) -> None:
     path = folder / "model.safetensors"
     tensors = safetensors.torch.load(path.read_bytes())

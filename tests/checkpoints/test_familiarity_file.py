@@ -42,6 +42,7 @@ def folder(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "toy"))
 
 
+@pytest.mark.slow
 def test_a_saved_summary_gives_the_same_numbers(folder: Path) -> None:
     loaded = Checkpoint.from_pretrained(folder).familiarity
     assert loaded is not None
@@ -50,6 +51,7 @@ def test_a_saved_summary_gives_the_same_numbers(folder: Path) -> None:
     assert loaded.of(clips) == summary().of(clips)
 
 
+@pytest.mark.slow
 def test_the_digest_of_the_checkpoint_depends_on_the_summary(folder: Path, tmp_path: Path) -> None:
     made().save_pretrained(tmp_path / "without")
     without = Checkpoint.from_pretrained(tmp_path / "without")
@@ -70,6 +72,7 @@ def rewritten(folder: Path, content: bytes) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+@pytest.mark.slow
 def test_a_summary_that_cannot_be_used_is_named(folder: Path) -> None:
     def refused(cause: str) -> None:
         with pytest.raises(CheckpointError, match=cause) as problem:

@@ -123,6 +123,7 @@ def test_hostile_documents(folder: Path, name: str, content: bytes) -> None:
     assert not loads_or_says_why(folder, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_document_as_windows_saves_it_loads(folder: Path, name: str) -> None:
     text = (folder / name).read_text("utf-8")
@@ -136,6 +137,7 @@ def header_file(path: Path, header: Any, data: bytes = b"") -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
+@pytest.mark.slow
 def test_hostile_headers_of_weights(folder: Path) -> None:
     path = folder / "model.safetensors"
     whole = path.read_bytes()
@@ -169,6 +171,7 @@ def test_hostile_headers_of_weights(folder: Path) -> None:
     assert not loads_or_says_why(folder, "20 GB")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e300])
 def test_weights_that_are_not_finite_are_named(folder: Path, value: float) -> None:
     path = folder / "model.safetensors"
@@ -204,6 +207,7 @@ def test_sizes_are_compared_with_the_weights_before_memory_is_taken(folder: Path
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_GROWTH_KIB
 
 
+@pytest.mark.slow
 def test_a_system_of_more_parts_than_tensors_is_not_built(folder: Path) -> None:
     built = []
 

@@ -136,6 +136,7 @@ def test_without_a_folder_the_checkpoint_itself_is_pushed(hub: Hub, monkeypatch:
     assert Checkpoint.from_pretrained(address).digest == checkpoint.digest
 
 
+@pytest.mark.slow
 def test_the_summary_of_training_videos_is_pushed_and_loaded(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", OWNER)
     made().push_to_hub("org/model")
@@ -150,6 +151,7 @@ def test_the_summary_of_training_videos_is_pushed_and_loaded(hub: Hub, monkeypat
     assert Checkpoint.from_pretrained(address).familiarity is None
 
 
+@pytest.mark.slow
 def test_a_revision_is_loaded_as_it_was_and_the_cache_serves_without_the_hub(
     hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_bad_files_get_an_error_each_and_the_others_their_captions(
     assert set(Path("good.jsonl").read_text().splitlines()) < set(Path("out.jsonl").read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_nothing_but_bad_files_is_nothing_done(films: Path, caption: Call) -> None:
     Path("only").mkdir()
     Path("only/text.mp4").write_text("no video")
@@ -108,6 +109,7 @@ def test_retry_failed_does_only_what_failed_or_is_new(
     assert Path("out.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_retry_failed_refuses_records_of_another_checkpoint(
     films: Path, caption: Call, warm: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,7 @@ def seconds(path: Path) -> Fraction:
         return Fraction(container.duration, av.time_base)
 
 
+@pytest.mark.slow
 def test_one_cue_a_file_within_its_time_and_valid_records(films: Path, caption: Call) -> None:
     assert caption(films, "-o", "out.srt", "-o", "out.jsonl", "-o", "out.vtt", "-o", "out.tsv") == 0
     found = records(Path("out.jsonl"))
@@ -94,6 +95,7 @@ def test_fixed_segments_have_a_cue_each_and_cover_the_video(films: Path, caption
     assert "<svg" in Path("r.html").read_text()
 
 
+@pytest.mark.slow
 def test_jsonl_on_standard_output_and_nothing_else_there(
     films: Path, caption: Call, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,6 +122,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     assert sorted(path.name for path in Path().iterdir()) == ["videos"]
 
 
+@pytest.mark.slow
 def test_shards_merge_to_what_one_run_writes(films: Path, caption: Call) -> None:
     assert caption(films, "-o", "all.jsonl", "-o", "all.srt") == 0
     for number in (1, 2):
@@ -129,6 +132,7 @@ def test_shards_merge_to_what_one_run_writes(films: Path, caption: Call) -> None
         assert Path(f"merged.{suffix}").read_bytes() == Path(f"all.{suffix}").read_bytes()
 
 
+@pytest.mark.slow
 def test_options_may_come_from_a_file_and_flags_win(
     films: Path, caption: Call, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,7 @@ def published(path: Path) -> None:
     fake_root.features(path, {key: fake_root.table(f"vid{key}") for key in ("10001", "50002", "80703")})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "options"),
     [
@@ -210,6 +211,7 @@ def lexicon_of_bytes(root: Path) -> None:
     (root / "EmotionEval/sentiment-words-E/joy.txt").write_bytes(b"jo\xff")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("break_it", "why"),
     [

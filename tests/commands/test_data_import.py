@@ -33,6 +33,7 @@ def test_all_imported_is_exit_code_0_with_the_report(capfd: pytest.CaptureFixtur
     assert capfd.readouterr().out == said.out
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_named_a_few_of_a_kind_and_exit_code_3(capfd: pytest.CaptureFixture[str]) -> None:
     Path("a.csv").write_text(ROWS + "".join(f"fish{n}.mp4,a fish\n" for n in range(7)) + "dog.mp4,\n")
     assert evcap("data", "import", "a.csv", "--videos", "clips", "-o", "root") == 3

@@ -36,6 +36,7 @@ def test_every_form_is_shown() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
 def test_each_form_as_it_is_shown_gives_the_same_captions(name: str) -> None:
     Path(name).write_text(FORMS[name])

@@ -56,6 +56,7 @@ def test_what_cannot_be_done_is_one_line(arguments: list[object], why: str, capf
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_files_that_are_there_need_overwrite(capfd: pytest.CaptureFixture[str]) -> None:
     assert evcap("data", "surrogate", "world", "-o", "out", "--width", 16) == 0
     assert evcap("data", "surrogate", "world", "-o", "out", "--width", 8) == 1

@@ -12,6 +12,7 @@ from tests.features.films import make_film
 from tests.media.bombs import huge_picture
 
 
+@pytest.mark.slow
 def test_a_video_over_the_limit_fails_alone(
     films: Path, checkpoint: Path, warm: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,6 +145,7 @@ def test_links_to_one_file_get_a_record_each_and_are_decoded_once(
     assert Path("tree/a2.mp4.srt").read_bytes() == Path("tree/a1.mp4.srt").read_bytes()
 
 
+@pytest.mark.slow
 def test_extracted_links_to_one_file_have_features_each(
     films: Path, warm: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

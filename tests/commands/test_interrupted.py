@@ -91,6 +91,7 @@ def test_a_signal_is_one_line_an_exit_code_and_resumes(
     assert Path("out.srt").read_bytes() == Path("undisturbed.srt").read_bytes()
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_what_is_kept(
     films: Path, caption: Call, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +113,7 @@ def test_ctrl_c_says_what_is_kept(
     assert "(2 from an earlier run)" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [("-o", "small/out.srt", "-o", "small/out.jsonl"), ("-o", "small/tree/")])
 def test_a_full_disk_keeps_what_is_finished_and_the_rerun_goes_on(
     films: Path, caption: Call, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], way: tuple[str, ...]

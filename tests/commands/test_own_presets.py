@@ -62,11 +62,13 @@ def streams() -> Mapping[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_extract_takes_a_preset_of_yours_and_its_weights(films: Path, config: Path) -> None:
     assert evcap("extract", films / "a.mp4", "--backbone", "mine", "--config", config, "--device", "cpu") == 0
     assert streams() == {"net": 1, "tiny-motion": 1, "tiny-object": 1, "tiny-audio": 1}
 
 
+@pytest.mark.slow
 def test_a_preset_may_name_some_kinds_only_and_tables_may_name_what_is_not_used(films: Path, config: Path) -> None:
     assert evcap("extract", films / "a.mp4", "--backbone", "ears", "--config", config, "--device", "cpu") == 0
     assert streams() == {"tiny-audio": 1}
@@ -101,6 +103,7 @@ def test_a_flag_wins_over_the_file_name_by_name(films: Path, config: Path, capfd
     assert "hubert" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -134,6 +137,7 @@ def test_an_unknown_preset_names_those_there_are(films: Path, config: Path, capf
         assert part in line
 
 
+@pytest.mark.slow
 def test_options_are_named_in_the_file_as_their_flags(films: Path) -> None:
     Path("evcap.toml").write_text("[extract]\nobject = 'tiny-object'\ndevice = 'cpu'\nlimit = 1\n")
     assert evcap("extract", films, "--config", "evcap.toml") == 0

@@ -17,6 +17,7 @@ def stamps(root: Path) -> dict[str, int]:
     return {path.relative_to(root).as_posix(): path.stat().st_mtime_ns for path in root.rglob("*.srt")}
 
 
+@pytest.mark.slow
 def test_the_input_tree_is_mirrored_and_finished_files_are_skipped(
     films: Path, caption: Call, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +77,7 @@ def test_overwriting_that_was_cut_short_does_not_leave_old_files_for_new(
         assert (Path("tree") / path.relative_to("fresh")).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_video_replaced_by_an_older_file_is_captioned_again(films: Path, caption: Call) -> None:
     assert caption(films, "-o", "tree/") == 0
     assert caption(films / "b.mp4", "-o", "alone.srt") == 0
@@ -88,6 +90,7 @@ def test_a_video_replaced_by_an_older_file_is_captioned_again(films: Path, capti
     assert Path("tree/a.mp4.srt").read_bytes() == Path("alone.srt").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_video_replaced_by_one_that_fails_keeps_no_caption_of_the_old_one(films: Path, caption: Call) -> None:
     assert caption(films, "-o", "tree/") == 0
     (films / "b.mp4").write_bytes(b"no video")
@@ -95,6 +98,7 @@ def test_a_video_replaced_by_one_that_fails_keeps_no_caption_of_the_old_one(film
     assert "b.mp4.srt" not in stamps(Path("tree"))
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_back_changes_nothing(films: Path, caption: Call, capfd: pytest.CaptureFixture[str]) -> None:
     """Files of the tree are then older than their videos and than the plan."""
     assert caption(films, "-o", "tree/") == 0
@@ -126,6 +130,7 @@ def test_what_a_user_changed_is_kept_and_what_a_user_put_there_is_in_the_way(
     assert Path("tree/c.mp4.srt").read_text() == "corrected"
 
 
+@pytest.mark.slow
 def test_two_trees_of_one_run_are_both_brought_up_to_date(films: Path, caption: Call) -> None:
     ways = ("-o", "one/", "-o", "two/", "-o", "out.jsonl")
     assert caption(films, "-o", "one/") == 0

@@ -227,6 +227,7 @@ def test_tensors_that_share_memory_or_lie_askew_are_imported() -> None:
     assert torch.equal(load_file("net.safetensors")["weight"], whole.t())
 
 
+@pytest.mark.slow
 def test_safetensors_of_other_names_are_imported_but_never_over_themselves(capsys: pytest.CaptureFixture[str]) -> None:
     save_file(state(), "old.safetensors")
     before = Path("old.safetensors").read_bytes()

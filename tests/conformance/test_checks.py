@@ -27,6 +27,7 @@ def failed(report: CheckReport) -> set[str]:
     return {result.name for result in report.failed}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KEPT)
 def test_a_backbone_that_keeps_its_promises_passes_every_check(kind: str, tmp_path: Path) -> None:
     others = {"appearance": {"boxes", "steps", "short-sound"}, "motion": {"boxes", "steps", "short-sound"}}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from evcap_cli.data.caption_batches import caption_batches
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(0, 6), max_size=60),
     st.integers(1, 20),

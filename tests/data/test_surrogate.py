@@ -154,6 +154,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_files_are_in_the_published_layout_and_name_themselves(world: Path, tmp_path: Path) -> None:
     root = DataRoot.open(world)
     written = write_surrogates(root, tmp_path / "out", SurrogateSettings(width=32))
@@ -186,6 +187,7 @@ def test_no_word_of_a_caption_is_in_the_files(world: Path, tmp_path: Path) -> No
     assert [word for word in sorted(words) if word.encode() in whole] == []
 
 
+@pytest.mark.slow
 def test_the_same_root_gives_the_same_bytes_whatever_the_order_of_its_rows(world: Path, tmp_path: Path) -> None:
     settings = SurrogateSettings(width=32)
     write_surrogates(DataRoot.open(world), tmp_path / "one", settings)
@@ -201,6 +203,7 @@ def test_the_same_root_gives_the_same_bytes_whatever_the_order_of_its_rows(world
     )
 
 
+@pytest.mark.slow
 def test_files_that_are_there_stay_unless_they_may_be_replaced(world: Path, tmp_path: Path) -> None:
     root, folder = DataRoot.open(world), tmp_path / "out"
     write_surrogates(root, folder, SurrogateSettings(width=32))
@@ -214,6 +217,7 @@ def test_files_that_are_there_stay_unless_they_may_be_replaced(world: Path, tmp_
     assert {path.name for path in folder.iterdir()} == {f"surrogate-{kind}_train.hdf5" for kind in KINDS}
 
 
+@pytest.mark.slow
 def test_a_failure_half_way_leaves_what_was_there(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, folder = DataRoot.open(world), tmp_path / "out"
     write_surrogates(root, folder, SurrogateSettings(width=32))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import string
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ def test_captions_are_cut_at_fifteen_words() -> None:
     assert len(tokens(" ".join(map(str, range(20))), None)) == 20
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_normalising_matches_a_character_by_character_reading(text: str) -> None:
     kept = "".join(c.lower() for c in text if ord(c) < 128 and c not in string.punctuation)

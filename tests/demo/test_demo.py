@@ -41,6 +41,7 @@ def test_the_demo_writes_captions_and_scores(tmp_path: Path) -> None:
     assert (folder / "out.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_bundled_checkpoint_is_small_and_says_how_it_was_made() -> None:
     folder, _ = resolve("demo")
     assert sum(path.stat().st_size for path in folder.iterdir()) <= LARGEST_BYTES

@@ -59,6 +59,7 @@ def test_facts_and_splits_are_read_back(tmp_path: Path) -> None:
         read_world(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "tests"), [(0.0, 0), (0.2, 80), (1 / 3, 133), (1.0, 400)])
 def test_the_test_split_is_spread_evenly(tmp_path: Path, share: float, tests: int) -> None:
     world = write_world(tmp_path, make_facts(400, 2), render=False, test_share=share)
@@ -113,12 +114,14 @@ def test_a_full_disk_is_a_write_error_and_leaves_no_half_clip(tmp_path: Path, mo
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_drawing_process_that_dies_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "_draw", _die)
     with pytest.raises(EvcapError, match="drawing process died"):
         write_world(tmp_path, FACTS[:2], workers=2)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_world_that_trains_next(tmp_path: Path) -> None:
     app = typer.Typer()
     demo_world.register(app)

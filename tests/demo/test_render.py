@@ -28,6 +28,7 @@ def drawn(facts: ClipFacts, every: int = 9) -> np.ndarray:
     return np.stack([pixels for index, pixels in enumerate(draw_frames(facts)) if index % every == 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [3.0, 4.3])
 def test_a_clip_has_the_stated_duration_size_and_sound(tmp_path: Path, seconds: float) -> None:
     facts = replace(SOLO, seconds=seconds)
@@ -43,6 +44,7 @@ def test_a_clip_has_the_stated_duration_size_and_sound(tmp_path: Path, seconds: 
     assert frames[0].time == 0.0
 
 
+@pytest.mark.slow
 def test_a_silent_clip_has_no_sound_track_and_the_same_picture(tmp_path: Path) -> None:
     render_clip(SOLO, tmp_path / "a.mp4")
     render_clip(replace(SOLO, silent=True), tmp_path / "b.mp4")
@@ -51,6 +53,7 @@ def test_a_silent_clip_has_no_sound_track_and_the_same_picture(tmp_path: Path) -
     assert np.array_equal(decoded(tmp_path / "a.mp4"), decoded(tmp_path / "b.mp4"))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_file_and_another_seed_another_one(tmp_path: Path) -> None:
     for name, facts in (("a", PAIR), ("b", PAIR), ("c", replace(PAIR, seed=8))):
         render_clip(facts, tmp_path / f"{name}.mp4")
@@ -67,6 +70,7 @@ def test_a_hidden_clip_shows_its_mood_and_nothing_of_its_emotion(base: ClipFacts
     assert not np.array_equal(clips[0], drawn(replace(base, hidden=True, mood="joy")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_a_hidden_face_is_never_drawn(subject: str, monkeypatch: pytest.MonkeyPatch) -> None:
     faces: list[str] = []
@@ -90,6 +94,7 @@ def test_each_emotion_looks_different_where_it_may_be_seen() -> None:
             assert np.abs(one - other).max(-1).mean() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", PAIR_ACTIONS)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_the_actors_side_of_the_decoded_picture_moves_more(tmp_path: Path, action: str, side: str) -> None:

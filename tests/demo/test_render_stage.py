@@ -28,6 +28,7 @@ def numbers(pose: Pose) -> list[float]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", PAIRS)
 @pytest.mark.parametrize("t", [0.0, 1.9])
 def test_a_still_of_a_pair_does_not_tell_the_roles(action: str, t: float) -> None:

@@ -47,6 +47,7 @@ def test_the_captions_of_the_usual_worlds_keep_their_bytes(seed: int, digest: st
     assert hashlib.sha256(lines.encode()).hexdigest() == digest
 
 
+@pytest.mark.slow
 def test_subjects_actions_and_words_are_others() -> None:
     assert not {*CAST.subjects, *CAST.solo_actions, *CAST.pair_actions} & {
         *VARIANT_CAST.subjects,
@@ -73,6 +74,7 @@ def test_every_subject_does_everything_equally_often() -> None:
     assert set(Counter(clip.emotion for clip in FACTS).values()) == {50}
 
 
+@pytest.mark.slow
 def test_every_caption_is_true_and_says_who_does_what() -> None:
     for clip in FACTS:
         for text in CAPTIONS[clip.id]:

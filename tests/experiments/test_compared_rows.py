@@ -74,6 +74,7 @@ def test_captions_are_scored_on_the_test_split_with_people_and_a_constant_next_t
     assert literature[-1].printed["cfs"] == 75.6
 
 
+@pytest.mark.slow
 def test_pages_show_them_below_the_table(root: Path, captions: Path, tmp_path: Path) -> None:
     train = ["--data", str(root), "--recipe", str(root / "tiny.toml")]
     planned = plan_table("table2", opened(root), tmp_path / "out", train, parse)

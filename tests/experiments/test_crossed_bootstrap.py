@@ -101,6 +101,7 @@ def test_a_difference_is_that_of_the_seeds_of_both() -> None:
     assert difference(series(values[:1], seeds=(0,)), series(values[1:2], seeds=(1,))) is None
 
 
+@pytest.mark.slow
 def test_a_difference_of_nothing_is_rarely_significant() -> None:
     """Of systems that are equal, about one in twenty intervals leaves 0 out; crossed draws are on the safe side."""
     rng = np.random.default_rng(5)

@@ -59,6 +59,7 @@ def test_a_missing_caption_is_a_wrong_one() -> None:
     assert rates["place, where mentioned"].total == 0
 
 
+@pytest.mark.slow
 def test_the_constant_caption_is_the_most_frequent() -> None:
     assert constant_caption(["b", "a", "c", "a", "b"]) == "a"
     captions = [text for clip in FACTS for text in write_captions(clip)]

@@ -162,6 +162,7 @@ def test_the_dry_run_shows_commands_states_and_where_the_time_comes_from(
     assert "time to go: about 50 min (1 epoch measured in this folder, 600.0 s each" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -210,6 +210,7 @@ def test_a_dry_run_shows_commands_and_time_and_writes_nothing(
     assert "a training step" in shown
 
 
+@pytest.mark.slow
 def test_a_folder_with_worlds_of_other_sizes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drawn(tmp_path / "s", train=10, test=8, conflict=8)
     code = evcap("study", "-o", tmp_path / "s", "--videos", 11, "--test-videos", 8, "--conflict-videos", 8)

@@ -50,6 +50,7 @@ def by_name(found: list[Answer]) -> dict[str, Answer]:
     return {answer.claim.name: answer for answer in found}
 
 
+@pytest.mark.slow
 def test_shares_are_those_of_the_demos_own_rates(results: StudyResults, worlds: Worlds) -> None:
     rates = evaluate(worlds.unseen, perfect_captions(worlds, listens=False)["with audio"])
     names = {
@@ -72,6 +73,7 @@ def test_a_clip_without_a_caption_is_wrong(results: StudyResults, worlds: Worlds
     assert found.values == pytest.approx([100.0, 100 * (len(worlds.unseen) - 5) / len(worlds.unseen)])
 
 
+@pytest.mark.slow
 def test_metrics_are_those_of_evcap_score_with_their_intervals(results: StudyResults, worlds: Worlds) -> None:
     references = {clip.id: write_captions(clip) for clip in worlds.unseen}
     captions = perfect_captions(worlds, listens=False)["with audio"]
@@ -107,6 +109,7 @@ def test_no_sound_is_the_clips_whose_picture_shows_the_emotion(results: StudyRes
     assert control.values[0] == 0
 
 
+@pytest.mark.slow
 def test_answers_say_what_was_built_into_the_captions(results: StudyResults) -> None:
     found = by_name(answers(results))
     assert found["A, picture silent"].state == "holds"
@@ -136,6 +139,7 @@ def test_the_other_way_round_is_reversed(worlds: Worlds) -> None:
     assert found["B binds"].state == "not tested"
 
 
+@pytest.mark.slow
 def test_roles_are_judged_only_where_subjects_and_action_are_right(worlds: Worlds) -> None:
     pairs = [clip for clip in worlds.unseen if len(clip.subjects) == 2]
     said = perfect_captions(worlds, listens=True)

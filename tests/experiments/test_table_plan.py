@@ -99,6 +99,7 @@ def test_what_the_rows_decide_cannot_be_given(root: Path, tmp_path: Path, more: 
         plan_table("table3", opened(root), tmp_path, given(root, *more), parse)
 
 
+@pytest.mark.slow
 def test_scores_of_other_settings_are_refused_by_name_and_those_of_the_same_are_not(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     finish(runs(plan_table("table1", opened(root), folder, given(root), parse))[-1], 40.0)
@@ -123,6 +124,7 @@ def test_a_run_of_somebody_else_in_the_folder_is_refused(root: Path, tmp_path: P
         plan_table("table1", opened(root), tmp_path, given(root), parse)
 
 
+@pytest.mark.slow
 def test_word_vectors_are_identified_by_their_content_wherever_they_lie(root: Path, tmp_path: Path) -> None:
     first, moved, other = (tmp_path / name / "vectors.txt" for name in ("first", "moved", "other"))
     for path, text in ((first, "a 1 2"), (moved, "a 1 2"), (other, "a 1 3")):

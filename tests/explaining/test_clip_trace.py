@@ -199,6 +199,7 @@ def test_the_reported_emotion_is_the_mean_of_picture_and_sound() -> None:
         assert {word for word, _ in branch.words} <= set(LEXICON.words)
 
 
+@pytest.mark.slow
 def test_a_clip_without_sound_and_objects_says_so() -> None:
     found = trace(small.clip(3, 0, 0))
     assert found.objects == ()

@@ -257,6 +257,7 @@ def _fill(root, number, barrier):
                 os._exit(1)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_folder(tmp_path):
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(2)

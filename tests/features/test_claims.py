@@ -95,12 +95,14 @@ def test_an_allocation_over_the_limit_is_lack_of_memory(tmp_path):
         decoder.open(clip)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not limit data")
 def test_an_index_just_too_large_is_lack_of_memory_and_no_damage(tmp_path):
     with Decoder(timeout=60, memory=800 << 20) as decoder, pytest.raises(OutOfMemory):
         decoder.open(bombs.many_samples(tmp_path / "samples.mp4", 2_600_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

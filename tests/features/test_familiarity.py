@@ -43,6 +43,7 @@ def fitted():
     return found
 
 
+@pytest.mark.slow
 def test_familiarity_is_the_share_of_validation_clips_at_least_as_unusual(fitted):
     held_out = clips(2, 200)
     worst = fitted.unusualness(held_out)
@@ -63,6 +64,7 @@ def test_the_distance_is_that_of_a_gaussian_where_every_direction_is_kept():
     assert summary.log_distance(new).exp() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_training_like_clips_rarely_fall_below_the_threshold(fitted):
     alarms = [value < UNFAMILIAR for value in fitted.of(clips(5, 1000))]
     assert sum(alarms) / len(alarms) <= 0.03

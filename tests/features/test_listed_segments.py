@@ -76,6 +76,7 @@ def test_each_segment_has_the_features_that_it_has_alone(film: Path, tmp_path: P
     assert len(together["between frames"].features.streams["appearance"].times) == 1
 
 
+@pytest.mark.slow
 def test_a_second_run_comes_from_the_cache_and_another_list_does_not(film: Path, tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "cache")
     root = write_root(tmp_path / "root", {"a": (1, 2), "b": (3, 4)})
@@ -105,6 +106,7 @@ def test_each_segment_has_the_frames_and_the_waveform_that_it_has_alone(film: Pa
         assert np.abs(one - other).max() < 2e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", ["features", "raw"])
 def test_a_video_that_is_not_listed_is_taken_whole_and_what_is_after_its_end_left_out(
     film: Path, tmp_path: Path, read: str

@@ -200,6 +200,7 @@ def test_another_version_of_a_backbone_takes_nothing_of_the_old_one(films, tmp_p
     assert (clip.streams["motion"].values == 7).all()
 
 
+@pytest.mark.slow
 def test_a_renamed_copy_of_a_file_is_known(films, cold, tmp_path):
     cache = FeatureCache(tmp_path / "cache")
     run(films[:1], cache)
@@ -316,6 +317,7 @@ def test_a_failure_is_not_cached(films, tmp_path):
     assert run(films[:1], cache)[1][films[0]].error is None
 
 
+@pytest.mark.slow
 def test_segments_are_clips_of_their_own(films, tmp_path):
     cache = FeatureCache(tmp_path)
     found, _, pipeline = run(films[2:3], cache, segmentation="fixed:1.5")
@@ -396,6 +398,7 @@ class Lossy(Decoder):
                 yield item
 
 
+@pytest.mark.slow
 def test_moments_whose_frame_is_lost_are_left_out_of_appearance_and_motion(films, cold, monkeypatch):
     (whole,) = cold[films[0]]
     taken = [round(time * 20) for time in whole.streams["appearance"].times.tolist()]
@@ -508,6 +511,7 @@ def test_unknown_ways_to_cut_and_sample_are_found_at_once():
             FeaturePipeline(tiny_backbones(), cache=None, **options)
 
 
+@pytest.mark.slow
 def test_fractions_of_the_media_info_survive_the_cache(films, tmp_path):
     cache = FeatureCache(tmp_path)
     run(films[:1], cache)

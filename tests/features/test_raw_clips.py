@@ -26,6 +26,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_film(tmp_path_factory.mktemp("film") / "a.mp4", frames=80, fps=20, seed=1)
 
 
+@pytest.mark.slow
 def test_frames_are_those_on_screen_in_the_middles_of_equal_parts(film: Path) -> None:
     clip, done = read([film])
     assert isinstance(clip, RawClip)
@@ -42,6 +43,7 @@ def test_frames_are_those_on_screen_in_the_middles_of_equal_parts(film: Path) ->
         assert np.abs(found.astype(int) - expected.astype(int)).max() <= 2
 
 
+@pytest.mark.slow
 def test_a_waveform_is_that_of_its_segment(film: Path) -> None:
     items = read([film], segmentation="fixed:1.5")
     clips = [item for item in items if isinstance(item, RawClip)]
@@ -56,6 +58,7 @@ def test_a_waveform_is_that_of_its_segment(film: Path) -> None:
     assert all(0 <= clip.times[0] < clip.duration / 4 + 0.06 for clip in clips)
 
 
+@pytest.mark.slow
 def test_a_long_waveform_is_cut_and_a_silent_video_has_none(film: Path, tmp_path: Path) -> None:
     short = read([film], RawRequest(moments=1, rate=8000, longest_seconds=0.5))[0]
     assert isinstance(short, RawClip)
@@ -69,6 +72,7 @@ def test_a_long_waveform_is_cut_and_a_silent_video_has_none(film: Path, tmp_path
     assert no_frames.frames is None
 
 
+@pytest.mark.slow
 def test_fewer_frames_than_requested_come_once_each(tmp_path: Path) -> None:
     clip = read([make_film(tmp_path / "b.mp4", frames=2, sound=False)], RawRequest(moments=8))[0]
     assert isinstance(clip, RawClip)
@@ -78,6 +82,7 @@ def test_fewer_frames_than_requested_come_once_each(tmp_path: Path) -> None:
     assert clip.frames.shape == (2, 48, 64, 3)
 
 
+@pytest.mark.slow
 def test_videos_come_in_order_and_do_not_depend_on_workers_or_neighbours(film: Path, tmp_path: Path) -> None:
     bad = tmp_path / "c.mp4"
     bad.write_text("no video")
@@ -96,6 +101,7 @@ def test_videos_come_in_order_and_do_not_depend_on_workers_or_neighbours(film: P
             assert np.array_equal(first.waveform, other.waveform)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_left_early_leaves_no_thread(film: Path) -> None:
     before = threading.active_count()
     with closing(RawClips(REQUEST, segmentation="fixed:0.5").run([film] * 4)) as items:

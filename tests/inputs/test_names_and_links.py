@@ -158,6 +158,7 @@ def test_names_that_are_not_utf8_are_listed_under_any_setting_of_the_streams(
         assert err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["-", "@list.txt"])
 def test_a_list_is_read_where_the_locale_knows_ascii_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     touch("d/ü.mp4")

@@ -38,6 +38,7 @@ TRACKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("track", TRACKS)
 def test_whole_track_equals_a_plain_resample(track: str, tmp_path: Path, decoder: Decoder) -> None:
     name, settings = TRACKS[track]
@@ -72,6 +73,7 @@ def half_minute(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     return make_clip(path, seconds=30, fps=2, size=(32, 32), bframes=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("span", [(1.5, 3.25), (20.0, 22.0), (28.5, 60.0)])
 def test_a_span_is_that_span_of_the_whole(half_minute: Path, span: tuple[float, float], decoder: Decoder) -> None:
     decoder.open(half_minute)
@@ -87,6 +89,7 @@ def test_a_span_is_that_span_of_the_whole(half_minute: Path, span: tuple[float, 
     assert min(np.abs(inner - other).max() for other in shifted) < 0.02
 
 
+@pytest.mark.slow
 def test_a_track_that_changes_its_rate_on_the_way_goes_on(tmp_path: Path, decoder: Decoder) -> None:
     first = make_clip(tmp_path / "1.ts", seconds=2, size=(64, 48), rate=44100, channels="stereo")
     second = make_clip(tmp_path / "2.ts", seconds=2, size=(64, 48), rate=48000, start_offset=2)

@@ -139,6 +139,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_clip(tmp_path_factory.mktemp("good") / "good.mp4", seconds=2)
 
 
+@pytest.mark.slow
 def test_relative_names(good: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
     # the child may have started elsewhere
     decoder.open(good)

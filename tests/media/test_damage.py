@@ -20,6 +20,7 @@ def decoder() -> Iterator[Decoder]:
         yield one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [("t.mkv", {}), ("t.mkv", {"streamed": True}), ("t.ts", {}), ("t.avi", {"codec": "mpeg4", "bframes": 0})],
@@ -57,6 +58,7 @@ def test_flipped_bits_give_frames_and_a_warning(name: str, seed: int, tmp_path: 
     assert [*timeline.warnings, *heard.report.warnings]
 
 
+@pytest.mark.slow
 def test_a_damaged_file_reads_the_same_twice_and_from_a_fresh_decoder(tmp_path: Path, decoder: Decoder) -> None:
     whole = make_clip(tmp_path / "w.mkv", seconds=4, size=(96, 64))
     path = flip_bits(whole, tmp_path / "d.mkv", every=800, seed=5)
@@ -87,6 +89,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {suffix: make_clip(folder / f"w.{suffix}", seconds=3) for suffix in ("mp4", "mkv", "ts")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "at_most_refused"), [("mp4", 8), ("mkv", 4), ("ts", 0)])
 def test_no_damage_hurts_more_than_its_file(
     suffix: str, at_most_refused: int, whole: dict[str, Path], tmp_path: Path, decoder: Decoder

@@ -108,6 +108,7 @@ def test_frames_of_interlaced_and_progressive_films_are_never_taken_for_fields(t
             assert not any(tells.is_second(packet) for packet in container.demux(stream) if packet.size)
 
 
+@pytest.mark.slow
 def test_damaged_heads_are_taken_for_frames() -> None:
     generator = np.random.default_rng(3)
     pair = h264_pairs(1)[0]

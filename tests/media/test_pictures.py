@@ -159,6 +159,7 @@ def test_one_pass_serves_every_geometry_in_order(tmp_path: Path, decoder: Decode
     assert {key: [o for o, k in seen if k == key] for key in asked} == asked
 
 
+@pytest.mark.slow
 def test_frames_may_be_bigger_than_those_of_the_pass_before(tmp_path: Path, decoder: Decoder) -> None:
     decoder.open(make_clip(tmp_path / "b.mp4", seconds=1))
     for side in (16, 240, 48, 960):

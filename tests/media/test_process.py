@@ -57,6 +57,7 @@ def test_a_kill_while_decoding_is_that_files_crash(decoder: Decoder, clip: Path)
     assert len(run(decoder).frames) == 200
 
 
+@pytest.mark.slow
 def test_a_segfault_is_reported_by_its_name(decoder: Decoder, clip: Path) -> None:
     decoder.open(clip)
     assert decoder.pid is not None
@@ -68,6 +69,7 @@ def test_a_segfault_is_reported_by_its_name(decoder: Decoder, clip: Path) -> Non
     decoder.open(clip)
 
 
+@pytest.mark.slow
 def test_a_child_that_died_between_two_files_is_replaced(decoder: Decoder, clip: Path) -> None:
     decoder.open(clip)
     first = decoder.pid
@@ -79,6 +81,7 @@ def test_a_child_that_died_between_two_files_is_replaced(decoder: Decoder, clip:
     assert len(run(decoder, [5]).frames) == 1
 
 
+@pytest.mark.slow
 def test_a_file_that_never_answers_times_out(tmp_path: Path, clip: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     with Decoder(timeout=120) as decoder:
@@ -94,6 +97,7 @@ def test_a_file_that_never_answers_times_out(tmp_path: Path, clip: Path) -> None
         assert len(run(decoder, [7]).frames) == 1
 
 
+@pytest.mark.slow
 def test_a_hang_while_decoding_times_out(clip: Path) -> None:
     with Decoder(timeout=120) as decoder:
         decoder.open(clip)
@@ -123,6 +127,7 @@ class Patience:
         return getattr(self.process, name)
 
 
+@pytest.mark.slow
 def test_a_slow_reader_is_not_a_hang(clip: Path) -> None:
     with Decoder(timeout=120) as decoder:
         decoder.open(clip)
@@ -134,6 +139,7 @@ def test_a_slow_reader_is_not_a_hang(clip: Path) -> None:
     assert set(patience.timeouts) == {120}, "the time between two steps of the reader is not taken off"
 
 
+@pytest.mark.slow
 def test_pixels_are_the_readers_own(decoder: Decoder, clip: Path) -> None:
     decoder.open(clip)
     *frames, report = decoder.decode(every_frame(decoder))
@@ -154,6 +160,7 @@ def test_a_child_whose_reader_pauses_waits_and_keeps_little(decoder: Decoder, cl
     assert sum(isinstance(item, DecodedFrame) for item in frames) == 199
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 2, 30])
 def test_a_pass_that_is_left_early_does_not_disturb_the_next(decoder: Decoder, clip: Path, after: int) -> None:
     decoder.open(clip)
@@ -168,6 +175,7 @@ def test_a_pass_that_is_left_early_does_not_disturb_the_next(decoder: Decoder, c
     assert [number_in(pixels) for pixels in heard.frames.values()] == list(range(200))
 
 
+@pytest.mark.slow
 def test_a_pass_that_was_never_begun_is_none(decoder: Decoder, clip: Path) -> None:
     decoder.open(clip)
     decoder.decode(every_frame(decoder))
@@ -175,6 +183,7 @@ def test_a_pass_that_was_never_begun_is_none(decoder: Decoder, clip: Path) -> No
     assert len(run(decoder).frames) == 200
 
 
+@pytest.mark.slow
 def test_frames_the_video_does_not_have_are_refused(decoder: Decoder, clip: Path) -> None:
     decoder.open(clip)
     with pytest.raises(ValueError, match="frame 200 of a video of 200 frames"):
@@ -182,6 +191,7 @@ def test_frames_the_video_does_not_have_are_refused(decoder: Decoder, clip: Path
     assert len(run(decoder, [199]).frames) == 1
 
 
+@pytest.mark.slow
 def test_the_child_leaves_ctrl_c_to_its_parent(decoder: Decoder, clip: Path) -> None:
     decoder.open(clip)
     assert decoder.pid is not None
@@ -189,6 +199,7 @@ def test_the_child_leaves_ctrl_c_to_its_parent(decoder: Decoder, clip: Path) -> 
     assert len(run(decoder).frames) == 200
 
 
+@pytest.mark.slow
 def test_a_decoder_outlives_the_thread_that_started_it(decoder: Decoder, clip: Path) -> None:
     thread = threading.Thread(target=decoder.open, args=(clip,))
     thread.start()
@@ -197,6 +208,7 @@ def test_a_decoder_outlives_the_thread_that_started_it(decoder: Decoder, clip: P
     assert len(run(decoder).frames) == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("used", [False, True])
 def test_closing_from_another_thread_ends_a_wait(used: bool, tmp_path: Path, clip: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
@@ -218,6 +230,7 @@ def test_closing_from_another_thread_ends_a_wait(used: bool, tmp_path: Path, cli
     assert decoder.pid is None
 
 
+@pytest.mark.slow
 def test_the_child_is_light(decoder: Decoder, clip: Path) -> None:
     decoder.open(clip)
     maps = Path(f"/proc/{decoder.pid}/maps").read_text()
@@ -244,6 +257,7 @@ def test_nothing_is_left_open(clip: Path) -> None:
     assert descriptors() <= before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EAGAIN])
 def test_a_process_is_started_when_there_is_room_for_it(
     number: int, clip: Path, monkeypatch: pytest.MonkeyPatch
@@ -287,6 +301,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["frames", "pipe"])
 def test_a_killed_parent_leaves_no_process_and_no_memory(where: str, clip: Path, tmp_path: Path) -> None:
     path = clip
@@ -312,6 +327,7 @@ def test_a_killed_parent_leaves_no_process_and_no_memory(where: str, clip: Path,
         os.close(kept)
 
 
+@pytest.mark.slow
 def test_a_module_beside_the_videos_is_not_run(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     trap = "from pathlib import Path\nPath(__file__).with_suffix('.sprung').touch()\nraise SystemExit\n"

@@ -70,6 +70,7 @@ def test_a_kill_between_two_calls(decoder: tuple[Decoder, int], clip: Path, when
     assert len(run(one, [3, 70]).frames) == 2
 
 
+@pytest.mark.slow
 def test_a_fresh_child_that_dies_while_opening_is_that_files_crash(tmp_path: Path, clip: Path) -> None:
     fifo = tmp_path / "pipe.mp4"
     os.mkfifo(fifo)
@@ -89,6 +90,7 @@ def test_a_fresh_child_that_dies_while_opening_is_that_files_crash(tmp_path: Pat
         assert len(one.open(clip).times) == 100
 
 
+@pytest.mark.slow
 def test_a_child_that_stops_while_decoding_times_out(decoder: tuple[Decoder, int], clip: Path) -> None:
     one, pid = decoder
     one.open(clip)
@@ -103,6 +105,7 @@ def test_a_child_that_stops_while_decoding_times_out(decoder: tuple[Decoder, int
     assert len(one.open(clip).times) == 100
 
 
+@pytest.mark.slow
 def test_an_error_of_the_reader_ends_the_pass(decoder: tuple[Decoder, int], clip: Path) -> None:
     one, _ = decoder
     one.open(clip)

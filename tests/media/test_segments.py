@@ -139,6 +139,7 @@ def test_one_shot_is_one_scene(tmp_path: Path, decoder: Decoder) -> None:
     assert decoder.scenes() == [(0, line.end)]
 
 
+@pytest.mark.slow
 def test_scenes_without_scenedetect_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "scenedetect.py").write_text("raise ImportError('not here')")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -47,6 +47,7 @@ def rewritten(source: Path, target: Path, change: Callable[[int, Any], None], ki
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts"])
 @pytest.mark.parametrize("after", [50, 2])
@@ -66,6 +67,7 @@ def test_a_picture_that_stands_still_long_in_a_film_with_reordered_frames(
     }
 
 
+@pytest.mark.slow
 def test_sound_goes_on_while_a_picture_stands_still(tmp_path: Path, decoder: Decoder) -> None:
     shown = held(25, 15, 25)
     path = make_clip(tmp_path / "still.mkv", vfr=shown, size=(96, 64))

@@ -71,6 +71,7 @@ def test_a_single_frame(tmp_path: Path, decoder: Decoder) -> None:
     assert number_in(run(decoder, [0]).frames[0]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), [("s.mkv", None), ("s.webm", None), ("s.h264", "h264")])
 def test_unknown_duration_is_the_last_frame_and_one_more(
     name: str, kind: str | None, tmp_path: Path, decoder: Decoder
@@ -102,6 +103,7 @@ def test_audio_track_is_chosen_by_number(tmp_path: Path, decoder: Decoder) -> No
     assert "audio tracks" in timeline.warnings[0]
 
 
+@pytest.mark.slow
 def test_a_file_without_sound_says_so(tmp_path: Path, decoder: Decoder) -> None:
     assert not decoder.open(make_clip(tmp_path / "m.mp4", seconds=0.4, audio=False)).info.has_audio
     heard = run(decoder, [0], sound=(0, 1))

@@ -129,6 +129,7 @@ def element_at(data: bytes, at: int) -> tuple[int, int, int]:
     return at, inside, inside + size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [
@@ -184,6 +185,7 @@ def test_only_encrypted_sound_is_left_out(tmp_path: Path, decoder: Decoder) -> N
     assert number_in(run(decoder, [9]).frames[9]) == 9
 
 
+@pytest.mark.slow
 def test_the_same_files_without_encryption_are_videos(tmp_path: Path, decoder: Decoder) -> None:
     for name, codec in (("a.vob", "mpeg2video"), ("a.wmv", "wmv2"), ("a.webm", "libvpx")):
         bframes = 2 if codec == "mpeg2video" else 0

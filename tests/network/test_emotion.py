@@ -33,6 +33,7 @@ def a_stream(width=8, seed=3):
     return Rows(torch.randn(3, 5, width, generator=generator), mask, torch.tensor([True, True, True]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{}, {"emotion_top_k": 2}, {"pre_norm": True}, {"emotion_layers": 1}, {"emotion_heads": 4}]
 )

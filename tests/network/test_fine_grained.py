@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from tests.network.slow_reference import Slow
@@ -42,6 +43,7 @@ def slow_motion_object(slow, motion, objects):
     return rows
 
 
+@pytest.mark.slow
 def test_eq_1_and_2_gate_appearance_against_motion():
     captioner = model()
     slow = Slow(captioner.fusion)

@@ -244,6 +244,7 @@ def test_eq_10_has_the_value_and_the_gradient_of_torch_s_own_and_works_in_the_lo
             torch.autograd.grad(found, leaf)
 
 
+@pytest.mark.slow
 def test_a_step_of_real_words_alone_has_the_losses_of_the_padded_one():
     captioner, wanted = model(), targets()
     made = batch(clips())

@@ -176,6 +176,7 @@ def test_weights_load_strictly_and_give_the_same_encoding():
         smaller.load_state_dict(captioner.state_dict(), strict=True)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_training_step_bit_for_bit():
     def step():
         captioner, wanted = model(seed=5, normalise_streams=True).train(), targets()

@@ -12,6 +12,7 @@ from evcap_cli.clocks import clock, elapsed, roughly, timestamp
 from evcap_cli.output.records import Caption, Media, Record
 
 
+@pytest.mark.slow
 def test_a_clock_never_reads_sixty() -> None:
     expected = {
         0: "0:00.0",

@@ -46,6 +46,7 @@ def test_a_decoder_that_is_killed_once_changes_nothing(record: Record, monkeypat
     assert requests == [SECONDS, SECONDS[2:]]
 
 
+@pytest.mark.slow
 def test_pictures_that_are_missing_are_counted_on_the_page_and_in_a_warning(
     record: Record, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,6 +62,7 @@ def test_pictures_that_are_missing_are_counted_on_the_page_and_in_a_warning(
     assert capfd.readouterr().err == f"warning: the report lacks {KILLED}\n"
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_decode_is_not_tried_again(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with Decoder() as decoder:

@@ -39,6 +39,7 @@ def refused_or_done(path: Path, lines: list[str], line: int | None, call: Callab
     return True
 
 
+@pytest.mark.slow
 def test_records_are_written_in_every_format_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     writers = {writer.suffix: writer for writer in plugins.writers().values() if writer.suffix != ".html"}
@@ -54,6 +55,7 @@ def test_records_are_written_in_every_format_or_refused(tmp_path: Path) -> None:
         assert done > 25
 
 
+@pytest.mark.slow
 def test_merge_and_report_read_or_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda _: None)
     path, page, outputs = (
@@ -75,6 +77,7 @@ def test_a_report_of_records_whose_names_no_file_can_have(tmp_path: Path) -> Non
         assert "a dog runs" in page.read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_predictions_and_references_are_read_or_refused(tmp_path: Path) -> None:
     rows = [
         VALID,
@@ -99,6 +102,7 @@ def test_predictions_and_references_are_read_or_refused(tmp_path: Path) -> None:
                 refused_or_done(path, [text], None, lambda read=read, path=path: read(path))
 
 
+@pytest.mark.slow
 def test_scores_of_hostile_predictions_are_computed_or_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

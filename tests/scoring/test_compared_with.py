@@ -72,6 +72,7 @@ def numbers(text: str, row: str) -> list[str]:
     return line.removeprefix(row).split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("checkpoint", "row", "title"),
     [
@@ -137,6 +138,7 @@ def test_a_constant_caption_and_people_stand_next_to_published_rows(
     assert set(found["human"]["human"]) == set(METRICS)
 
 
+@pytest.mark.slow
 def test_newer_rows_are_quoted_with_their_source(tmp_path: Path, score: Score) -> None:
     path = lines(tmp_path / "p.jsonl")
     shown = score(path, "--rows", "literature")

@@ -251,6 +251,7 @@ def test_a_java_that_dies_twice_is_missing_and_said_so(
     assert len((tmp_path / "tries").read_text().split()) == 2
 
 
+@pytest.mark.slow
 def test_the_tokenizer_is_tried_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = find_java()
     monkeypatch.chdir(tmp_path)

@@ -76,6 +76,7 @@ PLAIN = (["a man takes care of x", "the woman"], ["a woman looks after the man",
 ODD = (["a man does n't care of 1,000", "the woman's"], ["a woman looks after 1,000", "man 's , ten"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("texts", [PLAIN, ODD], ids=["plain", "punctuated"])
 @pytest.mark.parametrize("block", [16, 1000, 1 << 20])
 def test_every_row_that_can_match_is_kept_in_order_and_few_others(

@@ -47,6 +47,7 @@ def slow_metrics(said: dict[str, str], truth: dict[str, list[str]]) -> dict[str,
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_every_resampling_equals_the_metrics_of_duplicated_videos(seed: int) -> None:
     said, truth = corpus(seed)

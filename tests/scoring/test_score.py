@@ -224,6 +224,7 @@ def test_without_java_meteor_is_null_and_everything_else_stands(monkeypatch: pyt
     assert sum("METEOR was not computed" in note for note in scores.notes) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not has_java(), reason="the PTB tokenizer needs a Java runtime")
 def test_the_coco_protocol_keeps_contractions_apart_and_does_not_cut() -> None:
     from evcap_cli.scoring.java import ptb_tokens

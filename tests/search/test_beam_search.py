@@ -67,6 +67,7 @@ def test_a_beam_wide_enough_finds_what_trying_all_captions_finds(seed: int, pena
         same(found, sorted(scored, key=lambda hypothesis: -hypothesis.score))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 5])
 @pytest.mark.parametrize("vocabulary", [9, 1500])
 def test_a_narrow_beam_follows_its_rules(size: int, vocabulary: int) -> None:

@@ -32,6 +32,7 @@ SLOW = {
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SLOW)
 def test_a_forward_pass_equals_the_equations_written_out(case: str) -> None:
     model, words = system(case), captions(2, 5)

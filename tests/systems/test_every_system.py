@@ -39,6 +39,7 @@ def test_whole_captions_and_word_by_word_give_the_same_scores(model: CaptionMode
             torch.testing.assert_close(logits, whole[:, t])
 
 
+@pytest.mark.slow
 def test_lengths_leave_padding_out_and_change_neither_scores_nor_gradients(model: CaptionModel) -> None:
     made, words, lengths = batch(model), captions(5, 6), [3, 6, 1, 6, 4]
     real = torch.arange(6) < torch.tensor(lengths)[:, None]
@@ -115,6 +116,7 @@ def test_a_system_with_an_emotion_branch_reports_probabilities(model: CaptionMod
         torch.testing.assert_close(felt.sum(dim=1), felt.new_ones(4))
 
 
+@pytest.mark.slow
 def test_padded_moments_and_words_behind_the_end_change_nothing(model: CaptionModel) -> None:
     made, words = batch(model), captions(4, 6)
     spoilt = copy.deepcopy(made)
@@ -161,6 +163,7 @@ def test_losses_are_logged_by_name_and_fall_when_they_are_followed(model: Captio
     assert values[-1]["cross_entropy"] < values[0]["cross_entropy"]
 
 
+@pytest.mark.slow
 def test_weights_and_configuration_survive_a_file(model: CaptionModel) -> None:
     kind = type(model)
     data = safetensors.torch.save({k: v.contiguous() for k, v in model.state_dict().items()})
@@ -210,6 +213,7 @@ def test_word_vectors_fill_the_tables_and_unknown_words_keep_their_start(model: 
         model.load_word_vectors(vocabulary=torch.zeros(3, 2))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_training_step_bit_for_bit(model: CaptionModel) -> None:
     fed, targets = told()
 
@@ -222,6 +226,7 @@ def test_the_same_seed_gives_the_same_training_step_bit_for_bit(model: CaptionMo
     assert all(torch.equal(first, second) for first, second in zip(step(), step(), strict=True))
 
 
+@pytest.mark.slow
 def test_mixed_precision_stays_close_to_single(model: CaptionModel) -> None:
     model, (fed, targets) = model.float(), told()
     made = collate(clips(), model.config)

@@ -110,6 +110,7 @@ def test_a_run_stopped_inside_an_epoch_ends_with_the_same_weights(
     assert all(torch.equal(tensor, weights(resumed)[name]) for name, tensor in weights(whole).items())
 
 
+@pytest.mark.slow
 def test_a_folder_holds_one_system(tmp_path: Path) -> None:
     fit(tmp_path, "canet", epochs=1)
     with pytest.raises(UsageError, match="other data or settings"):
@@ -223,6 +224,7 @@ def said_by(capfd: pytest.CaptureFixture[str], *arguments: object) -> str:
     return told
 
 
+@pytest.mark.slow
 def test_a_wrong_choice_of_a_system_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     names = ", ".join(sorted(plugins.systems()))
     assert f"unknown --model 'gpt'; this evcap trains: {names}" in said_by(capfd, "--model", "gpt")
@@ -236,6 +238,7 @@ def test_a_wrong_choice_of_a_system_is_one_line(tmp_path: Path, capfd: pytest.Ca
     assert "[model] has no field 'width'" in said_by(capfd, "--model", "sa-lstm", "--recipe", wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_printed_recipe_names_its_system_and_means_the_same(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], system: str

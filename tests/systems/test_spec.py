@@ -56,6 +56,7 @@ def test_the_reconstruction_is_shown_as_one() -> None:
     assert plugins.system("fusion").shown == "fusion"
 
 
+@pytest.mark.slow
 def test_listing_systems_loads_no_torch() -> None:
     code = "import sys; from evcap_cli import plugins; print(*plugins.systems(), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

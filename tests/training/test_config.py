@@ -98,6 +98,7 @@ def test_a_recipe_of_a_plugin_that_is_wrong_names_the_system(monkeypatch: pytest
         load_recipe("paper", "own")
 
 
+@pytest.mark.slow
 def test_printing_the_papers_recipe_loads_no_torch() -> None:
     code = "import sys; from evcap_cli.training.recipe import load_recipe; load_recipe('demo').to_toml();"
     subprocess.run([sys.executable, "-c", f"{code} sys.exit('torch' in sys.modules)"], check=True)

@@ -164,6 +164,7 @@ def test_epochs_of_one_cfs_are_told_apart_by_their_loss() -> None:
     assert epoch_score({"epoch": 1}, "cfs") < epoch_score({"epoch": 2}, "cfs")
 
 
+@pytest.mark.slow
 def test_a_test_split_without_features_is_named(tmp_path: Path) -> None:
     trainer = Trainer(toy.recipe(epochs=1), toy.captions(), toy.LEXICON, toy.source(), tmp_path, tensorboard=False)
     result = trainer.fit()

@@ -102,6 +102,7 @@ def test_published_features_train_the_preset_and_say_what_is_missing(
     assert "going on after epoch 2 of 2" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_files_are_named_one_by_one_and_what_is_asked_for_must_be_there(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +125,7 @@ def test_files_are_named_one_by_one_and_what_is_asked_for_must_be_there(
     assert not Path("other/log.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_features_of_another_width_than_the_backbones_are_refused_unless_named(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +140,7 @@ def test_features_of_another_width_than_the_backbones_are_refused_unless_named(
     assert "clip_test.hdf5: '20000' is 512 wide, 768 is expected" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_videos_without_rows_are_left_out_and_a_test_split_without_features_is_told_at_once(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,6 +238,7 @@ def test_files_that_evcap_wrote_are_found_without_a_name(root: Path, capsys: pyt
     assert train(root, "--epochs", 1, features=Path("features"), run="found") == 0
 
 
+@pytest.mark.slow
 def test_two_files_that_could_serve_are_both_named_and_one_of_them_is_chosen(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,6 +262,7 @@ def test_two_files_that_could_serve_are_both_named_and_one_of_them_is_chosen(
     assert {kind: record["name"] for kind, record in backbones.items()} == {"appearance": "two:b", "motion": "flow"}
 
 
+@pytest.mark.slow
 def test_two_files_of_one_backbone_are_one_stream(root: Path) -> None:
     written(root / "features/first.hdf5", "appearance", "one")
     written(root / "features/second.hdf5", "appearance", "one")
@@ -270,6 +275,7 @@ def test_two_files_of_one_backbone_are_one_stream(root: Path) -> None:
     assert data["videos"] + data["held_out"] == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["motion", None])
 def test_without_appearance_the_files_that_are_there_are_listed(
     root: Path, capsys: pytest.CaptureFixture[str], kind: str | None
@@ -333,6 +339,7 @@ def test_words_of_extra_captions_join_the_vocabulary_and_the_identity_of_the_run
     assert "holds a run with other data or settings" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_recipe_that_was_printed_goes_on_where_its_options_began(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

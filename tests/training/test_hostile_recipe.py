@@ -31,6 +31,7 @@ def complaint(path: Path, system: str) -> str | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["fusion", "dcgn", "canet", "sa-lstm"])
 def test_hostile_values_in_every_field(system: str, tmp_path: Path) -> None:
     rng = random.Random(system)
@@ -94,6 +95,7 @@ def test_longer_captions_than_the_model_holds_are_refused_before_training() -> N
         prepare(recipe, toy.captions(), toy.LEXICON, toy.source())
 
 
+@pytest.mark.slow
 def test_a_model_too_large_for_any_machine_is_refused_before_it_is_built() -> None:
     recipe = Recipe(TrainConfig(epochs=1), {**toy.MODEL, "encoder_layers": 64, "width": 1 << 14}, name="large")
     with pytest.raises(

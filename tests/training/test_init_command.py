@@ -46,6 +46,7 @@ def test_a_checkpoint_is_trained_further_on_other_videos_and_captions_them(tmp_p
     assert [one["name"] for one in third["init"]["earlier"]] == ["old"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -86,6 +87,7 @@ def test_what_does_not_go_together_is_one_line_that_names_both(
     assert expected in lines[0]
 
 
+@pytest.mark.slow
 def test_a_printed_recipe_is_what_the_run_trains_with(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert evcap("train", "--init", "demo", "--epochs", 3, "--print-config") == 0
     printed = capfd.readouterr().out

@@ -70,6 +70,7 @@ def fit(run: Path, initial: InitialWeights, **train: Any) -> TrainResult:
     return Trainer(recipe, shifted(), LEXICON, toy.source(), run, tensorboard=False, initial=initial).fit()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_model_with_more_words_scores_the_old_ones_as_before(name: str) -> None:
     old = checkpoint(name)
@@ -85,6 +86,7 @@ def test_a_model_with_more_words_scores_the_old_ones_as_before(name: str) -> Non
     torch.testing.assert_close(after[..., :words], before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fusion", "epan"])
 def test_rows_of_categories_and_emotion_words_go_by_their_names(name: str) -> None:
     old = checkpoint(name)
@@ -114,6 +116,7 @@ def test_rows_of_categories_and_emotion_words_go_by_their_names(name: str) -> No
         torch.testing.assert_close(heads[key][LEXICON.categories.index("anger")], mean)
 
 
+@pytest.mark.slow
 def test_a_new_word_starts_near_those_of_its_emotion_or_else_of_all() -> None:
     old = checkpoint()
     new = begun(InitialWeights(old), lexicon=LEXICON)
@@ -128,6 +131,7 @@ def test_a_new_word_starts_near_those_of_its_emotion_or_else_of_all() -> None:
     assert not torch.equal(rows[ids["robot"]], rows[ids["spins"]])  # or they would be read as one word
 
 
+@pytest.mark.slow
 def test_new_words_take_given_vectors_and_known_ones_keep_theirs(tmp_path: Path) -> None:
     (tmp_path / "glove.txt").write_text(
         "".join(f"{word} {' '.join(['0.5'] * 16)}\n" for word in ("robot", "girl", "glad"))
@@ -218,6 +222,7 @@ def test_a_run_that_is_stopped_and_resumed_has_the_weights_of_one_that_was_not(
     assert whole.checkpoint.training["init"]["digest"] == "d1"
 
 
+@pytest.mark.slow
 def test_the_checkpoint_and_its_card_say_where_the_weights_came_from(tmp_path: Path) -> None:
     old = checkpoint(
         init={"name": "first\n# no heading", "digest": "d0", "data": "films", "earlier": [3, {"name": "zero"}]}
@@ -243,6 +248,7 @@ def test_the_checkpoint_and_its_card_say_where_the_weights_came_from(tmp_path: P
     assert "- features standardised by the statistics of this data\n" in card
 
 
+@pytest.mark.slow
 def test_random_weights_stay_marked_until_they_are_trained(tmp_path: Path) -> None:
     assert fit(tmp_path, InitialWeights(checkpoint(untrained=True)), epochs=0).checkpoint.untrained
 
@@ -290,6 +296,7 @@ def test_data_without_a_lexicon_of_its_own_keep_the_checkpoints() -> None:
     assert initial.lexicon(LEXICON) is LEXICON
 
 
+@pytest.mark.slow
 def test_categories_that_the_data_lack_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     begun(InitialWeights(checkpoint(), ("words",)), lexicon=Lexicon({"joy": ["glad"]}))
     said = " ".join(capsys.readouterr().err.split())
@@ -298,6 +305,7 @@ def test_categories_that_the_data_lack_are_named(capsys: pytest.CaptureFixture[s
     assert "--freeze words keeps 3 new words as they start" in said
 
 
+@pytest.mark.slow
 def test_labels_that_a_checkpoint_was_trained_on_stay_with_what_starts_from_it(tmp_path: Path) -> None:
     initial = InitialWeights(checkpoint(labels_by="teacher"))
     for own, expected in (("", "teacher"), ("other", "other and teacher")):

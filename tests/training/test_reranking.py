@@ -42,6 +42,7 @@ def test_a_trained_checkpoint_searches_as_its_recipe_says(tmp_path: Path) -> Non
     }
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_it_says_so(tmp_path: Path) -> None:
     made().save_pretrained(tmp_path)
     beam = json.loads((tmp_path / "config.json").read_text())["beam"]
@@ -80,6 +81,7 @@ def test_a_recipe_that_makes_no_sense_is_refused(train: dict[str, Any], why: str
         TrainConfig(**train)
 
 
+@pytest.mark.slow
 def test_a_run_that_chooses_otherwise_is_another() -> None:
     def fingerprint(**train: Any) -> str:
         return prepare(toy.recipe(**train), toy.captions(), toy.LEXICON, toy.source()).fingerprint

@@ -166,6 +166,7 @@ def test_ordinary_epochs_are_those_of_a_run_without_self_critical_ones(
     assert_same(fit(tmp_path / "plain").checkpoint, undisturbed.checkpoint)
 
 
+@pytest.mark.slow
 def test_a_run_with_and_without_self_critical_epochs_is_the_same_run(tmp_path: Path) -> None:
     given = {"self_critical_epochs": 3, "self_critical_samples": 4, "self_critical_rate": 1e-3}
     plain, more = trainer(tmp_path, epochs=2), trainer(tmp_path, epochs=2, **given)
@@ -255,6 +256,7 @@ def test_early_stopping_ends_the_ordinary_epochs_only() -> None:
     self_critical.check([*history[:3], {**history[3], "learning_rate": 1e-4, "samples_a_clip": 5}], config, Path("run"))
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_names_epoch_and_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(self_critical, "policy_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
     with pytest.raises(TrainingError, match=r"not a number in epoch 3, step 1 \(videos vid.*epoch [12] is kept"):

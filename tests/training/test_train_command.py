@@ -144,6 +144,7 @@ def test_options_of_fixed_values_list_them(option: str, capfd: pytest.CaptureFix
     assert said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_modules_that_are_off_need_no_backbone(call: Call, root: Path, tmp_path: Path) -> None:
     off = ["--without", "audio-visual", "--epochs", 0, "--no-test", "--weights", "tiny-audio=/nowhere.safetensors"]
     assert call(*arguments(root, tmp_path, *off)).exit_code == 0

@@ -137,6 +137,7 @@ def test_more_epochs_continue_a_run_and_other_settings_are_refused(tmp_path: Pat
         train(tmp_path / "a", epochs=3, batch_size=4)
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_one_clear_line(tmp_path: Path) -> None:
     train(tmp_path, epochs=1)
     (tmp_path / FILE).write_bytes(b"nonsense")
@@ -191,6 +192,7 @@ def test_a_loss_that_is_not_a_number_in_the_first_epoch_leaves_nothing_behind(
     assert not (tmp_path / FILE).exists()
 
 
+@pytest.mark.slow
 def test_held_out_videos_whose_loss_is_not_a_number_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,6 +241,7 @@ def test_a_module_without_its_stream_is_named_before_features_are_read(tmp_path:
         trainer(tmp_path, Reading(clips))
 
 
+@pytest.mark.slow
 def test_modules_switched_off_train_too(tmp_path: Path) -> None:
     recipe = toy.recipe(epochs=1).with_values(model={"fine_grained": False, "audio_visual": False})
     run = Trainer(recipe, toy.captions(), toy.LEXICON, toy.source(), tmp_path, tensorboard=False).fit()
