@@ -1,4 +1,4 @@
-"""``evcap report``: the HTML page of records that exist already."""
+"""``evcap report``: the HTML page of records that exist already, or of a run of training."""
 
 from __future__ import annotations
 
@@ -17,16 +17,40 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    predictions: Annotated[Path, typer.Argument(metavar="JSONL", help="Output of evcap caption.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="HTML", help="The page to write.")] = Path(
-        "report.html"
-    ),
-    thumbnails: Annotated[bool, typer.Option(help="Put pictures of the videos in, where they still lie.")] = True,
+    predictions: Annotated[
+        Path, typer.Argument(metavar="JSONL|RUN", help="Output of evcap caption, or a run folder of evcap train.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="HTML",
+            help="The page to write.",
+            show_default="report.html; of a run RUN/report.html",
+        ),
+    ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option(help="Put pictures of the videos in, where they still lie; of a run those that it keeps.")
+    ] = True,
 ) -> None:
     """Make an offline page with thumbnails, captions, emotions and timelines; of many videos, pages of 500.
 
+    Of a run folder, the page that training writes.
+
     Example: evcap report out.jsonl -o report.html
+
+    Example: evcap report runs/mine
     """
+    if predictions.is_dir():
+        from evcap_cli.training.run_page import write_page
+
+        console.info(f"report of the run: {write_page(predictions, output, thumbnails=thumbnails)}")
+    else:
+        _of_records(predictions, output or Path("report.html"), thumbnails=thumbnails)
+
+
+def _of_records(predictions: Path, output: Path, *, thumbnails: bool) -> None:
     from evcap_cli.files import check_writable
     from evcap_cli.output.html_report import is_there
     from evcap_cli.output.record_files import RecordFile

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from evcap_cli.training.initial_weights import InitialWeights
     from evcap_cli.training.trainer import Trainer, TrainResult
 
-STALE: Final = ("state", "tensorboard", "log.jsonl", "test.json", "test.jsonl")
+STALE: Final = (
+    "state",
+    "tensorboard",
+    "log.jsonl",
+    "test.json",
+    "test.jsonl",
+    "report.html",
+    "validation/clips.json",
+    "validation/captions.jsonl",
+)
 """What --overwrite removes of an earlier run; the checkpoint's files are replaced whole at the end."""
 
 

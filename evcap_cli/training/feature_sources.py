@@ -85,11 +85,15 @@ class PipelineSource:
     Args:
         pipeline: with segmentation "whole", or with that of the data root where it lists clips.
         videos: video or clip -> its file.
+
+    Attributes:
+        middles: video or clip -> its file, and the middle of it in seconds; of those that were read.
     """
 
     def __init__(self, pipeline: FeaturePipeline, videos: Mapping[str, Path]) -> None:
         self.pipeline = pipeline
         self.videos = videos
+        self.middles: dict[str, tuple[Path, float]] = {}
         self.backbones: Mapping[Kind, Mapping[str, Any]] = {
             kind: backbone_record(backbone) for kind, backbone in pipeline.backbones.items()
         }
@@ -103,12 +107,12 @@ class PipelineSource:
             if video in self.videos:
                 files.setdefault(self.videos[video], []).append(video)
         requested = list(files.values())
-        waiting: dict[str, ClipFeatures] = {}
+        waiting: dict[str, SegmentReady] = {}
         failed = 0
         with console.progress(len(files), "features") as bar:
             for event in self.pipeline.run(list(files)):
                 if isinstance(event, SegmentReady):
-                    waiting[event.segment.id] = event.features
+                    waiting[event.segment.id] = event
                     continue
                 for warning in event.warnings:
                     console.detail(f"{event.path}: {warning}")
@@ -119,9 +123,11 @@ class PipelineSource:
                 else:
                     for video in requested[event.video]:
                         # a file of one clip is not listed, and its segment has no id
-                        features = waiting.get(video, waiting.get(""))
-                        if features is not None:
-                            yield video, features
+                        ready = waiting.get(video, waiting.get(""))
+                        if ready is not None:
+                            middle = float(ready.segment.start + ready.segment.end) / 2
+                            self.middles[video] = (event.path, middle)
+                            yield video, ready.features
                 waiting = {}
                 bar.advance()
         if failed > NAMED:

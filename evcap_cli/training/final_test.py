@@ -25,6 +25,7 @@ from evcap_cli.training.epoch_selection import ORACLE_NOTE, best_of_each
 from evcap_cli.training.model_card import model_card
 from evcap_cli.training.printed_comparison import markdown_table, quoted, rows_beside
 from evcap_cli.training.recipe import ORACLE
+from evcap_cli.training.run_report import refresh_page
 
 if TYPE_CHECKING:
     from evcap_cli.training.trainer import Trainer, TrainResult
@@ -73,6 +74,8 @@ def score_test(
     write_whole(trainer.run / CARD, model_card(result.checkpoint, document, comparison=markdown_table(document)))
     if document is not before:
         write_whole(trainer.run / SCORES, json.dumps(document, indent=1) + "\n")
+    if result.history:
+        refresh_page(trainer.run)
     return document
 
 

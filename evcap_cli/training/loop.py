@@ -22,6 +22,7 @@ from evcap_cli.data.caption_batches import CaptionBatch, caption_batches
 from evcap_cli.errors import TrainingError
 from evcap_cli.network.losses import Targets
 from evcap_cli.training.acceleration import give_back_memory
+from evcap_cli.training.part_times import PartTimes
 from evcap_cli.training.run_preparation import PreparedRun, seed_torch
 from evcap_cli.training.validation import OracleSplit, Validation
 
@@ -70,21 +71,21 @@ class Loop:
         self.features = self.prepared.features.to(device) if small else self.prepared.features
         self.train = self.prepared.train.to(device)
         self.validation = Validation(prepared, accelerator, model, self.features, beam, run, test)
-        self.loading_seconds = 0.0
+        self.times = PartTimes()
 
     def epoch(self, number: int) -> dict[str, Any]:
         """Train epoch ``number`` (from 0) and validate; its entry for the log."""
         config, started = self.config, time.monotonic()
-        self.loading_seconds = 0.0
+        self.times.clear()
         seed_torch(config.seed, number, self.accelerator.process_index)
-        batches = caption_batches(
-            self.prepared.train.clip,
-            batch_size=config.batch_size,
-            per_clip=config.captions_per_clip,
-            seed=config.seed,
-            epoch=number,
-        )
-        self.loading_seconds = time.monotonic() - started
+        with self.times.measure("data"):
+            batches = caption_batches(
+                self.prepared.train.clip,
+                batch_size=config.batch_size,
+                per_clip=config.captions_per_clip,
+                seed=config.seed,
+                epoch=number,
+            )
         self.wrapped.train()
         sums: dict[str, float] = {}
         norm = rate = 0.0
@@ -105,13 +106,15 @@ class Loop:
             "learning_rate": rate,
             "gradient_norm": round(norm, 6),
             "captions_per_second": round(len(self.train) / trained, 1),
-            "loading_share": round(self.loading_seconds / trained, 4),
+            "loading_share": round(self.times.seconds["data"] / trained, 4),
         }
         return self.finished(entry, number, started)
 
     def finished(self, entry: dict[str, Any], number: int, started: float) -> dict[str, Any]:
-        """``entry`` of the trained epoch ``number`` with its validation, and the seconds since ``started``."""
-        entry |= self.validation.entry(number)
+        """``entry`` of the trained epoch ``number`` with its validation and wall times."""
+        with self.times.measure("validation"):
+            entry |= self.validation.entry(number)
+        entry["part_seconds"] = self.times.entry()
         entry["seconds"] = round(time.monotonic() - started, 2)
         return entry
 
@@ -151,20 +154,24 @@ class Loop:
         """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        if not math.isfinite(float(total.detach())):
+        with self.times.measure("forward"):  # an accelerator is waited for here
+            value = float(total.detach())
+        if not math.isfinite(value):
             raise self._not_a_number("loss", clips, epoch, step)
-        self.accelerator.backward(total * share)
-        norm = float(self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip_norm))
+        with self.times.measure("backward"):
+            self.accelerator.backward(total * share)
+            norm = float(self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip_norm))
         if not math.isfinite(norm) and self.accelerator.scaler is None:  # a scaler skips such a step by itself
             raise self._not_a_number("gradient", clips, epoch, step)
-        self.optimiser.step()
+        with self.times.measure("optimiser"):
+            self.optimiser.step()
         return norm
 
     def _loss(self, model: Any, batch: CaptionBatch) -> LossTerms:
-        started = time.monotonic()
-        features, inputs, targets = self.load(batch)
-        self.loading_seconds += time.monotonic() - started
-        return self.model.losses(model(features, inputs, targets.clip_index, self.train.steps(batch)), targets)
+        with self.times.measure("data"):
+            features, inputs, targets = self.load(batch)
+        with self.times.measure("forward"):
+            return self.model.losses(model(features, inputs, targets.clip_index, self.train.steps(batch)), targets)
 
     def load(self, batch: CaptionBatch) -> tuple[ClipBatch, Tensor, Targets]:
         """Rows of a batch's clips, the inputs of the decoder, and the targets, on the device."""

@@ -119,6 +119,7 @@ class SelfCritical:
         size = max(config.batch_size // config.self_critical_samples, 1)
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         self._rewards.clear()
+        loop.times.clear()
         sums = np.zeros(3)  # loss, reward, squared advantage
         norm, steps = 0.0, 0
         with console.progress(len(batches), f"epoch {number + 1} ({PHASE})", "step") as bar:
@@ -144,21 +145,25 @@ class SelfCritical:
             "samples_a_clip": config.self_critical_samples,
             "gradient_norm": round(norm, 6),
             "captions_per_second": round(len(order) * config.self_critical_samples / trained, 1),
-            "loading_share": 0.0,
+            "loading_share": round(loop.times.seconds.get("data", 0.0) / trained, 4),
         }
         return loop.finished(entry, number, started)
 
     def _step(self, clips: npt.NDArray[np.int64], share: float, epoch: int, step: int) -> tuple[list[float], float]:
         """One optimiser step; loss, mean reward and mean squared advantage, and the norm of the gradient."""
         loop, samples = self.loop, self.loop.config.self_critical_samples
-        batch = loop.features.clip_batch(clips, loop.accelerator.device)
+        with loop.times.measure("data"):
+            batch = loop.features.clip_batch(clips, loop.accelerator.device)
         loop.model.eval()
-        drawn = sample(loop.model, batch, samples, loop.beam.max_words, loop.beam.forbidden)
-        rewards = self._worth(clips, drawn, samples)
+        with loop.times.measure("sampling"):
+            drawn = sample(loop.model, batch, samples, loop.beam.max_words, loop.beam.forbidden)
+        with loop.times.measure("reward"):
+            rewards = self._worth(clips, drawn, samples)
         advantages = leave_one_out(rewards)
         weights = torch.tensor(advantages / SCALE, dtype=torch.float32, device=drawn.device).flatten()
         loop.optimiser.zero_grad(set_to_none=True)
-        loss = policy_loss(loop.wrapped, batch, drawn, weights, loop.beam.forbidden)
+        with loop.times.measure("forward"):
+            loss = policy_loss(loop.wrapped, batch, drawn, weights, loop.beam.forbidden)
         norm = loop.descend(loss, share, loop.config.self_critical_rate, clips, epoch, step)
         return [float(loss.detach()), float(rewards.mean()), float((advantages**2).mean())], norm
 

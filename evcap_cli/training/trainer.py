@@ -29,6 +29,7 @@ from evcap_cli.training.optimiser import make_optimiser
 from evcap_cli.training.recipe import ORACLE
 from evcap_cli.training.run_log import RunLog, announcement
 from evcap_cli.training.run_preparation import prepare
+from evcap_cli.training.run_report import RunReport
 from evcap_cli.training.run_state import (
     Progress,
     RunState,
@@ -154,6 +155,7 @@ class Trainer:
         loop = Loop(self.prepared, self.accelerator, model, optimiser, self.beam, self.run, self.oracle)
         critic = SelfCritical(loop)
         log = RunLog(self.run, state.progress.history, tensorboard=self.tensorboard) if main else None
+        report = RunReport(self.run, self.prepared, self.facts, self.source, state.progress.epochs)
         with deterministic(device), nullcontext() if log is None else closing(log):
             while phase := next_phase(state.progress.history, self.config):
                 try:
@@ -166,11 +168,15 @@ class Trainer:
                     raise self._ended(problem, state.progress) from problem
                 state = self._advance(state, model, optimiser, entry)
                 if log is not None:
+                    report.keep(state.progress.epochs, loop.validation.texts)
                     save_state(self.run, state)
                     log.write(state.progress.history)
+                    report.write()
                     console.info(announcement(state.progress.history, state.progress.best_epoch, self.planned))
         self.accelerator.wait_for_everyone()
         checkpoint = self._checkpoint(state) if main else self._made(state)
+        if main and state.progress.history:
+            report.write()  # also of a run that was finished before there were pages
         return TrainResult(checkpoint, state.progress.history, state.progress.best_epoch)
 
     def _state(self, model: CaptionModel, optimiser: torch.optim.Optimizer) -> RunState:

@@ -15,6 +15,7 @@ from evcap_cli.data.caption_batches import CaptionBatch
 from evcap_cli.errors import TrainingError
 from evcap_cli.network.losses import emotional_cross_entropy
 from evcap_cli.training.evaluation import evaluate
+from evcap_cli.training.shown_clips import confusion
 
 if TYPE_CHECKING:
     from evcap_cli.search.beam_search import BeamConfig
@@ -49,6 +50,9 @@ class Validation:
         beam: of the search.
         run: named in errors.
         test: scored as well; None: it is not used.
+
+    Attributes:
+        texts: video -> caption of the last validation, on the main process.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Validation:
         self.prepared, self.accelerator, self.model, self.features = prepared, accelerator, model, features
         self.captions = prepared.validation.to(accelerator.device)
         self.beam, self.run, self.test = beam, run, test
+        self.texts: dict[str, str] = {}
 
     def entry(self, epoch: int) -> dict[str, Any]:
         """For the log of ``epoch`` (from 0), the same on all processes; empty where there is nothing to score.
@@ -94,7 +99,12 @@ class Validation:
                 path=self.run,
                 hint="try a smaller --lr",
             )
-        return {"validation": values, "samples": dict(list(captions.items())[:SAMPLES])}
+        self.texts = captions
+        return {
+            "validation": values,
+            "samples": dict(list(captions.items())[:SAMPLES]),
+            "confusion": confusion(captions, prepared.validation_captions, prepared.lexicon),
+        }
 
     def _test_entry(self) -> dict[str, Any]:
         """Scores of the test split, METEOR too: published code chooses the best epoch of each metric."""

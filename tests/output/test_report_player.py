@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +21,6 @@ NAME = "ünïcode & #1 100%.mp4"
 def captions(seconds: float = 1.0) -> tuple[Caption, ...]:
     joy = Emotion("joy", 0.8, ("happily",), {"joy": 0.8, "fear": 0.2})
     return tuple(Caption(n * seconds, (n + 1) * seconds, text, -0.5, joy) for n, text in enumerate(TEXTS))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("needs chromium and chromedriver (Debian: apt install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio"):
-        options.add_argument(flag)
-    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield made
-    made.quit()
 
 
 def written(folder: Path, records: list[Record]) -> Path:

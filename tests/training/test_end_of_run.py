@@ -273,7 +273,7 @@ def test_printed_rows_are_quoted_as_printed() -> None:
 
 def logged(run: Path) -> list[dict[str, Any]]:
     """The log without wall times."""
-    times = ("seconds", "captions_per_second", "loading_share")
+    times = ("seconds", "captions_per_second", "loading_share", "part_seconds")
     entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     return [{name: value for name, value in entry.items() if name not in times} for entry in entries]
 
