@@ -111,6 +111,35 @@ def test_the_same_command_again_goes_on_and_overwrite_starts_anew(call: Call, ro
     assert call(*arguments(root, tmp_path, "--no-test", "--seed", 9, "--epochs", 1, "--overwrite")).exit_code == 0
 
 
+@pytest.mark.slow
+def test_the_page_of_a_run_shows_its_videos_and_decodes_them_once(
+    call: Call, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evcap_cli.media.decoder import Decoder
+    from evcap_cli.output.html_report import pictures_at
+    from evcap_cli.training import run_report, shown_clips
+
+    assert call(*arguments(root, tmp_path, "--no-test", "--epochs", 1)).exit_code == 0
+    kept = shown_clips.read_clips(tmp_path)
+    assert kept is not None
+    (clip,) = kept.clips
+    film = root / "videos" / "clips" / f"{clip.video_id.removeprefix('vid')}.mp4"
+    with Decoder() as decoder:
+        timeline = decoder.open(film)
+        middle = float(timeline.end) / 2
+        assert list(pictures_at(decoder, film, [middle], shown_clips.PICTURE_SIDE)) == [(0, clip.picture)]
+    assert clip.picture is not None
+    assert f'src="{clip.picture.source}"' in (tmp_path / "report.html").read_text()
+    monkeypatch.setattr(run_report, "pictures", lambda *_: 1 / 0)
+    again = call(*arguments(root, tmp_path, "--no-test", "--epochs", 2))
+    assert "is not up to date" not in again.stderr
+    assert shown_clips.read_clips(tmp_path) == kept
+    assert len(shown_clips.read_captions(tmp_path)) == 2
+    assert call(*arguments(root, tmp_path, "--no-test", "--epochs", 0, "--overwrite")).exit_code == 0
+    assert not (tmp_path / "report.html").exists()
+    assert not any((tmp_path / "validation").iterdir())
+
+
 def test_print_config_prints_a_recipe_that_reads_back(call: Call, tmp_path: Path) -> None:
     printed = call("train", "--recipe", "demo", "--epochs", 3, "--without", "audio-visual", "--print-config")
     path = tmp_path / "printed.toml"
