@@ -11,6 +11,7 @@ import torch
 from evcap_cli.data.special_tokens import END, PAD, START, UNK
 from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.training import self_critical
+from evcap_cli.training.part_times import PartTimes
 from evcap_cli.training.self_critical import SelfCritical, leave_one_out, next_phase, policy_loss, sample
 from evcap_cli.training.trainer import Trainer, TrainResult
 from tests.training import toy
@@ -287,6 +288,7 @@ def test_batches_hold_as_many_captions_as_ordinary_ones(tmp_path: Path, monkeypa
             config=ready.config,
             accelerator=ready.accelerator,
             optimiser=SimpleNamespace(zero_grad=lambda **_: None),
+            times=PartTimes(),
             finished=lambda entry, *_: entry,
         )
         SelfCritical(loop).epoch(4)  # type: ignore[arg-type]
