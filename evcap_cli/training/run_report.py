@@ -105,7 +105,7 @@ class RunReport:
 
     def _facts(self) -> dict[str, str]:
         facts = self.facts
-        found = {kind: str(record["name"]) for kind, record in facts.backbones.items()}
+        found: dict[str, str] = {kind: str(record["name"]) for kind, record in facts.backbones.items()}
         found["trained on"] = (
             f"{counted(len(self.prepared.train), 'caption')} of"
             f" {counted(len(self.prepared.train_captions), 'clip')}{f' of {facts.data}' if facts.data else ''}"
