@@ -1,16 +1,18 @@
-"""Ready-made captioners: models and servers that read frames and a waveform themselves."""
+"""Ready-made captioners: models and servers that read frames and a waveform, or features, and no checkpoint."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
+from evcap_cli.backbones.loading import make_backbones
 from evcap_cli.captioning.batching import records_of
 from evcap_cli.captioning.captioner import Captioner
+from evcap_cli.captioning.clip_sources import SegmentClip, clip_source
 from evcap_cli.captioning.record_fields import emotion_of, media_fields, whole_milliseconds
 from evcap_cli.console import counted
 from evcap_cli.data.lexicon import Lexicon
@@ -18,14 +20,14 @@ from evcap_cli.errors import CaptionerError, EvcapError, UsageError, VideoError,
 from evcap_cli.output.records import Caption, Record, error_fields
 from evcap_cli.plugin_calls import contained, show_traceback
 from evcap_cli.systems.captioners import find_captioner
-from evcap_cli.systems.clip_captioner import CaptionerOptions, Several, SeveralCaptioner
+from evcap_cli.systems.clip_captioner import CaptionerOptions, Reads, Several, SeveralCaptioner
 from evcap_cli.version import __version__
 
 if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Kind
     from evcap_cli.captioning.options import CaptionOptions
     from evcap_cli.features.events import VideoDone
     from evcap_cli.features.feed import Feed
-    from evcap_cli.features.raw_clips import RawClip, RawClips
     from evcap_cli.inputs import Source
     from evcap_cli.systems.captioner_spec import CaptionerSpec
     from evcap_cli.systems.clip_captioner import Clip, ClipCaption, ClipCaptioner
@@ -63,7 +65,10 @@ def check_ready_made(options: CaptionOptions) -> bool:
     if found is None:
         return False
     spec, address = found
-    spec.captioner_class().check(address, _captioner_options(options))
+    captioner = spec.captioner_class()
+    captioner.check(address, _captioner_options(options))
+    if backbones := _backbones_of(captioner):
+        make_backbones(backbones, options.weights, options.backbone_options, options.allow_unused)
     return True
 
 
@@ -71,7 +76,7 @@ def _found(options: CaptionOptions) -> tuple[CaptionerSpec, str] | None:
     """Which captioner is named, before it downloads anything; its options are checked."""
     found = find_captioner(options.checkpoint)
     if found is not None:
-        _check_options(options)
+        _check_options(options, found[0].captioner_class())
     return found
 
 
@@ -87,18 +92,27 @@ def _captioner_options(options: CaptionOptions) -> CaptionerOptions:
     )
 
 
-def _check_options(options: CaptionOptions) -> None:
+def _backbones_of(captioner: type[ClipCaptioner]) -> Mapping[Kind, str]:
+    """The backbones whose features a class of captioners says that it reads."""
+    reads = getattr(captioner, "reads", None)
+    return reads.backbones if isinstance(reads, Reads) else {}
+
+
+def _check_options(options: CaptionOptions, captioner: type[ClipCaptioner]) -> None:
     """See that no option is given that only trained checkpoints have.
 
     Raises:
         UsageError: naming the first.
     """
-    given = {
-        "--backbone": options.backbone,
-        "--appearance, --motion, --object and --audio": options.backbones,
+    of_backbones = {
         "--weights": set(options.weights) - options.allow_unused,
         "--option": set(options.backbone_options) - options.allow_unused,
         "--sampling": options.sampling,
+    }
+    given = {
+        "--backbone": options.backbone,
+        "--appearance, --motion, --object and --audio": options.backbones,
+        **({} if _backbones_of(captioner) else of_backbones),
         "--rerank": options.rerank,
         "--length-penalty": options.length_penalty,
     }
@@ -112,27 +126,22 @@ def _check_options(options: CaptionOptions) -> None:
 
 
 class ReadyMadeCaptioner(Captioner):
-    """A model or server that reads frames, and a waveform where it takes audio.
+    """A model or server that reads frames, and a waveform where it takes audio, or features of backbones.
 
     Args:
         options: how to caption.
         model: what captions, checked and without its weights.
 
     Raises:
-        UsageError: it reads features of backbones, or its weights cannot be loaded.
+        CheckpointError, PluginError, UsageError, WeightsError: it cannot be loaded, or a backbone that it reads.
     """
 
     def __init__(self, options: CaptionOptions, model: ClipCaptioner) -> None:
         super().__init__(options)
-        if model.reads.backbones:
-            raise UsageError(
-                "reads features of backbones, which only trained checkpoints do here",
-                path=options.checkpoint,
-                hint="let the captioner read frames",
-            )
         model.load(self.device, self.dtype)
-        self.model, self.backbones = model, {}
-        self.clips = self._raw_clips()
+        self.model = model
+        self.source = clip_source(model.reads, options)
+        self.backbones = self.source.backbones
 
     @property
     @override
@@ -160,7 +169,7 @@ class ReadyMadeCaptioner(Captioner):
             "beam": chosen.beam_size,
             "emotion": chosen.emotion,
             "dtype": str(self.dtype),
-            "segment": self.clips.segmentation.setting,
+            **self.source.settings,
             "audio_track": self.options.audio_track,
             "drop_audio": self.options.drop_audio,
             "device": str(self.device),
@@ -173,32 +182,13 @@ class ReadyMadeCaptioner(Captioner):
             raise UsageError("writes one caption a video, not several", path=self.name, hint="take another captioner")
         super().write_several(several)
 
-    def _raw_clips(self) -> RawClips:
-        from evcap_cli.features.raw_clips import RawClips, RawRequest
-
-        frames, sound = self.model.reads.frames, self.model.reads.waveform
-        request = RawRequest()
-        if frames is not None:
-            request = replace(request, moments=frames.count, longest_side=frames.longest_side)
-        if sound is not None and not self.options.drop_audio:
-            request = replace(request, rate=sound.rate, longest_seconds=sound.longest_seconds)
-        options = self.options
-        return RawClips(
-            request,
-            segmentation=options.segment,
-            workers=options.workers,
-            timeout=options.timeout,
-            decoder_memory=options.decoder_memory,
-            audio_track=options.audio_track,
-        )
-
     @override
     def serve(self, feed: Feed[Source]) -> Generator[Record, None, None]:
         size = self.options.batch_size or self.model.clips_a_batch
-        return records_of(feed, self.clips.serve, size, self._caption, self._record)
+        return records_of(feed, self.source.serve, size, self._caption, self._record)
 
-    def _caption(self, clips: Sequence[RawClip]) -> list[list[Caption | VideoError]]:
-        results = self._results([_clip(clip) for clip in clips])
+    def _caption(self, clips: Sequence[SegmentClip]) -> list[list[Caption | VideoError]]:
+        results = self._results([clip.clip for clip in clips])
         return [
             [self._named(clip, result)]
             if isinstance(result, VideoError)
@@ -246,7 +236,7 @@ class ReadyMadeCaptioner(Captioner):
             f"the captioner {self.name} failed: {cause}", hint="see `evcap plugins check`, set EVCAP_DEBUG=1 for more"
         )
 
-    def _named(self, clip: RawClip, problem: VideoError) -> VideoError:
+    def _named(self, clip: SegmentClip, problem: VideoError) -> VideoError:
         """The error of a clip; one of several segments is named by its time."""
         if self.options.segment == "whole":
             return problem
@@ -254,7 +244,7 @@ class ReadyMadeCaptioner(Captioner):
         cause = f"{start:.2f} s to {end:.2f} s: {problem.cause}"
         return type(problem)(cause, path=problem.path, hint=problem.hint)
 
-    def _sentence(self, clip: RawClip, result: ClipCaption) -> Caption:
+    def _sentence(self, clip: SegmentClip, result: ClipCaption) -> Caption:
         words = _WORD.findall(result.text.lower())
         lexicon = self.lexicon
         given = result.emotion
@@ -279,8 +269,8 @@ class ReadyMadeCaptioner(Captioner):
             status="ok" if error is None else "failed",
             captions=good if done.error is None else (),
             media=None if done.info is None else media_fields(done),
-            backbones={},
-            checkpoint=self.model.identity.record_fields(),
+            backbones=self.backbones,
+            checkpoint={**self.model.identity.record_fields(), **self.source.record_fields},
             warnings=tuple(done.warnings),
             error=None if error is None else error_fields(error),
         )
@@ -293,14 +283,3 @@ def _first_of(problems: Iterable[VideoError]) -> VideoError | None:
         return found[0] if found else None
     first, more = found[0], counted(len(found) - 1, "more segment")
     return type(first)(f"{first.cause} (and {more})", path=first.path, hint=first.hint)
-
-
-def _clip(raw: RawClip) -> Clip:
-    """A clip as captioners take it: frames (T, 3, H, W) uint8, waveform (S,) float32."""
-    import torch
-
-    from evcap_cli.systems.clip_captioner import Clip
-
-    frames = None if raw.frames is None else torch.from_numpy(raw.frames).permute(0, 3, 1, 2).contiguous()
-    waveform = None if raw.waveform is None else torch.from_numpy(raw.waveform)
-    return Clip(raw.duration, frames, raw.times, waveform)

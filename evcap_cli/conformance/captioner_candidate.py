@@ -1,30 +1,35 @@
 """The captioner under examination: its instances, sample clips for it, its captions, and what it printed.
 
 Clips are what a run hands over: frames of the size and number that the captioner reads, with rising times, and audio
-where it reads a waveform. Everything happens on the CPU in float32.
+where it reads a waveform; or random features as wide as those of the backbones that it reads. Everything happens on the
+CPU in float32.
 
-Notation: T frames of H x W pixels, S samples.
+Notation: T frames of H x W pixels, S samples, rows n of features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from evcap_cli.backbones.loading import make_backbones
 from evcap_cli.conformance.candidate import described, sample_frames, sample_tone
 from evcap_cli.conformance.checks import Broken
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.errors import VideoError
+from evcap_cli.features.streams import ClipFeatures, StreamFeatures
 from evcap_cli.standard_streams import captured
 from evcap_cli.systems.clip_captioner import CaptionerOptions, Clip, ClipCaption, ClipCaptioner
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from evcap_cli.backbones.contract import Kind
     from evcap_cli.systems.captioner_spec import CaptionerSpec
 
 CLIPS: Final = 3
@@ -32,6 +37,8 @@ CLIPS: Final = 3
 SIZE: Final = (72, 96)
 """Height and width of the pictures of sample clips, where the captioner reads no smaller ones."""
 SECONDS: Final = 2.0
+ROWS: Final[Mapping[Kind, int]] = {"appearance": 30, "motion": 30, "object": 16, "audio": 60}
+"""Of features of a clip, at most."""
 FEW_WORDS: Final = 2
 OWN_PROMPT: Final = "Say what happens."
 
@@ -107,7 +114,7 @@ class CaptionerCandidate:
 
         Args:
             seed: other pictures and another tone.
-            frames: fewer than the captioner reads.
+            frames: fewer than the captioner reads; so many rows of features.
             size: height and width of the video.
             audio_seconds: 0: the video has no audio.
         """
@@ -127,7 +134,34 @@ class CaptionerCandidate:
         if reads.waveform is not None and audio_seconds:
             seconds = min(audio_seconds, reads.waveform.longest_seconds)
             waveform = torch.from_numpy(sample_tone(reads.waveform.rate, seconds, seed))
-        return Clip(SECONDS, pictures, times, waveform)
+        features = self._features(seed, frames, audio_seconds) if reads.backbones else None
+        return Clip(SECONDS, pictures, times, waveform, features)
+
+    @property
+    def reads_audio(self) -> bool:
+        """Whether captions may depend on the audio."""
+        reads = self.captioner.reads
+        return reads.waveform is not None or "audio" in reads.backbones
+
+    @cached_property
+    def dims(self) -> dict[Kind, int]:
+        """Kind -> width of the features that the captioner reads; no weights are loaded for it."""
+        made = make_backbones(self.captioner.reads.backbones, {}, {}, ())
+        return {kind: one.spec.dim for kind, one in made.items()}
+
+    def _features(self, seed: int, rows: int | None, audio_seconds: float) -> ClipFeatures:
+        """Random rows of each stream; ``audio_seconds`` as in ``clip``."""
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        streams: dict[Kind, StreamFeatures] = {}
+        for kind, dim in self.dims.items():
+            count = min(rows or ROWS[kind], ROWS[kind])
+            if kind == "audio":
+                count = math.ceil(count * min(audio_seconds / SECONDS, 1))
+            times = torch.linspace(0, SECONDS, count)
+            streams[kind] = StreamFeatures(torch.randn(count, dim, generator=generator), times)
+        return ClipFeatures(streams, SECONDS)
 
     def caption(self, captioner: ClipCaptioner, clips: Sequence[Clip]) -> list[ClipCaption]:
         """Its captions of ``clips``.

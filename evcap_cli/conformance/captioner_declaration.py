@@ -6,10 +6,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli import plugins
+from evcap_cli.backbones.loading import make_backbones
 from evcap_cli.conformance.checks import Broken, Check, NotApplicable, check
 from evcap_cli.conformance.declaration import HEAVY, answered
 from evcap_cli.conformance.refusals import refusal
-from evcap_cli.errors import UsageError, one_line
+from evcap_cli.errors import EvcapError, UsageError, one_line
 from evcap_cli.systems.captioner_spec import CaptionerSpec
 from evcap_cli.systems.clip_captioner import FrameRequest, Reads
 
@@ -115,20 +116,33 @@ def _opening(candidate: CaptionerCandidate) -> str:
     reads = getattr(captioner, "reads", None)
     if not isinstance(reads, Reads):
         raise Broken(f"reads is {type(reads).__name__} after __init__, not a Reads")
-    if reads.backbones:
-        raise Broken("reads features of backbones, which only trained checkpoints do; read frames")
+    _check_backbones(reads)
     if not isinstance(captioner.clips_a_batch, int) or captioner.clips_a_batch < 1:
         raise Broken(f"clips_a_batch is {captioner.clips_a_batch!r}, not a number of clips")
     spec = candidate.spec
-    if spec.takes_audio and reads.waveform is None:
+    audio = reads.waveform is not None or "audio" in reads.backbones
+    if spec.takes_audio and not audio:
         raise Broken("the spec says takes_audio, reads has no waveform")
-    if reads.waveform is not None and not spec.takes_audio and not spec.schemes and not spec.config_key:
+    if audio and not spec.takes_audio and not spec.schemes and not spec.config_key:
         raise Broken("reads a waveform, the spec does not say takes_audio")
     if candidate.open().reads != reads:
         raise Broken("two instances of one address read something else")
     frames = "" if reads.frames is None else _frames_text(reads.frames)
-    audio = "" if reads.waveform is None else f"{reads.waveform.longest_seconds:g} s of audio"
-    return " and ".join(filter(None, (frames, audio)))
+    sound = "" if reads.waveform is None else f"{reads.waveform.longest_seconds:g} s of audio"
+    features = f"features of {', '.join(reads.backbones.values())}" if reads.backbones else ""
+    return " and ".join(filter(None, (frames, sound, features)))
+
+
+def _check_backbones(reads: Reads) -> None:
+    """See that the backbones whose features are read are installed; no weights are read.
+
+    Raises:
+        Broken: one is not, or is of another kind.
+    """
+    try:
+        make_backbones(reads.backbones, {}, {}, ())
+    except EvcapError as problem:
+        raise Broken(f"reads features of a backbone that cannot be had: {problem}") from problem
 
 
 def _frames_text(frames: FrameRequest) -> str:

@@ -181,14 +181,14 @@ def _aspect(candidate: CaptionerCandidate) -> None:
 
 @check(CHECKS, "no-audio", "captions a clip without audio", needs=("caption",))
 def _no_audio(candidate: CaptionerCandidate) -> None:
-    if candidate.captioner.reads.waveform is None:
+    if not candidate.reads_audio:
         raise NotApplicable("it reads no audio")
     _captions(candidate, candidate.clip(0, audio_seconds=0), "a clip without audio")
 
 
 @check(CHECKS, "short-audio", "captions a clip with hardly any audio", needs=("caption",))
 def _short_audio(candidate: CaptionerCandidate) -> None:
-    if candidate.captioner.reads.waveform is None:
+    if not candidate.reads_audio:
         raise NotApplicable("it reads no audio")
     _captions(candidate, candidate.clip(0, audio_seconds=SHORT_SECONDS), f"{SHORT_SECONDS} s of audio")
 

@@ -86,11 +86,14 @@ class Reads:
     frames: FrameRequest | None = None
     waveform: WaveformRequest | None = None
     backbones: Mapping[Kind, str] = field(default_factory=dict)
-    """Address of the backbone of each kind, such as {"appearance": "clip"}."""
+    """Address of the backbone of each kind, such as {"appearance": "clip"}; set on the class, --weights, --option and
+    --sampling are taken."""
 
     def __post_init__(self) -> None:
         if self.frames is None and self.waveform is None and not self.backbones:
             raise ValueError("a captioner must read frames, a waveform or features of backbones")
+        if self.backbones and (self.frames is not None or self.waveform is not None):
+            raise ValueError("a captioner reads features of backbones, or frames and a waveform, not both")
 
 
 @dataclass(frozen=True)

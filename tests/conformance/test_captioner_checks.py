@@ -143,7 +143,14 @@ CLASSES: dict[str, tuple[type[ClipCaptioner], set[str]]] = {
     "no model, no name of it": (to_nowhere(CheckpointError("cannot be loaded")), {"unknown-address"}),
     "no model, the wrong exit code": (to_nowhere(WriteError("no-such-model is missing")), {"unknown-address"}),
     "nothing declared": (changed(reads=None), {"opening"}),
-    "features": (changed(reads=Reads(backbones={"appearance": "clip"})), {"opening"}),
+    "features of an unknown backbone": (
+        changed(reads=Reads(backbones={"appearance": "nowhere", "audio": "lite-audio"})),
+        {"opening"},
+    ),
+    "features of another kind": (
+        changed(reads=Reads(backbones={"appearance": "lite-motion", "audio": "lite-audio"})),
+        {"opening"},
+    ),
     "no audio after all": (changed(reads=Reads(frames=FrameRequest(4, 64))), {"opening"}),
     "no batch": (changed(clips_a_batch=0), {"opening"}),
     "learning switched off for everybody": (loading(lambda self: torch.set_grad_enabled(False)), {"loading"}),
@@ -297,3 +304,25 @@ def test_a_captioner_of_audio_alone_gets_no_frames(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(globals(), "Broken", Listening)
     report = check_captioner(replace(SPEC, factory=f"{__name__}:Broken"))
     assert skipped(report) == {"registration", "score", "emotion", "few-frames", "aspect"}
+
+
+class Summing(KeepingCaptioner):
+    """Says how large the features of a clip are."""
+
+    reads = Reads(backbones={"appearance": "lite-appearance", "audio": "lite-audio"})
+
+    def one(self, clip: Clip) -> ClipCaption:
+        assert clip.frames is None
+        assert clip.features is not None
+        streams = clip.features.streams
+        assert {kind: stream.values.shape[1] for kind, stream in streams.items()} == {"appearance": 592, "audio": 328}
+        rows = len(streams["audio"].values)
+        mean = float(streams["appearance"].values.mean())
+        words = ["many" if mean > 0 else "few", "and", "loud" if rows else "silent"]
+        return ClipCaption(" ".join(words[: self.options.max_words]), -abs(mean))
+
+
+def test_a_captioner_of_features_gets_those_of_its_backbones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "Broken", Summing)
+    report = check_captioner(replace(SPEC, factory=f"{__name__}:Broken"))
+    assert skipped(report) == {"registration", "emotion", "few-frames", "aspect"}
