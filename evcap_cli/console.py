@@ -21,6 +21,7 @@ from evcap_cli import interrupts, standard_streams
 from evcap_cli.clocks import elapsed
 from evcap_cli.errors import EXIT_NOTHING_DONE, EvcapError, UsageError, WriteError
 from evcap_cli.interrupts import check_interrupted
+from evcap_cli.pace import Pace
 from evcap_cli.paths import shown
 
 if TYPE_CHECKING:
@@ -185,9 +186,31 @@ def error(problem: EvcapError | str) -> None:
 class Bar:
     """What ``progress`` hands out; this one shows nothing."""
 
-    def advance(self, n: int = 1, note: str = "") -> None:  # noqa: ARG002  for those that show something
-        """Count n more units; ``note`` is shown next to the bar."""
+    def __init__(self, total: int | None = None) -> None:
+        self.pace = Pace(total)
+
+    def advance(self, n: int = 1, note: str = "", *, seconds: float = 0.0, failed: bool = False) -> None:
+        """Count more units.
+
+        Args:
+            n: how many.
+            note: shown next to the bar.
+            seconds: of video.
+            failed: whether they failed.
+        """
         check_interrupted()
+        self.pace.add(n, seconds, failed=failed)
+        self._show(n, note)
+
+    def take_over(self, count: int) -> None:
+        """So many units in all are there from an earlier run; they say nothing of the pace."""
+        more = count - self.pace.before
+        if more:
+            self.pace.take_over(count)
+            self._show(more, "")
+
+    def _show(self, n: int, note: str) -> None:
+        """Show that ``n`` more are done."""
 
     def describe(self, label: str) -> None:
         """Change the label."""
@@ -197,14 +220,12 @@ class _Plain(Bar):
     """A line at most every ten seconds, and one at the end if any was printed before."""
 
     def __init__(self, total: int | None, label: str, unit: str, units: str | None) -> None:
-        self.total, self.label, self.unit, self.units = total, label, unit, units
-        self.done, self.note = 0, ""
-        self.start = self.last = time.monotonic()
+        super().__init__(total)
+        self.label, self.unit, self.units, self.note = label, unit, units, ""
+        self.last = time.monotonic()
         self.printed = False
 
-    def advance(self, n: int = 1, note: str = "") -> None:
-        check_interrupted()
-        self.done += n
+    def _show(self, n: int, note: str) -> None:  # noqa: ARG002  all that are done are shown
         self.note = note or self.note
         if time.monotonic() - self.last >= PLAIN_INTERVAL_SECONDS:
             self.show()
@@ -214,24 +235,26 @@ class _Plain(Bar):
 
     def show(self) -> None:
         self.last, self.printed = time.monotonic(), True
-        seconds = self.last - self.start
-        count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
-        left = ""
-        if self.total is not None and 0 < self.done < self.total:
-            left = f", about {elapsed(seconds / self.done * (self.total - self.done))} left"
+        pace = self.pace
+        count = f"{pace.done}" if pace.total is None else f"{pace.done}/{pace.total}"
+        units = noun(pace.total or pace.done, self.unit, self.units)
+        more = pace.text(noun(2, self.unit, self.units))
         _line(
-            f"{self.label}: {count} {noun(self.total or self.done, self.unit, self.units)} in {elapsed(seconds)}{left}"
+            f"{self.label}: {count} {units} in {elapsed(pace.took)}"
+            + (f", {more}" if more else "")
             + (f"  {self.note}" if self.note else "")
         )
 
 
 class _Rich(Bar):
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self.progress, self.task = progress, task
+    def __init__(self, total: int | None, progress: Progress, task: TaskID, units: str) -> None:
+        super().__init__(total)
+        self.progress, self.task, self.units = progress, task, units
 
-    def advance(self, n: int = 1, note: str = "") -> None:
-        check_interrupted()
-        self.progress.update(self.task, advance=n, note=_printable(note))
+    def _show(self, n: int, note: str) -> None:
+        failed = f", {self.pace.failed} failed" if self.pace.failed else ""
+        rates = self.pace.rates(self.units) + failed
+        self.progress.update(self.task, advance=n, note=_printable(note), rates=rates)
 
     def describe(self, label: str) -> None:
         self.progress.update(self.task, description=label)
@@ -241,7 +264,7 @@ class _Rich(Bar):
 def progress(total: int | None, label: str, unit: str = "video", units: str | None = None) -> Iterator[Bar]:
     """Show how far long work has come: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
     if _verbosity <= QUIET:
-        yield Bar()
+        yield Bar(total)
         return
     if not sys.stderr.isatty():
         plain = _Plain(total, label, unit, units)
@@ -257,10 +280,12 @@ def progress(total: int | None, label: str, unit: str = "video", units: str | No
         MofNCompleteColumn(),
         TextColumn(noun(2 if total is None else total, unit, units)),
         TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[rates]}"),
         TextColumn("{task.fields[note]}", style="dim"),
     )
     with Progress(*columns, console=_stderr(), transient=True) as bars:
-        yield _Rich(bars, bars.add_task(label, total=total, note=""))
+        task = bars.add_task(label, total=total, note="", rates="")
+        yield _Rich(total, bars, task, noun(2, unit, units))
 
 
 def run(main: Callable[[], object]) -> int:

@@ -13,6 +13,7 @@ from evcap_cli.features.events import Idle, VideoDone
 from evcap_cli.features.feed import Feed
 from evcap_cli.inputs import Source
 from evcap_cli.output.records import Record
+from evcap_cli.profiling import timed
 
 FLUSH_SECONDS: Final = 15.0
 """So long a clip may wait for others to share its batch: people watch, and a kill must not cost much."""
@@ -56,7 +57,9 @@ def records_of(
 
     def flush() -> Iterator[Record]:
         if waiting:
-            for clip, captions in zip(waiting, caption(waiting), strict=True):
+            with timed("search"):
+                several = caption(waiting)
+            for clip, captions in zip(waiting, several, strict=True):
                 found.setdefault(clip.video, []).extend(captions)
             waiting.clear()
         for done in finished:

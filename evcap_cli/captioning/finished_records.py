@@ -13,6 +13,7 @@ from evcap_cli.output.record_files import iterate_records, read_line
 from evcap_cli.output.records import Record
 from evcap_cli.paths import name_key
 from evcap_cli.scratch import Scratch, packed
+from evcap_cli.sources import names_of
 
 if TYPE_CHECKING:
     from evcap_cli.inputs import Source
@@ -77,15 +78,15 @@ class FinishedRecords:
     journal: Journal
     old: OldRecords | None = None
 
-    def of(self, source: Source) -> Record | None:
-        """The record of one video; its id depends on the other videos of the plan, which may have changed since."""
-        record = None if self.old is None else self.old.get(source.given)
-        record = self.journal.read(source.given) if record is None else record
-        return None if record is None else replace(record, id=source.id)
+    def of(self, given: str, name: str) -> Record | None:
+        """The record of one video by its path and id; the id depends on the other videos, which may have changed."""
+        record = None if self.old is None else self.old.get(given)
+        record = self.journal.read(given) if record is None else record
+        return record if record is None or record.id == name else replace(record, id=name)
 
     def __iter__(self) -> Iterator[Record]:
-        for source in self.sources:
+        for given, name in names_of(self.sources):
             check_interrupted()
-            record = self.of(source)
+            record = self.of(given, name)
             if record is not None:
                 yield record

@@ -21,6 +21,7 @@ from evcap_cli.output.output_plan import CaptionPlan, check_collisions, plan_out
 from evcap_cli.output.records import Record, error_fields
 from evcap_cli.output.rendering import FormatError, rendered, write_files
 from evcap_cli.output.trees import Tree
+from evcap_cli.profiling import timed
 from evcap_cli.sources import some_of
 
 if TYPE_CHECKING:
@@ -209,9 +210,10 @@ def caption_plan(
             records = run.journaled(journal, old, take_over=not overwrite, only_good=retry_failed or fail_fast)
             stopped = fail_fast and summary.failed > 0
             if not stopped:
-                summary.unwritten += write_files(outputs.files, records)
+                with timed("outputs"):
+                    summary.unwritten += write_files(outputs.files, records)
                 for source in plan.sources if trees.trees else ():
-                    record = records.of(source)
+                    record = records.of(source.given, source.id)
                     summary.unwritten += [] if record is None else trees.write(source, record)
             on_finished(records)
             if not stopped and not summary.unwritten:
@@ -242,19 +244,21 @@ class CaptionRun:
         """
         self.captioner.keep_unfinished(journal.folder / UNFINISHED)
         todo = array("q")
-        for number, source in enumerate(self.plan.sources):
-            check_interrupted()
-            finished = journal.get(source.given, source.path)
-            record = None if old is None else old.get(source.given)
-            record = finished if record is None and take_over else record
-            if record is not None and (record.status == "ok" or not only_good):
-                self.summary.skipped += 1
-                self.summary.count(record)
-            else:
-                journal.forget(source.given)
-                todo.append(number)
+        with timed("reading"):
+            for number, source in enumerate(self.plan.sources):
+                check_interrupted()
+                finished = journal.get(source.given, source.path)
+                record = None if old is None else old.get(source.given)
+                record = finished if record is None and take_over else record
+                if record is not None and (record.status == "ok" or not only_good):
+                    self.summary.skipped += 1
+                    self.summary.count(record)
+                else:
+                    journal.forget(source.given)
+                    todo.append(number)
         for source, record in self._made(some_of(self.plan.sources, todo)):
-            journal.add(source.given, source.path, record)
+            with timed("journal"):
+                journal.add(source.given, source.path, record)
             self.captioner.drop_unfinished(record)
             self._announce(record)
         return FinishedRecords(self.plan.sources, journal, old)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evcap_cli import console
+from evcap_cli import console, interrupts, profiling
 from evcap_cli.commands import options as shared
 from evcap_cli.commands.run_flags import CaptionFlags, takes
 from evcap_cli.console import counted
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from evcap_cli.captioning.run import Summary
+    from evcap_cli.inputs import Source
     from evcap_cli.output.output_plan import CaptionPlan, Outputs
     from evcap_cli.output.records import Record
+    from evcap_cli.profiling import Profile
 
 
 def register(app: typer.Typer) -> None:
@@ -51,6 +54,10 @@ def caption(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Do finished files of a mirrored folder again.")
     ] = False,
+    log_json: shared.LogJson = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say at the end where the time went, and what bounds the run.")
+    ] = False,
     *,
     flags: CaptionFlags,
 ) -> None:
@@ -61,6 +68,7 @@ def caption(
     from evcap_cli.captioning.backbones import check_captioner
     from evcap_cli.captioning.captioner import captioner_of
     from evcap_cli.captioning.run import Summary, caption_plan, plan_captions
+    from evcap_cli.event_log import EventLog
 
     plan = plan_captions(inputs, output, tree_format=format_, shard=shard, limit=limit)
     outputs = plan.outputs
@@ -72,18 +80,22 @@ def caption(
         check_captioner(options, with_backbones=bool(named))
         _show(plan)
         return
-    captioner = captioner_of(options)
-    shared.note_demo(checkpoint)
-    summary = Summary()
-    stream = outputs.stdout and outputs.journal is None
-    with ExitStack() as shown:
+    with EventLog(log_json, "caption") as log, profiling.ended(), ExitStack() as shown:
+        captioner = captioner_of(options)
+        shared.note_demo(checkpoint)
+        log.begin(len(plan.sources), [*map(str, outputs.paths), *["-"] * outputs.stdout])
+        measured = profiling.begin() if profile or log_json is not None else None
+        summary = Summary()
+        stream = outputs.stdout and outputs.journal is None
         bar = shown.enter_context(console.progress(len(plan.sources), "captioning"))
 
         def announce(record: Record) -> None:
             if stream:
                 console.data(record.to_line() + "\n")
-            bar.advance(note=record.path)
+            bar.take_over(summary.skipped)
+            bar.advance(note=record.path, seconds=record.duration, failed=record.error is not None)
             report_problems(record)
+            log.video(record, bar)
 
         def finish(records: Iterable[Record]) -> None:
             shown.close()  # data on a terminal does not share it with a bar
@@ -106,13 +118,29 @@ def caption(
             raise typer.Exit(EXIT_SOME_FAILED if summary.done else EXIT_NOTHING_DONE) from None
         except KeyboardInterrupt:
             console.notice(interrupted(summary, outputs))
+            log.finish(interrupts.exit_code())
             raise typer.Exit(EXIT_INTERRUPTED) from None
-    for lost in summary.unwritten:
-        console.error(lost)
-    if summary.unfamiliar:
-        console.warn(unfamiliar(summary, captioner.name))
-    console.info(sentence(summary, outputs, stopped=fail_fast))
-    raise typer.Exit(summary.exit_code)
+        shown.close()
+        for lost in summary.unwritten:
+            console.error(lost)
+        if summary.unfamiliar:
+            console.warn(unfamiliar(summary, captioner.name))
+        console.info(sentence(summary, outputs, stopped=fail_fast))
+        if measured is not None and profile:
+            show_profile(measured, options.workers)
+        bar.take_over(summary.skipped)
+        log.progress(bar)
+        log.finish(summary.exit_code, unwritten=[str(lost) for lost in summary.unwritten])
+        raise typer.Exit(summary.exit_code)
+
+
+def show_profile(measured: Profile, workers: int) -> None:
+    """Where the time of a run went, on standard error."""
+    rows = measured.rows(workers)
+    wide = max(len(stage) for _, stage, _, _ in rows)
+    for who, stage, seconds, share in rows:
+        console.notice(f"{who:<9} {stage:<{wide}} {seconds:>9} s {share:>6}")
+    console.notice(measured.bound_by(workers, os.cpu_count() or 1))
 
 
 def report_problems(record: Record) -> None:
@@ -162,10 +190,12 @@ def interrupted(summary: Summary, outputs: Outputs) -> str:
 def _show(plan: CaptionPlan) -> None:
     """What ``--dry-run`` prints: the plan, on standard output."""
     outputs = plan.outputs
-    lines = []
-    for source in plan.sources:
-        targets = ", ".join(str(target) for target, _ in outputs.tree_targets(source))
-        lines.append(f"{source.given} -> {targets}" if targets else source.given)
-    shared.show_some(lines)
+    lines = (_shown(source, outputs) for source in plan.sources)
+    shared.show_some(lines, len(plan.sources))
     files = [str(path) for path, _ in outputs.files] + ["standard output"] * outputs.stdout
-    console.answer(counted(len(lines), "video") + (f" -> {', '.join(files)}" if files else ""))
+    console.answer(counted(len(plan.sources), "video") + (f" -> {', '.join(files)}" if files else ""))
+
+
+def _shown(source: Source, outputs: Outputs) -> str:
+    targets = ", ".join(str(target) for target, _ in outputs.tree_targets(source))
+    return f"{source.given} -> {targets}" if targets else source.given

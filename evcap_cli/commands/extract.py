@@ -82,7 +82,8 @@ def extract(
                 console.warn(f"{source.given}: {text}")
             if video.error is not None:
                 console.error(f"{source.given}: {video.error.message}")
-            bar.advance(note=source.given)
+            seconds = 0.0 if video.info is None else float(video.info.duration or 0)
+            bar.advance(note=source.given, seconds=seconds, failed=video.error is not None)
 
         summary = extraction.run(fail_fast=fail_fast, on_video=announce)
     for kind, path in files.items():
@@ -105,7 +106,7 @@ def _show(plan: ExtractionPlan, options: FeatureOptions) -> None:
     from evcap_cli.backbones.loading import make_backbones
 
     make_backbones(plan.addresses, options.weights, options.backbone_options, options.allow_unused)
-    shared.show_some([source.given for source in plan.sources])
+    shared.show_some((source.given for source in plan.sources), len(plan.sources))
     names = ", ".join(f"{kind} {name}" for kind, name in plan.addresses.items())
     console.answer(f"{counted(len(plan.sources), 'video')}: {names}")
     for path in plan.export.files.values() if plan.export else ():

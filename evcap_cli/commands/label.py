@@ -96,7 +96,7 @@ def label(
     videos = check_labelling(sources, output, overwrite=overwrite)
     options = flags.caption_options(checkpoint)
     if dry_run:
-        shared.show_some([source.given for source in sources])
+        shared.show_some((source.given for source in sources), len(sources))
         console.answer(f"{counted(len(sources), 'video')} -> {output}")
         return
     captioner = captioner_of(options, emotions=False)
@@ -107,7 +107,8 @@ def label(
     with console.progress(len(sources), "labelling") as bar:
 
         def announce(record: Record) -> None:
-            bar.advance(note=record.path)
+            bar.take_over(summary.skipped)
+            bar.advance(note=record.path, seconds=record.duration, failed=record.error is not None)
             report_problems(record)
 
         try:

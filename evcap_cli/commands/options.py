@@ -6,8 +6,9 @@ Order of precedence: flag, environment, the file given by ``--config``, the chec
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -155,6 +156,10 @@ Shard = Annotated[str | None, typer.Option("--shard", metavar="I/N", help="Take 
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Take the first N videos only.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and stop.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that fails.")]
+LogJson = Annotated[
+    Path | None,
+    typer.Option("--log-json", metavar="FILE", help="Append events to FILE, a JSON object a line, for dashboards."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.", callback=_quiet, is_eager=True)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More detail.", callback=_verbose, is_eager=True)]
 Config = Annotated[
@@ -261,12 +266,12 @@ def neither_backbone_nor_captioner(name: str) -> PluginError:
     )
 
 
-def show_some(lines: Sequence[str]) -> None:
-    """The first lines of a dry run, on standard output, and how many more there are."""
-    for line in lines[:DRY_RUN_LINES]:
+def show_some(lines: Iterable[str], count: int) -> None:
+    """The first of ``count`` lines of a dry run, on standard output, and how many more there are."""
+    for line in islice(lines, DRY_RUN_LINES):
         console.answer(line)
-    if len(lines) > DRY_RUN_LINES:
-        console.answer(f"... and {len(lines) - DRY_RUN_LINES} more")
+    if count > DRY_RUN_LINES:
+        console.answer(f"... and {count - DRY_RUN_LINES} more")
 
 
 def lost_much(count: int) -> str:

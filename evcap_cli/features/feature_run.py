@@ -26,6 +26,7 @@ from evcap_cli.features.reader_messages import (
 from evcap_cli.features.reading_threads import ReadingThreads
 from evcap_cli.features.runner import BackboneRunner, RowOutcome
 from evcap_cli.features.video_state import SegmentState, VideoState
+from evcap_cli.profiling import timed
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
@@ -79,7 +80,8 @@ class FeatureRun:
                 for kind, runner in self.runners.items():
                     self._settle(kind, runner.flush(self.head))
             else:
-                message = self.threads.queue.get(None if self.feed.ended else FEED_SECONDS)
+                with timed("waiting"):
+                    message = self.threads.queue.get(None if self.feed.ended else FEED_SECONDS)
                 if message is not None:
                     self.feed.beat()
                     self._handle(message)

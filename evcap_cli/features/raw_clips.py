@@ -29,6 +29,7 @@ from evcap_cli.media.decoder import Decoder
 from evcap_cli.media.decoder_memory import DEFAULT_BYTES
 from evcap_cli.media.frames import Geometry
 from evcap_cli.media.segments import parse_segmentation, segment_warnings, segments_of
+from evcap_cli.profiling import timed
 from evcap_cli.reading.regular import check_regular
 
 if TYPE_CHECKING:
@@ -204,7 +205,8 @@ class _Run:
         """What comes of one video, its end last."""
         while True:
             try:
-                item = queue.get(timeout=POLL_SECONDS)
+                with timed("waiting"):
+                    item = queue.get(timeout=POLL_SECONDS)
             except Empty:
                 continue
             if isinstance(item, BaseException):

@@ -24,6 +24,7 @@ from evcap_cli.errors import BackboneError, OutOfMemory, one_line
 from evcap_cli.features.backbone_outputs import put_together, take_apart
 from evcap_cli.features.batch_transfer import PendingResults, Transfer, transfer_to
 from evcap_cli.plugin_calls import contained
+from evcap_cli.profiling import timed
 
 if TYPE_CHECKING:
     import torch
@@ -216,18 +217,20 @@ class BackboneRunner(Generic[Ticket]):
         import torch
 
         rows = [row for _, row in part]
-        with torch.inference_mode():
+        with timed("forwards"), torch.inference_mode():
             with contained():  # nothing here may keep the batch: it would be in the way when memory ran out
                 output = self.backbone.extract(self.prepare(rows + [rows[-1]] * (size - len(rows))))
             parts, counts = self._taken_apart(output, size)
-            return _PendingBatch(part, size, self.transfer.to_host(parts), counts)
+            with timed("copies"):
+                return _PendingBatch(part, size, self.transfer.to_host(parts), counts)
 
     def _finish(self, batch: _PendingBatch[Ticket]) -> list[RowOutcome[Ticket]]:
         """The outcomes of a batch, which is waited for."""
         import torch
 
         entries = [entry for entry in batch.entries if self.owner(entry[0]) not in batch.forgotten]
-        parts = batch.results.wait()
+        with timed("forwards"):
+            parts = batch.results.wait()
         if not all(torch.isfinite(part).all() for part in parts):
             if len(entries) < len(batch.entries):  # the value may be one of those that nobody waits for any more
                 return self._run(entries, batch.size)
@@ -248,7 +251,8 @@ class BackboneRunner(Generic[Ticket]):
         """Rows as the backbone expects them: pictures become (N, 3, [T,] H, W) floats, 0..1 and then mean and std."""
         import torch
 
-        batch = self.transfer.to_device(rows)
+        with timed("copies"):
+            batch = self.transfer.to_device(rows)
         declared = self.backbone.spec.input
         if not isinstance(declared, FrameInput):
             return batch.to(self.dtype)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from evcap_cli import profiling
 from evcap_cli.errors import DecoderCrashed, DecodeTimeout, EvcapError, OutOfMemory
 from evcap_cli.media.decode_plan import AudioChunk, DecodedFrame, DecodePlan
 from evcap_cli.media.decode_report import DecodeReport
@@ -112,6 +113,9 @@ class Decoder:
             while not over:
                 verb, content = self._receive(self.timeout)
                 over = verb == "report"
+                if verb == "seconds":
+                    for stage, seconds in content.items():
+                        profiling.add(stage, seconds)
                 if verb in ("frame", "sound", "report"):
                     yield content
         except EvcapError:

@@ -45,6 +45,7 @@ class Server:
         self.second: MediaFile | None = None
         self.path, self.audio_track = "", 0
         self.last_alive = 0.0
+        self.sending_seconds = 0.0
 
     def serve(self) -> None:
         """Answer requests until the socket closes."""
@@ -117,7 +118,9 @@ class Server:
             if self.connection.recv()[0] == "stop":
                 raise Stop
         # protocol 5 copies pixels once, and not first into bytes of their own
+        begun = time.perf_counter()
         self.connection.send_bytes(pickle.dumps((verb, content), protocol=5))
+        self.sending_seconds += time.perf_counter() - begun
 
     def _restarts(self, ordinals: list[int]) -> list[int] | None:
         """See ``Decoder.restarts``; the last of ``ordinals`` is tried."""
@@ -137,6 +140,7 @@ class Server:
         opened.file.seeks = True
         ffmpeg_log.take()
         decoding = DecodingPass(opened, plan, self)
+        begun, self.sending_seconds = time.perf_counter(), 0.0
         for shown in decoding.pictures():
             if plan.in_step:
                 decoding.sound_until(shown)
@@ -144,6 +148,8 @@ class Server:
         report = decoding.report
         if report.missing and not report.seen and not plan.partial:
             raise DecodeFailed("no frame of it can be decoded", path=self.path, hint="check that it plays")
+        took, pixels, sending = time.perf_counter() - begun, decoding.pixel_seconds, self.sending_seconds
+        self.connection.send(("seconds", {"decoding": took - pixels - sending, "pixels": pixels, "sending": sending}))
         self.connection.send(("report", report))
 
     def second_file(self) -> MediaFile:

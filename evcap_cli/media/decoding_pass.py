@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -50,6 +51,7 @@ class DecodingPass:
         self._sound = self._chunks()
         self._chunk: AudioChunk | None = None
         self._began = False
+        self.pixel_seconds = 0.0
 
     @property
     def report(self) -> DecodeReport:
@@ -81,7 +83,10 @@ class DecodingPass:
             for key, ordinals in requests.items():
                 where = int(np.searchsorted(ordinals, ordinal))
                 if where < len(ordinals) and ordinals[where] == ordinal:
-                    self.server.send_frame(DecodedFrame(ordinal, key, fitters[key](frame)))
+                    begun = time.perf_counter()
+                    pixels = fitters[key](frame)
+                    self.pixel_seconds += time.perf_counter() - begun
+                    self.server.send_frame(DecodedFrame(ordinal, key, pixels))
         self.missing += everything[place:].tolist()
         self._note_damage()
 

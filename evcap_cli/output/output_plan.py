@@ -24,6 +24,11 @@ class Outputs:
     stdout: bool = False
 
     @property
+    def paths(self) -> list[Path]:
+        """Files and trees."""
+        return [path for path, _ in (*self.files, *self.trees)]
+
+    @property
     def journal(self) -> Path | None:
         """``OUT.partial`` next to the first output; none for stdout alone."""
         for path, _ in (*self.files, *self.trees):

@@ -17,18 +17,19 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from typing_extensions import TypedDict
 
 from evcap_cli.errors import UsageError, WriteError
-from evcap_cli.files import release_lock, sweep, take_lock, write_error, write_whole
+from evcap_cli.files import release_lock, sweep, take_lock, write_error, write_pieces, write_whole
 from evcap_cli.output.journal import stamp
 from evcap_cli.reading.typed import NotOfType, json_line
+from evcap_cli.scratch import Scratch, packed, unpacked
 
 if TYPE_CHECKING:
     from evcap_cli.inputs import Source
@@ -40,6 +41,9 @@ RETRY_SECONDS: Final = 0.05
 OTHER_RUN: Final = "was written by another run (another checkpoint, other settings) or by hand"
 
 
+_NAMES: Final = "SELECT name FROM videos WHERE name > ? ORDER BY name LIMIT ?"
+
+
 class Line(TypedDict):
     """What is said of a file of the tree; ``video`` is None from when it is begun until it stands."""
 
@@ -47,45 +51,71 @@ class Line(TypedDict):
     video: list[int] | None
 
 
-@dataclass
 class _Plan:
-    """What is known of one tree."""
+    """What is known of one tree: its settings, and a table of its files, each with the stamp of its video or None."""
 
-    settings: str = ""
-    lines: dict[str, list[int] | None] = field(default_factory=dict)
+    def __init__(self, settings: str = "") -> None:
+        self.settings = settings
+        self.files = Scratch("CREATE TABLE files (name BLOB PRIMARY KEY, video TEXT) WITHOUT ROWID")
 
-    @classmethod
-    def read(cls, path: Path) -> _Plan:
+    def read(self, path: Path) -> None:
         """Take over whole lines; one that a kill has cut costs its file only."""
         try:
-            first, *others = path.read_bytes().split(b"\n")[:-1] or [b""]
+            with path.open("rb") as file:
+                first = file.readline()
+                settings = first[:-1].decode("utf-8", "replace")
+                if not first.endswith(b"\n") or not settings:
+                    return
+                if settings != self.settings:
+                    self.change_settings(settings)
+                self.files.change_many("INSERT OR REPLACE INTO files VALUES (?, ?)", _entries(file))
         except FileNotFoundError:
-            return cls()
-        plan = cls(first.decode("utf-8", "replace"))
-        for line in others:
-            with contextlib.suppress(NotOfType):
-                entry = json_line(Line, line)
-                plan.lines[entry["file"]] = entry["video"]
-        return plan
+            return
 
     @classmethod
     def of(cls, root: Path) -> _Plan:
         """The plan with what the runs since then, or one that was stopped, have added."""
-        plan, more = cls.read(root / PLAN), cls.read(root / PARTIAL)
-        if not more.settings:
-            return plan
-        if more.settings != plan.settings:
-            plan = cls(more.settings, dict.fromkeys(plan.lines))
-        plan.lines.update(more.lines)
+        plan = cls()
+        plan.read(root / PLAN)
+        plan.read(root / PARTIAL)
         return plan
 
-    def text(self) -> str:
+    def change_settings(self, settings: str) -> None:
+        """What earlier runs wrote is made again as soon as a run of these settings comes by it."""
+        self.settings = settings
+        self.files.change("UPDATE files SET video = NULL")
+
+    def knows(self, name: bytes) -> bool:
+        """Whether a file is one of the tree's."""
+        return self.files.row("SELECT 1 FROM files WHERE name = ?", (name,)) is not None
+
+    def video(self, name: bytes) -> str | None:
+        """The stamp of the video of a file that stands."""
+        row = self.files.row("SELECT video FROM files WHERE name = ?", (name,))
+        return None if row is None else row[0]
+
+    def put(self, name: bytes, video: str | None) -> None:
+        """A file is begun, or stands."""
+        self.files.change("INSERT OR REPLACE INTO files VALUES (?, ?)", (name, video))
+
+    def text(self) -> Iterator[str]:
         """The same for the same finished files, however many runs it took."""
-        return f"{self.settings}\n" + "".join(_line(name, self.lines[name]) for name in sorted(self.lines))
+        yield f"{self.settings}\n"
+        query = "SELECT name, video FROM files WHERE name > ? ORDER BY name LIMIT ?"
+        for name, video in self.files.pages(query, b""):
+            yield _line(name, video)
 
 
-def _line(file: str, video: list[int] | None) -> str:
-    return json.dumps({"file": file, "video": video}) + "\n"
+def _entries(file: IO[bytes]) -> Iterator[tuple[bytes, str | None]]:
+    for line in file:
+        if line.endswith(b"\n"):
+            with contextlib.suppress(NotOfType):
+                entry = json_line(Line, line[:-1])
+                yield packed(entry["file"]), json.dumps(entry["video"]) if entry["video"] else None
+
+
+def _line(name: bytes, video: str | None) -> str:
+    return json.dumps({"file": unpacked(name), "video": None if video is None else json.loads(video)}) + "\n"
 
 
 class Tree:
@@ -109,10 +139,11 @@ class Tree:
         self.root, self.suffix, self.overwrite = root, suffix, overwrite
         self.settings = json.dumps(settings, sort_keys=True)
         # before any video is read: one that changes meanwhile is captioned again by the next run
-        self.stamps = {self._name(source): stamp(source.path) for source in sources}
+        self._videos = Scratch("CREATE TABLE videos (name BLOB PRIMARY KEY, stamp TEXT) WITHOUT ROWID")
+        stamps = ((packed(self._name(source)), json.dumps(stamp(source.path))) for source in sources)
+        self._videos.change_many("INSERT OR REPLACE INTO videos VALUES (?, ?)", stamps)
         self._lock = self._file = -1
-        self._lines: dict[str, list[int] | None] = {}
-        self._begun: dict[str, list[int] | None] = {}
+        self._plan = _Plan()
 
     def finished(self, source: Source) -> bool:
         """Whether the file of ``source`` is there, and of the video as it is now; never with ``overwrite``."""
@@ -125,13 +156,14 @@ class Tree:
             WriteError: no permission, a full disk; files that were finished before stand.
         """
         name = self._name(source)
+        video = self._stamp(packed(name))
         if content is not None:
             write_whole(self.root / name, content)
             try:
-                self._append({name: self.stamps[name]})
+                self._append([(packed(name), video)])
             except OSError as problem:
                 raise write_error(self.root / PARTIAL, problem) from problem
-        elif self.stamps[name] and not self._stands(name):
+        elif video is not None and not self._stands(name):
             with contextlib.suppress(OSError):  # what is there is of another video or of other settings
                 (self.root / name).unlink()
 
@@ -142,14 +174,23 @@ class Tree:
     def _name(self, source: Source) -> str:
         return f"{source.relative}{self.suffix}"
 
+    def _stamp(self, name: bytes) -> str | None:
+        """That of the video of a file; None: there is no video."""
+        row = self._videos.row("SELECT stamp FROM videos WHERE name = ?", (name,))
+        return None if row is None or row[0] == "[]" else row[0]
+
     def _stands(self, name: str) -> bool:
-        known = self._lines.get(name)
-        return bool(known) and known == self.stamps[name] and (self.root / name).exists()
+        known = self._plan.video(packed(name))
+        return known is not None and known == self._stamp(packed(name)) and (self.root / name).exists()
+
+    def _names(self) -> Iterator[bytes]:
+        """Names of all files of this run, sorted."""
+        return (name for (name,) in self._videos.pages(_NAMES, b""))
 
     def __enter__(self) -> Self:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            for folder in {(self.root / name).parent for name in self.stamps}:
+            for folder, _ in groupby((self.root / unpacked(name)).parent for name in self._names()):
                 sweep(folder)
             self._lock = os.open(self.root / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
             while (alone := take_lock(self._lock) is not False) is False:
@@ -163,8 +204,8 @@ class Tree:
                 take_lock(self._lock, shared=True)
             self._file = os.open(self.root / PARTIAL, os.O_RDWR | os.O_APPEND)
             self._check_settings(_Plan.of(self.root))
-            if self._begun:
-                self._append(self._begun, flush=True)
+            if not alone:
+                self._append(((name, None) for name in self._begun()), flush=True)
         except OSError as problem:
             self._close()
             raise write_error(self.root, problem) from problem
@@ -175,22 +216,25 @@ class Tree:
 
     def _begin(self, *, alone: bool) -> None:
         """Take over what the plan says, and name in it every file that this run is going to write."""
-        plan = _Plan.of(self.root)
+        plan = self._plan = _Plan.of(self.root)
         same = plan.settings == self.settings
         if not alone:
             self._check_settings(plan)
         if not self.overwrite:
             self._check_way(plan if same else _Plan())
         if not same:
-            # what earlier runs wrote is made again as soon as a run of these settings comes by it
-            plan = _Plan(self.settings, dict.fromkeys(plan.lines))
-        self._lines = plan.lines
-        begun = [name for name in self.stamps if self.overwrite or not self._stands(name)]
-        self._begun = {name: None for name in begun if plan.lines.get(name, [0])}
+            plan.change_settings(self.settings)
         if alone:
-            plan.lines.update(self._begun)
-            self._begun = {}
-            write_whole(self.root / PARTIAL, plan.text())
+            for name in self._begun():
+                plan.put(name, None)
+            write_pieces(self.root / PARTIAL, plan.text())
+
+    def _begun(self) -> Iterator[bytes]:
+        """Files that this run is going to write, and that the plan does not name as begun yet."""
+        for name in self._names():
+            begun = self._plan.knows(name) and self._plan.video(name) is None
+            if not begun and (self.overwrite or not self._stands(unpacked(name))):
+                yield name
 
     def _check_settings(self, plan: _Plan) -> None:
         if plan.settings != self.settings:
@@ -202,27 +246,28 @@ class Tree:
 
     def _check_way(self, plan: _Plan) -> None:
         """See that every file that is in the place of one of ours is one of ours."""
-        for name in self.stamps:
-            path = self.root / name
-            if name not in plan.lines and path.exists():
+        for name in self._names():
+            path = self.root / unpacked(name)
+            if not plan.knows(name) and path.exists():
                 raise UsageError(OTHER_RUN, path=path, hint="add --overwrite, or choose another -o")
 
-    def _append(self, lines: Mapping[str, list[int] | None], *, flush: bool = False) -> None:
+    def _append(self, lines: Iterable[tuple[bytes, str | None]], *, flush: bool = False) -> None:
         """Add lines; they need not outlive a power cut unless ``flush``: their files are made again then.
 
         Raises:
             OSError: a full disk.
         """
-        text = "".join(_line(name, video) for name, video in lines.items())
         size = os.fstat(self._file).st_size
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
-            text = "\n" + text  # after a line that a kill has cut
-        data = text.encode()
-        while data:
-            data = data[os.write(self._file, data) :]
+        # after a line that a kill has cut
+        start = "\n" if size and os.pread(self._file, 1, size - 1) != b"\n" else ""
+        for name, video in lines:
+            data = (start + _line(name, video)).encode()
+            start = ""
+            while data:
+                data = data[os.write(self._file, data) :]
+            self._plan.put(name, video)
         if flush:
             os.fsync(self._file)
-        self._lines.update(lines)
 
     def _close(self) -> None:
         for descriptor in (self._file, self._lock):
@@ -235,7 +280,7 @@ class Tree:
     ) -> None:
         try:
             if kind is None and take_lock(self._lock):  # nobody else appends
-                write_whole(self.root / PLAN, _Plan.of(self.root).text())
+                write_pieces(self.root / PLAN, _Plan.of(self.root).text())
                 (self.root / PARTIAL).unlink()
         except (OSError, WriteError):
             pass  # what has grown says the same

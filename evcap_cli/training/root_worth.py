@@ -72,22 +72,27 @@ def worth(
     counts = [len(texts) for texts in train.values() if texts]
     if not counts:
         return None
-    split = [tokens(text, None) for texts in train.values() for text in texts]
-    captions_with = Counter(word for words in split for word in set(words))
-    mentioned = {number for words in split for number in lexicon.mentioned_categories(words)}
+    captions_with: Counter[str] = Counter()
+    mentioned: set[int] = set()
+    emotional = cut = 0
+    for words in (tokens(text, None) for texts in train.values() for text in texts):  # one caption in memory at a time
+        captions_with.update(set(words))
+        mentioned.update(lexicon.mentioned_categories(words))
+        emotional += bool(lexicon.mentioned_words(words))
+        cut += len(words) > MAX_WORDS
     return Worth(
         videos=len(counts),
         captions=sum(counts),
         fewest=min(counts),
         most=max(counts),
-        emotional=sum(bool(lexicon.mentioned_words(words)) for words in split),
+        emotional=emotional,
         categories=len(mentioned),
         category_count=len(lexicon.categories),
         emotion_words=len(lexicon.mentioned_words(list(captions_with))),
         emotion_word_count=len(lexicon.words),
         words=len(captions_with),
         once=sum(count == 1 for count in captions_with.values()),
-        cut=sum(len(words) > MAX_WORDS for words in split),
+        cut=cut,
         same_bytes=same_bytes,
     )
 

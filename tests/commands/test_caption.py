@@ -14,6 +14,7 @@ import jsonschema
 import pysubs2
 import pytest
 
+from evcap_cli.features.feed import Feed
 from evcap_cli.features.pipeline import FeaturePipeline
 from tests.commands.small import ROOT, evcap, records, texts
 
@@ -52,13 +53,13 @@ def test_a_second_run_comes_from_the_cache_and_is_the_same_to_the_byte(
     films: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes = []
-    run = FeaturePipeline.run
+    serve = FeaturePipeline.serve
 
-    def counted(self: FeaturePipeline, paths: list[Path]) -> object:
-        yield from run(self, paths)
+    def counted(self: FeaturePipeline, feed: Feed[Path]) -> object:
+        yield from serve(self, feed)
         passes.append(sum(self.passes.values()))
 
-    monkeypatch.setattr(FeaturePipeline, "run", counted)
+    monkeypatch.setattr(FeaturePipeline, "serve", counted)
     for name in ("one", "two"):
         assert evcap("caption", films, "-c", checkpoint, "-o", f"{name}.srt", "-o", f"{name}.jsonl") == 0
     assert passes == [5, 0]

@@ -13,7 +13,7 @@ from evcap_cli.inputs import Source, gather, take_shard
 from evcap_cli.output.output_plan import CaptionPlan, Outputs, check_collisions
 from evcap_cli.output.writers import JsonLines
 from evcap_cli.paths import is_video_name, walk
-from evcap_cli.sources import PAGE, SameFiles, SourceTable, some_of, with_ids
+from evcap_cli.sources import PAGE, SameFiles, SourceTable, names_of, some_of, with_ids
 
 NAMES = ("x", "y.z", "é", "e\u0301", "É", "ü ñ", "_", "X", "-1", "[a]", "\udcff", "\ue000", "🙂", "a\nb")
 SUFFIXES = (".mp4", ".MKV", ".mp4", ".txt")
@@ -64,6 +64,7 @@ def test_the_plan_is_the_list_in_memory(seed: int) -> None:
     plan = gather(inputs)
     assert list(plan) == expected
     assert len(plan) == len(expected)
+    assert list(names_of(plan)) == list(names_of(expected)) == [(source.given, source.id) for source in expected]
     assert len({source.id for source in plan}) == len(expected)
     assert [plan[number] for number in range(-1, len(plan))] == [expected[-1], *expected]
     for count in (1, 2, 3, len(expected) + 1):
