@@ -80,7 +80,11 @@ def model_card(
 
 def _facts(checkpoint: Checkpoint) -> Iterator[str]:
     training, config = checkpoint.training, checkpoint.model.config
-    yield f"recipe {training.get('recipe')}, seed {training.get('seed')}"
+    imported = training.get("imported")
+    if imported:
+        yield f"weights of the released code, imported from {imported['file']} (digest {imported['digest']})"
+    else:
+        yield f"recipe {training.get('recipe')}, seed {training.get('seed')}"
     if "init" in training:
         yield from _origin(training["init"])
     settings = training.get("settings")
@@ -98,8 +102,9 @@ def _facts(checkpoint: Checkpoint) -> Iterator[str]:
             f" from, {counted(data['held_out'], 'video')} held out"
             + (f"; words of {counted(extra, 'extra caption')} in the vocabulary" if extra else "")
         )
-    chosen = how_chosen(str(training.get("select")))
-    yield f"epoch {training.get('epoch')} of {training.get('epochs')}, {chosen}"
+    if not imported:
+        chosen = how_chosen(str(training.get("select")))
+        yield f"epoch {training.get('epoch')} of {training.get('epochs')}, {chosen}"
     yield f"system: {_system(checkpoint.system)}"
     size = sum(parameter.numel() for parameter in checkpoint.model.parameters())
     wide = f"width {config.width}, " if hasattr(config, "width") else ""

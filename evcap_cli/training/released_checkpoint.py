@@ -223,8 +223,9 @@ def read_words(path: Path, rows: int, emotion_words: Sequence[str]) -> list[str]
     Raises:
         DataError: it cannot be read, repeats a word, or has another number of words.
     """
-    check_regular(path, hint="a vocabulary is a file, a word a line")
-    lines = read_text(path, hint="save it as UTF-8, a word a line").split("\n")
+    if path.exists():
+        check_regular(path, hint="a vocabulary is a file, a word a line")
+    lines = read_text(path, hint="name a UTF-8 file, a word a line").split("\n")
     words = [parts[0] for parts in (line.split() for line in lines) if parts]
     bare = [word.strip("<>").lower() for word in words[: len(SPECIALS)]]
     if len(bare) == len(SPECIALS) and all(word in known for word, known in zip(bare, _SPECIALS, strict=True)):

@@ -117,7 +117,10 @@ def test_a_released_checkpoint_captions_scores_and_explains(
     assert evcap("score", "out.jsonl", "--refs", "refs.jsonl", "-q") == 0
     assert evcap("explain", "a.mp4", "-c", "run", "-o", "page.html", *cache, "-q") == 0
     assert record["captions"][0]["text"].split()[0] in Path("page.html").read_text("utf-8")
-    assert system.upper() in Path("run/README.md").read_text("utf-8")
+    card = Path("run/README.md").read_text("utf-8")
+    assert system.upper() in card
+    assert f"weights of the released code, imported from {file} (digest " in card
+    assert "None" not in card
 
 
 @pytest.mark.slow
@@ -180,6 +183,9 @@ def test_files_that_do_not_fit_the_weights_are_named(here: Path, capfd: pytest.C
     Path("vocabulary.txt").write_text("\n".join(vocabulary_words()[:-1]))
     assert imported("epan", "model.ckpt", backbone=("--features", "CLIP")) == 2
     assert "vocabulary.txt: holds 695 words, the weights have rows for 696" in capfd.readouterr().err
+    Path("vocabulary.txt").unlink()
+    assert imported("epan", "model.ckpt", backbone=("--features", "CLIP")) == 2
+    assert "vocabulary.txt: cannot read" in capfd.readouterr().err
     Path("EPAN/EmotionEval/sentiment-words-E/mood03.txt").unlink()
     assert imported("epan", "model.ckpt", backbone=("--features", "CLIP")) == 2
     assert "33 categories" in capfd.readouterr().err
