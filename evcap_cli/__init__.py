@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     )
     from evcap_cli.systems.contract import CaptionModel, PreparedClips, WeightedTerms
     from evcap_cli.systems.spec import SystemSpec
+    from evcap_cli.systems.tunable_captioner import AdapterOptions, TunableCaptioner
 
 _HOMES: Final = {
     "evcap_cli.backbones.contract": "AudioInput Backbone BackboneSpec ClipInput Detections FrameInput WeightsSource",
@@ -116,11 +117,13 @@ _HOMES: Final = {
     " Reads Several SeveralCaptioner WaveformRequest",
     "evcap_cli.systems.contract": "CaptionModel PreparedClips WeightedTerms",
     "evcap_cli.systems.spec": "SystemSpec",
+    "evcap_cli.systems.tunable_captioner": "AdapterOptions TunableCaptioner",
 }
 """Which module each public name is at home in."""
 _MODULES: Final = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "AdapterOptions",
     "AudioInput",
     "Backbone",
     "BackboneError",
@@ -172,6 +175,7 @@ __all__ = [
     "SystemSpec",
     "Targets",
     "TrainingError",
+    "TunableCaptioner",
     "UploadError",
     "UsageError",
     "VideoError",

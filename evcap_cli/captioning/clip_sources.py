@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from evcap_cli.features.events import Idle, VideoDone
+from evcap_cli.systems.decoded_clips import clip_of, raw_request
 
 if TYPE_CHECKING:
     from evcap_cli.captioning.options import CaptionOptions
     from evcap_cli.features.feed import Feed
-    from evcap_cli.features.raw_clips import RawClip
     from evcap_cli.features.streams import ClipFeatures
     from evcap_cli.media.segments import Segment
     from evcap_cli.systems.clip_captioner import Clip, Reads
@@ -75,16 +75,11 @@ class DecodedClips(ClipSource):
     """Frames and audio of segments."""
 
     def __init__(self, reads: Reads, options: CaptionOptions) -> None:
-        from evcap_cli.features.raw_clips import RawClips, RawRequest
+        from evcap_cli.features.raw_clips import RawClips
 
-        request = RawRequest()
-        if reads.frames is not None:
-            request = replace(request, moments=reads.frames.count, longest_side=reads.frames.longest_side)
-        if reads.waveform is not None and not options.drop_audio:
-            request = replace(request, rate=reads.waveform.rate, longest_seconds=reads.waveform.longest_seconds)
         self.backbones = {}
         self.clips = RawClips(
-            request,
+            raw_request(reads, drop_audio=options.drop_audio),
             segmentation=options.segment,
             workers=options.workers,
             timeout=options.timeout,
@@ -104,7 +99,7 @@ class DecodedClips(ClipSource):
                 if isinstance(event, VideoDone | Idle):
                     yield event
                 else:
-                    yield SegmentClip(event.video, event.segment, _decoded(event))
+                    yield SegmentClip(event.video, event.segment, clip_of(event))
 
 
 class FeatureClips(ClipSource):
@@ -162,14 +157,3 @@ class FeatureClips(ClipSource):
             return features
         silence = StreamFeatures(torch.zeros(0, int(self.records["audio"]["dim"])), torch.zeros(0))
         return replace(features, streams={**features.streams, "audio": silence})
-
-
-def _decoded(raw: RawClip) -> Clip:
-    """A clip as captioners take it: frames (T, 3, H, W) uint8, waveform (S,) float32."""
-    import torch
-
-    from evcap_cli.systems.clip_captioner import Clip
-
-    frames = None if raw.frames is None else torch.from_numpy(raw.frames).permute(0, 3, 1, 2).contiguous()
-    waveform = None if raw.waveform is None else torch.from_numpy(raw.waveform)
-    return Clip(raw.duration, frames, raw.times, waveform)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from evcap_cli.systems.captioner_spec import CaptionerSpec
     from evcap_cli.systems.clip_captioner import Clip, ClipCaption, ClipCaptioner
 
-DEFAULT_MAX_WORDS: Final = 15
 _WORD: Final = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
 
@@ -46,7 +45,7 @@ def open_ready_made(options: CaptionOptions) -> ClipCaptioner | None:
     if found is None:
         return None
     spec, address = found
-    captioner = spec.open(address, _captioner_options(options))
+    captioner = spec.open(address, _captioner_options(spec.captioner_class(), address, options))
     for flag, value in (("--style", options.style), ("--prompt", options.prompt)):
         if value is not None and not captioner.takes_instructions:
             raise UsageError(
@@ -66,7 +65,7 @@ def check_ready_made(options: CaptionOptions) -> bool:
         return False
     spec, address = found
     captioner = spec.captioner_class()
-    captioner.check(address, _captioner_options(options))
+    captioner.check(address, _captioner_options(captioner, address, options))
     if backbones := _backbones_of(captioner):
         make_backbones(backbones, options.weights, options.backbone_options, options.allow_unused)
     return True
@@ -80,14 +79,17 @@ def _found(options: CaptionOptions) -> tuple[CaptionerSpec, str] | None:
     return found
 
 
-def _captioner_options(options: CaptionOptions) -> CaptionerOptions:
-    return CaptionerOptions(
-        style=options.style or "emotional",
-        prompt=options.prompt,
-        max_words=options.max_words or DEFAULT_MAX_WORDS,
-        beam_size=options.beam_size or 1,
+def _captioner_options(kind: type[ClipCaptioner], address: str, options: CaptionOptions) -> CaptionerOptions:
+    """What the user chose; what they left open is as the captioner has it."""
+    own = kind.defaults(address)
+    return replace(
+        own,
+        style=options.style or own.style,
+        prompt=options.prompt or own.prompt,
+        max_words=options.max_words or own.max_words,
+        beam_size=options.beam_size or own.beam_size,
         emotion=options.emotion,
-        lexicon=Lexicon.general(),
+        lexicon=own.lexicon or Lexicon.general(),
         batch_size=options.batch_size,
     )
 

@@ -13,8 +13,11 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
-from evcap_cli.commands.run_flags import FeatureFlags, takes
+from evcap_cli.commands.run_flags import takes
+from evcap_cli.commands.tuning import Request, TrainFlags, check_other_options, is_tuning, tune
+from evcap_cli.data.features_layout import file_name
 from evcap_cli.errors import EXIT_SOME_FAILED, DataError, UsageError
+from evcap_cli.systems.tunable_captioner import MULTIMODAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +76,7 @@ def train(
         str | None,
         typer.Option(
             "--recipe",
-            help="paper, paper-literal, demo, or a TOML file.",
+            help="paper, paper-literal, demo, causal-evc-base (of --model multimodal), or a TOML file.",
             show_default="paper; with --init the checkpoint's settings at half its rate",
         ),
     ] = None,
@@ -82,7 +85,8 @@ def train(
         typer.Option(
             "--model",
             metavar="NAME",
-            help="The system to train: fusion, fusion+, epan, dcgn, canet, sa-lstm, or another of evcap plugins.",
+            help="The system to train: fusion, fusion+, epan, dcgn, canet, sa-lstm, another of evcap plugins, or"
+            " multimodal: an adapter of the ready-made captioner that --base names.",
             show_default="the recipe's, else fusion",
         ),
     ] = None,
@@ -123,11 +127,13 @@ def train(
             help="Captions whose words join the vocabulary, such as MSVD's train.csv; nothing is trained on them.",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=0, show_default="30")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=0, show_default="30; with --base 3")] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Captions a step.", show_default="128")
+        int | None, typer.Option("--batch-size", min=1, help="Captions a step.", show_default="128; with --base 16")
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option("--lr", help="Learning rate.", show_default="7e-4")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--lr", help="Learning rate.", show_default="7e-4; with --base 1e-4")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, show_default="0")] = None,
     select: Annotated[
         Literal["cfs", "loss", "last", "oracle"] | None,
@@ -159,7 +165,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again instead of going on.")] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the recipe with all values.")] = False,
     *,
-    flags: FeatureFlags,
+    flags: TrainFlags,
 ) -> None:
     """Train a captioning system on EmVidCap, or on a data set in its layout.
 
@@ -172,9 +178,47 @@ def train(
     Example: evcap train --model dcgn --backbone clip --data EPAN/ --videos clips/
 
     Example: evcap train --init demo --data mine -o runs/mine
+
+    Example: evcap train --model multimodal --base smolvlm2 --data mine -o runs/lora
     """
     from evcap_cli.training.recipe import DEFAULT, ORACLE, load_recipe
 
+    if is_tuning(model, recipe, flags):
+        other = {
+            "--features": features,
+            "--init": init,
+            "--freeze": freeze,
+            "--refit-normalisation": refit_normalisation,
+            "--without": without,
+            "--glove": glove,
+            "--extra-captions": extra_captions,
+            "--self-critical": self_critical_epochs,
+            "--select oracle": select == ORACLE,
+        }
+        check_other_options(other, flags)
+        given = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "select": select,
+            "early_stop": early_stop,
+        }
+        request = Request(
+            recipe,
+            lambda: _training_root(data, subset),
+            videos,
+            output,
+            given,
+            test,
+            push_to_hub,
+            overwrite,
+            print_config,
+            _remove_earlier_run,
+            lambda base: _run_folder(MULTIMODAL, file_name(Path(base).name), None),
+        )
+        tune(request, flags)
+        return
     _check_system(model)
     initial = _initial(init, freeze or (), refit_normalisation)
     chosen = load_recipe(recipe or DEFAULT, model) if initial is None else initial.recipe(recipe, model)
@@ -261,7 +305,8 @@ def _check_system(name: str | None) -> None:
     from evcap_cli import plugins
 
     if name is not None and name not in plugins.systems():
-        raise UsageError(f"unknown --model {name!r}", hint=f"this evcap trains: {', '.join(sorted(plugins.systems()))}")
+        known = ", ".join(sorted({*plugins.systems(), MULTIMODAL}))
+        raise UsageError(f"unknown --model {name!r}", hint=f"this evcap trains: {known}")
 
 
 def _initial(source: str | None, freeze: Sequence[str], refit_normalisation: bool) -> InitialWeights | None:
@@ -276,8 +321,6 @@ def _initial(source: str | None, freeze: Sequence[str], refit_normalisation: boo
 
 
 def _run_folder(system: str, preset: str | None, init: str | None) -> Path:
-    from evcap_cli.data.features_layout import file_name
-
     origin = preset or ("own" if init is None else f"from-{file_name(Path(init).name)}")
     return Path("runs") / f"{system}-{origin}-{date.today().isoformat()}"
 

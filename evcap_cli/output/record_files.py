@@ -26,6 +26,7 @@ class _Checkpoint(TypedDict):
     revision: NotRequired[str]
     style: NotRequired[str]
     prompt: NotRequired[str]
+    base: NotRequired[str]
 
 
 class _Error(TypedDict):

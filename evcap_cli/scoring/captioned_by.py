@@ -42,7 +42,9 @@ class CaptionedBy:
             return None
         texts = {key: given.get(key) for key in ("revision", "style", "prompt")}
         known = {key: value for key, value in texts.items() if isinstance(value, str)}
-        return cls(given["name"], ready_made=record.get("backbones") == {}, **known)
+        # an adapter that evcap trained reads frames too
+        ready_made = record.get("backbones") == {} and "base" not in given
+        return cls(given["name"], ready_made=ready_made, **known)
 
     @property
     def row(self) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Style = Literal["emotional", "emotional-lexicon", "factual"]
 STYLES: Final[tuple[Style, ...]] = get_args(Style)
-OWN_PROMPT: Final = "file"
+OWN_PROMPT: Final[Literal["file"]] = "file"
 """The style that a record names where the user gave a prompt."""
 CLIPS_A_BATCH: Final = 8
 
@@ -149,6 +149,7 @@ class CaptionerOptions:
         emotion: whether to predict a distribution over the categories of ``lexicon``.
         lexicon: None: the general one.
         batch_size: most clips in one call of the model; None: the captioner's choice.
+        frames: to read; None: as the captioner has it.
     """
 
     style: Style = "emotional"
@@ -158,6 +159,7 @@ class CaptionerOptions:
     emotion: bool = True
     lexicon: Lexicon | None = None
     batch_size: int | None = None
+    frames: FrameRequest | None = None
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:
@@ -200,6 +202,8 @@ class CaptionerIdentity:
         digest: xxh3_128 of the model's files, or of whatever else decides the captions.
         style: of the prompt; None where the captioner takes no instruction.
         prompt_digest: xxh3_128 of the instruction.
+        base: what the model was tuned from, such as "hf-hub:org/name"; None for models as they are published.
+        labels_by: what wrote the captions that it was tuned on, where people did not.
     """
 
     name: str
@@ -207,10 +211,18 @@ class CaptionerIdentity:
     revision: str | None = None
     style: str | None = None
     prompt_digest: str | None = None
+    base: str | None = None
+    labels_by: str | None = None
 
     def record_fields(self) -> dict[str, Any]:
         """``checkpoint`` of a record: name and digest, then what else is known."""
-        known = {"revision": self.revision, "style": self.style, "prompt": self.prompt_digest}
+        known = {
+            "revision": self.revision,
+            "style": self.style,
+            "prompt": self.prompt_digest,
+            "base": self.base,
+            "labels_by": self.labels_by,
+        }
         found = {key: value for key, value in known.items() if value is not None}
         return {"name": self.name, "digest": self.digest, **found}
 
@@ -242,6 +254,15 @@ class ClipCaptioner(ABC):
             CheckpointError, PluginError, UsageError: as the constructor does.
         """
         cls(address, options)
+
+    @classmethod
+    def defaults(cls, address: str) -> CaptionerOptions:  # noqa: ARG003  for captioners that remember some
+        """What applies where the user chooses nothing.
+
+        Raises:
+            CheckpointError: the address holds nothing that could say so.
+        """
+        return CaptionerOptions()
 
     @classmethod
     def local_copy(cls, address: str) -> Path | None:  # noqa: ARG003  for captioners that download

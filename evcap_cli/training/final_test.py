@@ -55,8 +55,8 @@ def score_test(
         WriteError: no permission, a full disk.
     """
     key = _key(trainer, references, bootstrap)
-    before = _kept(trainer.run)
-    if before is not None and before["digest"] == key and _whole(before, len(references)):
+    before = kept(trainer.run)
+    if before is not None and before["digest"] == key and whole(before, len(references)):
         document = before
     else:
         captions, scores = trainer.test(references, bootstrap=bootstrap)
@@ -154,7 +154,7 @@ class _Kept:
     published: list[Any]
 
 
-def _kept(run: Path) -> dict[str, Any] | None:
+def kept(run: Path) -> dict[str, Any] | None:
     """What an earlier call left; None where there is nothing, or nothing that this version wrote."""
     try:
         found = read_json(dict[str, Any], run / SCORES)
@@ -164,6 +164,6 @@ def _kept(run: Path) -> dict[str, Any] | None:
     return found if (run / CAPTIONS).exists() else None
 
 
-def _whole(document: Mapping[str, Any], videos: int) -> bool:
+def whole(document: Mapping[str, Any], videos: int) -> bool:
     """Whether nothing was missing: METEOR without Java, or videos whose features may be there by now."""
     return document["metrics"].get("meteor") is not None and document["videos"] == videos

@@ -64,7 +64,7 @@ def model_card(
     if training.get("command"):
         parts.append(f"```\n{training['command']}\n```\n")
     parts.append("".join(f"- {fact}\n" for fact in _facts(checkpoint)))
-    parts += _scores(training, test, " on SURROGATE features" if surrogate else "")
+    parts += score_parts(training, test, " on SURROGATE features" if surrogate else "")
     if comparison:
         parts += ["## Beside printed numbers\n", comparison]
     parts.append("## Limits\n")
@@ -154,8 +154,14 @@ def _modules(checkpoint: Checkpoint) -> str:
     return f"; {', '.join([*on[:-2], ' and '.join(on[-2:])]) or 'neither fusion module'}"
 
 
-def _scores(training: Mapping[str, Any], test: Mapping[str, Any] | None, features: str) -> list[str]:
-    """Both tables as one; ``features`` goes into each head, where what they are of must be said."""
+def score_parts(training: Mapping[str, Any], test: Mapping[str, Any] | None, features: str) -> list[str]:
+    """A card's section on scores, both tables as one.
+
+    Args:
+        training: what a checkpoint notes of its training.
+        test: what test.json holds.
+        features: goes into each head, where what the scores are of must be said.
+    """
     columns: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = []
     if training.get("validation"):
         columns.append((f"held-out videos{features}", training["validation"], {}))

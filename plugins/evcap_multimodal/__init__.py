@@ -11,7 +11,7 @@ from typing import Final
 from evcap_cli.systems.captioner_spec import CaptionerSpec
 from evcap_cli.version import hookimpl
 
-_FACTORY: Final = "evcap_multimodal.captioner:MultimodalCaptioner"
+_FACTORY: Final = "evcap_multimodal.tunable:TunableMultimodalCaptioner"
 
 CAPTIONERS: Final = (
     CaptionerSpec(
@@ -19,6 +19,12 @@ CAPTIONERS: Final = (
         "any image-or-video-text-to-text model: -c hf-hub:ORG/NAME[@REVISION], or a folder",
         factory=_FACTORY,
         config_key="model_type",
+    ),
+    CaptionerSpec(
+        "adapter",
+        "a run of evcap train --model multimodal: -c RUN, or hf-hub:ORG/NAME",
+        factory="evcap_multimodal.tuned:TunedCaptioner",
+        config_key="evcap_adapter",
     ),
     CaptionerSpec(
         "served",

@@ -44,7 +44,7 @@ MORE_TOKENS: Final = 8
 
 
 @dataclass
-class _Prepared:
+class Prepared:
     """One clip as the model takes it.
 
     Args:
@@ -78,7 +78,7 @@ class MultimodalCaptioner(SeveralCaptioner):
     def __init__(self, address: str, options: CaptionerOptions) -> None:
         super().__init__(address, options)
         self.folder = folders.open_folder(address)
-        self.family = family_class(self.folder.model_type)(self.folder.config)
+        self.family = family_class(self.folder.model_type)(self.folder.config, options.frames)
         check_packages(self.family, address)
         self.reads = self.family.reads()
         self.takes_instructions = self.family.takes_instructions
@@ -139,10 +139,10 @@ class MultimodalCaptioner(SeveralCaptioner):
         import torch
 
         results: dict[int, Result] = {}
-        groups: dict[tuple[object, ...], list[_Prepared]] = {}
+        groups: dict[tuple[object, ...], list[Prepared]] = {}
         for number, clip in enumerate(clips):
             try:
-                prepared = self._prepare(number, clip)
+                prepared = self.prepared(clip, number)
             except Exception as problem:  # a processor of transformers may raise anything
                 results[number] = _failure(problem, "prepare")
             else:
@@ -152,12 +152,13 @@ class MultimodalCaptioner(SeveralCaptioner):
                 self._caption_alike(group, several, results)
         return [results[number] for number in range(len(clips))]
 
-    def _prepare(self, number: int, clip: Clip) -> _Prepared:
+    def prepared(self, clip: Clip, number: int = 0) -> Prepared:
+        """A clip as the model takes it; whatever the processor finds wrong with it is raised."""
         adjusted = self.family.adjust(clip)
         prompt = self.family.prompt(self.processor, adjusted, self.instruction)
-        return _Prepared(number, adjusted, prompt, self.family.inputs(self.processor, adjusted, prompt))
+        return Prepared(number, adjusted, prompt, self.family.inputs(self.processor, adjusted, prompt))
 
-    def _caption_alike(self, waiting: Sequence[_Prepared], several: Several, results: dict[int, Result]) -> None:
+    def _caption_alike(self, waiting: Sequence[Prepared], several: Several, results: dict[int, Result]) -> None:
         """Caption clips of equal shapes in batches; one that does not fit into memory is halved, for good."""
         import torch
 
@@ -185,7 +186,7 @@ class MultimodalCaptioner(SeveralCaptioner):
     def _most_tokens(self) -> int:
         return TOKENS_A_WORD * self.options.max_words + MORE_TOKENS
 
-    def _caption_batch(self, batch: Sequence[_Prepared], several: Several) -> list[Result]:
+    def _caption_batch(self, batch: Sequence[Prepared], several: Several) -> list[Result]:
         inputs = self._to_device(batch)
         answers = generate(
             self.model,
@@ -237,7 +238,7 @@ class MultimodalCaptioner(SeveralCaptioner):
 
     def _results(
         self,
-        prepared: _Prepared,
+        prepared: Prepared,
         answers: Sequence[tuple[Tensor, float | None]],
         distribution: Sequence[float] | None,
     ) -> Result:
@@ -251,7 +252,7 @@ class MultimodalCaptioner(SeveralCaptioner):
                 return result
         return list(found.values())
 
-    def _to_device(self, batch: Sequence[_Prepared]) -> dict[str, Any]:
+    def _to_device(self, batch: Sequence[Prepared]) -> dict[str, Any]:
         import torch
 
         def moved(tensor: Tensor) -> Tensor:
@@ -264,7 +265,7 @@ class MultimodalCaptioner(SeveralCaptioner):
         return {name: moved(torch.cat([prepared.inputs[name] for prepared in batch])) for name in first}
 
     def _result(
-        self, prepared: _Prepared, tokens: Tensor, score: float | None, distribution: Sequence[float] | None
+        self, prepared: Prepared, tokens: Tensor, score: float | None, distribution: Sequence[float] | None
     ) -> ClipCaption | VideoError:
         raw = self.tokenizer.decode(tokens, skip_special_tokens=True)
         # some families mark their reasoning with special tokens
@@ -292,7 +293,7 @@ class MultimodalCaptioner(SeveralCaptioner):
         return found
 
     def _emotions(
-        self, batch: Sequence[_Prepared], inputs: dict[str, Any], answers: Generated
+        self, batch: Sequence[Prepared], inputs: dict[str, Any], answers: Generated
     ) -> list[list[float]] | None:
         """The distribution of each clip of a batch; None where this model cannot say."""
         found = self._from_cache(batch, inputs, answers)
@@ -311,7 +312,7 @@ class MultimodalCaptioner(SeveralCaptioner):
             return None
 
     def _from_cache(
-        self, batch: Sequence[_Prepared], inputs: dict[str, Any], answers: Generated
+        self, batch: Sequence[Prepared], inputs: dict[str, Any], answers: Generated
     ) -> list[list[float]] | None:
         """The question after the prefix that its prompt shares with the caption's; None where nothing can be shared."""
         import torch
@@ -339,11 +340,11 @@ class MultimodalCaptioner(SeveralCaptioner):
             len(batch),
         )
 
-    def _encoded_again(self, prepared: _Prepared) -> list[list[float]]:
+    def _encoded_again(self, prepared: Prepared) -> list[list[float]]:
         """The distribution of one clip, its frames encoded with the question."""
         prompt = self.family.prompt(self.processor, prepared.clip, self.question)
         inputs = self.family.inputs(self.processor, prepared.clip, prompt)
-        again = self._to_device([_Prepared(0, prepared.clip, prompt, inputs)])
+        again = self._to_device([Prepared(0, prepared.clip, prompt, inputs)])
         answer = generate(self.model, again, max_tokens=1, pad_token=self.tokenizer.pad_token_id)
         prompts = emotions.Prompts(answer.cache, answer.first, emotions.offsets_of(self.model))
         return emotions.probabilities(self.model, prompts, self.categories)

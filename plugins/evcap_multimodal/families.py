@@ -24,6 +24,11 @@ TICKS_PER_SECOND: Final = 1000
 _REASONING_SWITCHES: Final = ("enable_thinking", "thinking")
 _NO_FRAMES: Final = "a clip without frames cannot be captioned"
 _MEDIA: Final = ("video", "image", "audio")
+_LANGUAGE_LAYERS: Final = (
+    r"model\.(?:language_model|text_model)\.layers\.\d+\..*"
+    r"\.(?:q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+)
+"""All linear layers of attention and feed-forward parts of a language model of Llama's kind."""
 
 
 class Family:
@@ -31,6 +36,7 @@ class Family:
 
     Args:
         config: config.json of the model.
+        frames: to read, where the user chose.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
@@ -56,13 +62,17 @@ class Family:
     """Longest audio that the family takes."""
     audio_rate: ClassVar[int] = 16_000
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    lora_layers: ClassVar[str] = ""
+    """Regular expression of the names of the layers that an adapter changes; empty: nobody tried this family."""
+
+    def __init__(self, config: Mapping[str, Any], frames: FrameRequest | None = None) -> None:
         self.config = config
+        self.frames = frames or FrameRequest(self.frame_count)
 
     def reads(self) -> Reads:
         """What evcap decodes for a model of this family."""
         audio = None if not self.takes_audio else WaveformRequest(self.audio_rate, self.audio_seconds or 0.0)
-        return Reads(frames=FrameRequest(self.frame_count), waveform=audio)
+        return Reads(frames=self.frames, waveform=audio)
 
     @property
     def takes_audio(self) -> bool:
@@ -80,8 +90,8 @@ class Family:
         if clip.frames is None or not len(clip.frames):
             raise ValueError(_NO_FRAMES)
         frames, times = clip.frames, clip.times
-        if len(frames) > self.frame_count:
-            chosen = evenly(len(frames), self.frame_count)
+        if len(frames) > self.frames.count:
+            chosen = evenly(len(frames), self.frames.count)
             frames, times = frames[chosen], tuple(times[number] for number in chosen)
         lacking = self.least_frames - len(frames)
         if lacking > 0:
@@ -161,6 +171,7 @@ class SmolVlm(Family):
     batches = shares_cache = True
     after_media = "\n\n"
     answer_start = " "
+    lora_layers = _LANGUAGE_LAYERS
 
 
 class QwenVl(Family):
@@ -169,6 +180,7 @@ class QwenVl(Family):
     model_types: ClassVar[tuple[str, ...]] = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
     least_frames = 2
     batches = shares_cache = True
+    lora_layers = _LANGUAGE_LAYERS
 
     def video_options(self, processor: Any, clip: Clip) -> dict[str, Any]:  # noqa: ARG002
         # as the reference implementation does: a short clip must not cost as many tokens as a long one
@@ -180,6 +192,7 @@ class Qwen35(QwenVl):
 
     model_types: ClassVar[tuple[str, ...]] = ("qwen3_5", "qwen3_5_moe")
     shares_cache = False
+    lora_layers = _LANGUAGE_LAYERS.replace("q_proj", "in_proj_qkv|in_proj_z|out_proj|q_proj")
 
 
 class QwenOmni(QwenVl):
@@ -201,6 +214,7 @@ class Gemma4(Family):
     model_types: ClassVar[tuple[str, ...]] = ("gemma4",)
     frame_count = 32
     batches = shares_cache = True
+    lora_layers = _LANGUAGE_LAYERS
     audio_seconds = 30.0
 
     @property
@@ -215,6 +229,7 @@ class Gemma3(Family):
     frame_count = 8
     batches = shares_cache = True
     after_media = "\n\n"
+    lora_layers = _LANGUAGE_LAYERS
 
 
 class Git(Family):
@@ -223,13 +238,12 @@ class Git(Family):
     model_types: ClassVar[tuple[str, ...]] = ("git",)
     takes_instructions = False
     batches = True
+    lora_layers = r"git\.encoder\.layer\.\d+\..*\.(?:query|key|value|dense)"
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        super().__init__(config)
+    def __init__(self, config: Mapping[str, Any], frames: FrameRequest | None = None) -> None:
         self.images = int(config.get("num_image_with_embedding") or 1)
-
-    def reads(self) -> Reads:
-        return Reads(frames=FrameRequest(self.images))
+        # the count is the model's
+        super().__init__(config, replace(frames or FrameRequest(), count=self.images))
 
     def adjust(self, clip: Clip) -> Clip:
         if clip.frames is None or not len(clip.frames):

@@ -23,8 +23,8 @@ NO_TEMPLATE_HINT: Final = "take the instructed version of it (its name often end
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Transformers' advice about models is for developers, and its bars are for terminals."""
+def quiet() -> Iterator[None]:
+    """Keep transformers silent: its advice about models is for developers, and its bars are for terminals."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -57,7 +57,7 @@ def load_processor(folder: ModelFolder, family: Family, address: str) -> Any:
     """
     from transformers import AutoProcessor
 
-    with _explained(address), _quiet():
+    with _explained(address), quiet():
         processor = AutoProcessor.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)
     if getattr(processor, "image_processor", None) is None and getattr(processor, "video_processor", None) is None:
         raise CheckpointError(
@@ -87,7 +87,7 @@ def load_model(folder: ModelFolder, family: Family, device: torch.device, dtype:
     Raises:
         CheckpointError: weights are missing or do not fit into memory. PluginError: a package is missing.
     """
-    with _explained(address), _quiet():
+    with _explained(address), quiet():
         model, report = family.model_class().from_pretrained(
             folder.path,
             dtype=dtype,
