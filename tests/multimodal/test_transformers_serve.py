@@ -31,7 +31,7 @@ LACKING = [name for name in ("fastapi", "uvicorn", "openai") if find_spec(name) 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        bool(LACKING), reason=f"transformers serve lacks {', '.join(LACKING)}: pip install 'transformers[serving]'"
+        bool(LACKING), reason=f"transformers serve lacks {', '.join(LACKING)}: pip install -e '.[test]'"
     ),
 ]
 READS_WAV = all(find_spec(name) is not None for name in ("soundfile", "soxr"))
