@@ -46,7 +46,7 @@ def test_the_bundled_checkpoint_is_small_and_says_how_it_was_made() -> None:
     folder, _ = resolve("demo")
     assert sum(path.stat().st_size for path in folder.iterdir()) <= LARGEST_BYTES
     card = (folder / "README.md").read_text()
-    assert "evcap train --backbone lite" in card
+    assert "evcap train --model fusion+ --backbone lite" in card
     training = Checkpoint.from_pretrained("demo").training
     assert not training.get("untrained")
 
