@@ -122,13 +122,13 @@ def test_links_to_one_file_get_a_record_each_and_are_decoded_once(
     films: Path, caption: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    run = FeaturePipeline.run
+    serve = FeaturePipeline.serve
 
-    def counted(self: FeaturePipeline, paths: list[Path]) -> object:
-        seen.extend(map(str, paths))
-        return run(self, paths)
+    def taken(path: Path) -> Path:
+        seen.append(str(path))
+        return path
 
-    monkeypatch.setattr(FeaturePipeline, "run", counted)
+    monkeypatch.setattr(FeaturePipeline, "serve", lambda self, feed: serve(self, feed.mapped(taken)))
     Path("set").mkdir()
     for name, target in (("a1.mp4", "a.mp4"), ("b.mp4", "b.mp4"), ("a2.mp4", "a.mp4")):
         Path("set", name).symlink_to(Path("..", films, target))

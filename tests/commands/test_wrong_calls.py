@@ -21,7 +21,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("work began")
 
-    monkeypatch.setattr("evcap_cli.features.pipeline.FeaturePipeline.run", refuse)
+    monkeypatch.setattr("evcap_cli.features.pipeline.FeaturePipeline.serve", refuse)
 
 
 def one_line(capfd: pytest.CaptureFixture[str]) -> str:
