@@ -40,19 +40,45 @@ def check(
         list[str] | None,
         typer.Option("--features", metavar="NAME", help="A stream of features that must be there, or their folder."),
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--backbone",
+            metavar="NAME",
+            help="Compare the videos of both splits by a preset's appearance and motion: lite, open, ...; features"
+            " come from the cache, else are extracted.",
+        ),
+    ] = None,
+    appearance: shared.Appearance = None,
+    motion: shared.Motion = None,
+    device: shared.Device = "auto",
+    workers: shared.Workers = 2,
+    cache_dir: shared.CacheDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON, with all names.")] = False,
     verbose: shared.Verbose = False,
 ) -> None:
     """Say what a data root holds: captions, lexicon, videos, features, word vectors, and what is missing.
 
+    Videos that both splits have are named: by their bytes and, with --backbone or feature files, by how they look.
+
     Exit code 0: training can start from it; 1: it cannot, and the report says why; 2: there is no data set here.
 
     Example: evcap data check EPAN --videos clips
+
+    Example: evcap data check mine --backbone lite
     """
     from evcap_cli.training.inventory_text import report
     from evcap_cli.training.root_check import take_inventory
 
-    found = take_inventory(root, subset, videos=videos, features=features or ())
+    compare = None
+    if backbone is not None or appearance is not None or motion is not None:
+        from evcap_cli.features.options import FeatureOptions
+
+        named = {kind: name for kind, name in (("appearance", appearance), ("motion", motion)) if name is not None}
+        compare = FeatureOptions(
+            backbone=backbone, backbones=named, device=device, workers=workers, cache_dir=cache_dir
+        )
+    found = take_inventory(root, subset, videos=videos, features=features or (), compare=compare)
     console.data(json.dumps(found.to_dict(), indent=1) + "\n" if as_json else report(found, everything=verbose))
     if not found.ready:
         raise typer.Exit(EXIT_NOTHING_DONE)

@@ -186,7 +186,11 @@ class Means:
 
     def of(self, videos: Iterable[str]) -> list[ClipMeans]:
         """The means of those of ``videos`` that passed by and are wanted."""
-        return [self._found[video] for video in videos if video in self._found]
+        return list(self.named(videos).values())
+
+    def named(self, videos: Iterable[str]) -> dict[str, ClipMeans]:
+        """The same by video."""
+        return {video: self._found[video] for video in videos if video in self._found}
 
 
 def spread(videos: Sequence[str], most: int = MOST_CLIPS) -> Sequence[str]:

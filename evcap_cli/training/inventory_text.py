@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from evcap_cli.console import counted, listed, noun
 from evcap_cli.data.caption_files import oddities
 from evcap_cli.data.origins import labels_note
+from evcap_cli.training.root_duplicates import duplicates_line
 from evcap_cli.training.root_inventory import NAMED, SPLIT_NAMES, Inventory
 from evcap_cli.training.root_worth import worth_lines
 
@@ -83,6 +84,8 @@ def _lines(found: Inventory, most: int | None) -> Iterator[str]:
     if found.worth is not None:
         yield from ("", "Worth for training")
         yield from (f"  {line}" for line in worth_lines(found.worth))
+        if found.near_duplicates is not None:
+            yield f"  {duplicates_line(found.near_duplicates)}"
     for level, title in _TITLES.items():
         chosen = [advice for advice in found.advice if advice.level == level]
         if chosen:

@@ -1,13 +1,16 @@
 """What ``evcap data check`` finds in a data root.
 
-Nothing is changed and no feature value is read. What cannot be used becomes advice: one call reports everything.
+Nothing is changed. Features are read, or extracted, only to compare the videos of the two splits. What cannot be used
+becomes advice: one call reports everything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from evcap_cli.backbones.presets import PRESETS, backbone_addresses
 from evcap_cli.console import counted, listed
@@ -39,6 +42,7 @@ from evcap_cli.media.listed_segments import ListedClip, ListedClips
 from evcap_cli.reading.text import read_text
 from evcap_cli.training.feature_folder import FeatureFolder
 from evcap_cli.training.recipe import Recipe
+from evcap_cli.training.root_duplicates import COMPARED, NearDuplicates, by_backbone, by_files, duplicates_advice
 from evcap_cli.training.root_inventory import (
     NAMED,
     PUBLISHED_COUNTS,
@@ -51,11 +55,21 @@ from evcap_cli.training.root_inventory import (
 )
 from evcap_cli.training.root_worth import in_both_by_bytes, leak_advice, worth, worth_advice
 
+if TYPE_CHECKING:
+    from evcap_cli.backbones.contract import Kind
+    from evcap_cli.data.features_hdf5 import FeatureFiles
+    from evcap_cli.features.options import FeatureOptions
+
 _LISTS: Final = ("34_emotion.txt", "179_words.txt")
 
 
 def take_inventory(
-    root: Path, subset: Subset = "both", *, videos: Path | None = None, features: Sequence[str] = ()
+    root: Path,
+    subset: Subset = "both",
+    *,
+    videos: Path | None = None,
+    features: Sequence[str] = (),
+    compare: FeatureOptions | None = None,
 ) -> Inventory:
     """Examine a data root.
 
@@ -64,9 +78,11 @@ def take_inventory(
         subset: the parts that matter; "both": those that are there.
         videos: folder of the videos; None: ``root/videos``, or else anywhere below the root.
         features: streams that must be there, by name below the root, or folders of feature files; none: whatever is.
+        compare: backbones by which the videos of both splits are compared; None: by feature files, where there are any.
 
     Raises:
         DataError: no such folder, no caption file in it, no such folder of videos.
+        UsageError, PluginError, WeightsError: what ``compare`` names cannot be used.
     """
     check = _RootCheck(Inventory(root, subset))
     check.origin()
@@ -86,6 +102,7 @@ def take_inventory(
         check.training(with_videos | with_features)
     check.words()
     check.worth()
+    check.near_duplicates(compare, features if with_features else None)
     return check.found
 
 
@@ -376,6 +393,38 @@ class _RootCheck:
             self.advise("warning", *leak)
         for advice in worth_advice(found):
             self.advise("note", *advice)
+
+    def near_duplicates(self, options: FeatureOptions | None, requested: Sequence[str] | None) -> None:
+        """Videos of the two splits that look the same.
+
+        Args:
+            options: name backbones for the videos; None: feature files are compared.
+            requested: as for ``features``; None: no files cover the training split.
+        """
+        train, test = list(self.split["train"]), list(self.split["test"])
+        found: NearDuplicates | None = None
+        if options is not None:
+            segment = f"from:{self.root}" if self.clips else options.segment
+            found = by_backbone(replace(options, segment=segment), self.matched, train, test)
+        elif requested is not None and (files := self._picture_files(requested)) is not None:
+            found = by_files(files, train, test)
+        if found is None:
+            return
+        self.found.near_duplicates = found
+        same_bytes = [] if self.found.worth is None else self.found.worth.same_bytes
+        if (advice := duplicates_advice(found, same_bytes)) is not None:
+            self.advise("warning", *advice)
+
+    def _picture_files(self, requested: Sequence[str]) -> FeatureFiles | None:
+        """Appearance and motion files, as training would find them; None where there are none that can be used."""
+        folder = FeatureFolder(next((Path(name) for name in requested if Path(name).is_dir()), self.root))
+        for preset, chosen in _calls(folder):
+            with suppress(DataError):
+                addresses = backbone_addresses(preset, chosen)
+                streams = addresses if preset else folder.completed(addresses, Recipe())
+                pictures: dict[Kind, str] = {kind: streams[kind] for kind in COMPARED if kind in streams}
+                return folder.open(pictures, chosen, self.aliases)[0]
+        return None
 
     def _short(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)

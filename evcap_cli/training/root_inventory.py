@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from evcap_cli.data.emvidcap import Part, Split, Subset
+from evcap_cli.training.root_duplicates import NearDuplicates
 from evcap_cli.training.root_worth import Worth
 
 PUBLISHED_COUNTS: Final[dict[tuple[Part, Split], tuple[int, int]]] = {
@@ -104,6 +105,7 @@ class Inventory:
         feature_folder: where training without videos finds features; None: it needs none. feature_options: what it is
             given next to that.
         vocabulary: words of the training captions. extended: of MSVD's training captions with them; None: no such.
+        near_duplicates: videos of both splits that look the same; None: their features were not compared.
         ready: training can start from this root.
     """
 
@@ -124,6 +126,7 @@ class Inventory:
     word_vectors: list[FoundWordVectors] = field(default_factory=list)
     extra_captions: Path | None = None
     worth: Worth | None = None
+    near_duplicates: NearDuplicates | None = None
     advice: list[Advice] = field(default_factory=list)
 
     @property
