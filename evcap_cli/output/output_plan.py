@@ -98,7 +98,10 @@ def check_collisions(plan: CaptionPlan) -> None:
         """CREATE TABLE inputs (path BLOB PRIMARY KEY) WITHOUT ROWID;
         CREATE TABLE taken (path BLOB PRIMARY KEY, owner BLOB) WITHOUT ROWID;"""
     )
-    inputs = ((packed(os.path.realpath(source.path)),) for source in plan.sources)
+    whole = {os.path.realpath(path) for path, _ in plan.outputs.files}
+    paths = (os.path.realpath(source.path) for source in plan.sources)
+    # whole files alone are few enough to be compared as the inputs go by
+    inputs = ((packed(path),) for path in paths if plan.outputs.trees or path in whole)
     table.change_many("INSERT OR IGNORE INTO inputs VALUES (?)", inputs)
     for path, owner in _targets(plan):
         if len(os.fsencode(path.name)) > LONGEST_NAME_BYTES:

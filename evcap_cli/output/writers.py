@@ -137,7 +137,9 @@ def is_control(sign: str) -> bool:
 
 def cell(text: str) -> str:
     """A name for a cell of a table: ``is_control`` as their Python escapes, and no program takes it for a formula."""
-    shown = "".join(repr(sign)[1:-1] if is_control(sign) else sign for sign in text)
+    shown = text
+    if not text.isprintable():
+        shown = "".join(repr(sign)[1:-1] if is_control(sign) else sign for sign in text)
     return f"'{shown}" if text.startswith(_FORMULA_SIGNS) else shown
 
 

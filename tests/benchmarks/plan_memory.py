@@ -120,17 +120,20 @@ def open_journal(count: int, folder: Path) -> dict[str, float]:
 
     video = folder / "video.mp4"
     video.write_bytes(b"film")
+
+    def name(number: int) -> str:
+        return f"videos/{number // A_FOLDER:04}/clip {number:07}.mp4"
+
     with Journal(folder / "j", {}) as journal:
-        paths = [f"videos/{number // A_FOLDER:04}/clip {number:07}.mp4" for number in range(count)]
-        (record,) = constant_captioner().run([Source(video, paths[0], PurePosixPath("x"), paths[0])])
-        journal.add(paths[0], video, record)
+        (record,) = constant_captioner().run([Source(video, name(0), PurePosixPath("x"), name(0))])
+        journal.add(name(0), video, record)
     line = (folder / "j" / RECORDS).read_text().splitlines()[1]
     with (folder / "j" / RECORDS).open("a") as file:
-        file.writelines(line.replace(paths[0], path) + "\n" for path in paths[1:])
+        file.writelines(line.replace(name(0), name(number)) + "\n" for number in range(1, count))
     before, begun, used = peak_mib(), time.perf_counter(), time.process_time()
     with Journal(folder / "j", {}) as journal:
         seconds, used = time.perf_counter() - begun, time.process_time() - used
-        if [journal.get(path, video) is None for path in (paths[0], paths[-1])] != [False, False]:
+        if any(journal.get(name(number), video) is None for number in (0, count - 1)):
             raise RuntimeError("a record is not found again")
     return {"videos": count, "seconds": seconds, "cpu": used, "before": before, "peak": peak_mib()}
 
