@@ -53,16 +53,51 @@ def write_pieces(path: Path, pieces: Iterable[str | bytes]) -> None:
     Raises:
         WriteError: as ``write_whole``; and whatever ``pieces`` raises.
     """
-    file = WholeFile(path)
+    file = PieceFile(path)
     try:
-        with file.temporary.open("r+b", buffering=WRITE_BYTES) as opened:
-            for piece in pieces:
-                opened.write(piece.encode("utf-8", "backslashreplace") if isinstance(piece, str) else piece)
+        for piece in pieces:
+            file.write(piece)
         file.commit()
-    except OSError as problem:
-        raise write_error(path, problem) from problem
     finally:
         file.discard()
+
+
+class PieceFile:
+    """A file that is written piece by piece and replaces ``path`` in one step; see ``write_whole``.
+
+    Raises:
+        WriteError: it cannot be written; so do ``write`` and ``commit``. The old file, if any, is untouched.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = WholeFile(path)
+        try:
+            self._opened = self._file.temporary.open("r+b", buffering=WRITE_BYTES)
+        except OSError as problem:
+            self._file.discard()
+            raise write_error(path, problem) from problem
+
+    def write(self, piece: str | bytes) -> None:
+        """Add a piece."""
+        try:
+            self._opened.write(piece.encode("utf-8", "backslashreplace") if isinstance(piece, str) else piece)
+        except OSError as problem:
+            raise write_error(self.path, problem) from problem
+
+    def commit(self) -> None:
+        """The file is whole."""
+        try:
+            self._opened.close()
+        except OSError as problem:
+            raise write_error(self.path, problem) from problem
+        self._file.commit()
+
+    def discard(self) -> None:
+        """Remove what was not committed; safe to call after ``commit``."""
+        with contextlib.suppress(OSError):
+            self._opened.close()
+        self._file.discard()
 
 
 class WholeFile:

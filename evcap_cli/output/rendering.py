@@ -6,14 +6,16 @@ from a list, as any plugin may, gets one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from evcap_cli import plugins
 from evcap_cli.errors import WriteError, one_line
-from evcap_cli.files import write_pieces
+from evcap_cli.files import PieceFile, write_pieces
 from evcap_cli.output.records import Record
 from evcap_cli.output.writers import PagedWriter, PlacedWriter, StreamingWriter, Writer
 from evcap_cli.plugin_calls import contained, show_traceback
@@ -108,14 +110,109 @@ class _Reading:
 def write_files(files: Iterable[tuple[Path, Writer]], records: Iterable[Record]) -> list[WriteError]:
     """Write each file, also after one that cannot be written; returns what went wrong.
 
+    Those that are written piece by piece share one reading of the records.
+
     Args:
         files: with their writers.
         records: a collection, or whatever begins again each time it is iterated.
     """
-    problems: list[WriteError] = []
-    for path, writer in files:
+    all_files = list(files)
+    together = [(path, writer) for path, writer in all_files if _streams(writer)]
+    problems = _write_together(together, records)
+    for path, writer in all_files:
         try:
-            write_file(path, writer, records)
+            if not _streams(writer):
+                write_file(path, writer, records)
         except WriteError as problem:
-            problems.append(problem)
+            problems[path] = problem
+    return [problems[path] for path, _ in all_files if path in problems]
+
+
+def _streams(writer: Writer) -> bool:
+    return isinstance(writer, StreamingWriter) and not isinstance(writer, PagedWriter)
+
+
+def _write_together(files: Sequence[tuple[Path, Writer]], records: Iterable[Record]) -> dict[Path, WriteError]:
+    """Write files side by side, a record at a time; what went wrong, by file."""
+    problems: dict[Path, WriteError] = {}
+    shared = _Shared(records)
+    growing: list[_Growing] = []
+    with ExitStack() as stack:
+        for path, writer in files:
+            try:
+                file = PieceFile(path)
+            except WriteError as problem:
+                problems[path] = problem
+                continue
+            stack.callback(file.discard)
+            waiting = shared.join()
+            growing.append(_Growing(file, rendered(path, writer, shared.branch(waiting)), waiting))
+        while growing:
+            for each in list(growing):
+                try:
+                    if each.goes_on():
+                        continue
+                except WriteError as problem:
+                    problems[each.file.path] = problem
+                growing.remove(each)
+                shared.leave(each.waiting)
     return problems
+
+
+@dataclass(eq=False)
+class _Growing:
+    """A file under way, its pieces, and the records that it has not read yet."""
+
+    file: PieceFile
+    pieces: Iterator[str]
+    waiting: deque[Record]
+
+    def goes_on(self) -> bool:
+        """Write until no record waits; False: it is whole.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        for piece in self.pieces:
+            self.file.write(piece)
+            if not self.waiting:
+                return True
+        self.file.commit()
+        return False
+
+
+class _Shared:
+    """Records that several writers read in turn, each all of them, though they are read once."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._records = iter(records)
+        self._all: list[deque[Record]] = []
+        self._problem: Exception | None = None
+
+    def join(self) -> deque[Record]:
+        """The records that a new reader has before it."""
+        self._all.append(deque())
+        return self._all[-1]
+
+    def leave(self, waiting: deque[Record]) -> None:
+        """Somebody reads no more."""
+        self._all = [each for each in self._all if each is not waiting]
+
+    def branch(self, waiting: deque[Record]) -> Iterator[Record]:
+        """All records for one reader; what reading them raised once, all readers get."""
+        while waiting or self._read_one():
+            yield waiting.popleft()
+
+    def _read_one(self) -> bool:
+        if self._problem is not None:
+            raise self._problem
+        try:
+            record = next(self._records, None)
+        except Exception as problem:
+            self._problem = problem
+            raise
+        if record is None:
+            return False
+        for waiting in self._all:
+            waiting.append(record)
+        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pysubs2
@@ -15,6 +15,7 @@ from pysubs2.formats.webvtt import WebVTTFormat
 from evcap_cli import plugins
 from evcap_cli.clocks import timestamp
 from evcap_cli.errors import WriteError
+from evcap_cli.output import rendering
 from evcap_cli.output.records import Caption, Record
 from evcap_cli.output.rendering import write_files
 from evcap_cli.output.writers import StreamingWriter, Writer
@@ -112,9 +113,10 @@ class AnyOrder:
     """Records that are read again from somewhere each time; no list."""
 
     def __init__(self, records: Sequence[Record], broken: bool = False) -> None:
-        self.records, self.broken = records, broken
+        self.records, self.broken, self.times = records, broken, 0
 
     def __iter__(self) -> Iterator[Record]:
+        self.times += 1
         yield from self.records
         if self.broken:
             raise WriteError("was changed on disk", path="journal")
@@ -147,3 +149,56 @@ def test_a_writer_that_fails_in_the_middle_leaves_the_old_file(tmp_path: Path) -
     (problem,) = write_files([(tmp_path / "x.count", Broken())], some_records(7))
     assert "the format .count of evcap failed (KeyError: 3)" in str(problem)
     assert (tmp_path / "x.count").read_text() == "old"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_files_share_one_reading_of_the_records(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 0
+
+    class Watched(rendering.deque[Record]):
+        def append(self, record: Record) -> None:
+            nonlocal most
+            super().append(record)
+            most = max(most, len(self))
+
+    monkeypatch.setattr(rendering, "deque", Watched)
+    records = some_records(120, seed)
+    writers = plugins.writers()
+    several = [(tmp_path / f"x{suffix}", writers[suffix]) for suffix in (".srt", ".jsonl", ".vtt", ".tsv")]
+    source = AnyOrder(records)
+    assert write_files([*several, (tmp_path / "x.count", Listed())], source) == []
+    assert source.times == 2  # once for all that are written piece by piece
+    # no file is far behind another: as many records wait as there may be in a row without a caption
+    assert most < 20
+    for path, writer in several:
+        assert path.read_bytes().decode() == writer.render(records)
+
+
+def test_one_of_several_files_that_fails_costs_itself_only(tmp_path: Path) -> None:
+    class Broken(Listed):
+        def pieces(self, records: Iterable[Record]) -> Iterator[str]:
+            for number, record in enumerate(records):
+                if number == 3:
+                    raise KeyError(number)
+                yield record.path
+
+    records = some_records(50)
+    (tmp_path / "folder.srt").mkdir()
+    (tmp_path / "b.count").write_text("old")
+    writers = plugins.writers()
+    files: list[tuple[Path, Writer]] = [
+        (tmp_path / "a.jsonl", writers[".jsonl"]),
+        (tmp_path / "folder.srt", writers[".srt"]),
+        (tmp_path / "b.count", Broken()),
+        (tmp_path / "c.tsv", writers[".tsv"]),
+    ]
+    problems = write_files(files, records)
+    assert [problem.path for problem in problems] == [str(tmp_path / "folder.srt"), str(tmp_path / "b.count")]
+    assert (tmp_path / "a.jsonl").read_text() == writers[".jsonl"].render(records)
+    assert (tmp_path / "c.tsv").read_text() == writers[".tsv"].render(records)
+    assert (tmp_path / "b.count").read_text() == "old"
+    # records that cannot be read to their end leave no file at all, though some were ahead of others
+    problems = write_files(files[:1] + files[3:], AnyOrder(records[:30], broken=True))
+    assert [str(problem) for problem in problems] == ["journal: was changed on disk"] * 2
+    assert (tmp_path / "a.jsonl").read_text() == writers[".jsonl"].render(records)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "b.count", "c.tsv", "folder.srt"]
