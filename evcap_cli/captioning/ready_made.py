@@ -113,7 +113,7 @@ def _check_options(options: CaptionOptions, captioner: type[ClipCaptioner]) -> N
     }
     given = {
         "--backbone": options.backbone,
-        "--appearance, --motion, --object and --audio": options.backbones,
+        **{f"--{kind}": name for kind, name in options.backbones.items()},
         **({} if _backbones_of(captioner) else of_backbones),
         "--rerank": options.rerank,
         "--length-penalty": options.length_penalty,

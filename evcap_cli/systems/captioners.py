@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli import plugins
+from evcap_cli.checkpoints.checkpoint_files import VOCABULARY
 from evcap_cli.checkpoints.hub import HUB_PREFIX, local_snapshot, snapshot
 from evcap_cli.errors import CheckpointError
 from evcap_cli.reading.typed import read_json
@@ -58,7 +59,11 @@ def find_captioner(address: str) -> tuple[CaptionerSpec, str] | None:
 
 
 def _config(address: str) -> dict[str, Any]:
-    """The config.json at an address; empty where there is none, or a damaged one (loading a checkpoint says so)."""
+    """The config.json at an address; empty where there is none, and for a damaged one of evcap's own (loading says so).
+
+    Raises:
+        CheckpointError: the hub does not say, or another folder's is damaged.
+    """
     if address.startswith(HUB_PREFIX):
         folder = local_snapshot(address, (CONFIG,))
         if folder is None or not (folder / CONFIG).is_file():
@@ -68,6 +73,8 @@ def _config(address: str) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
         return {}
     try:
-        return read_json(dict[str, Any], folder / CONFIG, error=CheckpointError)
+        return read_json(dict[str, Any], folder / CONFIG, error=CheckpointError, hint="copy the model's folder again")
     except CheckpointError:
-        return {}
+        if (folder / VOCABULARY).is_file():
+            return {}
+        raise

@@ -20,6 +20,16 @@ PATTERNS: Final = (*SMALL, "*.safetensors")
 _INDEX: Final = "model.safetensors.index.json"
 _WEIGHTS: Final = "model.safetensors"
 _PROCESSORS: Final = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
+_TOKENIZERS: Final = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.json",
+    "vocab.txt",
+    "tekken.json",
+)
+"""One of them holds the words: without, transformers makes a tokenizer that knows none."""
 _TEMPLATES: Final = ("chat_template.jinja", "chat_template.json")
 _WITH_TEMPLATE: Final = ("processor_config.json", "tokenizer_config.json")
 """Which may have the chat template as a value."""
@@ -153,6 +163,8 @@ def _missing(names: Collection[str], shards: Collection[str] | None) -> str | No
         return "model.safetensors (other kinds of weights may run code and are not read)"
     if not any(name in names for name in _PROCESSORS):
         return "processor of images or videos (preprocessor_config.json)"
+    if not any(name in names for name in _TOKENIZERS):
+        return "tokenizer (tokenizer.json)"
     return None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.devices import out_of_memory
 from evcap_cli.errors import CheckpointError, PluginError, one_line
+from evcap_cli.systems.clip_captioner import Clip
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,8 @@ def check_packages(family: Family | type[Family], address: str) -> None:
 
 
 def load_processor(folder: ModelFolder, family: Family, address: str) -> Any:
-    """The processor, checked: it prepares images or videos, and has a chat template where instructions are taken.
+    """The processor, checked: it prepares images or videos, and has a chat template where instructions are taken that
+    makes a prompt.
 
     Raises:
         CheckpointError: it lacks one of them, or cannot be loaded. PluginError: a package is missing.
@@ -67,6 +69,12 @@ def load_processor(folder: ModelFolder, family: Family, address: str) -> Any:
         )
     if family.takes_instructions and chat_template(processor) is None:
         raise CheckpointError(NO_TEMPLATE, path=address, hint=NO_TEMPLATE_HINT)
+    try:
+        family.prompt(processor, Clip(1.0, times=(0.0,)), "Say what happens.")
+    except Exception as problem:  # a template is a program of the model's author
+        raise CheckpointError(
+            f"its chat template cannot be used ({one_line(problem)})", path=address, hint=NO_TEMPLATE_HINT
+        ) from problem
     return processor
 
 

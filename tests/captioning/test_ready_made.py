@@ -252,7 +252,7 @@ def test_instructions_for_a_captioner_that_takes_none_are_refused(
     ("more", "named"),
     [
         (["--backbone", "lite"], "--backbone"),
-        (["--audio", "lite-audio"], "--audio"),
+        (["--audio", "lite-audio"], "--audio means nothing"),
         (["--weights", "clip=random:1"], "--weights"),
         (["--rerank", "consensus=1"], "--rerank"),
         (["--length-penalty", "1"], "--length-penalty"),

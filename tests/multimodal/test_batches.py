@@ -70,7 +70,7 @@ def test_a_clip_that_the_model_refuses_takes_no_other_with_it(
 ) -> None:
     clips = [clip(seed) for seed in range(3)]
     expected = captioner.caption(clips)
-    bad = captioner._prepare(0, clips[1]).inputs["pixel_values_videos"][0]
+    bad = captioner.prepared(clips[1]).inputs["pixel_values_videos"][0]
     generating(
         monkeypatch,
         lambda inputs: ValueError("no") if (inputs["pixel_values_videos"] == bad).all(1).any() else None,

@@ -57,6 +57,7 @@ def test_what_is_no_captioner_is_refused_before_weights_are_read(copy_of: Folder
         ("config.json", "holds no config.json"),
         ("model.safetensors", "holds no model.safetensors"),
         ("processor_config.json", "holds no processor of images or videos"),
+        ("tokenizer.json", "holds no tokenizer"),
     ],
 )
 def test_missing_files_are_named(lost: str, said: str, copy_of: Folders) -> None:
@@ -79,6 +80,13 @@ def test_no_chat_template_means_no_instructed_model(copy_of: Folders) -> None:
     folder = copy_of("gemma3")
     (folder / "chat_template.jinja").unlink()
     assert "has no chat template" in problem_of(folder)
+
+
+@pytest.mark.slow
+def test_a_chat_template_that_makes_no_prompt_is_seen_before_any_video(copy_of: Folders) -> None:
+    folder = copy_of("gemma3")
+    (folder / "chat_template.jinja").write_text("{% for message in messages %}")
+    assert "its chat template cannot be used (TemplateSyntaxError" in problem_of(folder)
 
 
 @pytest.mark.slow
@@ -249,6 +257,9 @@ def test_a_folder_opens_by_what_its_config_says(copy_of: Folders, tmp_path: Path
     assert open_captioner(str(own), options) is None
     assert open_captioner("demo", options) is None
     (tmp_path / "model" / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json.*copy the model's folder again"):
+        open_captioner(str(tmp_path / "model"), options)
+    (tmp_path / "model" / "vocabulary.json").write_text("[]")  # evcap's own, which loading it says more of
     assert open_captioner(str(tmp_path / "model"), options) is None
 
 
