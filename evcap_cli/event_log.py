@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from evcap_cli import console, profiling
+from evcap_cli import console, interrupts, profiling
 from evcap_cli.console import Bar
 from evcap_cli.errors import UsageError, reason_of
 from evcap_cli.version import __version__
@@ -108,7 +108,8 @@ class EventLog:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        code = getattr(problem, "exit_code", None)
+        interrupted = isinstance(problem, KeyboardInterrupt)
+        code = interrupts.exit_code() if interrupted else getattr(problem, "exit_code", None)
         if self._end["exit_code"] is None and isinstance(code, int):
             self._end = {"exit_code": code}
         with contextlib.suppress(KeyboardInterrupt):

@@ -83,6 +83,14 @@ def test_a_log_grows_line_by_line_whoever_else_writes_and_dies(tmp_path: Path) -
     assert json.loads(path.read_text().splitlines()[-1])["exit_code"] == 0
 
 
+@pytest.mark.parametrize(("problem", "code"), [(UsageError("x"), 2), (KeyboardInterrupt(), 130), (KeyError(1), None)])
+def test_the_last_line_says_how_a_run_ended(problem: BaseException, code: int | None, tmp_path: Path) -> None:
+    with pytest.raises(type(problem)), EventLog(tmp_path / "log", "caption"):
+        raise problem
+    (end,) = events(tmp_path / "log")
+    assert (end["event"], end["exit_code"]) == ("end", code)
+
+
 def test_a_log_that_cannot_be_kept_is_wrong_usage_before_any_work(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").write_text("x")
