@@ -18,6 +18,10 @@ BOTTOM: Final = 24.0
 """Of the drawing, in units of its view box."""
 TICKS: Final = 4
 """Lines across a drawing, about."""
+LEAST_SPREAD: Final = 1e-9
+"""Of the largest value: closer values are drawn as one."""
+LEAST_VALUE: Final = 1e-12
+"""A smaller one is drawn as nothing."""
 MOST_DOTS: Final = 60
 """Curves of more epochs are lines without dots."""
 
@@ -153,7 +157,9 @@ def ticks(low: float, high: float) -> list[float]:
         low: the least value.
         high: the largest value.
     """
-    spread = high - low or abs(high) * 0.1 or 1.0
+    largest, spread = max(abs(low), abs(high)), high - low
+    if spread <= max(largest * LEAST_SPREAD, LEAST_VALUE):  # as good as one value
+        spread = 0.1 * largest if largest > LEAST_VALUE else 1.0
     rough = spread / TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))

@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from annotated_types import Interval
 
 from evcap_cli.data.caption_text import tokens
 from evcap_cli.errors import EvcapError, UsageError
@@ -45,24 +47,27 @@ _CHOSEN_BY: Final = {
     "last": "the last one (select = last)",
     "oracle": "chosen on the test split itself (oracle): its scores flatter the model",
 }
+_Epoch = Annotated[int, Interval(ge=1, le=10**7)]
+_Value = Annotated[float, Interval(ge=-1e30, le=1e30)]
+"""What can be drawn."""
 
 
 @dataclass(frozen=True)
 class LogEntry:
     """A line of ``log.jsonl``, as far as the page shows it."""
 
-    epoch: int
-    loss: dict[str, float]
+    epoch: _Epoch
+    loss: dict[str, _Value]
     best: bool = False
     select: str = ""
     phase: str | None = None
-    reward: float | None = None
-    seconds: float | None = None
-    captions_per_second: float | None = None
-    validation: dict[str, float] = field(default_factory=dict)
-    test: dict[str, float] = field(default_factory=dict)
+    reward: _Value | None = None
+    seconds: _Value | None = None
+    captions_per_second: _Value | None = None
+    validation: dict[str, _Value] = field(default_factory=dict)
+    test: dict[str, _Value] = field(default_factory=dict)
     confusion: dict[str, dict[str, int]] = field(default_factory=dict)
-    part_seconds: dict[str, float] = field(default_factory=dict)
+    part_seconds: dict[str, _Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

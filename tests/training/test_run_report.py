@@ -207,6 +207,8 @@ def test_the_log_of_an_earlier_evcap_is_shown_as_far_as_it_goes(tmp_path: Path) 
         (("log.jsonl", ""), "no epoch of this run is finished"),
         (("log.jsonl", "text\n"), "line 1"),
         (("log.jsonl", '{"epoch": "one", "loss": {}}\n'), "line 1"),
+        (("log.jsonl", '{"epoch": 1, "loss": {"total": 1e300}}\n'), "line 1"),
+        (("log.jsonl", '{"epoch": 9223372036854775807, "loss": {}}\n'), "line 1"),
     ],
 )
 def test_what_is_no_run_is_one_line(
@@ -339,7 +341,11 @@ def test_the_parts_that_training_logs_are_inside_the_epoch(whole: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0.0, 1.0), (3.2, 3.2), (0.0, 0.0), (-5.0, 120.0), (1e-7, 3e-7), (99.1, 99.2), (-2.0, -2.0)]
+    ("low", "high"),
+    [
+        *((0.0, 5e-324), (-1e30, 1e30), (1.0, 1.0 + 1e-15), (0.0, 1.0), (3.2, 3.2)),
+        *((0.0, 0.0), (-5.0, 120.0), (1e-7, 3e-7), (99.1, 99.2), (-2.0, -2.0)),
+    ],
 )
 def test_ticks_are_few_and_enclose_all_values(low: float, high: float) -> None:
     found = ticks(low, high)
