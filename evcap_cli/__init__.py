@@ -58,6 +58,8 @@ if TYPE_CHECKING:
         UsageError,
         VideoError,
         WeightsError,
+        WorkerCrashed,
+        WorkersGone,
         WriteError,
     )
     from evcap_cli.features.options import FeatureOptions
@@ -99,7 +101,7 @@ _HOMES: Final = {
     "evcap_cli.checkpoints.checkpoint": "Checkpoint",
     "evcap_cli.errors": "BackboneError CaptionerError CaptionerStopped CheckpointError DataError DecodeFailed"
     " DecodeTimeout DecoderCrashed EvcapError NameTooLong NoVideoStream OpenFailed OutOfMemory PluginError"
-    " TrainingError UploadError UsageError VideoError WeightsError WriteError",
+    " TrainingError UploadError UsageError VideoError WeightsError WorkerCrashed WorkersGone WriteError",
     "evcap_cli.features.options": "FeatureOptions",
     "evcap_cli.features.streams": "ClipFeatures StreamFeatures",
     "evcap_cli.network.batch": "ClipBatch",
@@ -184,6 +186,8 @@ __all__ = [
     "WeightsError",
     "WeightsSource",
     "WordScores",
+    "WorkerCrashed",
+    "WorkersGone",
     "WriteError",
     "Writer",
     "__version__",

@@ -27,6 +27,8 @@ def choose_device(text: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if "," in text:
+        raise UsageError(f"--device {text}: one device is used here", hint="name one; several serve `evcap caption`")
     try:
         device = torch.device(text)
         torch.empty(0, device=device)

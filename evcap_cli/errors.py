@@ -128,6 +128,12 @@ class CaptionerStopped(EvcapError):
     code = "captioner"
 
 
+class WorkersGone(EvcapError):
+    """No worker of an engine is left, and none comes. What was done is kept."""
+
+    code = "engine"
+
+
 class VideoError(EvcapError):
     """Something that concerns one video; the others go on."""
 
@@ -160,6 +166,12 @@ class DecodeTimeout(VideoError):
 
 class DecoderCrashed(VideoError):
     """The decoding process died (a segfault in a codec, a kill)."""
+
+    code = "crash"
+
+
+class WorkerCrashed(VideoError):
+    """Workers of an engine died on this video, each time with no other video in hand."""
 
     code = "crash"
 

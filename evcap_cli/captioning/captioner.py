@@ -136,6 +136,19 @@ class Captioner(ABC):
     def settings(self) -> dict[str, Any]:
         """What records depend on besides the videos: the key of a journal and of a mirrored tree."""
 
+    @property
+    def clips_a_batch(self) -> int:
+        """How many segments are captioned at a time."""
+        return 1
+
+    @property
+    def record_fields(self) -> dict[str, Any]:
+        """What records say of the checkpoint or model."""
+        return {"name": self.name, "digest": self.digest}
+
+    def close(self) -> None:  # noqa: B027  nothing, unless there are workers to end
+        """No video will be captioned any more; safe to call twice."""
+
     @abstractmethod
     def serve(self, feed: Feed[Source]) -> Generator[Record, None, None]:
         """Records of the videos of ``feed``, in the order in which they are taken; waits where it has none yet."""
@@ -210,8 +223,13 @@ class Captioner(ABC):
                     return
                 yield record
 
-    def finished(self, sources: Sequence[Source]) -> Generator[tuple[Source, Record], None, None]:
-        """``sources`` with their records, each as soon as it is finished, in any order; see ``run``."""
+    def finished(
+        self,
+        sources: Sequence[Source],
+        *,
+        in_order: bool = False,  # noqa: ARG002  one captioner finishes them in their order anyway
+    ) -> Generator[tuple[Source, Record], None, None]:
+        """``sources`` with their records, each once it is there, in any order unless ``in_order``; see ``run``."""
         with closing(self.run(sources)) as records:
             yield from zip(sources, records, strict=True)
 

@@ -141,8 +141,25 @@ class CheckpointCaptioner(Captioner):
             "sampling": self.sampling,
             "audio_track": self.options.audio_track,
             "drop_audio": self.options.drop_audio,
-            "device": str(self.device),
+            "device": self.device.type,
             **({"captions": self.several.count} if self.several.count > 1 else {}),
+        }
+
+    @property
+    @override
+    def clips_a_batch(self) -> int:
+        return CLIPS_A_BATCH
+
+    @property
+    @override
+    def record_fields(self) -> dict[str, Any]:
+        return {
+            "name": self.checkpoint.name,
+            "digest": self.checkpoint.digest,
+            **({"untrained": True} if self.checkpoint.untrained else {}),
+            **({"stand_ins": self.replacements} if self.replacements else {}),
+            **({"weights": self.checkpoint.weights} if self.checkpoint.weights else {}),
+            **({"labels_by": self.labels_by} if self.labels_by else {}),
         }
 
     @override
@@ -226,14 +243,7 @@ class CheckpointCaptioner(Captioner):
             captions=tuple(captions) if error is None else (),
             media=None if done.info is None else media_fields(done),
             backbones=self.backbones,
-            checkpoint={
-                "name": self.checkpoint.name,
-                "digest": self.checkpoint.digest,
-                **({"untrained": True} if self.checkpoint.untrained else {}),
-                **({"stand_ins": self.replacements} if self.replacements else {}),
-                **({"weights": self.checkpoint.weights} if self.checkpoint.weights else {}),
-                **({"labels_by": self.labels_by} if self.labels_by else {}),
-            },
+            checkpoint=self.record_fields,
             warnings=tuple(done.warnings),
             error=None if error is None else error_fields(error),
         )

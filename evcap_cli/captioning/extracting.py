@@ -18,6 +18,8 @@ from evcap_cli.sources import SameFiles, some_of
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
+    from evcap_cli.captioning.cache_filling import CacheFilling
+    from evcap_cli.engines.options import EngineOptions
     from evcap_cli.features.events import Event, VideoDone
     from evcap_cli.features.options import FeatureKeywords
     from evcap_cli.features.pipeline import FeaturePipeline
@@ -155,23 +157,35 @@ class ExtractionSummary:
 
 
 class Extraction:
-    """A run of ``evcap extract`` with its backbones loaded.
+    """A run of ``evcap extract`` with its backbones loaded, here or by the workers of ``engine``.
 
     Raises:
         WriteError: the cache or the HDF5 files cannot be written.
         PluginError, WeightsError, UsageError: a backbone cannot be used.
     """
 
-    def __init__(self, plan: ExtractionPlan, options: FeatureOptions) -> None:
-        from evcap_cli.features.building import backbones_of, build_pipeline
+    def __init__(self, plan: ExtractionPlan, options: FeatureOptions, engine: EngineOptions | None = None) -> None:
         from evcap_cli.features.cache import FeatureCache
 
-        self.plan = plan
+        self.plan, self.options = plan, options
         self.cache = FeatureCache(options.cache_dir)
         self.cache.check_writable()
         if plan.export is not None:
             plan.export.check_writable()
-        self.pipeline = build_pipeline(options, backbones_of(options, DEFAULT_PRESET), self.cache)
+        self.filling: CacheFilling | None = None
+        if engine is not None and engine.distributed(options.device):
+            from evcap_cli.captioning.cache_filling import CacheFilling
+
+            self.filling = CacheFilling(options, self.cache, engine)
+        else:
+            self.pipeline = self._build()
+
+    def _build(self) -> FeaturePipeline:
+        from evcap_cli.features.building import backbones_of, build_pipeline
+
+        # where there are several devices, this process reads what is cached: any one will do
+        options = replace(self.options, device="cpu") if self.filling is not None else self.options
+        return build_pipeline(options, backbones_of(options, DEFAULT_PRESET), self.cache)
 
     def run(
         self, *, fail_fast: bool = False, on_video: Callable[[Source, VideoDone], None] = lambda _, __: None
@@ -181,9 +195,30 @@ class Extraction:
         Raises:
             WriteError: the HDF5 files cannot be written.
         """
+        summary = ExtractionSummary()
+        if self.filling is not None:
+            with closing(self.filling):
+                for source, done in self.filling.run(self.plan.sources):
+                    self._count(summary, done)
+                    on_video(source, done)
+                    if fail_fast and summary.failed:
+                        return summary
+            if self.plan.export is None or not summary.done:
+                return summary
+            self.pipeline = self._build()
+            return self._extract(summary, fail_fast=fail_fast, on_video=None)
+        return self._extract(summary, fail_fast=fail_fast, on_video=on_video)
+
+    def _extract(
+        self,
+        summary: ExtractionSummary,
+        *,
+        fail_fast: bool,
+        on_video: Callable[[Source, VideoDone], None] | None,
+    ) -> ExtractionSummary:
+        """Go through the videos in this process; without ``on_video`` they were counted before."""
         from evcap_cli.features.events import SegmentReady
 
-        summary = ExtractionSummary()
         features: ClipFeatures | None = None
         with ExitStack() as stack:
             export = None if self.plan.export is None else stack.enter_context(self._export(self.plan.export))
@@ -191,21 +226,26 @@ class Extraction:
                 if isinstance(event, SegmentReady):
                     features = event.features
                     continue
-                if event.error is None:
-                    summary.done += 1
-                    summary.cached += event.from_cache
-                    summary.damaged += event.loss.serious
-                    if export is not None and features is not None:
-                        export.add(number, features)
-                else:
-                    summary.failed += 1
-                on_video(self.plan.sources[number], event)
+                if event.error is None and export is not None and features is not None:
+                    export.add(number, features)
+                if on_video is not None:
+                    self._count(summary, event)
+                    on_video(self.plan.sources[number], event)
                 if fail_fast and summary.failed:
                     break
             if export is not None and summary.done and not (fail_fast and summary.failed):
                 export.commit()
                 summary.exported = True
         return summary
+
+    @staticmethod
+    def _count(summary: ExtractionSummary, done: VideoDone) -> None:
+        if done.error is None:
+            summary.done += 1
+            summary.cached += done.from_cache
+            summary.damaged += done.loss.serious
+        else:
+            summary.failed += 1
 
     def check_cache(self) -> None:
         """See that all features could be kept.

@@ -174,7 +174,7 @@ class ReadyMadeCaptioner(Captioner):
             **self.source.settings,
             "audio_track": self.options.audio_track,
             "drop_audio": self.options.drop_audio,
-            "device": str(self.device),
+            "device": self.device.type,
             **({"captions": asdict(self.several)} if self.several.count > 1 else {}),
         }
 
@@ -184,10 +184,19 @@ class ReadyMadeCaptioner(Captioner):
             raise UsageError("writes one caption a video, not several", path=self.name, hint="take another captioner")
         super().write_several(several)
 
+    @property
+    @override
+    def record_fields(self) -> dict[str, Any]:
+        return {**self.model.identity.record_fields(), **self.source.record_fields}
+
+    @property
+    @override
+    def clips_a_batch(self) -> int:
+        return self.options.batch_size or self.model.clips_a_batch
+
     @override
     def serve(self, feed: Feed[Source]) -> Generator[Record, None, None]:
-        size = self.options.batch_size or self.model.clips_a_batch
-        return records_of(feed, self.source.serve, size, self._caption, self._record)
+        return records_of(feed, self.source.serve, self.clips_a_batch, self._caption, self._record)
 
     def _caption(self, clips: Sequence[SegmentClip]) -> list[list[Caption | VideoError]]:
         results = self._results([clip.clip for clip in clips])
@@ -272,7 +281,7 @@ class ReadyMadeCaptioner(Captioner):
             captions=good if done.error is None else (),
             media=None if done.info is None else media_fields(done),
             backbones=self.backbones,
-            checkpoint={**self.model.identity.record_fields(), **self.source.record_fields},
+            checkpoint=self.record_fields,
             warnings=tuple(done.warnings),
             error=None if error is None else error_fields(error),
         )

@@ -102,7 +102,7 @@ def caption_videos(
         retry_failed: read the old JSONL output and caption only what failed or is new.
         overwrite: caption again what is finished.
         fail_fast: stop at the first video that fails; whole outputs are not written then.
-        on_record: called with each record made now, in sorted input order.
+        on_record: called with each record made now; in sorted input order where there is one worker.
         options: fields of ``CaptionOptions``.
 
     Returns:
@@ -182,7 +182,7 @@ def caption_plan(
         retry_failed: take over what went well in the JSONL that is there.
         overwrite: take nothing over, and replace mirrored files of other settings.
         fail_fast: stop at the first video that fails; whole outputs are not written then.
-        on_record: called with each record made now, in the plan's order.
+        on_record: called with each record made now; in the plan's order where there is one worker, or no journal.
         on_finished: called with all records in the plan's order (fewer after ``fail_fast``), once the files are
             written; they are read from the journal as they are iterated. Not for trees and standard output alone.
         summary: counted up on the way, so that a caller knows how far a run came that ended with an error.
@@ -265,7 +265,7 @@ class CaptionRun:
 
     def announced(self, sources: Sequence[Source]) -> None:
         """Announce the records of ``sources``, which nobody keeps."""
-        for _, record in self._made(sources):
+        for _, record in self._made(sources, in_order=True):
             self._announce(record)
 
     def into_trees(self, trees: _Trees) -> None:
@@ -280,9 +280,9 @@ class CaptionRun:
             )
             self._announce(made)
 
-    def _made(self, todo: Sequence[Source]) -> Iterator[tuple[Source, Record]]:
-        """New records, each as soon as it is finished, in any order."""
-        with closing(self.captioner.finished(todo)) as made:
+    def _made(self, todo: Sequence[Source], *, in_order: bool = False) -> Iterator[tuple[Source, Record]]:
+        """New records, each as soon as it is finished, in any order unless ``in_order``."""
+        with closing(self.captioner.finished(todo, in_order=in_order)) as made:
             for source, record in made:
                 yield source, record
                 if self.fail_fast and record.status == "failed":

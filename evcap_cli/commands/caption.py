@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +12,15 @@ from evcap_cli import console, interrupts, profiling
 from evcap_cli.commands import options as shared
 from evcap_cli.commands.run_flags import CaptionFlags, takes
 from evcap_cli.console import counted
-from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED, CaptionerStopped, WriteError
+from evcap_cli.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_DONE,
+    EXIT_SOME_FAILED,
+    CaptionerStopped,
+    UsageError,
+    WorkersGone,
+    WriteError,
+)
 from evcap_cli.standard_streams import check_output
 
 if TYPE_CHECKING:
@@ -66,7 +74,7 @@ def caption(
     Example: evcap caption videos/ -o out.srt -o out.jsonl
     """
     from evcap_cli.captioning.backbones import check_captioner
-    from evcap_cli.captioning.captioner import captioner_of
+    from evcap_cli.captioning.engine_captioner import open_captioner
     from evcap_cli.captioning.run import Summary, caption_plan, plan_captions
     from evcap_cli.event_log import EventLog
 
@@ -74,14 +82,16 @@ def caption(
     outputs = plan.outputs
     if outputs.stdout:
         check_output()
-    options = flags.caption_options(checkpoint)
+    options, engine = flags.caption_options(checkpoint), flags.engine_options()
+    if profile and engine.distributed(options.device):
+        raise UsageError("--profile measures one process", hint="leave it out, or take one device and --engine local")
     if dry_run:
         named = options.backbone or options.backbones or flags.weights or flags.option
         check_captioner(options, with_backbones=bool(named))
         _show(plan)
         return
     with EventLog(log_json, "caption") as log, profiling.ended(), ExitStack() as shown:
-        captioner = captioner_of(options)
+        captioner = shown.enter_context(closing(open_captioner(options, engine)))
         shared.note_demo(checkpoint)
         log.begin(len(plan.sources), [*map(str, outputs.paths), *["-"] * outputs.stdout])
         measured = profiling.begin() if profile or log_json is not None else None
@@ -113,7 +123,7 @@ def caption(
                 on_finished=finish,
                 summary=summary,
             )
-        except (WriteError, CaptionerStopped) as problem:
+        except (WriteError, CaptionerStopped, WorkersGone) as problem:
             console.error(problem)
             raise typer.Exit(EXIT_SOME_FAILED if summary.done else EXIT_NOTHING_DONE) from None
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""evcap.toml: a table a command, and what all commands share of it: [weights], [option] and [presets.NAME]."""
+"""evcap.toml: a table a command, and what all commands share: [weights], [option], [presets.NAME] and [engine]."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from evcap_cli.backbones.contract import KINDS
 from evcap_cli.backbones.presets import PRESETS
 from evcap_cli.errors import UsageError
 
-SHARED: Final = ("weights", "option", "presets")
+ENGINE: Final = ("engine", "ray_address", "workers_per_node", "gpus_per_worker", "cpus_per_worker", "worker_wait")
+"""The options of [engine], for all commands that have them."""
+SHARED: Final = ("weights", "option", "presets", "engine")
 """Tables that belong to no command; ``evcap weights`` has no options of its own to set."""
 SEE: Final = "see docs/configuration.md"
 EXAMPLE: Final = 'weights: NAME = "PATH", option: fasterrcnn.top_k = 20'
@@ -70,6 +72,12 @@ def take_defaults(context: typer.Context, path: Path | None) -> Path | None:
     known = {name: str(parameter.name) for parameter in context.command.params for name in _names(parameter)}
     kinds = get_type_hints(context.command.callback)
     defaults: dict[str, Any] = {}
+    for key, value in values.get("engine", {}).items():
+        name = key.replace("-", "_")
+        if name not in ENGINE:
+            raise UsageError(f"[engine] has no option {key!r}", path=path, hint=f"it has {', '.join(ENGINE)}")
+        if name in known:  # a command that works in its own process has none of them
+            defaults[name] = _checked(value, kinds.get(name), f"[engine] {key}", path)
     for key, value in (values.get(command, {}) if command not in SHARED else {}).items():
         name = key.replace("-", "_")
         if name not in known:

@@ -10,6 +10,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
+from evcap_cli.commands.config_file import ENGINE
 from evcap_cli.commands.run_flags import CaptionFlags, takes
 from evcap_cli.errors import UsageError
 
@@ -17,7 +18,9 @@ from evcap_cli.errors import UsageError
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(
-        takes(without=("segment", "sampling", "max_words", "workers", "style", "prompt", "no_emotion"))(explain)
+        takes(without=(*ENGINE, "segment", "sampling", "max_words", "workers", "style", "prompt", "no_emotion"))(
+            explain
+        )
     )
 
 

@@ -9,7 +9,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands import options as shared
-from evcap_cli.commands.run_flags import FeatureFlags, takes
+from evcap_cli.commands.run_flags import EngineFlags, takes
 from evcap_cli.console import counted
 from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, UsageError
 from evcap_cli.inputs import nothing_found
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ExtractFlags(FeatureFlags):
+class ExtractFlags(EngineFlags):
     """Those of the feature stage, with a preset where nothing is named."""
 
     backbone: Annotated[
@@ -66,7 +66,7 @@ def extract(
     """
     from evcap_cli.captioning.extracting import Extraction, plan_extraction
 
-    options = flags.options()
+    options, engine = flags.options(), flags.engine_options()
     plan = plan_extraction(inputs, options, output=output, shard=shard, limit=limit)
     files = {} if plan.export is None else plan.export.files
     if dry_run:
@@ -74,7 +74,7 @@ def extract(
         return
     if not plan.sources:
         raise nothing_found(inputs)
-    extraction = Extraction(plan, options)
+    extraction = Extraction(plan, options, engine)
     with console.progress(len(plan.sources), "extracting") as bar:
 
         def announce(source: Source, video: VideoDone) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,7 +13,14 @@ from evcap_cli.commands import options as shared
 from evcap_cli.commands.caption import report_problems
 from evcap_cli.commands.run_flags import CaptionFlags, takes
 from evcap_cli.console import counted
-from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_SOME_FAILED, CaptionerStopped, WriteError
+from evcap_cli.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_DONE,
+    EXIT_SOME_FAILED,
+    CaptionerStopped,
+    WorkersGone,
+    WriteError,
+)
 
 if TYPE_CHECKING:
     from evcap_cli.captioning.captioner import Captioner
@@ -84,7 +92,7 @@ def label(
 
     Example: evcap label clips/ -c runs/teacher -o labelled --captions 5 --min-agreement 0.3
     """
-    from evcap_cli.captioning.captioner import captioner_of
+    from evcap_cli.captioning.engine_captioner import open_captioner
     from evcap_cli.captioning.run import Summary
     from evcap_cli.inputs import gather, nothing_found
     from evcap_cli.labelling.label_run import CANDIDATES, check_labelling, label_videos
@@ -94,17 +102,17 @@ def label(
     if not sources:
         raise nothing_found(inputs)
     videos = check_labelling(sources, output, overwrite=overwrite)
-    options = flags.caption_options(checkpoint)
+    options, engine = flags.caption_options(checkpoint), flags.engine_options()
     if dry_run:
         shared.show_some((source.given for source in sources), len(sources))
         console.answer(f"{counted(len(sources), 'video')} -> {output}")
         return
-    captioner = captioner_of(options, emotions=False)
+    captioner = open_captioner(options, engine, emotions=False)
     shared.note_demo(checkpoint)
     plan = LabelPlan(captions or DEFAULT_CAPTIONS, test_share, seed, min_familiarity, min_agreement)
     plan = prepared(captioner, plan, least=captions)
     summary = Summary()
-    with console.progress(len(sources), "labelling") as bar:
+    with closing(captioner), console.progress(len(sources), "labelling") as bar:
 
         def announce(record: Record) -> None:
             bar.take_over(summary.skipped)
@@ -115,7 +123,7 @@ def label(
             labels = label_videos(
                 sources, videos, output, captioner, plan, again=overwrite, on_record=announce, summary=summary
             )
-        except (WriteError, CaptionerStopped) as problem:
+        except (WriteError, CaptionerStopped, WorkersGone) as problem:
             console.error(problem)
             raise typer.Exit(EXIT_SOME_FAILED if summary.done else EXIT_NOTHING_DONE) from None
         except KeyboardInterrupt:

@@ -147,6 +147,9 @@ Option = Annotated[
     list[str] | None, typer.Option("--option", metavar="NAME.KEY=VALUE", help="An option of a backbone.")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+SeveralDevices = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...; cuda:0,cuda:1: a worker process each.")
+]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Decoding processes.")]
 DECODER_MEMORY: Final = "3G"
 CacheDir = Annotated[

@@ -23,6 +23,7 @@ from evcap_cli.commands.options import (
     Option,
     Preset,
     Quiet,
+    SeveralDevices,
     Verbose,
     Weights,
     Workers,
@@ -34,6 +35,7 @@ from evcap_cli.commands.options import (
     rerank_choice,
 )
 from evcap_cli.devices import Dtype
+from evcap_cli.engines.options import Engine, EngineOptions, check_engine
 from evcap_cli.features.options import FeatureOptions, Sampling
 from evcap_cli.systems.clip_captioner import Style
 
@@ -121,7 +123,59 @@ class FeatureFlags:
 
 
 @dataclass(frozen=True)
-class CaptionFlags(FeatureFlags):
+class EngineFlags(FeatureFlags):
+    """Those, and the options of ``EngineOptions`` as they are typed."""
+
+    device: SeveralDevices = FeatureOptions.device
+    engine: Annotated[Engine, typer.Option("--engine", help="Where the work is done: local, or ray.")] = (
+        EngineOptions.engine
+    )
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address",
+            metavar="ADDRESS",
+            help="Of a Ray cluster: auto, or HOST:PORT.",
+            show_default="RAY_ADDRESS, else Ray is started here",
+        ),
+    ] = None
+    workers_per_node: Annotated[
+        int | None,
+        typer.Option("--workers-per-node", min=1, help="Ray workers a node.", show_default="as many as fit"),
+    ] = None
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option("--gpus-per-worker", min=0, help="GPUs a Ray worker takes; 0.5: two share one.", show_default="1"),
+    ] = None
+    cpus_per_worker: Annotated[
+        float | None,
+        typer.Option("--cpus-per-worker", min=0, help="Cores a Ray worker takes.", show_default="4 or what there is"),
+    ] = None
+    worker_wait: Annotated[
+        float,
+        typer.Option("--worker-wait", min=1, metavar="SECONDS", help="How long to wait while there is no worker."),
+    ] = EngineOptions.wait_seconds
+
+    def engine_options(self) -> EngineOptions:
+        """What is typed here and stands in the file of --config.
+
+        Raises:
+            UsageError: the engine cannot be used, or an option is not of this engine.
+        """
+        options = EngineOptions(
+            engine=self.engine,
+            ray_address=self.ray_address,
+            workers_per_node=self.workers_per_node,
+            gpus_per_worker=self.gpus_per_worker,
+            cpus_per_worker=self.cpus_per_worker,
+            wait_seconds=self.worker_wait,
+        )
+        check_engine(options, self.device)
+        return options
+
+
+@dataclass(frozen=True)
+class CaptionFlags(EngineFlags):
     """The options of ``CaptionOptions`` as they are typed."""
 
     sampling: Annotated[

@@ -80,6 +80,12 @@ class QueueFeed(Feed[Item]):
             self._items.extend(items)
             self._changed.notify_all()
 
+    @property
+    def filled(self) -> bool:
+        """Whether an item is there."""
+        with self._changed:
+            return bool(self._items)
+
     def close(self) -> None:
         """No item will be put any more."""
         with self._changed:

@@ -17,6 +17,7 @@ from tests.commands.small import evcap
 SHARED = {"--backbone", "--appearance", "--motion", "--object", "--audio", "--weights", "--option", "--audio-track"}
 SHARED |= {"--device", "--dtype", "--timeout", "--decoder-memory", "--cache-dir", "--config", "--quiet", "--verbose"}
 SEARCH = {"--beam-size", "--length-penalty", "--rerank"}
+ENGINE = {"--engine", "--ray-address", "--workers-per-node", "--gpus-per-worker", "--cpus-per-worker", "--worker-wait"}
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +32,19 @@ def commands() -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     ("name", "there", "absent"),
     [
-        ("caption", SHARED | SEARCH | {"--segment", "--sampling", "--workers", "--max-words", "--no-cache"}, set()),
-        ("explain", SHARED | SEARCH | {"--no-cache"}, {"--segment", "--sampling", "--workers", "--max-words"}),
-        ("extract", SHARED | {"--segment", "--sampling", "--workers", "--batch-size"}, SEARCH | {"--no-cache"}),
+        ("caption", SHARED | SEARCH | ENGINE | {"--segment", "--workers", "--max-words", "--no-cache"}, set()),
+        ("explain", SHARED | SEARCH | {"--no-cache"}, ENGINE | {"--segment", "--sampling", "--workers", "--max-words"}),
+        (
+            "extract",
+            SHARED | ENGINE | {"--segment", "--sampling", "--workers", "--batch-size"},
+            SEARCH | {"--no-cache"},
+        ),
         (
             "label",
             SHARED | SEARCH | {"--segment", "--sampling", "--workers", "--max-words", "--no-cache", "--style"},
             {"--no-emotion", "--shard"},
         ),
-        ("train", SHARED | {"--sampling", "--workers", "--no-cache"}, SEARCH | {"--segment"}),
+        ("train", SHARED | {"--sampling", "--workers", "--no-cache"}, SEARCH | ENGINE | {"--segment"}),
     ],
 )
 def test_a_command_has_the_options_that_mean_something_to_it(
@@ -55,6 +60,28 @@ def test_nothing_typed_is_the_options_as_they_are() -> None:
     assert FeatureFlags().options() == FeatureOptions()
     options = CaptionFlags().caption_options("demo")
     assert {name: getattr(options, name) for name in vars(FeatureOptions())} == vars(FeatureOptions())
+
+
+def test_the_engine_of_config_is_that_of_all_commands_that_have_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("evcap_cli.engines.options.find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    Path("a.mp4").touch()
+    Path("evcap.toml").write_text('[engine]\nengine = "ray"\nworkers-per-node = 2\n')
+    for command in (["caption", "-o", "out.srt"], ["extract"], ["label", "-c", "demo", "-o", "root"]):
+        assert evcap(*command, "a.mp4", "--config", "evcap.toml") == 2
+        assert "--engine ray needs Ray; pip install 'evcap[ray]'" in capsys.readouterr().err
+        assert evcap(*command, "a.mp4", "--config", "evcap.toml", "--engine", "local", "--dry-run") == 0
+    # it works in its own process, and the table is not in its way
+    assert evcap("explain", "b.mp4", "--config", "evcap.toml") == 2
+    assert "engine" not in capsys.readouterr().err
+    Path("evcap.toml").write_text("[engine]\nwrokers = 2\n")
+    assert evcap("caption", "a.mp4", "-o", "out.srt", "--config", "evcap.toml") == 2
+    assert "[engine] has no option 'wrokers'; it has engine, ray_address" in capsys.readouterr().err
+    Path("evcap.toml").write_text('[engine]\nworkers-per-node = "two"\n')
+    assert evcap("caption", "a.mp4", "-o", "out.srt", "--config", "evcap.toml") == 2
+    assert "[engine] workers-per-node" in capsys.readouterr().err
 
 
 def test_the_file_of_config_is_held_to_the_same_values(

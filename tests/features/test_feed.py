@@ -123,4 +123,4 @@ def test_closing_a_run_that_waits_for_videos_leaves_no_thread(kind: str, films: 
     before = time.monotonic()
     events.close()
     assert time.monotonic() - before < 5
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("evcap-")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("evcap-reader", "evcap-clips"))]

@@ -1,0 +1,76 @@
+"""Captions of several workers on one machine: the bytes of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.commands.small import evcap, records
+from tests.features.films import make_film
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    for number in range(5):
+        make_film(folder / f"{number}.mp4", frames=10 + number, seed=number)
+    (folder / "link to 1.mp4").symlink_to(folder / "1.mp4")
+    (folder / "text.mp4").write_text("not a video")
+    return folder
+
+
+@pytest.mark.slow
+def test_two_devices_write_what_one_writes(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = {}
+    for device in ("cpu", "cpu,cpu"):
+        folder = tmp_path / device.replace(",", " and ")
+        files = [folder / name for name in ("out.jsonl", "out.srt", "tree/")]
+        given = [argument for file in files for argument in ("-o", f"{file}/" if file.name == "tree" else file)]
+        assert evcap("caption", films, *given, "--device", device, "--no-cache") == 3
+        assert "captioned 6 of 7 videos, 1 failed" in capsys.readouterr().err
+        outputs[device] = {
+            str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()
+        }
+    assert outputs["cpu"] == outputs["cpu,cpu"]
+    assert len(outputs["cpu"]) == 2 + 6 + 2  # files, the tree, and the plan and lock of the tree
+    assert len(records(tmp_path / "cpu" / "out.jsonl")) == 7
+
+
+def test_commands_of_one_device_refuse_several(films: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evcap("explain", films / "1.mp4", "--device", "cpu,cpu") == 2
+    assert "--device cpu,cpu: one device is used here; name one" in capsys.readouterr().err
+
+
+def test_a_profile_of_several_processes_is_refused(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evcap("caption", films, "-o", tmp_path / "out.srt", "--device", "cpu,cpu", "--profile") == 2
+    assert "--profile measures one process; leave it out" in capsys.readouterr().err
+
+
+def test_a_list_of_devices_with_a_gap_is_refused_before_any_work(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evcap("caption", films, "-o", tmp_path / "out.srt", "--device", "cpu,") == 2
+    assert "--device 'cpu,' does not name each device" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_features_of_two_devices_are_those_of_one(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import h5py
+
+    written = {}
+    for device in ("cpu", "cpu,cpu"):
+        folder = tmp_path / device.replace(",", " and ")
+        options = ("--appearance", "lite-appearance", "--device", device, "--cache-dir", folder / "cache")
+        assert evcap("extract", films, *options, "-o", folder / "x.hdf5") == 3
+        assert "features of 6 of 7 videos are in" in (error := capsys.readouterr().err), error
+        assert "1 failed" in error
+        assert not [entry for entry in (folder / "cache").iterdir() if entry.name != "features"]
+        with h5py.File(folder / "x.hdf5") as file:
+            written[device] = {name: file[name][:].tolist() for name in file if isinstance(file[name], h5py.Dataset)}
+        assert written[device], list(h5py.File(folder / "x.hdf5"))
+    assert written["cpu"] == written["cpu,cpu"]

@@ -1,0 +1,77 @@
+"""Work without models, for tests of engines: sources are only names, some of which end or stop their worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from evcap_cli import console
+from evcap_cli.engines.contract import Work, Worker
+from evcap_cli.errors import CaptionerStopped, UsageError, VideoError
+from evcap_cli.features.feed import Feed
+from evcap_cli.inputs import Source
+
+
+@dataclass(frozen=True)
+class Naming(Work[str]):
+    """Names the videos in capital letters.
+
+    Args:
+        journal: a folder where each worker notes what it begins: a file a worker, named by its process.
+        seconds: what a name takes.
+        unloadable: the devices on which it cannot be loaded.
+    """
+
+    journal: Path | None = None
+    seconds: float = 0.0
+    unloadable: tuple[str, ...] = ()
+
+    def open(self, device: str | None) -> Worker[str]:
+        if device in self.unloadable:
+            raise UsageError(f"no {device} here")
+        if device == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return _Namer(self, device)
+
+    def failed(self, source: Source, problem: VideoError, about: Any) -> str:
+        return f"{problem.code}: {problem.cause}"
+
+
+class _Namer(Worker[str]):
+    def __init__(self, work: Naming, device: str | None) -> None:
+        self.work = work
+        self.appetite, self.about = 3, "a namer"
+        self.identity = {"device": "strange" if device == "strange" else "usual"}
+
+    def configure(self, wishes: Mapping[str, Any]) -> None:
+        if wishes.get("loud") == "no":
+            raise UsageError("cannot be quiet")
+        self.identity = {**self.identity, **wishes}
+
+    def serve(self, feed: Feed[Source]) -> Generator[str, None, None]:
+        while (source := feed.take(wait=True)) is not None:
+            feed.beat()
+            if self.work.journal is not None:
+                with (self.work.journal / str(os.getpid())).open("a") as file:
+                    file.write(f"{source.given}\n")
+            time.sleep(self.work.seconds)
+            match source.given.partition(" ")[0]:
+                case "stop":
+                    raise CaptionerStopped("no more")
+                case "break":
+                    raise KeyError("broken")
+                case "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "hang":
+                    time.sleep(3600)
+            console.warn(f"seen {source.given}")
+            yield source.given.upper()
+
+
+def source(name: str) -> Source:
+    return Source(Path(name), name, PurePosixPath(name))
