@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from evcap_cli import console
 from evcap_cli.backbones.identity import digest_of, file_digest
 from evcap_cli.console import counted
-from evcap_cli.errors import DecodeFailed
+from evcap_cli.errors import DecodeFailed, VideoError
 from evcap_cli.features.cache import FORMAT
 from evcap_cli.features.raw_clips import RawClip
 from evcap_cli.media.segments import Segment
@@ -107,6 +107,15 @@ class KeptClips:
             if error is not None:
                 raise error
         raise DecodeFailed("holds no frame of this clip any more", path=file, hint="check that it plays")
+
+    def middles(self, names: Sequence[str]) -> dict[str, tuple[Path, float]]:
+        """The file of each of these clips, and the middle of the clip in seconds; of those that can be read."""
+        found: dict[str, tuple[Path, float]] = {}
+        for name in names:
+            with suppress(VideoError):
+                segment = self.read(name).segment
+                found[name] = (self.videos[name], float(segment.start + segment.end) / 2)
+        return found
 
     def digest(self, name: str) -> str:
         """xxh3_128 of a clip's file."""

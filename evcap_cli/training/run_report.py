@@ -6,9 +6,9 @@ said once, and training goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +34,7 @@ from evcap_cli.training.shown_clips import (
 )
 
 if TYPE_CHECKING:
+    from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.training.feature_sources import FeatureSource
     from evcap_cli.training.run_preparation import PreparedRun
     from evcap_cli.training.trained_checkpoint import RunFacts
@@ -41,19 +42,36 @@ if TYPE_CHECKING:
 NO_VIDEOS: Final = "pictures: the run was trained on features, without their videos"
 
 
+@dataclass(frozen=True)
+class Reported:
+    """What a page needs to know of a run.
+
+    Args:
+        references: validation video -> raw captions.
+        lexicon: of its emotions.
+        seed: draws the clips of the page.
+        facts: names and values, for the head of the page.
+        places: gives of some videos the file and the middle in seconds; None: there are no videos.
+    """
+
+    references: Mapping[str, Sequence[str]]
+    lexicon: Lexicon
+    seed: int
+    facts: Mapping[str, str]
+    places: Callable[[Sequence[str]], Mapping[str, tuple[Path, float]]] | None = None
+
+
 class RunReport:
     """Keeps what the page of a run shows, and writes the page.
 
     Args:
         run: the folder.
-        prepared: gives validation clips and references.
-        facts: of the run.
-        source: where the features came from; of videos it says where they lie.
+        reported: what it shows.
         epochs: finished before, by an earlier process; captions of later ones are dropped.
     """
 
-    def __init__(self, run: Path, prepared: PreparedRun, facts: RunFacts, source: FeatureSource, epochs: int) -> None:
-        self.run, self.prepared, self.facts, self.source = run, prepared, facts, source
+    def __init__(self, run: Path, reported: Reported, epochs: int) -> None:
+        self.run, self.reported = run, reported
         self._captions: list[ShownCaption] = []
         self._shown: ShownClips | None = None
         self._said = False
@@ -73,7 +91,7 @@ class RunReport:
             if not texts:
                 return
             shown = self._clips()
-            references, lexicon = self.prepared.validation_captions, self.prepared.lexicon
+            references, lexicon = self.reported.references, self.reported.lexicon
             self._captions += [
                 shown_caption(epoch, clip.video_id, texts[clip.video_id], references[clip.video_id], lexicon)
                 for clip in shown.clips
@@ -98,30 +116,16 @@ class RunReport:
         return self._shown
 
     def _fresh(self) -> ShownClips:
-        references = self.prepared.validation_captions
-        videos = chosen(list(references), self.facts.recipe.train.seed)
-        clips = [shown_clip(video, references[video], self.prepared.lexicon) for video in videos]
-        return ShownClips(clips, len(references), self._facts())
-
-    def _facts(self) -> dict[str, str]:
-        facts = self.facts
-        found: dict[str, str] = {kind: str(record["name"]) for kind, record in facts.backbones.items()}
-        found["trained on"] = (
-            f"{counted(len(self.prepared.train), 'caption')} of"
-            f" {counted(len(self.prepared.train_captions), 'clip')}{f' of {facts.data}' if facts.data else ''}"
-        )
-        if facts.init is not None:
-            found["started from"] = str(facts.init["name"])
-        if facts.labels_by:
-            found["labels"] = labels_note(facts.labels_by)
-        if surrogate_kinds(facts.backbones):
-            found["features"] = SURROGATE_NOTE
-        return found
+        references = self.reported.references
+        videos = chosen(list(references), self.reported.seed)
+        clips = [shown_clip(video, references[video], self.reported.lexicon) for video in videos]
+        return ShownClips(clips, len(references), dict(self.reported.facts))
 
     def _with_pictures(self, shown: ShownClips) -> ShownClips:
-        if not isinstance(self.source, PipelineSource):
+        if self.reported.places is None:
             return replace(shown, lost=NO_VIDEOS)
-        found: dict[str, Picture] = pictures(self.source.middles, [clip.video_id for clip in shown.clips])
+        videos = [clip.video_id for clip in shown.clips]
+        found: dict[str, Picture] = pictures(self.reported.places(videos), videos)
         clips = [replace(clip, picture=found.get(clip.video_id)) for clip in shown.clips]
         return replace(shown, clips=clips, lost=missing_pictures(len(found), len(clips)))
 
@@ -134,6 +138,28 @@ class RunReport:
             if not self._said:
                 _not_written(self.run, problem)
             self._said = True
+
+
+def reported_run(prepared: PreparedRun, facts: RunFacts, source: FeatureSource) -> Reported:
+    """What the page shows of the training of a system on features."""
+    found: dict[str, str] = {kind: str(record["name"]) for kind, record in facts.backbones.items()}
+    found["trained on"] = trained_on(len(prepared.train), len(prepared.train_captions), facts.data)
+    if facts.init is not None:
+        found["started from"] = str(facts.init["name"])
+    if facts.labels_by:
+        found["labels"] = labels_note(facts.labels_by)
+    if surrogate_kinds(facts.backbones):
+        found["features"] = SURROGATE_NOTE
+    places = None
+    if isinstance(source, PipelineSource):
+        middles = source.middles
+        places = lambda videos: middles  # noqa: ARG005, E731  all that were read
+    return Reported(prepared.validation_captions, prepared.lexicon, facts.recipe.train.seed, found, places)
+
+
+def trained_on(captions: int, clips: int, data: str) -> str:
+    """How much of which data a run is trained on, in words."""
+    return f"{counted(captions, 'caption')} of {counted(clips, 'clip')}{f' of {data}' if data else ''}"
 
 
 def refresh_page(run: Path) -> None:

@@ -29,7 +29,7 @@ from evcap_cli.training.optimiser import make_optimiser
 from evcap_cli.training.recipe import ORACLE
 from evcap_cli.training.run_log import RunLog, announcement
 from evcap_cli.training.run_preparation import prepare
-from evcap_cli.training.run_report import RunReport
+from evcap_cli.training.run_report import RunReport, reported_run
 from evcap_cli.training.run_state import (
     Progress,
     RunState,
@@ -155,7 +155,8 @@ class Trainer:
         loop = Loop(self.prepared, self.accelerator, model, optimiser, self.beam, self.run, self.oracle)
         critic = SelfCritical(loop)
         log = RunLog(self.run, state.progress.history, tensorboard=self.tensorboard) if main else None
-        report = RunReport(self.run, self.prepared, self.facts, self.source, state.progress.epochs)
+        reported = reported_run(self.prepared, self.facts, self.source)
+        report = RunReport(self.run, reported, state.progress.epochs)
         with deterministic(device), nullcontext() if log is None else closing(log):
             while phase := next_phase(state.progress.history, self.config):
                 try:

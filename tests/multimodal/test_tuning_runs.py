@@ -82,6 +82,10 @@ def test_loss_falls_and_a_killed_run_ends_with_the_same_adapter_which_captions(
     assert evcap(*train(base, root, killed, "--epochs", 4, "--select", "loss")) == 0
     assert json.loads((killed / "test.json").read_text())["evaluation"] == 1
 
+    page = (killed / "report.html").read_text("utf-8")
+    assert family in page
+    assert set(log(calm)[0]["part_seconds"]) == {"data", "forward", "backward", "optimiser", "validation"}
+
     # it captions as it did at the end of its training
     out = tmp_path / "out.jsonl"
     videos = [root / "videos" / f"{number}.mp4" for number in (5, 6)]

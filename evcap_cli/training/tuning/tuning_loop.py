@@ -23,7 +23,9 @@ from evcap_cli.errors import TrainingError, VideoError
 from evcap_cli.scoring.score_texts import Scores, score_texts
 from evcap_cli.systems.decoded_clips import clip_of
 from evcap_cli.training.acceleration import give_back_memory
+from evcap_cli.training.part_times import PartTimes
 from evcap_cli.training.run_preparation import seed_torch
+from evcap_cli.training.shown_clips import confusion
 from evcap_cli.training.tuning.examples import Answers, Example, ExampleLoader
 
 if TYPE_CHECKING:
@@ -75,6 +77,9 @@ class TuningLoop:
         self.validation = validation
         self.rows = max(1, config.batch_size // config.accumulate)
         """Captions that go through the model together."""
+        self.times = PartTimes()
+        self.texts: dict[str, str] = {}
+        """Video -> caption of the last validation."""
 
     @property
     def _most_rows(self) -> int:
@@ -88,6 +93,7 @@ class TuningLoop:
             TrainingError: the loss is not a number, or one caption does not fit into memory.
         """
         config, started = self.config, time.monotonic()
+        self.times.clear()
         seed_torch(config.seed, number, self.accelerator.process_index)
         steps = self.train.steps(config.batch_size, config.seed, number)
         count, rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -113,7 +119,10 @@ class TuningLoop:
             "captions_at_once": self.rows,
             "loading_share": round(loader.waited_seconds / trained, 4),
         }
-        entry |= self._validated(number)
+        self.times.seconds["data"] = loader.waited_seconds
+        with self.times.measure("validation"):
+            entry |= self._validated(number)
+        entry["part_seconds"] = self.times.entry()
         entry["seconds"] = round(time.monotonic() - started, 2)
         return entry
 
@@ -130,7 +139,8 @@ class TuningLoop:
             raise self._not_a_number("gradient", examples, epoch, step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.optimiser.step()
+        with self.times.measure("optimiser"):
+            self.optimiser.step()
         return loss, norm
 
     def _gradient(self, examples: Sequence[Example], tokens: int) -> float:
@@ -144,9 +154,11 @@ class TuningLoop:
                 self.optimiser.zero_grad(set_to_none=True)
                 total = 0.0
                 for part in self._parts(examples):
-                    loss = self._loss(part) / tokens
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    total += float(loss.detach())
+                    with self.times.measure("forward"):
+                        loss = self._loss(part) / tokens
+                        total += float(loss.detach())
+                    with self.times.measure("backward"):
+                        loss.backward()  # type: ignore[no-untyped-call]
             except Exception as problem:
                 if not out_of_memory(problem):
                     raise
@@ -226,7 +238,12 @@ class TuningLoop:
         if scores is not None:
             values = {name: round(value, 4) for name, value in scores.metrics.items() if value is not None}
             values["cross_entropy"] = round(cross_entropy, 6)
-            found[0] = {"validation": values, "samples": dict(list(captions.items())[:SAMPLES])}
+            found[0] = {
+                "validation": values,
+                "samples": dict(list(captions.items())[:SAMPLES]),
+                "confusion": confusion(captions, self.validation, self.lexicon),
+            }
+        self.texts = captions
         if self.accelerator.num_processes > 1:
             from accelerate.utils import broadcast_object_list
 

@@ -19,6 +19,7 @@ from evcap_cli.backbones.identity import digest_of
 from evcap_cli.checkpoints.adapter import Adapter, AdapterConfig, adapter_of
 from evcap_cli.console import counted, noun
 from evcap_cli.data.learnable import learnable
+from evcap_cli.data.origins import labels_note
 from evcap_cli.devices import choose_dtype
 from evcap_cli.errors import TrainingError
 from evcap_cli.files import write_whole
@@ -26,6 +27,7 @@ from evcap_cli.systems.clip_captioner import OWN_PROMPT
 from evcap_cli.training.acceleration import deterministic, make_accelerator
 from evcap_cli.training.epoch_selection import epoch_score
 from evcap_cli.training.run_log import RunLog, announcement
+from evcap_cli.training.run_report import Reported, RunReport, trained_on
 from evcap_cli.training.run_state import (
     Progress,
     RunState,
@@ -210,6 +212,7 @@ class TuningRun:
         if main:
             write_whole(self.run / RECIPE, self.recipe.to_toml())
         log = RunLog(self.run, state.progress.history, tensorboard=self.tensorboard) if main else None
+        report = RunReport(self.run, self._reported(), state.progress.epochs)
         with deterministic(device), nullcontext() if log is None else closing(log):
             while not self._finished(state.progress):
                 try:
@@ -220,13 +223,25 @@ class TuningRun:
                     raise self._ended(problem, state.progress) from problem
                 state = self._advance(state, entry)
                 if log is not None:
+                    report.keep(state.progress.epochs, self.loop.texts)
                     save_state(self.run, state)
                     log.write(state.progress.history)
+                    report.write()
                     console.info(announcement(state.progress.history, state.progress.best_epoch, self.config.epochs))
         self.accelerator.wait_for_everyone()
         adapter = self._save(state) if main else self._adapter(state)
         self._restore(state.best)
         return TuningResult(adapter, state.progress.history, state.progress.best_epoch)
+
+    def _reported(self) -> Reported:
+        """What the page of the run shows."""
+        facts = {
+            "base": self.captioner.identity.name,
+            "trained on": trained_on(len(self.loop.train), len(self.train), self.data.name),
+        }
+        if self.data.labels_by:
+            facts["labels"] = labels_note(self.data.labels_by)
+        return Reported(self.validation, self.data.lexicon, self.config.seed, facts, self.clips.middles)
 
     def test(self, *, bootstrap: int = 0) -> tuple[dict[str, str], Scores | None]:
         """Captions of the test split by the chosen epoch, and in the main process their scores; after ``fit``.

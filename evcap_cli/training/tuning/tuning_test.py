@@ -13,6 +13,7 @@ from evcap_cli.files import write_whole
 from evcap_cli.systems.tunable_captioner import MULTIMODAL
 from evcap_cli.training.final_test import BOOTSTRAP, CAPTIONS, SCORES, kept, whole
 from evcap_cli.training.printed_comparison import markdown_table
+from evcap_cli.training.run_report import refresh_page
 from evcap_cli.training.tuning.adapter_card import adapter_card
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def score_adapter(run: TuningRun, result: TuningResult, *, bootstrap: int = BOOT
         write_whole(folder / CARD, adapter_card(result.adapter, document, comparison=markdown_table(document)))
         if document is not before:
             write_whole(folder / SCORES, json.dumps(document, indent=1) + "\n")
+        if result.history:
+            refresh_page(folder)
     return document
 
 
