@@ -34,6 +34,8 @@ STARTS: Final = 3
 """So many workers may die in one place while they load, before the place is given up."""
 LEAST: Final = 3
 """So many sources a worker has in hand while there are any: one is decoded while another is captioned."""
+WATCH_SECONDS: Final = 10.0
+"""How often ``-v`` says what each worker is doing."""
 PATIENCE: Final = 5.0
 """A model may think so many times as long as a decoder (``--timeout``) without a sign of progress."""
 
@@ -60,6 +62,17 @@ class _Worker(Generic[Result]):
     """It has one task, which is suspected, or gets one as soon as its hands are empty."""
     progress: int = -1
     since: float = field(default_factory=time.monotonic)
+    done: int = 0
+
+    def line(self) -> str:
+        """What it is doing, for people."""
+        if self.version is None:
+            return f"{self.hand.name}: loading"
+        text = f"{self.hand.name}: {console.counted(self.done, 'video')} done, {len(self.tasks)} in hand"
+        first = next(iter(self.tasks.values()), None)
+        if first is None:
+            return text
+        return f"{text}, {first.source.given} first, progress {time.monotonic() - self.since:.0f} s ago"
 
 
 class Dispatcher(Generic[Result]):
@@ -89,7 +102,7 @@ class Dispatcher(Generic[Result]):
         self._more = False
         self._left: int | None = None
         self._recruited = float("-inf")
-        self._alive = time.monotonic()
+        self._alive = self._watched = time.monotonic()
 
     def configure(self, **wishes: Any) -> None:
         """Have all workers take wishes into account, and wait for the first that has.
@@ -180,6 +193,10 @@ class Dispatcher(Generic[Result]):
                 yield from self._taken_in(self._workers[hand])
         yield from self._end_hanging()
         self._check_alive()
+        if time.monotonic() - self._watched >= WATCH_SECONDS:
+            self._watched = time.monotonic()
+            for worker in self._workers.values():
+                console.detail(worker.line())
 
     def _check_alive(self) -> None:
         """Raises: WorkersGone."""
@@ -239,6 +256,7 @@ class Dispatcher(Generic[Result]):
         for number, result in answer.results:
             task = worker.tasks.pop(number, None)
             if task is not None:
+                worker.done += 1
                 yield task.source, result
         if answer.progress != worker.progress:
             worker.progress, worker.since = answer.progress, time.monotonic()

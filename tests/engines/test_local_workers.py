@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from evcap_cli import console
 from evcap_cli.engines import dispatcher
 from evcap_cli.engines.dispatcher import Dispatcher
 from evcap_cli.engines.local_crew import LocalCrew
@@ -198,3 +200,22 @@ def test_wishes_reach_all_workers_and_one_that_cannot_be_met_is_the_users_to_hea
         engine.configure(loud="no")
     assert run(engine, ["a"]) == {"a": "A"}
     assert engine.identity == {"device": "usual", "loud": "yes"}
+
+
+@pytest.mark.slow
+def test_a_line_a_worker_says_what_it_is_doing(
+    start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = start(seconds=0.05)
+    monkeypatch.setattr(console, "_verbosity", console.VERBOSE)
+    monkeypatch.setattr(dispatcher, "WATCH_SECONDS", 0.0)
+    run(engine, names(20))
+    lines = [line for line in capsys.readouterr().err.splitlines() if " in hand" in line]
+    most: dict[str, int] = {}
+    for line in lines:
+        found = re.fullmatch(r"(.+): (\d+) videos? done, \d+ in hand(, video \d+ first, progress \d+ s ago)?", line)
+        assert found is not None
+        assert most.get(found[1], 0) <= int(found[2])
+        most[found[1]] = int(found[2])
+    assert len(most) == 2
+    assert sum(most.values()) <= 20
