@@ -226,7 +226,7 @@ def said_by(capfd: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 @pytest.mark.slow
 def test_a_wrong_choice_of_a_system_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    names = ", ".join(sorted(plugins.systems()))
+    names = ", ".join(sorted({*plugins.systems(), "multimodal"}))
     assert f"unknown --model 'gpt'; this evcap trains: {names}" in said_by(capfd, "--model", "gpt")
     assert "epan has no modules to leave out" in said_by(capfd, "--model", "epan", "--without", "audio-visual")
     assert "one of: fine-grained, audio-visual" in said_by(capfd, "--model", "fusion", "--without", "objects")
