@@ -6,7 +6,7 @@ Notation: N captions, R captions of a step.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 AHEAD: Final = 2
 """Steps whose clips are prepared before they are needed."""
+RECENT_BYTES: Final = 1 << 30
+"""Of prepared clips in memory."""
+_FLOAT: Final = 4
+"""Bytes."""
 
 
 def shown_text(caption: str, max_words: int) -> str:
@@ -81,16 +85,44 @@ class Example:
     answer: Sequence[int]
 
 
+class RecentClips:
+    """Prepared clips, the most recent ones kept in memory: a video has many captions, and a small data set fits whole.
+
+    Args:
+        captioner: prepares.
+        clips: of the videos.
+        most_bytes: that what is kept may take, by the size of the decoded frames as single-precision numbers.
+    """
+
+    def __init__(self, captioner: TunableCaptioner[Any], clips: KeptClips, most_bytes: int = RECENT_BYTES) -> None:
+        self.captioner, self.clips, self.most_bytes = captioner, clips, most_bytes
+        self._kept: OrderedDict[str, tuple[int, Any]] = OrderedDict()
+        self._bytes = 0
+
+    def prepared(self, video: str) -> Any:
+        """One clip; whatever reading or preparing it raises is raised."""
+        if video in self._kept:
+            self._kept.move_to_end(video)
+            return self._kept[video][1]
+        raw = self.clips.read(video)
+        made = self.captioner.prepare_clip(clip_of(raw))
+        size = sum(_FLOAT * array.size for array in (raw.frames, raw.waveform) if array is not None)
+        self._kept[video] = (size, made)
+        self._bytes += size
+        while self._bytes > self.most_bytes:
+            self._bytes -= self._kept.popitem(last=False)[1][0]
+        return made
+
+
 class ExampleLoader:
     """Prepares the clips of coming steps in a thread while the model computes.
 
     Args:
-        captioner: whose ``prepare_clip`` runs in that thread alone.
-        clips: of the videos.
+        clips: prepared in that thread alone.
     """
 
-    def __init__(self, captioner: TunableCaptioner[Any], clips: KeptClips) -> None:
-        self.captioner, self.clips = captioner, clips
+    def __init__(self, clips: RecentClips) -> None:
+        self.clips = clips
         self.waited_seconds = 0.0
         self._left_out: set[str] = set()
 
@@ -120,12 +152,9 @@ class ExampleLoader:
         for number in captions:
             video = answers.videos[answers.clip[number]]
             if video not in futures:
-                futures[video] = pool.submit(self._prepared, video)
+                futures[video] = pool.submit(self.clips.prepared, video)
             found.append((number, futures[video]))
         return found
-
-    def _prepared(self, video: str) -> Any:
-        return self.captioner.prepare_clip(clip_of(self.clips.read(video)))
 
     def _example(self, answers: Answers, number: int, future: Future[Any]) -> Example | None:
         video = answers.videos[answers.clip[number]]

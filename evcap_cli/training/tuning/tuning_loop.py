@@ -26,7 +26,7 @@ from evcap_cli.training.acceleration import give_back_memory
 from evcap_cli.training.part_times import PartTimes
 from evcap_cli.training.run_preparation import seed_torch
 from evcap_cli.training.shown_clips import confusion
-from evcap_cli.training.tuning.examples import Answers, Example, ExampleLoader
+from evcap_cli.training.tuning.examples import Answers, Example, ExampleLoader, RecentClips
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,6 +72,7 @@ class TuningLoop:
     ) -> None:
         self.config, self.captioner, self.parameters, self.optimiser = config, captioner, parameters, optimiser
         self.accelerator, self.clips, self.lexicon, self.run = accelerator, clips, lexicon, run
+        self.recent = RecentClips(captioner, clips)
         self.train = Answers(captioner, train, config.max_words)
         self.held_out = Answers(captioner, validation, config.max_words)
         self.validation = validation
@@ -97,7 +98,7 @@ class TuningLoop:
         seed_torch(config.seed, number, self.accelerator.process_index)
         steps = self.train.steps(config.batch_size, config.seed, number)
         count, rank = self.accelerator.num_processes, self.accelerator.process_index
-        loader = ExampleLoader(self.captioner, self.clips)
+        loader = ExampleLoader(self.recent)
         self.captioner.set_training(True)
         total = norm = rate = 0.0
         with console.progress(len(steps), f"epoch {number + 1}/{config.epochs}", "step") as bar:
@@ -253,7 +254,7 @@ class TuningLoop:
     def _cross_entropy(self) -> float:
         """Mean over the tokens of the held-out captions."""
         count, rank = self.accelerator.num_processes, self.accelerator.process_index
-        loader = ExampleLoader(self.captioner, self.clips)
+        loader = ExampleLoader(self.recent)
         steps = [captions[rank::count] for captions in self.held_out.in_order(self.config.batch_size)]
         total = 0.0
         with torch.inference_mode():
