@@ -22,7 +22,7 @@ from evcap_cli.engines.dispatcher import Dispatcher
 from evcap_cli.engines.options import EngineOptions
 from evcap_cli.engines.ray_crew import RayCrew, _connect
 from evcap_cli.errors import UsageError, WorkersGone
-from tests.engines.works import Naming, source
+from tests.engines.works import Naming, assert_same_outputs, source
 from tests.features.films import make_film
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'evcap[ray]'")
@@ -130,7 +130,7 @@ def test_captions_have_the_same_bytes_while_workers_and_nodes_come_and_go(nodes:
     assert (summary.done, summary.failed) == (12, 1)
     assert sorted(seen) == sorted(given)
     for one, many in zip(*outputs, strict=True):
-        assert (tmp_path / one).read_bytes() == (tmp_path / many).read_bytes()
+        assert_same_outputs(tmp_path / one, tmp_path / many)
     assert wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in decoders), 20)
     assert wait_for(lambda: not processes("ray::RayWorker"), 20)
 
