@@ -27,6 +27,7 @@ from evcap_experiments.study.conditions import MEASURES
 from evcap_experiments.study.crossed_bootstrap import RESAMPLINGS, Series, clip_replicates, difference, mean
 
 from evcap_cli.data.caption_text import normalise
+from evcap_cli.data.emvidcap import DataRoot
 from evcap_cli.demo.facts import ClipFacts
 from evcap_cli.demo.grammar import write_captions
 from evcap_cli.demo.layout import TEST, read_world
@@ -35,6 +36,8 @@ from evcap_cli.scoring.metric_parts import measure
 from evcap_cli.scoring.resampling import replicates
 from tests.benchmarks.processes import evcap_command
 
+BATCH = 64
+"""Captions a step, as the recipe has it."""
 METRICS = {"cfs": "CFS", "acc_sw": "Acc_sw"}
 RIGHT = {
     "emotion": ("emotion right", 0),
@@ -52,11 +55,13 @@ class Experiment:
         folder: of everything.
         train: options of every ``evcap train``.
         seeds: of the runs.
+        steps: of every run, as whole epochs; 0: the epochs of the recipe or the checkpoint.
     """
 
     folder: Path
     train: Sequence[str]
     seeds: Sequence[int]
+    steps: int = 0
     lines: list[str] = field(default_factory=list)
 
     def evcap(self, *arguments: object) -> None:
@@ -69,10 +74,16 @@ class Experiment:
         """Draw a demo world."""
         self.evcap("demo-world", name, *options)
 
-    def runs(self, name: str, *options: object) -> dict[int, Path]:
-        """Train a system with every seed."""
+    def runs(self, name: str, data: str, *start: object) -> dict[int, Path]:
+        """Train a system with every seed, from nothing or from ``start``; with ``steps`` each for about as many."""
+        options: list[object] = [*(start or ("--backbone", "lite", "--recipe", "demo")), "--data", data, *self.train]
+        if self.steps:
+            captions = DataRoot.open(self.folder / data).train
+            # a tenth of the videos is held out
+            an_epoch = 0.9 * sum(map(len, captions.values())) / BATCH
+            options += ["--epochs", round(self.steps / an_epoch) or 1]
         for seed in self.seeds:
-            self.evcap("train", *options, *self.train, "--no-test", "--seed", seed, "-o", f"{name}-{seed}")
+            self.evcap("train", *options, "--no-test", "--seed", seed, "-o", f"{name}-{seed}")
         return {seed: self.folder / f"{name}-{seed}" for seed in self.seeds}
 
     def captions(self, checkpoint: str | Path, world: str) -> dict[str, str]:
@@ -142,8 +153,8 @@ def labels(experiment: Experiment, clips: int, unseen: int, per_video: int) -> s
     experiment.evcap(
         "label", "clips/videos", "-c", "demo", "-o", "labelled", "--captions", per_video, "--test-share", 0
     )
-    student = experiment.runs("labels", "--backbone", "lite", "--recipe", "demo", "--data", "labelled")
-    taught = experiment.runs("captions", "--backbone", "lite", "--recipe", "demo", "--data", "clips")
+    student = experiment.runs("labels", "labelled")
+    taught = experiment.runs("captions", "clips")
     results = Results(read_world(experiment.folder / "unseen").of(TEST))
     for name, runs in (("labels of the checkpoint", student), ("true captions", taught)):
         results.add(name, {seed: experiment.captions(run, "unseen") for seed, run in runs.items()})
@@ -157,8 +168,8 @@ def shift(experiment: Experiment, clips: int, unseen: int) -> str:
     experiment.world("new", "--variant", "--videos", unseen, "--seed", 9, "--test-share", 1)
     experiment.world("old", "--videos", unseen, "--seed", 5, "--test-share", 1)
     ways = {
-        "--init demo": experiment.runs("init", "--init", "demo", "--data", "few"),
-        "from nothing": experiment.runs("nothing", "--backbone", "lite", "--recipe", "demo", "--data", "few"),
+        "--init demo": experiment.runs("init", "few", "--init", "demo"),
+        "from nothing": experiment.runs("nothing", "few"),
     }
     results = Results(read_world(experiment.folder / "new").of(TEST))
     for name, runs in ways.items():
@@ -180,9 +191,10 @@ def main() -> None:
     parser.add_argument("--unseen", type=int, default=480, help="clips of the exam")
     parser.add_argument("--captions", type=int, default=5, help="labels a clip")
     parser.add_argument("--train", default="--device cpu", help="options of every training, as one argument")
+    parser.add_argument("--steps", type=int, default=0, help="of each training, in place of epochs")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    experiment = Experiment(given.folder.resolve(), shlex.split(given.train), range(given.seeds))
+    experiment = Experiment(given.folder.resolve(), shlex.split(given.train), range(given.seeds), given.steps)
     if given.which == "labels":
         shown = labels(experiment, given.clips or 400, given.unseen, given.captions)
     else:
