@@ -39,4 +39,4 @@ def test_the_example_of_evcap_toml_is_one(tmp_path) -> None:
     (tmp_path / "evcap.toml").write_text(example.group(1))
     values = read_config(tmp_path / "evcap.toml")
     assert values["presets"]["mine"]["motion"] == "r3d"
-    assert set(values) == {"caption", "presets", "weights", "option"}
+    assert set(values) == {"caption", "engine", "presets", "weights", "option"}

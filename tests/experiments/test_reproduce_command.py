@@ -24,17 +24,18 @@ EPOCHS = 4
 PAUSED = """
 import os, sys, time
 from pathlib import Path
-flush, left = os.fsync, [{writes}]
+flush, states = os.fsync, [{states}]
 def paused(descriptor):
     if "train" in sys.argv:
-        left[0] -= 1
-        if left[0] < 0:
+        if Path(os.readlink(f"/proc/self/fd/{{descriptor}}")).parent.name == "state":
+            states[0] -= 1
+        elif states[0] == 0:
             Path({place!r}, "paused").touch()
             time.sleep(600)
     flush(descriptor)
 os.fsync = paused
 """
-"""A module that Python imports at its start: training stands still before it has written the next file."""
+"""A module that Python imports at its start: training stands still before the next file behind so many states."""
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +75,8 @@ def test_interrupted_it_goes_on_to_the_scores_of_a_run_never_stopped(
 ) -> None:
     """Real training in real child processes: of the first row, the others are finished.
 
-    Written are the recipe, then a state and a log an epoch: it is stopped between the second state and its line of the
-    log. Other moments are those of ``tests/training/test_end_of_run.py``.
+    Written are a state and a line of the log an epoch: it is stopped between the second state and its line.
+    Other moments are those of ``tests/training/test_end_of_run.py``.
     """
     out, place = tmp_path / "out", tmp_path / "paused"
     run = out / "canet-lite-seed1"
@@ -83,7 +84,7 @@ def test_interrupted_it_goes_on_to_the_scores_of_a_run_never_stopped(
     for row in planned(root, "table1", out, "--epochs", str(EPOCHS))[1:]:
         finish(row.runs[0], 40.0)
     place.mkdir()
-    (place / "sitecustomize.py").write_text(PAUSED.format(writes=4, place=str(place)))
+    (place / "sitecustomize.py").write_text(PAUSED.format(states=2, place=str(place)))
     process = fork_evcap(*given, first=[place])
     while not (place / "paused").exists() and process.running():
         time.sleep(0.01)

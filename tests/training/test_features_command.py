@@ -363,4 +363,5 @@ def test_overwrite_removes_what_an_earlier_run_left() -> None:
     from evcap_cli.training.final_test import CAPTIONS, SCORES
     from evcap_cli.training.run_log import FILE
 
-    assert {FILE, SCORES, CAPTIONS, "state", "tensorboard"} == set(command.STALE)
+    page = {"report.html", "validation/clips.json", "validation/captions.jsonl"}
+    assert {FILE, SCORES, CAPTIONS, "state", "tensorboard", *page} == set(command.STALE)

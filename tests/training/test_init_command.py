@@ -50,7 +50,7 @@ def test_a_checkpoint_is_trained_further_on_other_videos_and_captions_them(tmp_p
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (["--init", "demo", "--model", "epan"], "demo: holds a fusion model, not epan"),
+        (["--init", "demo", "--model", "epan"], "demo: holds a fusion+ model, not epan"),
         (
             ["--init", "demo", "--backbone", "clip"],
             "was trained with appearance backbone lite-appearance, not with clip",
