@@ -49,6 +49,7 @@ def writer(what: object, **environment: str) -> Iterator[tuple[subprocess.Popen[
         yield process, Path(process.stdout.readline().rstrip("\n"))
 
 
+@pytest.mark.slow
 def test_the_next_writer_removes_what_a_kill_left_and_nothing_else(tmp_path: Path) -> None:
     own = (".notes.txt.tmp", ".out.srt.swp", ".x.12-3.tmp", "out.srt.12-0123456701234567.tmp")
     for name in own:

@@ -79,6 +79,7 @@ def test_a_strangers_backbone_comes_in_by_its_entry_point(site: Path) -> None:
     assert answer.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [
@@ -172,6 +173,7 @@ def test_the_check_of_a_healthy_plugin_says_so_and_a_wrong_call_is_one_line(site
         assert len(wrong.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_half_registered_plugin_leaves_nothing_behind(site: Path) -> None:
     install(site, "evcap-half", "evcap_half", GOOD.format(name="half") + "    raise RuntimeError('too late')\n")
     answer = run_code(site, NAMES)
@@ -233,6 +235,7 @@ def test_what_could_bring_a_missing_backbone_is_named(site: Path) -> None:
     assert "EVCAP_PLUGINS keeps plugins out" in run_code(site, code, EVCAP_PLUGINS="").stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_backbone_is_traced_to_its_distribution(site: Path) -> None:
     install(site, "evcap-grid", "evcap_grid", GOOD.format(name="grid"))
     code = "from evcap_cli import plugins; "

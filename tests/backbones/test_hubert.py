@@ -97,6 +97,7 @@ def test_features_are_those_of_transformers_called_directly(folder: Path, normal
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_layers_count_as_transformers_counts_hidden_states(folder: Path) -> None:
     samples = torch.from_numpy(sound(4000))[None]
     model = HubertModel.from_pretrained(folder).eval()
@@ -304,6 +305,7 @@ def test_the_digest_tells_apart_what_the_tensors_do_not(base: Path, tmp_path: Pa
     assert loaded(quiet).weights_digest != plain
 
 
+@pytest.mark.slow
 def test_an_old_fine_tuned_pickle_has_the_tensors_of_the_network(base: Path, tmp_path: Path) -> None:
     model = HubertForCTC.from_pretrained(base)
     old = {}

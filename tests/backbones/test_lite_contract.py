@@ -55,6 +55,7 @@ def test_rows_have_the_declared_width_and_are_finite(cls: type[Backbone]) -> Non
         assert all(part.isfinite().all() for part in row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", ALL)
 def test_the_same_batch_gives_the_same_bits(cls: type[Backbone]) -> None:
     first, second = (as_tensors(ready(cls).extract(some_batch(cls))) for _ in range(2))

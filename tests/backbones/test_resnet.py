@@ -56,6 +56,7 @@ def test_features_are_torchvisions_before_the_classifier(variant, builder, dim, 
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_default_is_resnet101_with_the_weights_of_the_literature() -> None:
     spec, weights = ResNet().spec, get_weight("ResNet101_Weights.IMAGENET1K_V1")
     transforms = weights.transforms()
@@ -118,6 +119,7 @@ def test_random_weights_are_drawn_from_their_seed_and_disturb_no_one() -> None:
     assert torch.equal(first.extract(frames), again.extract(frames))
 
 
+@pytest.mark.slow
 def test_weights_of_another_depth_are_one_line(tmp_path) -> None:
     path = saved(drawn(resnet18), tmp_path / "w.safetensors")
     with pytest.raises(WeightsError) as problem:

@@ -119,6 +119,7 @@ def test_an_old_pickle_can_be_imported(folder: Path, tmp_path: Path) -> None:
         SmallVideoMAE().check_state({name: tensor for name, tensor in named.items() if "fc_norm" not in name})
 
 
+@pytest.mark.slow
 def test_the_digest_tells_apart_what_the_tensors_do_not(folder: Path, tmp_path: Path) -> None:
     plain = loaded(SmallVideoMAE, folder).weights_digest
     assert loaded(SmallVideoMAE, copied(folder, tmp_path / "a", num_attention_heads=4)).weights_digest != plain

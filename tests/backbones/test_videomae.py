@@ -70,6 +70,7 @@ def test_published_networks_have_the_width_that_is_declared() -> None:
         VideoMAE("someone/else")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", SmallVideoMAE.published)
 def test_it_keeps_the_contract(variant: str) -> None:
     check_backbone(SmallVideoMAE, variant, weights="random:0")

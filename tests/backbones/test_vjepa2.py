@@ -19,6 +19,7 @@ def windows(frames: int = 8, count: int = 3) -> torch.Tensor:
     return torch.randn(count, 3, frames, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [2, 8, 24])
 def test_features_are_the_mean_of_the_encoders_output(tmp_path: Path, frames: int) -> None:
     place = written(SmallVJepa2, tmp_path / "net")
@@ -38,6 +39,7 @@ def test_the_order_of_frames_counts(tmp_path: Path) -> None:
     assert float(apart.abs().max()) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_network_serves_without_its_classifier(tmp_path: Path) -> None:
     place = written(SmallVJepa2, tmp_path / "net", auto=VJEPA2ForVideoClassification)
     model = VJEPA2ForVideoClassification.from_pretrained(place).eval().vjepa2

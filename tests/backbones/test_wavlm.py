@@ -31,6 +31,7 @@ def sound(samples: int) -> np.ndarray:
     return (loudness * generator.normal(size=samples) + 0.05).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalise", [None, True, False])
 def test_features_are_those_of_transformers_called_directly(folder: Path, normalise: bool | None, tmp_path) -> None:
     place = copied(folder, tmp_path / "net")

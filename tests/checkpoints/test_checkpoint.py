@@ -93,6 +93,7 @@ def edit(folder: Path, change: Any) -> None:
     path.write_text(json.dumps(values))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

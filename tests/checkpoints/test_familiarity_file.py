@@ -59,6 +59,7 @@ def test_the_digest_of_the_checkpoint_depends_on_the_summary(folder: Path, tmp_p
     assert without.digest != Checkpoint.from_pretrained(folder).digest
 
 
+@pytest.mark.slow
 def test_a_summary_left_by_another_training_is_not_used(folder: Path) -> None:
     made().save_pretrained(folder)
     assert (folder / FAMILIARITY).exists()

@@ -196,6 +196,7 @@ LARGE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", LARGE, ids=[",".join(values) for values in LARGE])
 def test_sizes_are_compared_with_the_weights_before_memory_is_taken(folder: Path, values: dict[str, int]) -> None:
     config = json.loads((folder / "config.json").read_text())

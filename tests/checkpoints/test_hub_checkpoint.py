@@ -113,6 +113,7 @@ def test_the_card_on_the_hub_says_how_to_use_it_and_no_place(
     assert b"--data EPAN -o run7" in pushed["README.md"]
 
 
+@pytest.mark.slow
 def test_places_that_a_library_call_wrote_down_stay_here(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +130,7 @@ def test_places_that_a_library_call_wrote_down_stay_here(
     assert torch.equal(loaded.model.decoder.gates.weight.detach(), checkpoint.model.decoder.gates.weight.detach())
 
 
+@pytest.mark.slow
 def test_without_a_folder_the_checkpoint_itself_is_pushed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", OWNER)
     checkpoint = made()
@@ -239,6 +241,7 @@ def test_pushing_is_checked_before_training(
     check_pushing("org/model")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "token", "said"),
     [

@@ -94,6 +94,7 @@ def test_a_value_longer_than_any_name_is_wrong_usage(
     assert [path.name for path in here.iterdir()] == ["a.mp4"]
 
 
+@pytest.mark.slow
 def test_the_home_folder_is_meant_in_options_settings_and_the_environment(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

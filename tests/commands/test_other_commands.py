@@ -81,6 +81,7 @@ def test_a_report_is_one_offline_page_that_shows_text_as_text(
     assert evcap("report", "nowhere.jsonl") == 2
 
 
+@pytest.mark.slow
 def test_plugins_lists_what_is_installed(capfd: pytest.CaptureFixture[str]) -> None:
     assert evcap("plugins", "--json") == 0
     rows = {row["name"]: row for row in json.loads(capfd.readouterr().out)}

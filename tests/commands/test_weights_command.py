@@ -74,6 +74,7 @@ def listed(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, 
     return {row["name"]: row for row in json.loads(capsys.readouterr().out)}
 
 
+@pytest.mark.slow
 def test_the_list_says_source_licence_and_whether_it_is_here(served: str, capsys: pytest.CaptureFixture[str]) -> None:
     before = listed(capsys, "net", "lite")
     assert list(before) == ["net", "lite-appearance", "lite-motion", "lite-object", "lite-audio"]

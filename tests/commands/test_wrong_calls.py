@@ -106,6 +106,7 @@ def test_an_incomplete_checkpoint_names_the_missing_file(
     assert f"broken: the checkpoint lacks {name}" in one_line(capfd)
 
 
+@pytest.mark.slow
 def test_a_backbone_that_is_not_installed_is_named(
     films: Path, checkpoint: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_backbone_that_is_not_installed_is_named(
     assert "pip install" in told
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_backbone_version_is_refused(
     films: Path, checkpoint: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +134,7 @@ def test_a_checkpoint_of_another_backbone_version_is_refused(
     assert "trained with motion version '0', not '1'" in one_line(capfd)
 
 
+@pytest.mark.slow
 def test_an_output_that_cannot_be_written_is_found_before_work(
     films: Path, caption: Call, capfd: pytest.CaptureFixture[str]
 ) -> None:

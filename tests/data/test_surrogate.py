@@ -245,6 +245,7 @@ def test_an_id_that_is_no_key_is_refused(world: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_clips_of_msvd_go_by_their_own_names(world: Path, tmp_path: Path) -> None:
     root = DataRoot.open(world)
     root.train["vid12"] = ["a man runs"]

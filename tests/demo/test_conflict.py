@@ -61,6 +61,7 @@ def test_the_share_has_bounds() -> None:
         make_facts(10, 1, conflict=1.5)
 
 
+@pytest.mark.slow
 def test_the_picture_is_drawn_by_the_face_and_the_sound_by_its_own_emotion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

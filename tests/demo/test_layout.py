@@ -22,6 +22,7 @@ from evcap_cli.errors import DataError, EvcapError, WriteError
 FACTS = make_facts(60, 31)
 
 
+@pytest.mark.slow
 def test_the_reader_of_the_real_data_set_reads_it(tmp_path: Path) -> None:
     world = write_world(tmp_path, FACTS, render=False)
     root = DataRoot.open(tmp_path)

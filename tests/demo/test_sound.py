@@ -61,6 +61,7 @@ def test_the_sound_is_the_same_whatever_the_picture_shows(tmp_path: Path) -> Non
     assert not np.array_equal(first, decoded(replace(CLIP, emotion="fear"), tmp_path / "d.mp4"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("emotion", EMOTIONS)
 def test_sounds_are_audible_finite_and_below_full_scale(emotion: str) -> None:
     levels = []

@@ -32,6 +32,7 @@ def words(captions: dict[str, list[str]]) -> set[str]:
     return {word for texts in captions.values() for text in texts for word in text.split()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "digest"),
     [

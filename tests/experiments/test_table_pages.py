@@ -95,6 +95,7 @@ def test_on_other_data_there_is_no_difference_and_the_reasons_are_named(table: T
     assert "B only" not in gain.split("Printed:")[0], "it is still to come"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("like_the_print")
 def test_several_seeds_show_their_mean_and_both_ends(table: Table) -> None:
     rows, read = table("table1", seeds=(0, 1, 2))
@@ -133,6 +134,7 @@ def test_what_was_done_otherwise_than_in_the_paper_is_noted(table: Table, root: 
     }
 
 
+@pytest.mark.slow
 def test_the_page_loads_nothing_and_names_are_safe_in_it(table: Table, tmp_path: Path) -> None:
     rows, read = table("table2")
     finish(rows[2].runs[0], 40.0, notes=["<script>alert(1)</script>"])

@@ -42,6 +42,7 @@ def test_the_ablation_is_four_runs_of_one_system_on_the_printed_features(root: P
     assert [values["output"] for values in read] == [run.folder for run in runs(rows)]
 
 
+@pytest.mark.slow
 def test_every_printed_system_is_trained_as_itself_with_its_own_optimiser(root: Path, tmp_path: Path) -> None:
     rows = [*plan_table("table1", opened(root), tmp_path, given(root), parse)]
     rows += plan_table("table2", opened(root), tmp_path, given(root), parse)
@@ -68,6 +69,7 @@ def test_a_system_that_is_not_there_stays_in_the_table_with_the_reason(
     assert rows[1].reason == "no system 'epan' is installed"
 
 
+@pytest.mark.slow
 def test_tables_in_one_folder_train_what_they_share_once(root: Path, tmp_path: Path) -> None:
     second = plan_table("table2", opened(root), tmp_path, given(root), parse)
     third = plan_table("table3", opened(root), tmp_path, given(root), parse)
@@ -77,6 +79,7 @@ def test_tables_in_one_folder_train_what_they_share_once(root: Path, tmp_path: P
     assert [run.done for run in runs(second)] == [False, False, True]
 
 
+@pytest.mark.slow
 def test_seeds_and_a_preset_for_all_rows(root: Path, tmp_path: Path) -> None:
     rows = plan_table("table1", opened(root), tmp_path, given(root), parse, backbone="lite", seeds=(3, 4))
     assert [run.folder.name for run in rows[-1].runs] == ["fusion-lite-seed3", "fusion-lite-seed4"]

@@ -29,6 +29,7 @@ def instead(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(training_process, "command", lambda run: [sys.executable, "-c", code, str(run.folder)])
 
 
+@pytest.mark.slow
 def test_its_lines_are_passed_on_and_its_scores_end_it(monkeypatch: pytest.MonkeyPatch, run: TrainingRun) -> None:
     instead(monkeypatch, "import sys; open(sys.argv[1] + '/test.json', 'w'); print('epoch 1', file=sys.stderr)")
     said: list[str] = []
@@ -37,6 +38,7 @@ def test_its_lines_are_passed_on_and_its_scores_end_it(monkeypatch: pytest.Monke
     assert run.done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "said"),
     [
@@ -58,6 +60,7 @@ def test_a_failure_is_the_childs_own_line(
     assert not [line for line in shown if line.startswith("error")], "the caller shows it, once"
 
 
+@pytest.mark.slow
 def test_the_child_finds_the_modules_that_are_found_here(
     monkeypatch: pytest.MonkeyPatch, run: TrainingRun, tmp_path: Path
 ) -> None:
@@ -77,6 +80,7 @@ def wait_for(path: Path) -> int:
     return int(path.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deaf", [False, True], ids=["it listens", "it does not"])
 def test_ctrl_c_ends_the_child_before_it_ends_us(monkeypatch: pytest.MonkeyPatch, run: TrainingRun, deaf: bool) -> None:
     monkeypatch.setattr(training_process, "OWN_END_SECONDS", 0.1)
@@ -94,6 +98,7 @@ def test_ctrl_c_ends_the_child_before_it_ends_us(monkeypatch: pytest.MonkeyPatch
     assert gone(int((run.folder / "pid").read_text()))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent died")
 def test_the_child_ends_when_we_are_killed(run: TrainingRun) -> None:
     code = f"""if True:

@@ -231,6 +231,7 @@ def test_other_systems_show_their_words_and_their_emotion(name: str, feels: bool
         assert found.categories == pytest.approx(found.branches[0].categories, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_looks_at_objects_shows_its_own_weights() -> None:
     model = fusion(decoder_objects=True)
     found = trace_clip(of(model, "fusion+"), CLIP, BEAM)

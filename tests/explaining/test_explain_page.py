@@ -72,6 +72,7 @@ def explained(trace: ClipTrace, name: str = "films/a.mp4") -> ExplainedVideo:
     return ExplainedVideo(name, 4.0, trace, moments, objects)
 
 
+@pytest.mark.slow
 def test_every_word_stands_on_the_page_with_its_attention_and_its_objects() -> None:
     checkpoint = of(fusion())
     trace = trace_clip(checkpoint, CLIP, BEAM)
@@ -141,6 +142,7 @@ def test_an_empty_caption_and_a_clip_of_one_moment_without_anything_else() -> No
     assert set(trace.lacks) <= set(page.text)
 
 
+@pytest.mark.slow
 def test_text_is_shown_as_text() -> None:
     hostile = '<script>alert(1)</script>"onload=x.mp4'
     checkpoint = of(fusion())
@@ -150,6 +152,7 @@ def test_text_is_shown_as_text() -> None:
     assert "<b>odd</b>" in page.text
 
 
+@pytest.mark.slow
 def test_emotion_words_of_the_lexicon_are_marked() -> None:
     checkpoint = of(fusion())
     made = trace_clip(checkpoint, CLIP, BEAM)

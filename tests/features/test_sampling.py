@@ -167,6 +167,7 @@ def rows_of(sample) -> tuple[list[int], list[list[int]]]:
     return frames.tolist(), windows.tolist()
 
 
+@pytest.mark.slow
 def test_epan_frames_and_windows_are_those_of_the_published_scripts():
     for count in [*range(17, 700), 1000, 4999, 20000]:
         ticks = np.arange(count, dtype=np.int64) * 3600

@@ -96,6 +96,7 @@ def test_a_frame_whose_stamp_is_damaged_is_left_out(suffix: str, number: int, tm
     assert {n: number_in(p) for n, p in frames.items()} == {0: 0, 20: 20, 73: 74}
 
 
+@pytest.mark.slow
 def test_sound_whose_stamp_is_damaged_costs_nothing(tmp_path: Path, decoder: Decoder) -> None:
     whole = make_clip(tmp_path / "w.mkv", seconds=8, size=(96, 64))
     path = rewritten(whole, tmp_path / "d.mkv", damage_of_sound, "audio")

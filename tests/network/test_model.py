@@ -26,6 +26,7 @@ ENCODED = ("visual", "emotion", "categories", "audio", "objects")
 OWN = {"decoder_audio": True, "decoder_objects": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pre_norm", [False, True])
 def test_a_clip_is_encoded_alike_alone_and_among_others(pre_norm):
     captioner, given = model(**OWN, pre_norm=pre_norm), clips()
@@ -98,6 +99,7 @@ def test_a_batch_without_absent_streams_still_uses_every_parameter():
     assert all(p.grad is not None for p in captioner.parameters())  # as data parallel training asks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", SWITCHES)
 def test_modules_that_are_off_leave_no_weights_and_need_no_stream(changes):
     captioner = model(**changes)

@@ -35,6 +35,7 @@ def test_appearance_and_motion_are_projected_and_encoded_over_real_moments(chang
             np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_objects_and_audio_are_projected_only_and_an_absent_stream_is_one_learned_token():
     captioner, given = model(), clips()
     streams = captioner.streams(batch(given))

@@ -161,6 +161,7 @@ def test_without_training_captions_one_line_says_why_there_is_no_constant_captio
     assert "people" in shown
 
 
+@pytest.mark.slow
 def test_a_constant_caption_next_to_another_system_takes_nothing_from_the_comparison() -> None:
     other = {video: texts[0] for video, texts in REFERENCES.items()}
     plain, both = (

@@ -114,6 +114,7 @@ def slow_accuracies(hypotheses: dict[str, str], references: dict[str, list[str]]
     return n_right / (n_right + n_wrong + phi), c
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 def test_emotion_accuracies_match_a_reading_of_the_definitions(block: int) -> None:
     for seed in range(block * 100, block * 100 + 100):

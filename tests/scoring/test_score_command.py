@@ -151,6 +151,7 @@ def test_references_in_the_records_come_first(call: Call, tmp_path: Path) -> Non
     assert json.loads(call(path, "--json", "--no-meteor").stdout)["metrics"]["bleu_1"] == pytest.approx(80)
 
 
+@pytest.mark.slow
 def test_wrong_calls_name_the_next_step(call: Call, files: tuple[Path, Path, Path], tmp_path: Path) -> None:
     predictions, references, _ = files
     with pytest.raises(UsageError, match="nothing to score against") as caught:
@@ -279,6 +280,7 @@ def test_the_table_names_the_lexicon_with_its_digest(call: Call, files: tuple[Pa
     assert shown.startswith(f"6 videos, paper protocol, lexicon golden ({LEXICON.digest[:12]})\n")
 
 
+@pytest.mark.slow
 def test_two_systems_are_compared_on_the_videos_of_both(
     call: Call, files: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def test_a_narrow_beam_follows_its_rules(size: int, vocabulary: int) -> None:
         same(found, plain_search(decoder, encoded, clip, config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_best", [1, 4])
 def test_stopping_early_changes_nothing(n_best: int) -> None:
     steps: list[int] = []

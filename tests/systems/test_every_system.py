@@ -59,6 +59,7 @@ def test_lengths_leave_padding_out_and_change_neither_scores_nor_gradients(model
             torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 def test_hypotheses_swapped_at_every_step_keep_their_own_past(model: CaptionModel) -> None:
     made, generator, beams = batch(model), torch.Generator().manual_seed(5), 3
     B = len(made.visual_mask)
@@ -78,6 +79,7 @@ def test_hypotheses_swapped_at_every_step_keep_their_own_past(model: CaptionMode
             past, state = past[rows], state.reorder(rows)
 
 
+@pytest.mark.slow
 def test_the_search_scores_a_caption_as_the_model_does_and_finds_no_worse_than_greedy(model: CaptionModel) -> None:
     made, config = batch(model), BeamConfig(size=3, max_words=5, length_penalty=1.0, n_best=2)
     with torch.no_grad():

@@ -146,6 +146,7 @@ def test_a_damaged_state_is_one_clear_line(tmp_path: Path) -> None:
     assert "--overwrite" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_no_epochs_give_a_marked_untrained_checkpoint(tmp_path: Path) -> None:
     assert train(tmp_path, epochs=0).checkpoint.untrained
     assert Checkpoint.from_pretrained(tmp_path).untrained
