@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli import console, plugins
-from evcap_cli.checkpoints.hub import HUB_PREFIX
 from evcap_cli.errors import CheckpointError, EvcapError, PluginError, one_line
 from evcap_cli.plugin_calls import contained
 
@@ -17,6 +16,8 @@ KIND: Final = "captioner"
 
 def is_captioner(name: str) -> bool:
     """Whether a captioner is registered as ``name``, or it is an address on the hub."""
+    from evcap_cli.checkpoints.hub import HUB_PREFIX
+
     return name in plugins.captioners() or name.startswith(HUB_PREFIX)
 
 
@@ -27,6 +28,8 @@ def downloaded_captioners() -> list[str]:
 
 def captioner_row(name: str) -> dict[str, Any]:
     """What ``evcap weights list`` shows of a registered captioner or an address; nothing is requested from the hub."""
+    from evcap_cli.checkpoints.hub import HUB_PREFIX
+
     spec = plugins.captioners().get(name)
     address = spec.address if spec is not None else name
     row: dict[str, Any] = {"name": name, "kind": KIND}

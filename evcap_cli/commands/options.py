@@ -17,7 +17,7 @@ import typer
 from evcap_cli import console
 from evcap_cli.commands import config_file
 from evcap_cli.console import counted
-from evcap_cli.data.emvidcap import Subset
+from evcap_cli.data.parts import Subset
 from evcap_cli.errors import PluginError, UsageError
 from evcap_cli.paths import expanded
 

@@ -12,7 +12,8 @@ from evcap_cli.commands import options as shared
 from evcap_cli.errors import EXIT_SOME_FAILED, DataError
 
 if TYPE_CHECKING:
-    from evcap_cli.data.emvidcap import DataRoot, Subset
+    from evcap_cli.data.emvidcap import DataRoot
+    from evcap_cli.data.parts import Subset
 
 
 def register(app: typer.Typer) -> None:

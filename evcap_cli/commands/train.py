@@ -22,7 +22,8 @@ from evcap_cli.systems.tunable_captioner import MULTIMODAL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from evcap_cli.data.emvidcap import DataRoot, Subset
+    from evcap_cli.data.emvidcap import DataRoot
+    from evcap_cli.data.parts import Subset
     from evcap_cli.training.initial_weights import InitialWeights
     from evcap_cli.training.trainer import Trainer, TrainResult
 

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final
 
 from evcap_cli.console import counted, listed
 from evcap_cli.data.caption_files import CaptionFile, decoded_lines, read_captions
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.origins import check_finished, labels_of, together
+from evcap_cli.data.parts import PARTS, Part, Split, Subset
 from evcap_cli.data.video_files import bare, match_videos
 from evcap_cli.errors import DataError
 from evcap_cli.media.listed_segments import ListedClip, ListedClips
@@ -23,10 +24,6 @@ from evcap_cli.reading.text import read_bytes
 
 __all__ = ["CaptionFile", "DataRoot", "bare", "find_captions", "hold_out", "match_videos", "read_captions"]
 
-Subset = Literal["L", "S", "both"]
-Part = Literal["L", "S"]
-Split = Literal["train", "test"]
-PARTS: Final[tuple[Part, ...]] = get_args(Part)
 TRAIN_FILE: Final = "EmVideo_trainval_captions.csv"
 TEST_FILE: Final = "EmVideo_test_captions.csv"
 MAPPING_FILE: Final = "youtube_mapping.txt"

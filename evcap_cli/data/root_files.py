@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
 
-from evcap_cli.data.emvidcap import TEST_FILE, TRAIN_FILE, Split
+from evcap_cli.data.emvidcap import TEST_FILE, TRAIN_FILE
 from evcap_cli.data.lexicon import WORD_FOLDER, Lexicon
 from evcap_cli.data.origins import ORIGIN_FILE, read_origin
+from evcap_cli.data.parts import Split
 from evcap_cli.errors import DataError, UsageError
 from evcap_cli.files import write_whole
 from evcap_cli.paths import LONGEST_NAME_BYTES, is_hidden

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from evcap_cli.console import counted, noun
-from evcap_cli.data.emvidcap import Split, hold_out
+from evcap_cli.data.emvidcap import hold_out
 from evcap_cli.data.imports.video_names import VideoNames, fit_id
+from evcap_cli.data.parts import Split
 from evcap_cli.data.root_files import (
     LEXICON_FOLDER,
     begin_root,

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from evcap_cli import console, plugins
 from evcap_cli.console import counted, listed, noun
 from evcap_cli.data.caption_text import tokens
-from evcap_cli.data.emvidcap import DataRoot, Subset
+from evcap_cli.data.emvidcap import DataRoot
 from evcap_cli.data.features_layout import SURROGATE_NOTE
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.origins import labels_of, origin_notes, together
+from evcap_cli.data.parts import Subset
 from evcap_cli.errors import DataError, UsageError
 from evcap_cli.scoring.prediction_files import Predictions, match_ids, read_predictions, read_references
 from evcap_cli.scoring.score_texts import Protocol, Scores, score_texts

@@ -14,7 +14,7 @@ from evcap_cli.training.root_inventory import NAMED, SPLIT_NAMES, Inventory
 from evcap_cli.training.root_worth import worth_lines
 
 if TYPE_CHECKING:
-    from evcap_cli.data.emvidcap import Split
+    from evcap_cli.data.parts import Split
 
 _TITLES: Final = {"stop": "Training cannot start", "warning": "Mind", "note": "Good to know"}
 

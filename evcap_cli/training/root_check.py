@@ -18,9 +18,6 @@ from evcap_cli.data.caption_files import SEPARATORS, CaptionFile, read_captions
 from evcap_cli.data.caption_text import tokens
 from evcap_cli.data.emvidcap import (
     HOW_TO_GET,
-    Part,
-    Split,
-    Subset,
     find_captions,
     in_both_splits,
     joined,
@@ -35,6 +32,7 @@ from evcap_cli.data.learnable import learnable
 from evcap_cli.data.lexicon import Lexicon, word_folder
 from evcap_cli.data.msvd import find_extra, read_extra_captions
 from evcap_cli.data.origins import check_finished, read_origin
+from evcap_cli.data.parts import Part, Split, Subset
 from evcap_cli.data.published_backbones import PUBLISHED_NAMES, plain
 from evcap_cli.data.video_files import bare, match_videos
 from evcap_cli.errors import DataError, TrainingError

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from evcap_cli.data.emvidcap import Part, Split, Subset
+from evcap_cli.data.parts import Part, Split, Subset
 from evcap_cli.training.root_duplicates import NearDuplicates
 from evcap_cli.training.root_worth import Worth
 

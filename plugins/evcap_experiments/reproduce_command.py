@@ -13,7 +13,8 @@ from evcap_cli.commands import options as shared
 from evcap_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from evcap_cli.data.emvidcap import DataRoot, Subset
+    from evcap_cli.data.emvidcap import DataRoot
+    from evcap_cli.data.parts import Subset
     from evcap_cli.scoring.published_rows import Table
     from evcap_experiments.reproduction.table_plan import PlannedRow
 

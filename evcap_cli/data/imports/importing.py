@@ -16,10 +16,11 @@ from typing import Any, Final
 from evcap_cli import console
 from evcap_cli.console import counted
 from evcap_cli.data.caption_text import tokens
-from evcap_cli.data.emvidcap import Split, hold_out
+from evcap_cli.data.emvidcap import hold_out
 from evcap_cli.data.imports.caption_rows import CaptionRow, CaptionRows
 from evcap_cli.data.imports.video_names import VideoNames
 from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.data.parts import Split
 from evcap_cli.data.root_files import (
     LEXICON_FOLDER,
     begin_root,
