@@ -55,7 +55,8 @@ class _Worker(Generic[Result]):
 
     hand: Hand[Result]
     tasks: dict[int, _Task] = field(default_factory=dict)
-    asked: bool = False
+    waiting: bool = False
+    """It has been sent its orders, and has not answered yet."""
     version: int | None = None
     appetite: int = 1
     alone: bool = False
@@ -185,7 +186,7 @@ class Dispatcher(Generic[Result]):
             if not self._workers and self._refused and self.about is None:
                 raise next(iter(self._refused.values()))
         for worker in list(self._workers.values()):
-            if not worker.asked:
+            if not worker.waiting:
                 self._ask(worker, todo)
         ready = self.crew.wait([worker.hand for worker in self._workers.values()], POLL_SECONDS)
         for hand in ready:
@@ -218,7 +219,7 @@ class Dispatcher(Generic[Result]):
         there = frozenset(task.number for task in tasks if os.path.lexists(task.source.path))
         sources = [(task.number, task.source) for task in tasks]
         worker.hand.send(Orders(self._version, dict(self._wishes), sources, there, EXCHANGE_SECONDS))
-        worker.asked = True
+        worker.waiting = True
 
     def _next_tasks(self, worker: _Worker[Result], todo: Iterator[Source]) -> list[_Task]:
         if self._suspects and not worker.tasks:
@@ -250,7 +251,7 @@ class Dispatcher(Generic[Result]):
         except WorkerLost as lost:
             yield from self._lost(worker, lost)
             return
-        worker.asked = False
+        worker.waiting = False
         for level, text in answer.notes:
             self._say(level, text)
         for number, result in answer.results:

@@ -123,12 +123,23 @@ def _notes(trainer: Trainer, scored: int, videos: int, before: Mapping[str, Any]
     if scored < videos:
         lacks = noun(videos - scored, "has no features and is not scored", "have no features and are not scored")
         notes.append(f"{videos - scored} of {counted(videos, 'test video')} {lacks}")
-    if before is not None and before["digest"] != key:
-        notes.append(
-            f"another checkpoint of this run was scored on the test split before, at epoch {before['epoch']}: "
-            "choosing between them by these scores is choosing on the test split"
-        )
-    return notes
+    return [*notes, *scored_before(before, key, "checkpoint")]
+
+
+def scored_before(before: Mapping[str, Any] | None, key: str, what: str) -> list[str]:
+    """A note where the test split has scored another of the run's epochs.
+
+    Args:
+        before: test.json as an earlier call left it.
+        key: digest of what is scored now.
+        what: is scored: "checkpoint", "adapter".
+    """
+    if before is None or before["digest"] == key:
+        return []
+    return [
+        f"another {what} of this run was scored on the test split before, at epoch {before['epoch']}: "
+        "choosing between them by these scores is choosing on the test split"
+    ]
 
 
 def _key(trainer: Trainer, references: Mapping[str, Sequence[str]], bootstrap: int) -> str:

@@ -26,13 +26,13 @@ from evcap_cli.scoring.metrics import LABELS, METRICS, metric_text
 from evcap_cli.training.part_times import PARTS
 from evcap_cli.training.run_charts import HEIGHT, WIDTH, charts
 from evcap_cli.training.run_log import FILE as LOG
+from evcap_cli.training.run_state import RECIPE
 from evcap_cli.training.shown_clips import NO_EMOTION, ShownCaption, ShownClip, ShownClips, read_captions, read_clips
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 FILE: Final = "report.html"
-RECIPE: Final = "recipe.toml"
 TEST: Final = "test.json"
 MOST_CATEGORIES: Final = 24
 """Of the confusion, the most frequent ones; the rest share a row and a column."""

@@ -7,20 +7,26 @@ numbers are not in it: they derive from the seed and the epoch.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from evcap_cli.errors import UsageError, WriteError
+from evcap_cli.errors import TrainingError, UsageError, WriteError
 from evcap_cli.files import NEXT_STEP, WholeFile, write_error
 from evcap_cli.reading.typed import from_json
+from evcap_cli.training.epoch_selection import epoch_score
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from evcap_cli.training.recipe import Select
+
 FILE: Final = "state/epoch.safetensors"
+RECIPE: Final = "recipe.toml"
+"""All values of a run's recipe, in its folder."""
 _MODEL, _OPTIMISER, _BEST = "model.", "optimiser.", "best."
+_NOTHING_FINISHED: Final = "no epoch was finished"
 
 
 @dataclass
@@ -42,6 +48,17 @@ class Progress:
     best_score: list[float] = field(default_factory=list)
     scaler: dict[str, Any] = field(default_factory=dict)
 
+    def ended(self, problem: TrainingError, kept: str) -> TrainingError:
+        """``problem`` with what is left of the run and how to go on.
+
+        Args:
+            problem: what ended it.
+            kept: what is written of the best epoch: "checkpoint", "adapter".
+        """
+        left = f"the {kept} of epoch {self.best_epoch} is kept in the folder" if self.best_epoch else _NOTHING_FINISHED
+        again = "another -o, or --overwrite, starts again with other settings"
+        return TrainingError(problem.cause, path=problem.path, hint=f"{left}; {problem.hint}; {again}")
+
 
 @dataclass
 class RunState:
@@ -55,6 +72,37 @@ class RunState:
     model: dict[str, Tensor]
     optimiser: dict[int, dict[str, Tensor]]
     best: dict[str, Tensor]
+
+    def advanced(
+        self,
+        entry: dict[str, Any],
+        select: Select,
+        model: dict[str, Tensor],
+        optimiser: dict[int, dict[str, Tensor]],
+        scaler: dict[str, Any] | None = None,
+    ) -> RunState:
+        """The state after one more epoch; validation decides whether it is the best so far.
+
+        Args:
+            entry: the epoch's, which gets ``best``.
+            select: what the epoch is chosen by.
+            model: weights and buffers as they are now, copied.
+            optimiser: its state, copied.
+            scaler: of fp16 training.
+        """
+        before = self.progress
+        score = epoch_score(entry, select)
+        better = before.best_epoch == 0 or score > before.best_score
+        entry["best"] = better
+        progress = replace(
+            before,
+            epochs=before.epochs + 1,
+            history=[*before.history, entry],
+            best_epoch=before.epochs + 1 if better else before.best_epoch,
+            best_score=score if better else before.best_score,
+            scaler=scaler or {},
+        )
+        return RunState(progress, model, optimiser, model if better else self.best)
 
 
 def save_state(run: Path, state: RunState) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from evcap_cli import console
 from evcap_cli.checkpoints.checkpoint import Checkpoint
@@ -21,7 +21,6 @@ from evcap_cli.errors import TrainingError, UsageError
 from evcap_cli.files import write_whole
 from evcap_cli.search.beam_search import BeamConfig
 from evcap_cli.training.acceleration import deterministic, make_accelerator
-from evcap_cli.training.epoch_selection import epoch_score
 from evcap_cli.training.evaluation import evaluate
 from evcap_cli.training.loop import Loop
 from evcap_cli.training.model_card import model_card
@@ -31,6 +30,7 @@ from evcap_cli.training.run_log import RunLog, announcement
 from evcap_cli.training.run_preparation import prepare
 from evcap_cli.training.run_report import RunReport, reported_run
 from evcap_cli.training.run_state import (
+    RECIPE,
     Progress,
     RunState,
     load_state,
@@ -52,9 +52,6 @@ if TYPE_CHECKING:
     from evcap_cli.training.feature_sources import FeatureSource
     from evcap_cli.training.initial_weights import InitialWeights
     from evcap_cli.training.recipe import Recipe, TrainConfig
-
-RECIPE: Final = "recipe.toml"
-"""All values of a run's recipe, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +163,7 @@ class Trainer:
                 except TrainingError as problem:
                     if main and state.progress.best_epoch:
                         self._checkpoint(state)
-                    raise self._ended(problem, state.progress) from problem
+                    raise state.progress.ended(problem, "checkpoint") from problem
                 state = self._advance(state, model, optimiser, entry)
                 if log is not None:
                     report.keep(state.progress.epochs, loop.validation.texts)
@@ -231,35 +228,19 @@ class Trainer:
         console.warn("--select oracle: every epoch is scored on the test split, and the epoch is chosen there")
         return OracleSplit(self._table(captions), captions)
 
-    def _ended(self, problem: TrainingError, progress: Progress) -> TrainingError:
-        """``problem`` with what is left of the run and how to go on."""
-        kept = (
-            f"the checkpoint of epoch {progress.best_epoch} is kept in the folder"
-            if progress.best_epoch
-            else "no epoch was finished"
-        )
-        again = "another -o, or --overwrite, starts again with other settings"
-        return TrainingError(problem.cause, path=problem.path, hint=f"{kept}; {problem.hint}; {again}")
-
     def _advance(
         self, state: RunState, model: CaptionModel, optimiser: torch.optim.Optimizer, entry: dict[str, Any]
     ) -> RunState:
-        """The state after one more epoch; validation decides whether it is the best so far."""
-        done = state.progress.epochs + 1
+        """The state after one more epoch."""
         weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-        score = epoch_score(entry, self.config.select)
-        better = state.progress.best_epoch == 0 or score > state.progress.best_score
-        entry["best"] = better
         scaler = self.accelerator.scaler
-        progress = replace(
-            state.progress,
-            epochs=done,
-            history=[*state.progress.history, entry],
-            best_epoch=done if better else state.progress.best_epoch,
-            best_score=score if better else state.progress.best_score,
-            scaler={} if scaler is None else scaler.state_dict(),
+        return state.advanced(
+            entry,
+            self.config.select,
+            weights,
+            optimiser_tensors(optimiser),
+            None if scaler is None else scaler.state_dict(),
         )
-        return RunState(progress, weights, optimiser_tensors(optimiser), weights if better else state.best)
 
     def _made(self, state: RunState) -> Checkpoint:
         return make_checkpoint(self.facts, self.prepared, state)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,10 @@ from evcap_cli.errors import TrainingError
 from evcap_cli.files import write_whole
 from evcap_cli.systems.clip_captioner import OWN_PROMPT
 from evcap_cli.training.acceleration import deterministic, make_accelerator
-from evcap_cli.training.epoch_selection import epoch_score
 from evcap_cli.training.run_log import RunLog, announcement
 from evcap_cli.training.run_report import Reported, RunReport, trained_on
 from evcap_cli.training.run_state import (
+    RECIPE,
     Progress,
     RunState,
     load_state,
@@ -47,9 +47,6 @@ if TYPE_CHECKING:
     from evcap_cli.scoring.score_texts import Scores
     from evcap_cli.systems.tunable_captioner import TunableCaptioner
     from evcap_cli.training.tuning.tuning_recipe import TuningRecipe
-
-RECIPE = "recipe.toml"
-"""All values of a run's recipe, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -220,8 +217,8 @@ class TuningRun:
                 except TrainingError as problem:
                     if main and state.progress.best_epoch:
                         self._save(state)
-                    raise self._ended(problem, state.progress) from problem
-                state = self._advance(state, entry)
+                    raise state.progress.ended(problem, "adapter") from problem
+                state = state.advanced(entry, self.config.select, self._weights(), optimiser_tensors(self.optimiser))
                 if log is not None:
                     report.keep(state.progress.epochs, self.loop.texts)
                     save_state(self.run, state)
@@ -272,21 +269,6 @@ class TuningRun:
         stale = progress.epochs - progress.best_epoch
         return progress.epochs >= self.config.epochs or 0 < self.config.early_stop <= stale
 
-    def _advance(self, state: RunState, entry: dict[str, Any]) -> RunState:
-        """The state after one more epoch; validation decides whether it is the best so far."""
-        done, weights = state.progress.epochs + 1, self._weights()
-        score = epoch_score(entry, self.config.select)
-        better = state.progress.best_epoch == 0 or score > state.progress.best_score
-        entry["best"] = better
-        progress = replace(
-            state.progress,
-            epochs=done,
-            history=[*state.progress.history, entry],
-            best_epoch=done if better else state.progress.best_epoch,
-            best_score=score if better else state.progress.best_score,
-        )
-        return RunState(progress, weights, optimiser_tensors(self.optimiser), weights if better else state.best)
-
     def _weights(self) -> dict[str, torch.Tensor]:
         return {name: weight.detach().cpu().clone() for name, weight in self.parameters.items()}
 
@@ -294,16 +276,6 @@ class TuningRun:
         with torch.no_grad():
             for name, weight in self.parameters.items():
                 weight.copy_(weights[name])
-
-    def _ended(self, problem: TrainingError, progress: Progress) -> TrainingError:
-        """``problem`` with what is left of the run and how to go on."""
-        kept = (
-            f"the adapter of epoch {progress.best_epoch} is kept in the folder"
-            if progress.best_epoch
-            else "no epoch was finished"
-        )
-        again = "another -o, or --overwrite, starts again with other settings"
-        return TrainingError(problem.cause, path=problem.path, hint=f"{kept}; {problem.hint}; {again}")
 
     def _save(self, state: RunState) -> Adapter:
         adapter = self._adapter(state)

@@ -11,7 +11,7 @@ from evcap_cli.console import noun
 from evcap_cli.data.origins import origin_notes
 from evcap_cli.files import write_whole
 from evcap_cli.systems.tunable_captioner import MULTIMODAL
-from evcap_cli.training.final_test import BOOTSTRAP, CAPTIONS, SCORES, kept, whole
+from evcap_cli.training.final_test import BOOTSTRAP, CAPTIONS, SCORES, kept, scored_before, whole
 from evcap_cli.training.printed_comparison import markdown_table
 from evcap_cli.training.run_report import refresh_page
 from evcap_cli.training.tuning.adapter_card import adapter_card
@@ -84,9 +84,4 @@ def _notes(run: TuningRun, scored: int, before: dict[str, Any] | None, key: str)
     if scored < videos:
         lacks = noun(videos - scored, "has no frames and is not scored", "have no frames and are not scored")
         notes.append(f"{videos - scored} of {videos} test videos {lacks}")
-    if before is not None and before["digest"] != key:
-        notes.append(
-            f"another adapter of this run was scored on the test split before, at epoch {before['epoch']}: "
-            "choosing between them by these scores is choosing on the test split"
-        )
-    return notes
+    return [*notes, *scored_before(before, key, "adapter")]
