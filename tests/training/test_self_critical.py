@@ -178,7 +178,7 @@ def test_a_run_with_and_without_self_critical_epochs_is_the_same_run(tmp_path: P
 def test_self_critical_epochs_start_from_the_best_epoch_with_a_fresh_optimiser(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evcap_cli.training.trainer.epoch_score", lambda entry, _: [-float(entry["epoch"])])
+    monkeypatch.setattr("evcap_cli.training.run_state.epoch_score", lambda entry, _: [-float(entry["epoch"])])
     seen: list[tuple[dict[str, torch.Tensor], int]] = []
     epoch = SelfCritical.epoch
 

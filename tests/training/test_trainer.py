@@ -204,7 +204,7 @@ def test_held_out_videos_whose_loss_is_not_a_number_stop_the_run(
 
 @pytest.mark.slow
 def test_early_stopping_ends_after_epochs_without_a_better_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evcap_cli.training.trainer.epoch_score", lambda entry, _: [-float(entry["epoch"])])
+    monkeypatch.setattr("evcap_cli.training.run_state.epoch_score", lambda entry, _: [-float(entry["epoch"])])
     result = train(tmp_path, epochs=9, early_stop=2)
     assert (len(result.history), result.best_epoch) == (3, 1)
     assert len(train(tmp_path, epochs=9, early_stop=2).history) == 3
