@@ -23,10 +23,15 @@ def in_turn(
     return {name: taken[1:] for name, taken in seconds.items()}
 
 
+def ratios(seconds: dict[str, list[float]], above: str, below: str) -> tuple[float, ...]:
+    """One a round."""
+    return tuple(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
+
+
 def ratio(seconds: dict[str, list[float]], above: str, below: str) -> str:
     """Median of the rounds' ratios and their range."""
-    ratios = [a / b for a, b in zip(seconds[above], seconds[below], strict=True)]
-    return f"{statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
+    found = ratios(seconds, above, below)
+    return f"{statistics.median(found):.2f}x ({min(found):.2f} to {max(found):.2f})"
 
 
 def table(seconds: dict[str, list[float]]) -> str:
