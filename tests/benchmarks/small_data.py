@@ -150,9 +150,10 @@ def labels(experiment: Experiment, clips: int, unseen: int, per_video: int) -> s
     """A system trained on labels only, on true captions, and the labelling checkpoint, on unseen clips."""
     experiment.world("clips", "--videos", clips, "--seed", 21, "--test-share", 0)
     experiment.world("unseen", "--videos", unseen, "--seed", 5, "--test-share", 1)
-    experiment.evcap(
-        "label", "clips/videos", "-c", "demo", "-o", "labelled", "--captions", per_video, "--test-share", 0
-    )
+    if not (experiment.folder / "labelled").exists():  # it appears whole, and is not written over
+        experiment.evcap(
+            "label", "clips/videos", "-c", "demo", "-o", "labelled", "--captions", per_video, "--test-share", 0
+        )
     student = experiment.runs("labels", "labelled")
     taught = experiment.runs("captions", "clips")
     results = Results(read_world(experiment.folder / "unseen").of(TEST))
