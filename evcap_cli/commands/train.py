@@ -78,7 +78,7 @@ def train(
         typer.Option(
             "--recipe",
             help="paper, paper-literal, demo, causal-evc-base (of --model multimodal), or a TOML file.",
-            show_default="paper; with --init the checkpoint's settings at half its rate",
+            show_default="paper; with --init the checkpoint's settings",
         ),
     ] = None,
     model: Annotated[
@@ -128,7 +128,12 @@ def train(
             help="Captions whose words join the vocabulary, such as MSVD's train.csv; nothing is trained on them.",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=0, show_default="30; with --base 3")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--epochs", min=0, show_default="30; with --base 3; with --init the checkpoint's, at least 600 steps"
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Captions a step.", show_default="128; with --base 16")
     ] = None,
@@ -263,6 +268,8 @@ def train(
     check_writable(run / LOG)
     if init is not None and Path(init).resolve() == run.resolve():
         raise UsageError("--init and -o are the same folder", path=run, hint="give the new run a folder of its own")
+    if initial is not None and recipe is None and epochs is None:
+        chosen = initial.with_enough_steps(chosen, sum(map(len, root.train.values())))
     if features is not None:
         found = features_of_folder(features, root, chosen, options, test=test, complete=initial is None)
     else:

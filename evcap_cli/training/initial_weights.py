@@ -8,6 +8,7 @@ checkpoint has is left out, because nothing in the data could train or score it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast, get_args
@@ -41,9 +42,12 @@ if TYPE_CHECKING:
 OptionsT = TypeVar("OptionsT", bound=FeatureOptions)
 
 RECIPE_NAME: Final = "fine-tuning"
-RATE_SHARE: Final = 1 / 2
-"""*Decision*: of the checkpoint's own learning rate, where none is given: its weights are changed, not found."""
-OF_THE_RUN: Final = frozenset(("seed", "select", "val_share", "early_stop", "min_count", "precision"))
+LEAST_STEPS: Final = 600
+"""*Decision*: of a run whose epochs nobody gave. The checkpoint's epochs were enough for its own data; on 60 clips they
+are 180 steps, in which new words are hardly learned (docs/your-own.md has the figures)."""
+OF_THE_RUN: Final = frozenset(
+    ("seed", "select", "val_share", "early_stop", "self_critical_epochs", "min_count", "precision")
+)
 """Settings of training that are not taken from the checkpoint: they belong to its data, machine or question."""
 _NAMED: Final = 5
 _LONGEST: Final = 200
@@ -92,8 +96,7 @@ class InitialWeights:
         """How to train on from the checkpoint; its architecture and, unless a recipe sets them, its losses are kept.
 
         Args:
-            given: a recipe, whose [train] table then counts as it stands; None: the checkpoint's own settings, at
-                ``RATE_SHARE`` of its rate (at all of it where it was itself fine-tuned).
+            given: a recipe, whose [train] table then counts as it stands; None: the checkpoint's own settings.
             system: that the user names.
 
         Raises:
@@ -148,14 +151,32 @@ class InitialWeights:
             base = load_recipe(str(name), system).train
         else:
             base = TrainConfig(**system_defaults(system)["train"])
+        base = replace(base, self_critical_epochs=0)
         known = {each.name for each in fields(TrainConfig)} - OF_THE_RUN
         taken = {key: value for key, value in stored.items() if key in known} if isinstance(stored, dict) else {}
         try:
             base = replace(base, **taken)
         except (ValueError, TypeError) as problem:
             console.warn(f"{self.checkpoint.name}: its settings of training are not used ({problem})")
-        share = 1.0 if "init" in training else RATE_SHARE
-        return replace(base, learning_rate=float(f"{base.learning_rate * share:.4g}"))
+        return base
+
+    def with_enough_steps(self, recipe: Recipe, captions: int) -> Recipe:
+        """``recipe`` with so many epochs that few captions have ``LEAST_STEPS`` steps, which is said.
+
+        Args:
+            recipe: whose epochs nobody gave.
+            captions: to train on and to hold out.
+        """
+        settings = recipe.train
+        an_epoch = math.ceil((1 - settings.val_share) * captions / settings.batch_size)
+        epochs = math.ceil(LEAST_STEPS / max(an_epoch, 1))
+        if epochs <= settings.epochs:
+            return recipe
+        console.info(
+            f"{counted(epochs, 'epoch')} of {counted(an_epoch, 'step')}: {self.checkpoint.name} had {settings.epochs},"
+            f" which are few steps for {counted(captions, 'caption')} (--epochs sets another number)"
+        )
+        return recipe.with_values(epochs=epochs)
 
     def options(self, options: OptionsT, *, videos: bool) -> OptionsT:
         """``options`` that name the checkpoint's backbones, and its sampling where they name none.

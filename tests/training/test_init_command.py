@@ -91,7 +91,8 @@ def test_what_does_not_go_together_is_one_line_that_names_both(
 def test_a_printed_recipe_is_what_the_run_trains_with(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert evcap("train", "--init", "demo", "--epochs", 3, "--print-config") == 0
     printed = capfd.readouterr().out
-    assert "learning_rate = 0.0006\n" in printed
+    assert "learning_rate = 0.0012\n" in printed
+    assert "self_critical_epochs = 0\n" in printed
     assert "epochs = 3\n" in printed
     assert "lstm_width = 320\n" in printed
     (tmp_path / "own.toml").write_text(printed)

@@ -253,16 +253,32 @@ def test_random_weights_stay_marked_until_they_are_trained(tmp_path: Path) -> No
     assert fit(tmp_path, InitialWeights(checkpoint(untrained=True)), epochs=0).checkpoint.untrained
 
 
-def test_a_recipe_comes_from_the_checkpoint_at_a_lower_rate() -> None:
+def test_a_recipe_comes_from_the_checkpoint_without_what_belongs_to_a_run() -> None:
     settings = {"learning_rate": 0.3, "epochs": 7, "seed": 9, "select": "oracle", "schedule": "cosine", "later": 1}
-    recipe = InitialWeights(checkpoint(settings=settings)).recipe(None, None)
+    recipe = InitialWeights(checkpoint(settings={**settings, "self_critical_epochs": 5})).recipe(None, None)
     assert (recipe.name, recipe.system) == ("fine-tuning", "fusion")
-    assert recipe.train.learning_rate == pytest.approx(0.15)
-    assert (recipe.train.epochs, recipe.train.schedule) == (7, "cosine")
-    assert (recipe.train.seed, recipe.train.select) == (0, "cfs")
+    assert (recipe.train.learning_rate, recipe.train.epochs, recipe.train.schedule) == (0.3, 7, "cosine")
+    assert (recipe.train.seed, recipe.train.select, recipe.train.self_critical_epochs) == (0, "cfs", 0)
     assert recipe.model["width"] == toy.MODEL["width"]
-    again = InitialWeights(checkpoint(settings=settings, init={"name": "first"})).recipe(None, "fusion")
-    assert again.train.learning_rate == 0.3
+
+
+@pytest.mark.parametrize(
+    ("captions", "epochs", "said"),
+    [
+        (1000, 40, "40 epochs of 15 steps: old had 12, which are few steps for 1000 captions (--epochs sets"),
+        (30, 600, "600 epochs of 1 step: old had 12"),
+        (3600, 12, ""),
+        (40_000, 12, ""),
+    ],
+)
+def test_few_captions_have_more_epochs(
+    captions: int, epochs: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    initial = InitialWeights(checkpoint(settings={"epochs": 12, "batch_size": 64}))
+    recipe = initial.with_enough_steps(initial.recipe(None, None), captions)
+    assert recipe.train.epochs == epochs
+    assert bool(said) == bool(shown := capsys.readouterr().err)
+    assert said in shown
 
 
 def test_settings_that_are_none_are_named_and_left(capsys: pytest.CaptureFixture[str]) -> None:
