@@ -47,7 +47,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "__init__.py").touch()
     (folder / "shared.py").write_text("def helps(): pass\n")
     for name, body in BODIES.items():
-        constants = {"device": "LEFT_OUT = 'needs a device'\n", "endless": "LIMIT_SECONDS = 0.5\n"}.get(name, "")
+        constants = {"device": "LEFT_OUT = 'needs a device'\n", "endless": "LEDGER_SECONDS = 0.5\n"}.get(name, "")
         (folder / f"{name}.py").write_text(f'"""Of {name}."""\n{constants}' + FRAME.replace("{body}", body))
     (folder / "page.md").write_text(f"Before.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n")
     return folder
@@ -214,13 +214,23 @@ def test_the_list_runs_nothing(package: Path, capsys: pytest.CaptureFixture[str]
     assert begun(package) == []
 
 
+@pytest.mark.slow
+def test_rows_of_another_machine_are_taken_in(package: Path, tmp_path: Path) -> None:
+    assert run(package, "--only", "fast", "--json", str(tmp_path / "other.json")) == 0
+    assert run(package, "--merge", str(tmp_path / "other.json"), "--write") == 0
+    assert read(package / "rows.json") == read(tmp_path / "other.json")
+    assert "| `fast`, abc |" in (package / "page.md").read_text()
+    assert begun(package) == ["fast"]
+    assert run(package, "--merge", str(tmp_path / "none.json")) == 2
+
+
 @pytest.mark.parametrize(
     ("values", "unit", "figure"),
     [
         ((1.0, 2.0), "x", "1.50x (1.00 to 2.00, 2 rounds)"),
         ((340.4, 489.2, 400.0), "x", "400x (340 to 489, 3 rounds)"),
         ((0.0412,), "x", "0.0412x (1 round)"),
-        ((0.99931,), "", "0.999 (1 round)"),
+        ((0.99931,), "", "0.9993 (1 round)"),
         ((1234.6,), "MB", "1,235 MB (1 round)"),
     ],
 )
@@ -240,8 +250,9 @@ def test_goals_hold_for_the_median() -> None:
 
 
 def test_the_page_has_the_table_of_the_rows() -> None:
-    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
-    assert with_table(page, render(read(ROOT / "docs" / "benchmarks.json"))) == page
+    page, entries = (ROOT / "docs" / "benchmarks.md").read_text("utf-8"), read(ROOT / "docs" / "benchmarks.json")
+    assert with_table(page, render(entries)) == page
+    assert entries.keys() <= find(ROOT / "tests" / "benchmarks").keys()
 
 
 def test_the_benchmarks_of_evcap_are_found() -> None:

@@ -37,6 +37,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--json", type=Path, default=ROOT / "docs" / "benchmarks.json", help="where rows are kept")
     made.add_argument("--page", type=Path, default=ROOT / "docs" / "benchmarks.md", help="what --write writes to")
     made.add_argument("--write", action="store_true", help="put the table into the page, after each benchmark")
+    made.add_argument(
+        "--merge", type=Path, metavar="FILE", help="take in rows of another machine's ledger; run nothing"
+    )
     made.add_argument("--render", action="store_true", help="put the rows that are there into the page; run nothing")
     made.add_argument("arguments", nargs="*", metavar="-- ARGUMENT", help="for the one benchmark of --only")
     return made
@@ -65,8 +68,11 @@ def main(
             for benchmark in benchmarks.values():
                 print(describe(benchmark, ledger))
             return 0
-        if options.render:
+        if options.merge:
+            print(f"taken in: {', '.join(ledger.merge(options.merge))}")
+        if options.render or (options.write and options.merge):
             write_page(options.page, ledger.entries)
+        if options.render or options.merge:
             return 0
         if options.write:
             write_page(options.page, ledger.entries)  # a page that can't be written is known before hours of work

@@ -1,7 +1,7 @@
-"""The feature stage against its parts: ``python -m tests.benchmarks.features [--clips 20] [--seconds 5] [--memory]``.
+"""The feature stage against its parts: ``python -m tests.benchmarks.features [--clips 20] [--seconds 5] [--rounds 3]``.
 
-Prints wall times of one run and their ratios: one plain PyAV pass over all files, the pure forwards of the same rows,
-the pipeline cold and warm; with ``--memory`` the peak of a 10-minute 1080p file against that of a 10-second one.
+Wall times, in turn: one plain PyAV pass over all files, the pure forwards of the same rows, the pipeline cold and warm.
+Then the peak of a 10-minute 1080p file against that of a 10-second one: ``--memory`` only that, ``--times`` not that.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import av
 import numpy as np
 
 from evcap_cli.features.pipeline import FeaturePipeline
+from tests.benchmarks.measured import Measured, report
+from tests.benchmarks.timing import ratios, table
 
 
 def write_clip(path: Path, seconds: float, size: tuple[int, int], seed: int, fps: int = 25) -> None:
@@ -70,12 +72,23 @@ def plain_pass(paths: Sequence[Path]) -> float:
 
 
 class Forwards:
-    """Counts what backbones are given while a pipeline runs, to time the same forwards alone afterwards."""
+    """Counts what backbones are given while a pipeline runs, to time the same forwards alone afterwards.
+
+    As a context it leaves the backbones as they were.
+    """
 
     def __init__(self, backbones) -> None:
         self.examples: dict[tuple[str, tuple[int, ...]], list] = {}
+        self.plain = [(backbone, backbone.extract) for backbone in backbones.values()]
         for kind, backbone in backbones.items():
             backbone.extract = self._counting(kind, backbone.extract)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for backbone, extract in self.plain:
+            backbone.extract = extract
 
     def _counting(self, kind, plain):
         def extract(batch):
@@ -97,31 +110,33 @@ class Forwards:
         return pure
 
 
-def measure(paths: Sequence[Path], preset: str, workers: int) -> None:
+def measure(paths: Sequence[Path], preset: str, workers: int, rounds: int) -> None:
     from evcap_cli.backbones.loading import load_backbones
     from evcap_cli.backbones.presets import backbone_addresses
     from evcap_cli.features.cache import FeatureCache
 
     backbones = load_backbones(backbone_addresses(preset))
-    with tempfile.TemporaryDirectory() as folder:
-        run_all(FeaturePipeline(backbones, cache=None, workers=1), paths[:1])  # first calls build plans and tables
-        forwards = Forwards(backbones)
-        decoding = plain_pass(paths)
-        cache = FeatureCache(Path(folder))
-        seconds = []
-        for _ in range(2):
-            start = time.perf_counter()
-            run_all(FeaturePipeline(backbones, cache=cache, workers=workers), paths)
-            seconds.append(time.perf_counter() - start)
-    cold, warm = seconds
-    pure = forwards.alone()
-    bound = decoding + sum(pure.values())
+    run_all(FeaturePipeline(backbones, cache=None, workers=1), paths[:1])  # first calls build plans and tables
+    seconds: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            taken, cache = {"one PyAV pass": plain_pass(paths)}, FeatureCache(Path(folder))
+            with Forwards(backbones) as forwards:
+                for name in ("cold", "warm"):
+                    begun = time.perf_counter()
+                    run_all(FeaturePipeline(backbones, cache=cache, workers=workers), paths)
+                    taken[name] = time.perf_counter() - begun
+            taken |= {f"pure {kind}": spent for kind, spent in forwards.alone().items()}
+        taken["pass and forwards"] = sum(spent for name, spent in taken.items() if name not in ("cold", "warm"))
+        for name, spent in taken.items():
+            seconds.setdefault(name, []).append(spent)
     print(f"{len(paths)} clips, preset {preset}, {workers} workers")
-    print(f"one PyAV pass       {decoding:8.2f} s")
-    for kind, spent in pure.items():
-        print(f"pure {kind:14} {spent:8.2f} s")
-    print(f"cold feature stage  {cold:8.2f} s   {cold / bound:.2f} x (pass + forwards), goal 1.2")
-    print(f"warm feature stage  {warm:8.3f} s   cold / warm = {cold / warm:.0f}, goal 20")
+    print(table(seconds))
+    what = f"feature stage, cold, {len(paths)} clips, `{preset}` backbones, against one decoding pass and the forwards"
+    report(
+        Measured("cold", what, ratios(seconds, "cold", "pass and forwards"), at_most=1.2),
+        Measured("warm", "the same warm: times faster than cold", ratios(seconds, "cold", "warm"), at_least=20.0),
+    )
 
 
 def run_all(pipeline: FeaturePipeline, paths: Sequence[Path]) -> None:
@@ -186,22 +201,24 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(320, 240))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--preset", default="lite")
-    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="nothing but peak memory")
+    parser.add_argument("--times", action="store_true", help="everything but peak memory")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if given.memory:
-            write_clip(folder / "short.mp4", 10, (1920, 1080), 0)
-            repeat_clip(folder / "short.mp4", folder / "long.mp4", 60)
-            short, long = (peak_megabytes(folder / f"{which}.mp4", given.preset) for which in ("short", "long"))
-            print(
-                f"peak memory: 10 s of 1080p {short:.0f} MB, 10 min {long:.0f} MB, ratio {long / short:.2f}, goal 1.5"
-            )
+        if not given.memory:
+            paths = [folder / f"{number:03}.mp4" for number in range(given.clips)]
+            for number, path in enumerate(paths):
+                write_clip(path, given.seconds, tuple(given.size), number)
+            measure(paths, given.preset, given.workers, given.rounds)
+        if given.times:
             return
-        paths = [folder / f"{number:03}.mp4" for number in range(given.clips)]
-        for number, path in enumerate(paths):
-            write_clip(path, given.seconds, tuple(given.size), number)
-        measure(paths, given.preset, given.workers)
+        write_clip(folder / "short.mp4", 10, (1920, 1080), 0)
+        repeat_clip(folder / "short.mp4", folder / "long.mp4", 60)
+        short, long = (peak_megabytes(folder / f"{which}.mp4", given.preset) for which in ("short", "long"))
+        what = f"peak memory of the feature stage, 10 minutes of 1080p against 10 seconds, `{given.preset}`"
+        report(Measured("memory", what, (long / short,), at_most=1.5, note=f"{long:.0f} against {short:.0f} MB"))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ import torch
 from evcap_cli.backbones.contract import Backbone, ClipInput, FrameInput
 from evcap_cli.backbones.loading import load_backbones
 from evcap_cli.features.runner import BackboneRunner
-from tests.benchmarks.timing import in_turn, ratio
+from tests.benchmarks.measured import Measured, report
+from tests.benchmarks.timing import in_turn, ratios
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -70,8 +71,11 @@ def measure(kind: str, backbone: Backbone, bare: Forward, batches: int, rounds: 
 
         taken = in_turn({"runner": through_runner, "bare": bare_forward}, rounds, clock=settled)
     speed = batches * size / min(taken["runner"])
-    print(
-        f"{kind:10} {backbone.spec.name:10} {speed:6.1f} rows/s, {ratio(taken, 'bare', 'runner')} of the bare network"
+    what = f"{backbone.spec.name}, the bare network's time against that through the runner, batches of {size}, {device}"
+    report(
+        Measured(
+            backbone.spec.name, what, ratios(taken, "bare", "runner"), at_least=0.95, note=f"{speed:.1f} rows/s at best"
+        )
     )
 
 

@@ -20,9 +20,12 @@ import torch
 from evcap_cli.backbones.contract import AudioInput
 from evcap_cli.backbones.loading import load_backbones
 from evcap_cli.features.audio_chunks import AudioCutter
+from tests.benchmarks.measured import Measured, report
 
 CHUNKS = ((500, 200), (1000, 200), (1500, 200), (1500, 500))
-"""Steps of a chunk and steps that neighbours share; the third is what ``hubert`` declares."""
+"""Steps of a chunk and steps that neighbours share."""
+DECLARED = CHUNKS[2]
+"""By ``hubert``."""
 
 
 def sound_of(paths: list[Path], seconds: float) -> np.ndarray:
@@ -78,9 +81,20 @@ def main() -> None:
             steps = torch.cat(list(own_steps(sound, wanted, backbone.extract)))
             cost = (time.process_time() - begun) / once
             cosine = torch.cosine_similarity(steps, whole, dim=1)
-            print(
-                f"chunks of {length * 0.02:.0f} s sharing {shared * 0.02:.0f} s: cosine at least {cosine.min():.4f}, "
-                f"mean {cosine.mean():.4f}, {float((cosine < 0.99).float().mean()):.1%} below 0.99, cost {cost:.2f} x"
+            below = f"mean {cosine.mean():.4f}, {float((cosine < 0.99).float().mean()):.1%} below 0.99"
+            name = f"{length * 0.02:.0f}/{shared * 0.02:.0f}"
+            cut = f"chunks of {length * 0.02:.0f} s sharing {shared * 0.02:.0f} s"
+            what = f"HuBERT base of random weights, {given.seconds:.0f} s of sound, {cut}"
+            report(
+                Measured(
+                    f"cosine/{name}",
+                    f"{what}: least cosine of a step with the same step of the whole",
+                    (float(cosine.min()),),
+                    "",
+                    at_least=0.99 if (length, shared) == DECLARED else None,
+                    note=below,
+                ),
+                Measured(f"time/{name}", f"{what}: processor time against the whole in one piece", (cost,)),
             )
 
 

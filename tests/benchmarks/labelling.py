@@ -17,7 +17,8 @@ from pathlib import Path
 
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts
-from tests.benchmarks.timing import in_turn, ratio, table
+from tests.benchmarks.measured import Measured, report
+from tests.benchmarks.timing import in_turn, ratios, table
 from tests.commands.small import evcap
 from tests.multimodal import tiny
 
@@ -65,7 +66,11 @@ def main() -> None:
             taken = in_turn(alternatives(folder, videos, captioner, warm=warm), given.rounds, time.process_time)
             print(f"{name}\n{table(taken)}")
             for which, budget in (("label, one a video", 1.1), ("label, five a video", 2.0)):
-                print(f"{which}: {ratio(taken, which, 'caption')} of caption (budget {budget})")
+                what = (
+                    f"`evcap label`, {which.removeprefix('label, ')}, against `evcap caption`, {name}, processor time"
+                )
+                row = f"{name.replace(', ', '/')}/{which.split()[1]}"
+                report(Measured(row, what, ratios(taken, which, "caption"), at_most=budget))
 
 
 if __name__ == "__main__":

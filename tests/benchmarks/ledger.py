@@ -34,7 +34,7 @@ IDLE_LOAD = 0.5
 """Processors that others may use on a machine that counts as idle."""
 LIMIT_SECONDS = 1800.0
 STOP_SECONDS = 10.0
-SAID_CHARACTERS = 8000
+SAID_CHARACTERS = 4000
 DONE, FAILED, STOPPED = "done", "failed", "stopped"
 
 
@@ -74,9 +74,9 @@ def find(folder: Path) -> dict[str, Benchmark]:
         }
         found[path.stem] = Benchmark(
             path.stem,
-            (ast.get_docstring(tree) or "").partition("\n")[0],
+            (ast.get_docstring(tree) or "").partition("\n")[0].partition(": ``")[0],
             str(constants.get("LEFT_OUT", "")),
-            float(constants.get("LIMIT_SECONDS", LIMIT_SECONDS)),
+            float(constants.get("LEDGER_SECONDS", LIMIT_SECONDS)),
             '"--rounds"' in source,
         )
     return found
@@ -208,7 +208,7 @@ class Ledger:
                         with suppress(subprocess.TimeoutExpired):
                             process.wait(1.0)
                         entry = self._with_rows(benchmark, entry, rows)
-                        if time.monotonic() - begun > limit:
+                        if process.poll() is None and time.monotonic() - begun > limit:
                             error = f"not done after {limit:g} s"
                 finally:
                     _end(process)
@@ -218,12 +218,7 @@ class Ledger:
             if busy is not None:
                 spent = (self.busy() or busy) - busy - (_children_seconds() - own)
                 others = round(max(spent, 0.0) / seconds, 2)
-        if not error and process.returncode:
-            lines = text.split("\n")
-            error = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-            error = f"exit code {process.returncode}: {error[:300]}"
-        elif not error and not entry.rows:
-            error = "it reported no figures"
+        error = error or _fault(process.returncode, text, entry)
         entry = replace(
             entry,
             status=FAILED if error else DONE,
@@ -234,6 +229,19 @@ class Ledger:
         )
         self._keep(benchmark.name, entry)
         return entry
+
+    def merge(self, path: Path) -> list[str]:
+        """Take in what a ledger on another machine kept; the names of its benchmarks.
+
+        Raises:
+            ValueError: ``path`` is no ledger, or not there.
+        """
+        if not path.exists():
+            raise ValueError(f"{path} is not there; --merge needs the JSON file of another ledger")
+        found = read(path)
+        for name, entry in found.items():
+            self._keep(name, entry)
+        return list(found)
 
     def _start(self, name: str, arguments: Sequence[str], folder: Path, said: BinaryIO) -> subprocess.Popen[bytes]:
         (folder / "cache").mkdir()
@@ -269,6 +277,14 @@ class Ledger:
         self.entries[name] = entry
         found = {name: asdict(self.entries[name]) for name in sorted(self.entries)}
         write_whole(self.path, json.dumps({"benchmarks": found}, indent=1, ensure_ascii=False) + "\n")
+
+
+def _fault(code: int, text: str, entry: Entry) -> str:
+    """What is wrong with a benchmark that ended by itself, or nothing."""
+    if code:
+        last = next((line.strip() for line in reversed(text.split("\n")) if line.strip()), "it said nothing")
+        return f"exit code {code}: {last[:300]}"
+    return "" if entry.rows else "it reported no figures"
 
 
 def _children_seconds() -> float:

@@ -1,7 +1,7 @@
 """What a benchmark says: rows of figures, printed by its own command and kept by the ledger when the ledger runs it.
 
 A benchmark is a module of this folder with a ``main``; each figure of it is a ``Measured``, given to ``report`` as soon
-as it is there. ``LEFT_OUT = "needs ..."`` in a module keeps it out of runs that don't name it, ``LIMIT_SECONDS`` gives
+as it is there. ``LEFT_OUT = "needs ..."`` in a module keeps it out of runs that don't name it, ``LEDGER_SECONDS`` gives
 it more or less time than others. ``python -m tests.benchmarks`` is the ledger (``ledger.py``).
 """
 
@@ -97,7 +97,7 @@ def _number(value: float, unit: str) -> str:
         return f"{value:,.0f}"
     if unit == RATIO and size >= 0.1:
         return f"{value:.1f}" if size >= 10 else f"{value:.2f}"
-    return f"{value:.3g}"
+    return f"{value:.3g}" if unit else f"{value:.4g}"  # a cosine, an area under a curve
 
 
 def with_unit(value: float, unit: str) -> str:

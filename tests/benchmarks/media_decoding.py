@@ -23,7 +23,8 @@ from evcap_cli.media.decoder import Decoder
 from evcap_cli.media.frames import Fitter, Geometry, requested_frames
 from evcap_cli.media.packets import Skipped
 from evcap_cli.media.scan import open_video
-from tests.benchmarks.timing import in_turn, ratio, table
+from tests.benchmarks.measured import Measured, report
+from tests.benchmarks.timing import in_turn, ratios, table
 
 GEOMETRY = Geometry(size=(224, 224))
 MOMENTS = 30
@@ -129,9 +130,21 @@ def main() -> None:
             seconds = in_turn(alternatives, rounds, processor_seconds)
             print(f"\n{MOMENTS} moments of 30 s at 480p, a key frame every {gop}")
             print(table(seconds))
-            for other in ("plain pass to the last moment", "a seek for every moment"):
-                print(f"ours / {other}: {ratio(seconds, 'sparse, ours', other)}")
-            print(f"a fresh child / this process: {ratio(seconds, 'ours through a fresh child', 'sparse, ours')}")
+            what = f"{MOMENTS} moments of 30 s at 480p, a key frame every {gop}, processor time: sparse decoding"
+            child = "the same through a fresh decoding process against this one"
+            report(
+                Measured(
+                    f"{gop}/plain",
+                    f"{what} against a plain pass to the last moment",
+                    ratios(seconds, "sparse, ours", "plain pass to the last moment"),
+                ),
+                Measured(
+                    f"{gop}/seek",
+                    f"{what} against a seek for every moment",
+                    ratios(seconds, "sparse, ours", "a seek for every moment"),
+                ),
+                Measured(f"{gop}/child", child, ratios(seconds, "ours through a fresh child", "sparse, ours")),
+            )
         short = write_clip(Path(folder) / "short.mp4", 30, seconds=10)
         seconds = in_turn(
             {
@@ -144,7 +157,11 @@ def main() -> None:
         )
         print("\nEvery frame of 10 s at 480p")
         print(table(seconds))
-        print(f"child / plain: {ratio(seconds, 'every frame through a child', 'plain pass, every frame resized')}")
+        what = (
+            "every frame of 10 s at 480p through a fresh decoding process, its start included, against plain PyAV and"
+        )
+        times = ratios(seconds, "every frame through a child", "plain pass, every frame resized")
+        report(Measured("every-frame", f"{what} FFmpeg's scaler, processor time", times))
 
 
 if __name__ == "__main__":

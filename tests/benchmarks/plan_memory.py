@@ -28,8 +28,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evcap_cli.inputs import Source
     from evcap_cli.output.records import Record
+    from tests.benchmarks.measured import Measured
 
 HERE = Path(__file__).parents[2]
+LEDGER_SECONDS = 7200
 CLIPS = 4
 NAMES = ("out.jsonl", "out.srt", "out.vtt", "out.tsv")
 A_FOLDER = 1000
@@ -172,6 +174,39 @@ def table(kind: str, rows: Sequence[dict[str, float]]) -> None:
         )
 
 
+WHAT = {
+    "links": "links to four demo clips, warm cache, four outputs",
+    "constant": "videos, a captioner that answers a constant text",
+    "journal": "records of a journal, opened",
+}
+GOALS = {"links": 1.2}
+"""Of peak memory and of the time of each, against the smallest."""
+
+
+def figures(kind: str, rows: Sequence[dict[str, float]]) -> list[Measured]:
+    """The last of one kind against the first: peak memory, and time each."""
+    from tests.benchmarks.measured import Measured  # an older checkout, measured with --root, may not have it
+
+    first, last = rows[0], rows[-1]
+    what = f"{last['videos']:,.0f} {WHAT[kind]}"
+    made = [Measured(f"{kind}/seconds", what, (last["seconds"],), "s", at_most=10.0 if kind == "journal" else None)]
+    if len(rows) > 1:
+        against = f"{what}, against {first['videos']:,.0f}"
+        peaks = f"{last['peak']:.0f} against {first['peak']:.0f} MiB"
+        each = (last["seconds"] / last["videos"]) / (first["seconds"] / first["videos"])
+        made += [
+            Measured(
+                f"{kind}/memory",
+                f"{against}: peak memory",
+                (last["peak"] / first["peak"],),
+                at_most=GOALS.get(kind),
+                note=peaks,
+            ),
+            Measured(f"{kind}/time", f"{against}: time of each", (each,), at_most=GOALS.get(kind)),
+        ]
+    return made
+
+
 def main() -> None:
     """Measure, or be one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -189,6 +224,8 @@ def main() -> None:
         )
         print(json.dumps(open_journal(count, folder) if kind == "journal" else measured()))
         return
+    from tests.benchmarks.measured import report
+
     with tempfile.TemporaryDirectory() as name:
         clips = make_clips(Path(name) / "world")
         environment = {"EVCAP_CACHE_DIR": str(Path(name) / "cache")}
@@ -205,6 +242,7 @@ def main() -> None:
                     rows.append(found)
             if rows:
                 table(kind, rows)
+                report(*figures(kind, rows))
 
 
 if __name__ == "__main__":

@@ -37,9 +37,10 @@ from evcap_cli.training.evaluation import CLIPS_A_BATCH, caption_clips
 from evcap_cli.training.loop import Loop
 from evcap_cli.training.recipe import Recipe
 from evcap_cli.training.run_preparation import PreparedRun, prepare
+from tests.benchmarks.measured import PERCENT, Measured, report
 from tests.benchmarks.plain_training import plain_copy, plain_forward
 from tests.benchmarks.real_size_data import make
-from tests.benchmarks.timing import ratio
+from tests.benchmarks.timing import ratios
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
@@ -137,7 +138,8 @@ def compare(root: Path, steps: int) -> None:
         few = prepared.validation_clips[:CLIPS_A_BATCH]
         caption_clips(prepared.model, loop.features, few, prepared.vocabulary, prepared.lexicon, loop.beam)
         loop.wrapped.train()
-        print(f"peak memory of training and validation {peak_gb():.2f} GB, to be below 3", flush=True)
+        what = "peak memory of training at EmVidCap-L's size: the heaviest batches of an epoch and a validation batch"
+        report(Measured("memory", what, (peak_gb(),), "GB", at_most=3.0))
         plain = plain_copy(prepared.model)
         plain_optimiser = optimiser_of(plain, recipe)
         ours, other, off = compare_numbers(loop, plain, planned[0])
@@ -157,10 +159,13 @@ def compare(root: Path, steps: int) -> None:
     counts = [len(batch.captions) for batch in planned[1 : steps + 1]]
     for name, taken in seconds.items():
         print(f"{name}: {sum(counts) / sum(taken):.1f} captions/s")
-    print(f"plain / evcap: {ratio(seconds, 'plain', 'evcap')}, to be at least 3x, goal 8x")
+    what = "training at EmVidCap-L's size on generated data (real batches and caption lengths, dropout, losses, Adam):"
+    plainly = f"a plain program that encodes prefix and video again, against ours, {steps} steps"
+    report(Measured("step", f"{what} {plainly}", ratios(seconds, "plain", "evcap"), at_least=8.0))
     loading = loading_seconds(loop, clock)
     epoch = statistics.mean(seconds["evcap"]) * len(planned)
-    print(f"loading {loading:.2f} s of an epoch of {len(planned)} steps: {loading / epoch:.2%}, to be below 5 %")
+    what = f"data loading in an epoch of it ({len(planned)} steps)"
+    report(Measured("loading", what, (100 * loading / epoch,), PERCENT, at_most=5.0))
     print(f"peak memory with the plain program {peak_gb():.2f} GB")
 
 

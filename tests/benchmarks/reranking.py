@@ -19,7 +19,8 @@ from evcap_cli.network.collate import collate
 from evcap_cli.search.beam_search import beam_search
 from evcap_cli.search.rerank import Rerank
 from evcap_cli.search.reranking import reranked, token_categories
-from tests.benchmarks.timing import in_turn, ratio, table
+from tests.benchmarks.measured import Measured, report
+from tests.benchmarks.timing import in_turn, ratios, table
 
 SECONDS = 4.0
 ROWS = 12
@@ -63,10 +64,13 @@ def main() -> None:
             options.rounds,
             time.process_time,
         )
-    print(f"{options.clips} clips, beam {off.size}, {options.candidates} candidates, 1 thread; goal: at most 0.10x")
-    print(f"re-ranking / search {ratio(seconds, 're-ranking', 'search')}")
-    print(f"keeping all candidates / search {ratio(seconds, 'search, all candidates kept', 'search')}")
     print(table(seconds))
+    kept = "the search that keeps all candidates against it"
+    what = f"re-ranking {options.candidates} candidates of {options.clips} clips against their search, beam {off.size}"
+    report(
+        Measured("rerank", what, ratios(seconds, "re-ranking", "search"), at_most=0.1),
+        Measured("candidates", kept, ratios(seconds, "search, all candidates kept", "search")),
+    )
 
 
 if __name__ == "__main__":

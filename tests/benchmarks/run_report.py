@@ -20,6 +20,7 @@ from typing import Any
 from evcap_cli import app
 from evcap_cli.training import run_report
 from evcap_cli.training.run_report import RunReport
+from tests.benchmarks.measured import PERCENT, Measured, report
 
 CLIPS, EPOCHS = 120, 3
 
@@ -56,13 +57,22 @@ def main() -> None:
         size = (run / "report.html").stat().st_size
     (decoding, _), *_ = found["pictures"]
     print(f"pictures, once: {decoding:.2f} s; the page: {size / 1e3:.0f} kB")
+    shares = []
     for entry, keep, write in zip(log, found["keep"], found["write"], strict=False):
         once = decoding if entry["epoch"] == 1 else 0.0
         wall, own = keep[0] + write[0] - once, keep[1] + write[1]
+        shares.append(100 * wall / entry["seconds"])
         print(
             f"epoch {entry['epoch']}: {entry['seconds']:.2f} s, the page {wall:.3f} s of the wall"
             f" ({wall / entry['seconds']:.2%}), {own:.3f} s of this process ({own / entry['seconds']:.2%})"
         )
+    world = options.data or f"demo world of {CLIPS} clips"
+    what = f"`report.html` of a run, {world}, recipe `demo`: of the time of an epoch"
+    report(
+        Measured("first", f"{what}, the first of {len(shares)}", (shares[0],), PERCENT, at_most=2.0),
+        *([Measured("later", f"{what}, the others", tuple(shares[1:]), PERCENT, at_most=2.0)] if shares[1:] else []),
+        Measured("pictures", "its pictures, once a run", (decoding,), "s"),
+    )
 
 
 if __name__ == "__main__":

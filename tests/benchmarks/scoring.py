@@ -28,7 +28,8 @@ from evcap_cli.features.cache import VARIABLE
 from evcap_cli.scoring.meteor import meteor_statistics
 from evcap_cli.scoring.score_texts import Scores, score_texts
 from tests.benchmarks.invented_captions import InventedCaptions
-from tests.benchmarks.timing import in_turn, ratio, table
+from tests.benchmarks.measured import Measured, report
+from tests.benchmarks.timing import in_turn, ratios, table
 
 RESAMPLINGS = 1000
 TOLERANCE = 1e-9
@@ -113,13 +114,44 @@ def main() -> None:
         taken = time.perf_counter() - begun
     words = len({word for texts in plain_truth.values() for text in texts for word in text.split()})
     print(f"{given.videos} captions, {given.references} references each, {words} distinct words; {taken:.0f} s in all")
-    print(f"largest difference of a value (x 100) from pycocoevalcap's: {different:.1e}\n")
+    sizes = f"`evcap score`, {given.videos} captions, {given.references} references each"
+    report(
+        Measured(
+            "values",
+            f"{sizes}: largest difference of a value (x 100) from pycocoevalcap's",
+            (different,),
+            "",
+            at_most=TOLERANCE,
+        )
+    )
     spent = {name: values[1:] for name, values in processor.items()}
     for title, times in (("wall time", seconds), ("processor time, Java included", spent)):
+        kind = title.partition(" ")[0]
         print(f"{title}\n{table(times)}")
-        print(f"first run         {ratio(times, COLD, FOUR)} of the four scorers (goal 0.4x)")
-        print(f"references again  {ratio(times, WARM, FOUR)} (goal 0.25x)")
-        print(f"evcap again       {ratio(times, WARM, ALONE)} of its METEOR alone (budget 1.05x)\n")
+        report(
+            Measured(
+                f"{kind}/first",
+                f"{sizes}, against pycocoevalcap's four scorers one after another, {title}",
+                ratios(times, COLD, FOUR),
+                at_most=0.4,
+            ),
+            Measured(
+                f"{kind}/again",
+                f"the same when these references were scored before, {title}",
+                ratios(times, WARM, FOUR),
+                at_most=0.25,
+            ),
+            Measured(
+                f"{kind}/meteor", f"that against its METEOR alone, {title}", ratios(times, WARM, ALONE), at_most=1.05
+            ),
+        )
+    more = tuple(with_it - without for with_it, without in zip(seconds[BOOTSTRAP], seconds[WITHOUT], strict=True))
+    report(
+        Measured("without-meteor", f"{WITHOUT}, after imports", tuple(seconds[WITHOUT]), "s", at_most=1.5),
+        Measured(
+            "resamplings", f"{RESAMPLINGS:,} resamplings of all metrics but METEOR, more", more, "s", at_most=20.0
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -34,8 +34,10 @@ from evcap_cli.demo.layout import TEST, read_world
 from evcap_cli.demo.variant_wording import wording_of
 from evcap_cli.scoring.metric_parts import measure
 from evcap_cli.scoring.resampling import replicates
+from tests.benchmarks.measured import Measured, report
 from tests.benchmarks.processes import evcap_command
 
+LEFT_OUT = "needs a folder and a night"
 BATCH = 64
 """Captions a step, as the recipe has it."""
 METRICS = {"cfs": "CFS", "acc_sw": "Acc_sw"}
@@ -142,6 +144,8 @@ class Results:
             found = difference(self.series[this][name], self.series[other][name])
             if found is not None:
                 title = METRICS.get(name) or RIGHT[name][0]
+                gain, spread = found.this - found.other, f"{found.low:+.1f} to {found.high:+.1f}, of 95 %"
+                report(Measured(f"{this}/{name}", f"{this} against {other}: {title}", (gain,), "points", note=spread))
                 shown.append(f"{title} {found.this - found.other:+.1f} ({found.low:+.1f} to {found.high:+.1f})")
         return f"{this} - {other}: {'; '.join(shown)}"
 

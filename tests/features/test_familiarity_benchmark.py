@@ -82,14 +82,15 @@ def test_a_small_run_prints_all_figures(
     call = ["--checkpoint", str(tmp_path / "far"), "--real", str(tmp_path / "real"), "--folder", str(tmp_path)]
     familiarity.main([*call, "--videos", "1", "--altered", "1", "--timed", "1", "--rounds", "1", "--workers", "1"])
     out, err = capfd.readouterr()
-    rows = out.splitlines()
+    rows = {row.partition(":")[0]: row.partition(": ")[2] for row in out.splitlines()}
     # all are far from what the checkpoint knows
-    assert rows[0].startswith("unseen               1 of    1 unfamiliar (100.0 %): false alarms")
-    assert rows[1].startswith("real                 2 of    2 unfamiliar (100.0 %), AUROC 0.5000 by familiarity")
-    assert rows[2].startswith("mosaic               1 of    1 unfamiliar (100.0 %), AUROC 0.5000 by familiarity, ")
+    assert rows["unseen"] == "100 % (1 round); 1 of 1 below the threshold, goal at most 2 %, MISSED"
+    assert rows["real"].startswith("0.5 (1 round); 2 of 2 below the threshold; ")
+    assert rows["real"].endswith(" by distance, goal at least 0.99, MISSED")
+    assert rows["mosaic"].startswith("0.5 (1 round); 1 of 1 below the threshold; ")
     assert "unlike the videos that far was trained on" in err
     assert "1 video is unlike those that far was trained on" in err
-    assert any(row.startswith("familiarity takes ") for row in rows)
+    assert rows["time"].endswith("goal at most 1 %, met")
 
 
 @pytest.mark.slow
