@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from evcap_backbones import hub_files
 from evcap_backbones.hub_backbone import HubBackbone
 from evcap_cli.backbones.contract import FrameInput, address_of
+from evcap_cli.backbones.quiet_transformers import quiet
 from evcap_cli.errors import WeightsError, one_line
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class TransformersBackbone(HubBackbone):
 
         check_finite(tensors, source=source)
         try:
-            with _quiet():
+            with quiet():
                 with torch.device("meta"), seeded(0):
                     empty = self._auto(config).from_config(config)
                 needed = sum(map(_size, empty.parameters()))
@@ -183,19 +183,3 @@ def _depths(content: object, name: str = "") -> Iterator[int]:
 
 def _size(tensor: Tensor) -> int:
     return tensor.numel()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' report and bar: what is wrong with weights is one line of evcap's."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

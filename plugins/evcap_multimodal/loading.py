@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
+from evcap_cli.backbones.quiet_transformers import quiet
 from evcap_cli.devices import out_of_memory
 from evcap_cli.errors import CheckpointError, PluginError, one_line
 from evcap_cli.systems.clip_captioner import Clip
@@ -21,22 +22,6 @@ if TYPE_CHECKING:
 
 NO_TEMPLATE: Final = "has no chat template: it is no instructed model"
 NO_TEMPLATE_HINT: Final = "take the instructed version of it (its name often ends in -it or -Instruct)"
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers silent: its advice about models is for developers, and its bars are for terminals."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def check_packages(family: Family | type[Family], address: str) -> None:

@@ -14,8 +14,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from evcap_cli.backbones.quiet_transformers import quiet
 from evcap_cli.errors import CheckpointError, UsageError, one_line
-from evcap_multimodal.loading import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
