@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final, Literal
 
 from evcap_cli.errors import UsageError
@@ -56,9 +57,8 @@ def choose_dtype(text: str, device: torch.device) -> torch.dtype:
 
 def out_of_memory(problem: BaseException | None) -> bool:
     """Whether ``problem`` says that the memory of host or device ran out."""
-    import torch
-
-    if isinstance(problem, MemoryError | torch.OutOfMemoryError):
+    torch = sys.modules.get("torch")  # what nobody has loaded has raised nothing
+    if isinstance(problem, MemoryError) or (torch is not None and isinstance(problem, torch.OutOfMemoryError)):
         return True
     text = str(problem).lower()
     return isinstance(problem, RuntimeError) and any(words in text for words in NO_MEMORY)

@@ -119,6 +119,7 @@ class Answer(Generic[Result]):
         unseen: numbers of sources that the driver sees and the worker does not; it leaves them alone.
         notes: level and text of what it has to say to the user.
         problem: why it cannot go on. broken: the same, of something that nobody expected.
+        out_of_memory: whether that was a want of memory.
     """
 
     version: int | None = None
@@ -131,6 +132,7 @@ class Answer(Generic[Result]):
     notes: list[tuple[str, str]] = field(default_factory=list)
     problem: EvcapError | None = None
     broken: str | None = None
+    out_of_memory: bool = False
 
     @property
     def empty(self) -> bool:
@@ -197,6 +199,10 @@ class Crew(ABC, Generic[Result]):
     @abstractmethod
     def wait(self, hands: Sequence[Hand[Result]], seconds: float) -> list[Hand[Result]]:
         """Those of ``hands`` that have an answer or are gone; waits ``seconds`` for one at most."""
+
+    def hopeless(self, refused: set[str]) -> bool:  # noqa: ARG002  nodes may come, unless a crew says otherwise
+        """Whether there will be no worker any more once the places ``refused`` have been given up."""
+        return False
 
     @abstractmethod
     def missing(self) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from evcap_cli import console
 from evcap_cli.engines.contract import Crew, Hand, Orders, Work, WorkerLost
-from evcap_cli.errors import DecodeTimeout, EvcapError, WorkersGone
+from evcap_cli.errors import DecodeTimeout, EvcapError, OutOfMemory, WorkersGone
 from evcap_cli.inputs import Source
 from evcap_cli.sources import SameFiles, some_of
 
@@ -26,7 +26,11 @@ Result = TypeVar("Result")
 RECRUIT_SECONDS: Final = 1.0
 """How often to look for workers that are missing, and for new nodes."""
 EXCHANGE_SECONDS: Final = 1.0
-"""So long a worker waits for something to say: a dead one is noticed, and new work handed out, about as fast."""
+"""So long a worker waits for something to say: new work is handed out about as fast."""
+EXCHANGES: Final = 100
+"""More workers than this wait longer, so that those with nothing to say cost the driver so many exchanges a second."""
+MOST_SECONDS: Final = 10.0
+"""So long at most."""
 POLL_SECONDS: Final = 0.2
 DEATHS: Final = 2
 """So many workers may die on a video that they have alone."""
@@ -183,8 +187,11 @@ class Dispatcher(Generic[Result]):
             self._recruited = now
             for hand in self.crew.recruit(list(self._workers), set(self._refused)):
                 self._workers[hand] = _Worker(hand)
-            if not self._workers and self._refused and self.about is None:
-                raise next(iter(self._refused.values()))
+            if not self._workers and self._refused:
+                if self.about is None:
+                    raise next(iter(self._refused.values()))
+                if self.crew.hopeless(set(self._refused)):
+                    raise self._gone("no worker is left", self._unsaid)
         for worker in list(self._workers.values()):
             if not worker.waiting:
                 self._ask(worker, todo)
@@ -206,10 +213,14 @@ class Dispatcher(Generic[Result]):
         elif time.monotonic() - self._alive > self.wait_seconds and not any(
             worker.progress >= 0 for worker in self._workers.values()
         ):
-            raise WorkersGone(
-                f"no worker for {self.wait_seconds:g} seconds ({'; '.join([self.crew.missing(), *self._unsaid])})",
-                hint="what is finished is kept: run the same command again when there are workers",
-            )
+            raise self._gone(f"no worker for {self.wait_seconds:g} seconds", [self.crew.missing(), *self._unsaid])
+
+    @staticmethod
+    def _gone(cause: str, reasons: Sequence[str]) -> WorkersGone:
+        return WorkersGone(
+            f"{cause} ({'; '.join(reasons)})",
+            hint="what is finished is kept: run the same command again when there are workers",
+        )
 
     def _ask(self, worker: _Worker[Result], todo: Iterator[Source]) -> None:
         tasks = self._next_tasks(worker, todo) if worker.version == self._version else []
@@ -218,7 +229,8 @@ class Dispatcher(Generic[Result]):
         worker.tasks.update({task.number: task for task in tasks})
         there = frozenset(task.number for task in tasks if os.path.lexists(task.source.path))
         sources = [(task.number, task.source) for task in tasks]
-        worker.hand.send(Orders(self._version, dict(self._wishes), sources, there, EXCHANGE_SECONDS))
+        seconds = min(EXCHANGE_SECONDS * max(1.0, len(self._workers) / EXCHANGES), MOST_SECONDS)
+        worker.hand.send(Orders(self._version, dict(self._wishes), sources, there, seconds))
         worker.waiting = True
 
     def _next_tasks(self, worker: _Worker[Result], todo: Iterator[Source]) -> list[_Task]:
@@ -263,6 +275,8 @@ class Dispatcher(Generic[Result]):
             worker.progress, worker.since = answer.progress, time.monotonic()
         if answer.problem is not None:
             self._refuse(worker, answer.problem)
+        elif answer.out_of_memory:
+            yield from self._lost(worker, WorkerLost("ran out of memory", kind=OutOfMemory))
         elif answer.broken is not None:
             yield from self._lost(worker, WorkerLost(f"failed with {answer.broken}"))
         elif answer.unseen:
@@ -317,7 +331,7 @@ class Dispatcher(Generic[Result]):
         if worker.version is None:
             self._deaths_at_start[place] = self._deaths_at_start.get(place, 0) + 1
             if self._deaths_at_start[place] >= STARTS:
-                cause = f"{STARTS} workers {lost.cause} while they loaded"
+                cause = f"{STARTS} workers could not load (the last one {lost.cause})"
                 self._give_up(worker, EvcapError(cause, path=place, hint="see the logs of that node"))
         for task in tasks:
             task.deaths += lost.blame and len(tasks) == 1
@@ -328,7 +342,7 @@ class Dispatcher(Generic[Result]):
             problem = lost.kind(
                 f"{DEATHS} workers {again} on this video (the last one {lost.cause})",
                 path=task.source.path,
-                hint="caption it alone to see why",
+                hint=f"caption it alone{', with fewer workers' * issubclass(lost.kind, OutOfMemory)} to see why",
             )
             yield task.source, self.work.failed(task.source, problem, self.about)
 

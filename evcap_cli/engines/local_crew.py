@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -17,11 +17,14 @@ from typing_extensions import override
 
 from evcap_cli.engines.contract import Answer, Crew, Hand, Orders, Work, WorkerLost
 from evcap_cli.engines.worker_host import surroundings
+from evcap_cli.errors import OutOfMemory
 from evcap_cli.interrupts import SIGNALS
 
 Result = TypeVar("Result")
 
 KILLED_SECONDS: Final = 5.0
+COUNTERS: Final = Path("/proc/vmstat")
+"""Where Linux counts, among others, the processes that it has killed for want of memory."""
 
 
 class LocalCrew(Crew[Result]):
@@ -38,6 +41,7 @@ class LocalCrew(Crew[Result]):
         self._devices = dict(zip(self._places, devices, strict=True))
         cores = os.cpu_count() or 1
         on_cpu = sum(device == "cpu" for device in devices)
+        self._kills = kills_for_memory()
         self._threads = {"OMP_NUM_THREADS": str(max(cores // on_cpu, 1))} if on_cpu > 1 else {}
 
     @override
@@ -65,9 +69,19 @@ class LocalCrew(Crew[Result]):
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        hand: _LocalHand[Result] = _LocalHand(place, process, Connection(own.detach()))
+        hand: _LocalHand[Result] = _LocalHand(place, process, Connection(own.detach()), self._killed_for_memory)
         hand.tell((self._work, self._surroundings, self._devices[place], place))
         return hand
+
+    def _killed_for_memory(self) -> bool:
+        """Whether the system has killed a process for want of memory, besides those that this was asked for before."""
+        more = kills_for_memory() > self._kills
+        self._kills += more
+        return more
+
+    @override
+    def hopeless(self, refused: set[str]) -> bool:
+        return refused.issuperset(self._places)
 
     @override
     def wait(self, hands: Sequence[Hand[Result]], seconds: float) -> list[Hand[Result]]:
@@ -80,9 +94,15 @@ class LocalCrew(Crew[Result]):
 
 
 class _LocalHand(Hand[Result]):
-    def __init__(self, place: str, process: subprocess.Popen[bytes], connection: Connection) -> None:
+    def __init__(
+        self,
+        place: str,
+        process: subprocess.Popen[bytes],
+        connection: Connection,
+        killed_for_memory: Callable[[], bool],
+    ) -> None:
         self.name = self.place = place
-        self.process, self.connection = process, connection
+        self.process, self.connection, self.killed_for_memory = process, connection, killed_for_memory
 
     def tell(self, message: Any) -> None:
         with suppress(OSError):  # it is gone, which the answer says
@@ -97,18 +117,30 @@ class _LocalHand(Hand[Result]):
         try:
             answer: Answer[Result] = self.connection.recv()
         except (EOFError, OSError):
-            raise WorkerLost(self._how()) from None
+            raise self._lost() from None
         return answer
 
-    def _how(self) -> str:
+    def _lost(self) -> WorkerLost:
         try:
             code = self.process.wait(KILLED_SECONDS)
         except subprocess.TimeoutExpired:
-            return "does not answer"
-        return f"died ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}"
+            return WorkerLost("does not answer")
+        if code == -signal.SIGKILL and self.killed_for_memory():
+            return WorkerLost("was killed for want of memory", kind=OutOfMemory)
+        return WorkerLost(f"died ({signal.Signals(-code).name})" if code < 0 else f"ended with code {code}")
 
     @override
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
         self.connection.close()
+
+
+def kills_for_memory() -> int:
+    """How many processes of this machine the system has killed for want of memory; 0 where it does not say."""
+    with suppress(OSError, ValueError):
+        for line in COUNTERS.read_text("ascii").splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0

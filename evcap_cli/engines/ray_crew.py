@@ -7,9 +7,11 @@ Records are small; features go to the cache, never into Ray's object store.
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -42,9 +44,9 @@ class RayWorker:
     def __init__(self, work: Work[Any], driver: Surroundings, where: str) -> None:
         self._host: WorkerHost[Any] = WorkerHost(work, driver, None, where)
 
-    def exchange(self, orders: Orders) -> Answer[Any]:
-        """See ``WorkerHost.exchange``."""
-        return self._host.exchange(orders)
+    def exchange(self, orders: bytes) -> bytes:
+        """See ``WorkerHost.exchange``; messages are pickled here, since Ray's own way takes several times as long."""
+        return pickle.dumps(self._host.exchange(pickle.loads(orders)))  # noqa: S301  of the driver
 
 
 class RayCrew(Crew[Result]):
@@ -72,17 +74,17 @@ class RayCrew(Crew[Result]):
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         new: list[Hand[Result]] = []
+        here = Counter(hand.place for hand in present)
         nodes = [node for node in ray.nodes() if node["Alive"]]
         gpus = self._options.gpus_per_worker
         if gpus is None:
             gpus = 1.0 if any(node["Resources"].get("GPU") for node in nodes) else 0.0
         for node in nodes:
             place = _place(node)
-            here = sum(hand.place == place for hand in present)
             count, cpus = workers_of(node["Resources"], self._options, gpus)
             if place in refused:
                 continue
-            for _ in range(count - here):
+            for _ in range(count - here[place]):
                 strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
                 actor = (
                     ray.remote(RayWorker)
@@ -136,7 +138,7 @@ class _RayHand(Hand[Result]):
 
     @override
     def send(self, orders: Orders) -> None:
-        self.reference = self.actor.exchange.remote(orders)
+        self.reference = self.actor.exchange.remote(pickle.dumps(orders))
 
     @override
     def answer(self) -> Answer[Result]:
@@ -144,7 +146,7 @@ class _RayHand(Hand[Result]):
         from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError
 
         try:
-            answer: Answer[Result] = ray.get(self.reference)
+            answer: Answer[Result] = pickle.loads(ray.get(self.reference))  # noqa: S301  of an actor of this run
         except RayError as problem:
             text = str(problem)
             gone = any(words in text for words in NODE_GONE) or not self._node_lives()

@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 from typing_extensions import override
 
+from evcap_cli.devices import out_of_memory
 from evcap_cli.engines.contract import Answer, Orders, Surroundings, Work
 from evcap_cli.errors import EvcapError, UsageError, one_line
 from evcap_cli.features.feed import QueueFeed
@@ -80,6 +81,7 @@ class WorkerHost(Generic[Result]):
             answer = self._news
             self._news = Answer(answer.version, appetite=answer.appetite)
             self._news.problem, self._news.broken = answer.problem, answer.broken
+            self._news.out_of_memory = answer.out_of_memory
         answer.progress = self._feed.progress + self._finished
         return answer
 
@@ -116,7 +118,7 @@ class WorkerHost(Generic[Result]):
         except EvcapError as problem:
             self._stop(problem, None)
         except BaseException as problem:
-            self._stop(None, one_line(problem))
+            self._stop(None, one_line(problem), out_of_memory=out_of_memory(problem))
 
     def _wished(self) -> bool:
         """Whether there are wishes that the worker has not taken into account."""
@@ -149,9 +151,10 @@ class WorkerHost(Generic[Result]):
                     hint="install the same plugins on all nodes, or choose with EVCAP_PLUGINS",
                 )
 
-    def _stop(self, problem: EvcapError | None, broken: str | None) -> None:
+    def _stop(self, problem: EvcapError | None, broken: str | None, *, out_of_memory: bool = False) -> None:
         with self._changed:
             self._news.problem, self._news.broken = problem, broken
+            self._news.out_of_memory = out_of_memory
             self._changed.notify_all()
 
     def note(self, level: str, text: str) -> None:

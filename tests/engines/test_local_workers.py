@@ -166,7 +166,9 @@ def test_devices_none_of_which_can_be_used_are_the_error_of_the_first(start: Sta
 
 @pytest.mark.slow
 def test_workers_that_die_while_they_load_are_not_started_forever(start: Start) -> None:
-    with pytest.raises(EvcapError, match=r"worker 1 on dies: 3 workers died \(SIGKILL\) while they loaded"):
+    with pytest.raises(
+        EvcapError, match=r"worker 1 on dies: 3 workers could not load \(the last one died \(SIGKILL\)\)"
+    ):
         start("dies")
 
 

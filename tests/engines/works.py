@@ -12,10 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from evcap_cli import console
+from evcap_cli.captioning.engine_captioner import CaptionerFacts, CaptionWork
 from evcap_cli.engines.contract import Work, Worker
 from evcap_cli.errors import CaptionerStopped, UsageError, VideoError
 from evcap_cli.features.feed import Feed
 from evcap_cli.inputs import Source
+from evcap_cli.output.records import Caption, Emotion, Media, Record
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class _Namer(Worker[str]):
             match source.given.partition(" ")[0]:
                 case "stop":
                     raise CaptionerStopped("no more")
+                case "memory":
+                    raise MemoryError
                 case "break":
                     raise KeyError("broken")
                 case "kill":
@@ -72,6 +76,46 @@ class _Namer(Worker[str]):
                     time.sleep(3600)
             console.warn(f"seen {source.given}")
             yield source.given.upper()
+
+
+CONSTANT = CaptionerFacts(
+    "constant",
+    "0" * 32,
+    {"checkpoint": "constant", "device": "cpu", "dtype": "torch.float32"},
+    backbones={},
+    lexicon=None,  # type: ignore[arg-type]
+    labels_by="",
+    knows_familiarity=False,
+    clips_a_batch=1,
+    checkpoint={"name": "constant", "digest": "0" * 32},
+)
+"""Of a captioner that answers a constant text."""
+
+
+def constant(source: Source) -> Record:
+    """Its record of any video."""
+    felt = Emotion("joy", 0.7123, ("happily",), {"joy": 0.7123, "surprise": 0.1, "trust": 0.05})
+    captions = (Caption(0.0, 5.0, "a dog is happily running across the meadow", -0.4123, felt),)
+    media = Media(5.0, "25/1", 320, 180, 0, has_audio=True)
+    kinds = {"appearance": "lite-appearance", "motion": "lite-motion", "audio": "lite-audio"}
+    return Record(source.given, source.id, "0" * 32, "ok", captions, media, kinds, CONSTANT.checkpoint)
+
+
+@dataclass(frozen=True)
+class ConstantWork(CaptionWork):
+    """Answers a constant text, one video an exchange; opens no video and loads no model."""
+
+    def open(self, device: str | None) -> Worker[Record]:  # type: ignore[override]
+        return _ConstantWorker()
+
+
+class _ConstantWorker(Worker[Record]):
+    appetite, about, identity = 1, CONSTANT, CONSTANT.settings
+
+    def serve(self, feed: Feed[Source]) -> Generator[Record, None, None]:
+        while (source := feed.take(wait=True)) is not None:
+            feed.beat()
+            yield constant(source)
 
 
 def numbers_apart(text: str) -> tuple[str, list[float]]:
