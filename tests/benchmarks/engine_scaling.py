@@ -1,4 +1,4 @@
-"""How engines scale: ``python -m tests.benchmarks.engine_scaling {workers,driver,ray}``.
+"""How engines scale: ``python -m tests.benchmarks.engine_scaling [workers | driver | ray]``.
 
 - ``workers``: 1, 2, 4 and 8 worker processes of the local engine caption demo clips whose backbones are replaced: they
   sleep as a GPU would compute, so that the processors idle for more than half of the time even with eight workers.
@@ -23,10 +23,12 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 ROOT = Path(__file__).parents[2]
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -45,10 +47,14 @@ from evcap_cli.errors import VideoError  # noqa: E402
 from evcap_cli.features.feed import Feed  # noqa: E402
 from evcap_cli.inputs import Source, gather  # noqa: E402
 from evcap_cli.output.records import Record  # noqa: E402
+from tests.benchmarks.measured import Measured, report  # noqa: E402
 from tests.engines.works import CONSTANT, ConstantWork, constant  # noqa: E402
 from tests.features.films import make_film  # noqa: E402
 
+LEDGER_SECONDS = 3600
 NAMES = ("out.jsonl", "out.srt", "out.vtt")
+LIMITS = (1, 5, 30)
+"""Seconds that a worker takes for a video, for which the driver's limit is said."""
 SMALL_BATCH = 4
 """Videos that a sleeping worker has in hand: workers are to be busy, not far ahead."""
 
@@ -113,6 +119,19 @@ def workers(counts: Sequence[int], clips: int, seconds: float, rounds: int) -> N
             print(
                 f"{count:>7}  {loaded:>7.1f}  {spread(rates)}  {spread(shares)}  {spread(used)}  {spread(own)}",
                 flush=True,
+            )
+            what = (
+                f"{count} worker processes, backbones that sleep {seconds:g} s a clip, {clips} clips each: throughput"
+            )
+            report(
+                Measured(
+                    f"workers/{count}",
+                    f"{what} as a share of {count} times one worker's",
+                    tuple(shares),
+                    "",
+                    at_least=0.9 if count > 1 else None,
+                    note=f"{statistics.median(used):.2f} of {os.cpu_count()} processors in use",
+                )
             )
 
 
@@ -217,16 +236,15 @@ class _SimulatedHand(Hand[Record]):
 
 def driver(videos: int, rounds: int, simulated: Sequence[int], *, flush: bool, with_ray: bool) -> None:
     """The driver's processor time a video, and the number of workers that keep it busy."""
-    if not flush:
-        os.fsync = os.fstat  # type: ignore[assignment]
-    engine_captioner.CaptionWork = ConstantWork  # type: ignore[misc]
     kinds = {"2 processes": EngineOptions()}
     kinds |= {f"{count} simulated": EngineOptions() for count in simulated}
     kinds |= {"2 Ray actors": EngineOptions(engine="ray", workers_per_node=2, cpus_per_worker=0.5)} if with_ray else {}
-    print(
-        f"{'workers':<16} driver's ms a video   wall ms a video        workers it keeps busy at 1 s, 5 s, 30 s a video"
-    )
-    with tempfile.TemporaryDirectory() as name:
+    print(f"{'workers':<16} driver's ms a video   wall ms a video     busy with workers of 1 s, 5 s, 30 s a video")
+    with (
+        tempfile.TemporaryDirectory() as name,
+        patch.object(engine_captioner, "CaptionWork", ConstantWork),
+        nullcontext() if flush else patch.object(os, "fsync", os.fstat),
+    ):
         folder = Path(name) / "videos"
         for number in range(videos):
             place = folder / f"{number // 1000:04}"
@@ -240,21 +258,32 @@ def driver(videos: int, rounds: int, simulated: Sequence[int], *, flush: bool, w
                 cpu, wall = driven(kind, options, folder, out)
                 used.append(1000 * cpu / videos)
                 took.append(1000 * wall / videos)
-            limits = ", ".join(f"{1000 * seconds / statistics.median(used):,.0f}" for seconds in (1, 5, 30))
+            limits = ", ".join(f"{1000 * seconds / statistics.median(used):,.0f}" for seconds in LIMITS)
             print(f"{kind:<16} {spread(used)}   {spread(took)}   {limits}", flush=True)
+            report(
+                Measured(
+                    f"driver/{kind}",
+                    f"the driver's processor time a video, {kind} that answer a constant text, one video an exchange",
+                    tuple(used),
+                    "ms",
+                ),
+                Measured(
+                    f"driver/limit, {kind}",
+                    f"workers of {LIMITS[1]} s a video that keep such a driver busy",
+                    tuple(1000 * LIMITS[1] / each for each in used),
+                    "",
+                    at_least=1000,
+                ),
+            )
 
 
 def driven(kind: str, options: EngineOptions, folder: Path, out: Path) -> tuple[float, float]:
     """Processor and wall seconds of one run, after its workers have begun."""
     number, _, name = kind.partition(" ")
-    made = engine_captioner.crew_of
-    if name == "simulated":
-        engine_captioner.crew_of = lambda *_: SimulatedCrew(int(number))  # type: ignore[assignment]
-    try:
+    made = (lambda *_: SimulatedCrew(int(number))) if name == "simulated" else engine_captioner.crew_of
+    with patch.object(engine_captioner, "crew_of", made):
         device = "cpu" if options.engine == "ray" else "cpu,cpu"
         captioner = EngineCaptioner(CaptionOptions("demo", device=device, cache=False), options)
-    finally:
-        engine_captioner.crew_of = made
     with closing(captioner):
         cpu, wall = time.process_time(), time.perf_counter()
         summary = caption_videos([folder], [out / name for name in NAMES], captioner=captioner)
@@ -276,12 +305,13 @@ def against_ray(clips: int, block: int, frames: int) -> None:
             for number in range(clips)
         ]
         opened: dict[str, EngineCaptioner] = {}
+        started: dict[str, float] = {}
         taken: dict[str, list[float]] = {each: [] for each in engines}
         try:
             for each, (device, options) in engines.items():
                 begun = time.perf_counter()
                 captioner = EngineCaptioner(CaptionOptions("demo", device=device, cache=False, workers=1), options)
-                first = time.perf_counter() - begun
+                first = started[each] = time.perf_counter() - begun
                 opened[each] = captioner
                 # all workers are there, and each has seen a video
                 timed_block(captioner, films[:block], Path(name) / f"{each} first")
@@ -302,8 +332,17 @@ def against_ray(clips: int, block: int, frames: int) -> None:
         print(
             f"{each:<6} {sum(seconds):6.1f} s for {clips} cold clips in blocks of {block}: {spread(seconds)} s a block"
         )
-    ratios = [many / one for one, many in zip(taken["local"], taken["ray"], strict=True)]
-    print(f"ray / local: {sum(taken['ray']) / sum(taken['local']):.2f}x; block by block {spread(ratios)}x")
+    report(
+        Measured(
+            "ray/local",
+            f"two Ray workers on one node against two worker processes, {clips} cold clips in blocks of {block}",
+            tuple(many / one for one, many in zip(taken["local"], taken["ray"], strict=True)),
+            at_most=1.15,
+            note=f"{sum(taken['ray']) / sum(taken['local']):.2f}x of all blocks together",
+        ),
+        Measured("ray/start", "seconds until the first Ray worker was loaded", (started["ray"],), "s"),
+        Measured("local/start", "seconds until the first of two worker processes was loaded", (started["local"],), "s"),
+    )
 
 
 def timed_block(captioner: EngineCaptioner, films: Sequence[Path], out: Path) -> float:
@@ -320,25 +359,28 @@ def timed_block(captioner: EngineCaptioner, films: Sequence[Path], out: Path) ->
 def main() -> int:
     """Measure what is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("workers", "driver", "ray"))
+    parser.add_argument("what", nargs="?", choices=("workers", "driver", "ray"), help="all of them by default")
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4, 8])
-    parser.add_argument("--clips", type=int, default=16, help="a worker; of `ray` all together")
-    parser.add_argument("--seconds", type=float, default=1.5, help="that replaced backbones take for a video")
+    parser.add_argument("--clips", type=int, default=32, help="of `workers`, for each of them")
+    parser.add_argument("--seconds", type=float, default=2.5, help="that replaced backbones take for a video")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--videos", type=int, default=4000, help="of `driver`")
     parser.add_argument("--simulated", type=int, nargs="*", default=[2, 100, 1000, 2000])
     parser.add_argument("--flush", action="store_true", help="of `driver`: flush each record to the disk")
-    parser.add_argument("--no-ray", action="store_true", help="of `driver`: without Ray")
+    parser.add_argument("--no-ray", action="store_true", help="measure nothing with Ray")
+    parser.add_argument("--cold", type=int, default=200, help="clips of `ray`")
     parser.add_argument("--block", type=int, default=20, help="clips of a turn of `ray`")
     parser.add_argument("--frames", type=int, default=120, help="of the longest clip of `ray`")
     chosen = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    if chosen.what == "workers":
+    with_ray = not chosen.no_ray and find_spec("ray") is not None
+    what = (chosen.what,) if chosen.what else ("workers", "driver", "ray")
+    if "workers" in what:
         workers(chosen.workers, chosen.clips, chosen.seconds, chosen.rounds)
-    elif chosen.what == "driver":
-        driver(chosen.videos, chosen.rounds, chosen.simulated, flush=chosen.flush, with_ray=not chosen.no_ray)
-    else:
-        against_ray(chosen.clips, chosen.block, chosen.frames)
+    if "driver" in what:
+        driver(chosen.videos, chosen.rounds, chosen.simulated, flush=chosen.flush, with_ray=with_ray)
+    if "ray" in what and with_ray:
+        against_ray(chosen.cold, chosen.block, chosen.frames)
     print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
     return 0
 
