@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -174,6 +176,29 @@ def test_it_waits_for_an_idle_machine_and_marks_what_a_busy_one_gave(package: Pa
     assert begun(package) == ["device"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt orphans")
+def test_what_a_benchmark_leaves_is_ended_and_its_time_counts() -> None:
+    left = "import time; end = time.process_time() + 0.2\nwhile time.process_time() < end: pass\n"
+    left += "print(flush=True); time.sleep(60)"
+    leaves = "import subprocess, sys\np = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=-1, "
+    leaves += "start_new_session=True)\np.stdout.readline(); print(p.pid)"
+    code = """if True:
+        import os, subprocess, sys
+        from tests.benchmarks.ledger import _children_seconds
+        from tests.benchmarks.processes import adopt_orphans, end_children
+        assert adopt_orphans()
+        pid = int(subprocess.run([sys.executable, "-c", *sys.argv[1:]], stdout=-1).stdout)
+        assert os.path.exists(f"/proc/{pid}")
+        end_children()
+        assert not os.path.exists(f"/proc/{pid}")
+        assert _children_seconds() > 0.2
+    """
+    path = os.pathsep.join((str(ROOT), str(ROOT / "plugins")))
+    command = [sys.executable, "-c", code, leaves, left]
+    assert subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, timeout=30).returncode == 0
+
+
 def test_waiting_ends_when_patience_does(tmp_path: Path) -> None:
     now = [0.0]
 
@@ -192,7 +217,8 @@ def test_wrong_use_is_named_before_any_work(package: Path, capsys: pytest.Captur
     for arguments, cause in (
         (["--only", "nothing"], "there is no benchmark nothing"),
         (["--rounds", "0"], "--rounds is at least 1"),
-        (["--", "--real", "x"], "arguments after -- need one benchmark of --only"),
+        (["fast"], "--only fast runs some"),
+        (["--only", "fast", "device", "--", "--real", "x"], "arguments after -- need one benchmark of --only"),
     ):
         with pytest.raises(SystemExit, match="2"):
             run(package, *arguments)

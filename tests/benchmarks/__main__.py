@@ -17,6 +17,7 @@ from evcap_cli.errors import EvcapError
 from tests.benchmarks.ledger import DONE, Benchmark, Ledger, find
 from tests.benchmarks.ledger_page import write_page
 from tests.benchmarks.machine import code_version, load_now, machine_facts
+from tests.benchmarks.processes import adopt_orphans, end_children
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -51,6 +52,7 @@ def main(
     folder: Path = HERE,
     make_ledger: Callable[..., Ledger] = Ledger,
     load: Callable[[], float] = load_now,
+    end_leftovers: Callable[[], None] | None = None,
 ) -> int:
     """Run what is to be run; 1 where a benchmark failed."""
     options = parser().parse_args(given)
@@ -58,12 +60,15 @@ def main(
     for name in options.only or []:
         if name not in benchmarks:
             parser().error(f"there is no benchmark {name}; --list names them")
-    if options.arguments and len(options.only or []) != 1:
+    if options.arguments and not options.only:
+        parser().error(f"--only {' '.join(options.arguments)} runs some; arguments for one of them come after --")
+    if options.arguments and len(options.only) != 1:
         parser().error("arguments after -- need one benchmark of --only that gets them")
     if options.rounds is not None and options.rounds < 1:
         parser().error("--rounds is at least 1")
     try:
         ledger = make_ledger(options.json, machine_facts(), code_version(ROOT), load, options.wait)
+        ledger.end_leftovers = end_leftovers
         if options.list:
             for benchmark in benchmarks.values():
                 print(describe(benchmark, ledger))
@@ -126,7 +131,7 @@ def _terminated(*_: object) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        sys.exit(main())
+        sys.exit(main(end_leftovers=end_children if adopt_orphans() else None))
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it was", file=sys.stderr)
         sys.exit(130)

@@ -150,6 +150,7 @@ class Ledger:
         package: of the modules.
         places: of ``PYTHONPATH``, before that of this process.
         busy: processor seconds that the machine has spent; None where nobody knows.
+        end_leftovers: called after each benchmark.
         clock: seconds, for waiting.
     """
 
@@ -161,6 +162,7 @@ class Ledger:
     package: str = __package__
     places: Sequence[Path] = (ROOT, ROOT / "plugins")
     busy: Callable[[], float | None] = busy_seconds
+    end_leftovers: Callable[[], None] | None = None
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -212,6 +214,8 @@ class Ledger:
                             error = f"not done after {limit:g} s"
                 finally:
                     _end(process)
+                    if self.end_leftovers:
+                        self.end_leftovers()
                     entry = self._with_rows(benchmark, entry, rows)
             seconds, text = time.monotonic() - begun, output.read_text("utf-8", "replace")
             others = None

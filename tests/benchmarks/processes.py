@@ -1,12 +1,16 @@
-"""What the robustness harnesses share: evcap as a process, and what a process may leave: files, decoders, children."""
+"""What harnesses share: evcap as a process, and what a process may leave: files, decoders, children."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+_SET_CHILD_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
 
 
 def evcap_command(*arguments: object) -> list[str]:
@@ -39,3 +43,21 @@ def decoders_of(word: str) -> list[int]:
         if ("evcap" in command or "java" in command) and any(word in text for text in (command, folder, environment)):
             found.append(int(entry.name))
     return found
+
+
+def adopt_orphans() -> bool:
+    """Make this process the parent of whatever its children leave, as daemons of Ray are; only Linux can."""
+    return sys.platform == "linux" and ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+def end_children() -> None:
+    """Kill all children and wait for them, so that their processor time counts; those that they leave, too."""
+    while found := {
+        int(pid) for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()
+    }:
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in found:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
