@@ -45,6 +45,8 @@ RECIPE_NAME: Final = "fine-tuning"
 LEAST_STEPS: Final = 600
 """*Decision*: of a run whose epochs nobody gave. The checkpoint's epochs were enough for its own data; on 60 clips they
 are 180 steps, in which new words are hardly learned (docs/your-own.md has the figures)."""
+MOST_EPOCHS: Final = 60
+"""*Decision*: that a run gets for its steps: each one writes captions of the held-out videos."""
 OF_THE_RUN: Final = frozenset(
     ("seed", "select", "val_share", "early_stop", "self_critical_epochs", "min_count", "precision")
 )
@@ -161,7 +163,9 @@ class InitialWeights:
         return base
 
     def with_enough_steps(self, recipe: Recipe, captions: int) -> Recipe:
-        """``recipe`` with so many epochs that few captions have ``LEAST_STEPS`` steps, which is said.
+        """``recipe`` with so many epochs, ``MOST_EPOCHS`` at most, that few captions have ``LEAST_STEPS`` steps.
+
+        What is changed is said.
 
         Args:
             recipe: whose epochs nobody gave.
@@ -169,7 +173,7 @@ class InitialWeights:
         """
         settings = recipe.train
         an_epoch = math.ceil((1 - settings.val_share) * captions / settings.batch_size)
-        epochs = math.ceil(LEAST_STEPS / max(an_epoch, 1))
+        epochs = min(math.ceil(LEAST_STEPS / max(an_epoch, 1)), MOST_EPOCHS)
         if epochs <= settings.epochs:
             return recipe
         console.info(

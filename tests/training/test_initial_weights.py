@@ -266,7 +266,7 @@ def test_a_recipe_comes_from_the_checkpoint_without_what_belongs_to_a_run() -> N
     ("captions", "epochs", "said"),
     [
         (1000, 40, "40 epochs of 15 steps: old had 12, which are few steps for 1000 captions (--epochs sets"),
-        (30, 600, "600 epochs of 1 step: old had 12"),
+        (30, 60, "60 epochs of 1 step: old had 12"),
         (3600, 12, ""),
         (40_000, 12, ""),
     ],
