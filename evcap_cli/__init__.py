@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from evcap_cli.captioning.options import CaptionOptions
     from evcap_cli.captioning.run import Summary, caption_videos
     from evcap_cli.checkpoints.checkpoint import Checkpoint
+    from evcap_cli.engines.options import EngineOptions
     from evcap_cli.errors import (
         BackboneError,
         CaptionerError,
@@ -99,6 +100,7 @@ _HOMES: Final = {
     "evcap_cli.captioning.options": "CaptionOptions",
     "evcap_cli.captioning.run": "Summary caption_videos",
     "evcap_cli.checkpoints.checkpoint": "Checkpoint",
+    "evcap_cli.engines.options": "EngineOptions",
     "evcap_cli.errors": "BackboneError CaptionerError CaptionerStopped CheckpointError DataError DecodeFailed"
     " DecodeTimeout DecoderCrashed EvcapError NameTooLong NoVideoStream OpenFailed OutOfMemory PluginError"
     " TrainingError UploadError UsageError VideoError WeightsError WorkerCrashed WorkersGone WriteError",
@@ -154,6 +156,7 @@ __all__ = [
     "DecoderCrashed",
     "Detections",
     "Emotion",
+    "EngineOptions",
     "EvcapError",
     "FeatureOptions",
     "FrameInput",

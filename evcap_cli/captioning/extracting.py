@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Unpack
 
+from evcap_cli.engines.options import EngineOptions
 from evcap_cli.errors import EvcapError, WriteError
 from evcap_cli.features.options import FeatureOptions
 from evcap_cli.files import cause_of
@@ -18,8 +20,7 @@ from evcap_cli.sources import SameFiles, some_of
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
-    from evcap_cli.captioning.cache_filling import CacheFilling
-    from evcap_cli.engines.options import EngineOptions
+    from evcap_cli.engines.cache_filling import CacheFilling
     from evcap_cli.features.events import Event, VideoDone
     from evcap_cli.features.options import FeatureKeywords
     from evcap_cli.features.pipeline import FeaturePipeline
@@ -33,6 +34,7 @@ def extract_features(
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     on_error: Callable[[Path, EvcapError], object] | None = None,
+    engine: EngineOptions | None = None,
     **options: Unpack[FeatureKeywords],
 ) -> Iterator[tuple[Path, ClipFeatures]]:
     """Features of videos, by way of the cache.
@@ -41,6 +43,9 @@ def extract_features(
         inputs: videos, folders (recursive), patterns, "@list.txt".
         on_error: called with path and error of a video that fails, after which the others go on; None: the error is
             raised.
+        engine: where the features are made, as ``EngineOptions(engine="ray")``; None: in this process, or where
+            ``device`` names several ("cuda:0,cuda:1") in a process for each. Workers fill the cache with the features
+            of all videos before the first are yielded.
         options: fields of ``FeatureOptions``, such as ``backbone="clip"``, ``segment="fixed:10"`` or ``cache=False``.
             Where no backbone is named, the preset "lite" is used.
 
@@ -55,6 +60,7 @@ def extract_features(
         UsageError: an input, an option or a backbone that cannot be used; at once. EvcapError: there is no video.
         PluginError, WeightsError: a backbone is not installed or cannot be loaded; at once.
         VideoError: a video cannot be opened or decoded, or a backbone failed on it; while iterating.
+        WorkersGone: there has been no worker for ``engine.wait_seconds``; what is in the cache stays.
 
     Example:
         ```python
@@ -75,6 +81,9 @@ def extract_features(
     sources = gather(typed)
     if not sources:
         raise nothing_found(typed)
+    place = engine or EngineOptions()
+    if place.distributed(chosen.device):
+        return _features_of_workers(sources, chosen, place, on_error)
     pipeline = build_pipeline(chosen, backbones_of(chosen, DEFAULT_PRESET))
     return _features(sources, pipeline, on_error)
 
@@ -93,6 +102,37 @@ def _features(
                 if on_error is None:
                     raise event.error
                 on_error(path, event.error)
+
+
+def _features_of_workers(
+    sources: Sequence[Source],
+    options: FeatureOptions,
+    engine: EngineOptions,
+    on_error: Callable[[Path, EvcapError], object] | None,
+) -> Iterator[tuple[Path, ClipFeatures]]:
+    """The same, of workers that are started now."""
+    from evcap_cli.engines.cache_filling import CacheFilling, shared_cache
+
+    filling = CacheFilling(options, shared_cache(options), engine, DEFAULT_PRESET)
+    try:
+        pipeline = filling.reader()
+    except BaseException:
+        filling.close()
+        raise
+
+    def features() -> Iterator[tuple[Path, ClipFeatures]]:
+        failed: set[str] = set()
+        with closing(filling), closing(filling.run(sources)) as ends:
+            for source, done in ends:
+                if done.error is not None:
+                    if on_error is None:
+                        raise done.error
+                    failed.add(source.given)
+                    on_error(source.path, done.error)
+        there = array("q", (number for number, source in enumerate(sources) if source.given not in failed))
+        yield from _features(some_of(sources, there), pipeline, on_error)
+
+    return features()
 
 
 def _events(sources: Sequence[Source], pipeline: FeaturePipeline) -> Generator[tuple[int, Event], None, None]:
@@ -174,18 +214,13 @@ class Extraction:
             plan.export.check_writable()
         self.filling: CacheFilling | None = None
         if engine is not None and engine.distributed(options.device):
-            from evcap_cli.captioning.cache_filling import CacheFilling
+            from evcap_cli.engines.cache_filling import CacheFilling
 
-            self.filling = CacheFilling(options, self.cache, engine)
+            self.filling = CacheFilling(options, self.cache, engine, DEFAULT_PRESET)
         else:
-            self.pipeline = self._build()
+            from evcap_cli.features.building import backbones_of, build_pipeline
 
-    def _build(self) -> FeaturePipeline:
-        from evcap_cli.features.building import backbones_of, build_pipeline
-
-        # where there are several devices, this process reads what is cached: any one will do
-        options = replace(self.options, device="cpu") if self.filling is not None else self.options
-        return build_pipeline(options, backbones_of(options, DEFAULT_PRESET), self.cache)
+            self.pipeline = build_pipeline(options, backbones_of(options, DEFAULT_PRESET), self.cache)
 
     def run(
         self, *, fail_fast: bool = False, on_video: Callable[[Source, VideoDone], None] = lambda _, __: None
@@ -205,7 +240,7 @@ class Extraction:
                         return summary
             if self.plan.export is None or not summary.done:
                 return summary
-            self.pipeline = self._build()
+            self.pipeline = self.filling.reader()
             return self._extract(summary, fail_fast=fail_fast, on_video=None)
         return self._extract(summary, fail_fast=fail_fast, on_video=on_video)
 

@@ -10,8 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from evcap_cli import plugins
-from evcap_cli.captioning.captioner import Captioner, load_captioner
+from evcap_cli.captioning.captioner import Captioner
+from evcap_cli.captioning.engine_captioner import open_captioner
 from evcap_cli.captioning.finished_records import FinishedRecords, OldRecords
+from evcap_cli.captioning.options import CaptionOptions
+from evcap_cli.engines.options import EngineOptions
 from evcap_cli.errors import UsageError, WriteError
 from evcap_cli.files import check_writable
 from evcap_cli.inputs import gather, nothing_found, take_shard, typed_paths
@@ -76,6 +79,7 @@ def caption_videos(
     *,
     checkpoint: str | os.PathLike[str] = "demo",
     captioner: Captioner | None = None,
+    engine: EngineOptions | None = None,
     tree_format: str = "srt",
     shard: str | None = None,
     limit: int | None = None,
@@ -95,14 +99,16 @@ def caption_videos(
         outputs: files by suffix (.jsonl, .srt, .vtt, .tsv, .html, and those of plugins), or "folder/" to mirror the
             inputs into.
         checkpoint: what to caption with, see ``load_captioner``.
-        captioner: one that is loaded already, in place of ``checkpoint`` and ``options``.
+        captioner: one that is loaded already, in place of ``checkpoint``, ``options`` and ``engine``.
+        engine: where the work is done, as ``EngineOptions(engine="ray")``; None: in this process, or where ``device``
+            names several ("cuda:0,cuda:1") in a process for each. Workers are started for this call and end with it.
         tree_format: of the files in a mirrored folder, such as "srt".
         shard: "i/n" takes the i-th of n parts, "slurm" that of the array task.
         limit: take the first videos only.
         retry_failed: read the old JSONL output and caption only what failed or is new.
         overwrite: caption again what is finished.
         fail_fast: stop at the first video that fails; whole outputs are not written then.
-        on_record: called with each record made now; in sorted input order where there is one worker.
+        on_record: called with each record made now; in sorted input order where this process makes them.
         options: fields of ``CaptionOptions``.
 
     Returns:
@@ -113,6 +119,7 @@ def caption_videos(
         UsageError: inputs or outputs that cannot be used, or outputs of another run in the way; and its subclasses, as
             in ``load_captioner``.
         WriteError: the journal or a mirrored folder cannot be written; what was finished stays.
+        WorkersGone: there has been no worker for ``engine.wait_seconds``; what was finished stays.
         EvcapError: there is no video.
 
     Example:
@@ -127,19 +134,24 @@ def caption_videos(
             print(problem)
         ```
     """
-    if captioner is not None and options:
-        raise UsageError(f"{next(iter(options))} is given with a captioner, which has its own options")
+    given = [*options, *(["engine"] if engine is not None else [])]
+    if captioner is not None and given:
+        raise UsageError(f"{given[0]} is given with a captioner, which has its own options")
     plan = plan_captions(typed_paths(inputs), typed_paths(outputs), tree_format=tree_format, shard=shard, limit=limit)
     if plan.outputs.stdout:
         raise UsageError("'-' as output is for `evcap caption`", hint="name a file, or use Captioner.caption_many")
-    return caption_plan(
-        plan,
-        captioner or load_captioner(checkpoint, **options),
-        retry_failed=retry_failed,
-        overwrite=overwrite,
-        fail_fast=fail_fast,
-        on_record=on_record,
-    )
+    with ExitStack() as own:
+        if captioner is None:
+            chosen = CaptionOptions(os.fspath(checkpoint), **options)
+            captioner = own.enter_context(closing(open_captioner(chosen, engine or EngineOptions())))
+        return caption_plan(
+            plan,
+            captioner,
+            retry_failed=retry_failed,
+            overwrite=overwrite,
+            fail_fast=fail_fast,
+            on_record=on_record,
+        )
 
 
 def plan_captions(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import closing
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from evcap_cli.data.emvidcap import DataRoot
     from evcap_cli.data.parts import Subset
+    from evcap_cli.engines.options import EngineOptions
     from evcap_cli.training.initial_weights import InitialWeights
     from evcap_cli.training.trainer import Trainer, TrainResult
 
@@ -202,6 +204,7 @@ def train(
             "--select oracle": select == ORACLE,
         }
         check_other_options(other, flags)
+        _note_engine(flags.engine_options())
         given = {
             "epochs": epochs,
             "batch_size": batch_size,
@@ -245,11 +248,13 @@ def train(
         console.data(chosen.to_toml())
         return
 
+    from evcap_cli.devices import choose_device
+    from evcap_cli.engines.options import devices_of
     from evcap_cli.files import check_writable
     from evcap_cli.training.feature_sources import features_of_folder, features_of_videos
     from evcap_cli.training.run_log import FILE as LOG
 
-    options = flags.options()
+    options, engine = flags.options(), flags.engine_options()
     if initial is not None:
         options = initial.options(options, videos=features is None)
     if features is None and not options.addresses():
@@ -270,42 +275,53 @@ def train(
         raise UsageError("--init and -o are the same folder", path=run, hint="give the new run a folder of its own")
     if initial is not None and recipe is None and epochs is None:
         chosen = initial.with_enough_steps(chosen, sum(map(len, root.train.values())))
+    # several devices make features of videos; training goes on on the first
+    device = choose_device(options.device if features is not None else devices_of(options.device)[0]).type
     if features is not None:
+        _note_engine(engine)
         found = features_of_folder(features, root, chosen, options, test=test, complete=initial is None)
     else:
-        found = features_of_videos(videos or root.root / "videos", root, chosen, options, test=test)
-    if overwrite:
-        _remove_earlier_run(run)
+        folder = videos or root.root / "videos"
+        found = features_of_videos(folder, root, chosen, options, test=test, engine=engine)
 
     from evcap_cli.checkpoints.hub import without_places
-    from evcap_cli.devices import choose_device
     from evcap_cli.training.trainer import Trainer
 
-    trainer = Trainer(
-        found.recipe,
-        root.train,
-        root.lexicon if initial is None else initial.lexicon(root.lexicon),
-        found.source,
-        run,
-        device=choose_device(options.device).type,
-        glove=glove,
-        sampling=found.sampling,
-        command=without_places(shlex.join(["evcap", *sys.argv[1:]])),
-        test=root.test,
-        extra=extra,
-        data=f"{root.root.resolve().name} (EmVidCap-{root.subset} layout)",
-        initial=initial,
-        files=root.segment_files,
-        labels_by=root.labels_by,
-    )
-    result = trainer.fit()
-    if trainer.accelerator.is_main_process:
-        missing = _finish(trainer, result, root, found.scored)
-        if push_to_hub is not None:
-            address = result.checkpoint.push_to_hub(push_to_hub, folder=run)
-            console.info(f"pushed to {address}: {_use(trainer, address)}")
-        if missing:
-            raise typer.Exit(EXIT_SOME_FAILED)
+    with closing(found):
+        if overwrite:
+            _remove_earlier_run(run)
+
+        trainer = Trainer(
+            found.recipe,
+            root.train,
+            root.lexicon if initial is None else initial.lexicon(root.lexicon),
+            found.source,
+            run,
+            device=device,
+            glove=glove,
+            sampling=found.sampling,
+            command=without_places(shlex.join(["evcap", *sys.argv[1:]])),
+            test=root.test,
+            extra=extra,
+            data=f"{root.root.resolve().name} (EmVidCap-{root.subset} layout)",
+            initial=initial,
+            files=root.segment_files,
+            labels_by=root.labels_by,
+        )
+        result = trainer.fit()
+        if trainer.accelerator.is_main_process:
+            missing = _finish(trainer, result, root, found.scored)
+            if push_to_hub is not None:
+                address = result.checkpoint.push_to_hub(push_to_hub, folder=run)
+                console.info(f"pushed to {address}: {_use(trainer, address)}")
+            if missing:
+                raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _note_engine(engine: EngineOptions) -> None:
+    """Say that nothing is made of videos, for which alone there are engines."""
+    if engine.engine != "local":
+        console.warn(f"--engine {engine.engine} is not used: no features are made of videos here")
 
 
 def _check_system(name: str | None) -> None:

@@ -14,7 +14,7 @@ import typer
 
 from evcap_cli import console
 from evcap_cli.commands.options import prompt_text
-from evcap_cli.commands.run_flags import FeatureFlags
+from evcap_cli.commands.run_flags import EngineFlags
 from evcap_cli.errors import EXIT_SOME_FAILED, UsageError
 from evcap_cli.systems.clip_captioner import Style
 from evcap_cli.systems.tunable_captioner import MULTIMODAL
@@ -31,8 +31,8 @@ _NAMED_MISSING: Final = 3
 
 
 @dataclass(frozen=True)
-class TrainFlags(FeatureFlags):
-    """The options of features, and those of the training of an adapter, as they are typed."""
+class TrainFlags(EngineFlags):
+    """The options of features and of engines, and those of the training of an adapter, as they are typed."""
 
     base: Annotated[
         str | None,

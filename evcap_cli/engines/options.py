@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
+from annotated_types import Ge
+
+from evcap_cli.devices import check_present
 from evcap_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,23 +23,35 @@ WAIT_SECONDS: Final = 120.0
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """Which engine, and how many workers it has.
+    """Which engine does the work, and how many workers it has.
 
     Args:
-        engine: "local" (this machine) or "ray".
+        engine: "local" (this machine: a worker process a device where ``device`` names several, as "cuda:0,cuda:1")
+            or "ray".
         ray_address: of a cluster; None: RAY_ADDRESS, else Ray is started on this machine.
         workers_per_node: None: as many as fit.
         gpus_per_worker: may be a fraction; None: 1 where the cluster has GPUs, else 0.
         cpus_per_worker: None: 4, or fewer where a node has fewer.
         wait_seconds: how long to go on without any worker.
+
+    Raises:
+        UsageError: a value is not of its type, or out of its range.
     """
 
     engine: Engine = "local"
     ray_address: str | None = None
-    workers_per_node: int | None = None
-    gpus_per_worker: float | None = None
-    cpus_per_worker: float | None = None
-    wait_seconds: float = WAIT_SECONDS
+    workers_per_node: Annotated[int, Ge(1)] | None = None
+    gpus_per_worker: Annotated[float, Ge(0)] | None = None
+    cpus_per_worker: Annotated[float, Ge(0)] | None = None
+    wait_seconds: Annotated[float, Ge(1)] = WAIT_SECONDS
+
+    def __post_init__(self) -> None:
+        from evcap_cli.reading.ranges import check_fields
+
+        try:
+            check_fields(self)
+        except ValueError as problem:
+            raise UsageError(str(problem)) from None
 
     def distributed(self, device: str) -> bool:
         """Whether there are workers, on ``--device device``; else this process does the work."""
@@ -60,10 +74,12 @@ def check_engine(options: EngineOptions, device: str) -> None:
     """See that an engine can be used, as far as nothing has to be started for it.
 
     Raises:
-        UsageError: Ray is not installed, or ``--device`` names several devices for it.
+        UsageError: Ray is not installed, or ``--device`` names several devices for it; or one of several is not there.
     """
     devices = devices_of(device)
     if options.engine != "ray":
+        if len(devices) > 1:
+            check_present(devices, device)
         return
     if len(devices) > 1:
         raise UsageError(
@@ -87,8 +103,3 @@ def crew_of(options: EngineOptions, work: Work[Result], device: str) -> Crew[Res
     from evcap_cli.engines.local_crew import LocalCrew
 
     return LocalCrew(work, devices_of(device))
-
-
-def only_local(options: Sequence[str]) -> str:
-    """The words for options that mean nothing without Ray."""
-    return f"{' and '.join(options)} {'means' if len(options) == 1 else 'mean'} nothing without --engine ray"

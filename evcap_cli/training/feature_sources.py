@@ -17,6 +17,8 @@ from evcap_cli.training.recipe import ORACLE
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
     from evcap_cli.data.emvidcap import DataRoot
+    from evcap_cli.engines.options import EngineOptions
+    from evcap_cli.errors import EvcapError
     from evcap_cli.features.options import FeatureOptions
     from evcap_cli.features.pipeline import FeaturePipeline
     from evcap_cli.features.streams import ClipFeatures
@@ -88,12 +90,14 @@ class PipelineSource:
 
     Attributes:
         middles: video or clip -> its file, and the middle of it in seconds; of those that were read.
+        failed: files that are known to fail, which are left alone.
     """
 
     def __init__(self, pipeline: FeaturePipeline, videos: Mapping[str, Path]) -> None:
         self.pipeline = pipeline
         self.videos = videos
         self.middles: dict[str, tuple[Path, float]] = {}
+        self.failed: dict[Path, EvcapError] = {}
         self.backbones: Mapping[Kind, Mapping[str, Any]] = {
             kind: backbone_record(backbone) for kind, backbone in pipeline.backbones.items()
         }
@@ -106,9 +110,13 @@ class PipelineSource:
         for video in videos:
             if video in self.videos:
                 files.setdefault(self.videos[video], []).append(video)
+        failed = 0
+        for path in [path for path in files if path in self.failed]:
+            del files[path]
+            failed += 1
+            _leave_out(self.failed[path], failed)
         requested = list(files.values())
         waiting: dict[str, SegmentReady] = {}
-        failed = 0
         with console.progress(len(files), "features") as bar:
             for event in self.pipeline.run(list(files)):
                 if isinstance(event, SegmentReady):
@@ -118,8 +126,7 @@ class PipelineSource:
                     console.detail(f"{event.path}: {warning}")
                 if event.error is not None:
                     failed += 1
-                    # one cause can hit every file: a warning each would bury it
-                    (console.warn if failed <= NAMED else console.detail)(f"{event.error}; left out")
+                    _leave_out(event.error, failed)
                 else:
                     for video in requested[event.video]:
                         # a file of one clip is not listed, and its segment has no id
@@ -132,6 +139,14 @@ class PipelineSource:
                 bar.advance()
         if failed > NAMED:
             console.warn(f"{counted(failed, 'video')} failed, {NAMED} of them are named above; -v names all")
+
+    def close(self) -> None:
+        """Give back what the features are made with; what was read stays."""
+
+
+def _leave_out(problem: EvcapError, number: int) -> None:
+    """Say that a file is left out; one cause can hit every file, and a warning each would bury it."""
+    (console.warn if number <= NAMED else console.detail)(f"{problem}; left out")
 
 
 @dataclass(frozen=True)
@@ -148,6 +163,11 @@ class TrainingFeatures:
     sampling: str
     recipe: Recipe
     scored: bool
+
+    def close(self) -> None:
+        """End what makes the features."""
+        if isinstance(self.source, PipelineSource):
+            self.source.close()
 
 
 def features_of_folder(
@@ -195,7 +215,13 @@ def features_of_folder(
 
 
 def features_of_videos(
-    folder: Path, root: DataRoot, recipe: Recipe, options: FeatureOptions, *, test: bool = True
+    folder: Path,
+    root: DataRoot,
+    recipe: Recipe,
+    options: FeatureOptions,
+    *,
+    test: bool = True,
+    engine: EngineOptions | None = None,
 ) -> TrainingFeatures:
     """Features by the pipeline, of the backbones that the recipe reads; weights and options may name the others too.
 
@@ -205,11 +231,13 @@ def features_of_videos(
         recipe: of the run.
         options: name the backbones.
         test: whether the test split is to be scored at the end.
+        engine: whose workers make the features; None, or one without workers: this process does.
 
     Raises:
-        UsageError: no training video was found.
+        UsageError: no training video was found; or the engine cannot be used.
         DataError: no such folder; or the choice of the epoch needs a test split and there is none.
         PluginError, WeightsError: a backbone cannot be loaded.
+        WriteError: the workers of an engine would have no cache.
     """
     from evcap_cli.features.building import backbones_of, build_pipeline
 
@@ -226,7 +254,13 @@ def features_of_videos(
         allow_unused=options.allow_unused | unused,
         segment=f"from:{root.root}" if root.clips else options.segment,
     )
-    source = PipelineSource(build_pipeline(read, backbones_of(read)), videos)
+    if engine is not None and engine.distributed(options.device):
+        from evcap_cli.training.engine_features import EngineSource
+
+        wanted = {video: videos[video] for video in {**root.train, **(root.test if scored else {})} if video in videos}
+        source: PipelineSource = EngineSource(read, engine, wanted)
+    else:
+        source = PipelineSource(build_pipeline(read, backbones_of(read)), videos)
     return TrainingFeatures(source, options.sampling or "moments", recipe, scored)
 
 

@@ -44,7 +44,7 @@ def commands() -> dict[str, set[str]]:
             SHARED | SEARCH | {"--segment", "--sampling", "--workers", "--max-words", "--no-cache", "--style"},
             {"--no-emotion", "--shard"},
         ),
-        ("train", SHARED | {"--sampling", "--workers", "--no-cache"}, SEARCH | ENGINE | {"--segment"}),
+        ("train", SHARED | ENGINE | {"--sampling", "--workers", "--no-cache"}, SEARCH | {"--segment"}),
     ],
 )
 def test_a_command_has_the_options_that_mean_something_to_it(

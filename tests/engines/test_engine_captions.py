@@ -49,11 +49,25 @@ def test_a_profile_of_several_processes_is_refused(
     assert "--profile measures one process; leave it out" in capsys.readouterr().err
 
 
-def test_a_list_of_devices_with_a_gap_is_refused_before_any_work(
-    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [
+        ("cpu,", "--device 'cpu,' does not name each device"),
+        ("cpu,cuda:99", "--device cpu,cuda:99: there is no cuda:99 (this machine has "),
+        ("cpu, grafix", "--device cpu, grafix: grafix is no device; name cpu, cuda:0, ..."),
+        ("cpu,meta", "--device cpu,meta: meta is no device"),
+    ],
+)
+@pytest.mark.parametrize("command", ["caption", "extract"])
+def test_a_list_of_devices_with_one_that_is_not_there_is_refused_before_any_work(
+    command: str, devices: str, words: str, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evcap("caption", films, "-o", tmp_path / "out.srt", "--device", "cpu,") == 2
-    assert "--device 'cpu,' does not name each device" in capsys.readouterr().err
+    cache, output = tmp_path / "cache", tmp_path / ("out.srt" if command == "caption" else "out.hdf5")
+    assert evcap(command, films, "-o", output, "--device", devices, "--cache-dir", cache) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from evcap_cli.engines.dispatcher import Dispatcher
 from evcap_cli.engines.options import EngineOptions
 from evcap_cli.engines.ray_crew import RayCrew, _connect
 from evcap_cli.errors import UsageError, WorkersGone
+from tests.engines.small_training import made, train
 from tests.engines.works import Naming, assert_same_outputs, source
 from tests.features.films import make_film
 
@@ -132,6 +134,19 @@ def test_captions_have_the_same_bytes_while_workers_and_nodes_come_and_go(nodes:
     for one, many in zip(*outputs, strict=True):
         assert_same_outputs(tmp_path / one, tmp_path / many)
     assert wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in decoders), 20)
+    assert wait_for(lambda: not processes("ray::RayWorker"), 20)
+
+
+def test_training_on_features_of_the_cluster_goes_on_to_the_weights_of_one_process(
+    nodes: ThreeNodes, training_root: Path, trained_alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "cluster"
+    shutil.copytree(trained_alone.with_suffix(".cache"), run.with_suffix(".cache"))
+    for entry in sorted(run.with_suffix(".cache").rglob("*.safetensors"))[::2]:
+        entry.unlink()  # as if the run had been stopped on its way
+    assert train(training_root, run, "--engine", "ray", "--workers", 1) == 0
+    assert "features of 5 of 6 videos are in the cache" in capsys.readouterr().err
+    assert made(run) == made(trained_alone)
     assert wait_for(lambda: not processes("ray::RayWorker"), 20)
 
 

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from evcap_cli.captioning.extracting import DEFAULT_PRESET
 from evcap_cli.engines.contract import Work, Worker
 from evcap_cli.engines.dispatcher import Dispatcher
 from evcap_cli.engines.options import crew_of
-from evcap_cli.errors import EvcapError, WriteError
+from evcap_cli.errors import EvcapError, UsageError, VideoError, WriteError
 from evcap_cli.features.events import VideoDone
 from evcap_cli.files import cause_of, write_whole
 
 if TYPE_CHECKING:
+    from evcap_cli.devices import Dtype
     from evcap_cli.engines.options import EngineOptions
-    from evcap_cli.errors import VideoError
     from evcap_cli.features.cache import FeatureCache
     from evcap_cli.features.feed import Feed
     from evcap_cli.features.options import FeatureOptions
@@ -35,16 +34,20 @@ class FeatureWork(Work[VideoDone]):
 
     Args:
         options: which, with the folder of the cache.
+        preset: of backbones, where ``options`` name none.
     """
 
     options: FeatureOptions
+    preset: str | None = None
 
     @override
     def open(self, device: str | None) -> FeatureWorker:
+        from evcap_cli.devices import choose_device, choose_dtype, name_of
         from evcap_cli.features.building import backbones_of, build_pipeline
 
         options = self.options if device is None else replace(self.options, device=device)
-        return FeatureWorker(build_pipeline(options, backbones_of(options, DEFAULT_PRESET)))
+        pipeline = build_pipeline(options, backbones_of(options, self.preset))
+        return FeatureWorker(pipeline, name_of(choose_dtype(options.dtype, choose_device(options.device))))
 
     @override
     def failed(self, source: Source, problem: VideoError, about: Any) -> VideoDone:
@@ -52,14 +55,18 @@ class FeatureWork(Work[VideoDone]):
 
 
 class FeatureWorker(Worker[VideoDone]):
-    """Loaded backbones in a worker."""
+    """Loaded backbones in a worker.
 
-    def __init__(self, pipeline: FeaturePipeline) -> None:
+    Args:
+        pipeline: with them. dtype: their number format, which the driver has to read features with.
+    """
+
+    def __init__(self, pipeline: FeaturePipeline, dtype: Dtype) -> None:
         from evcap_cli.features.feature_run import LOOK_AHEAD
 
         self.pipeline = pipeline
         self.appetite = pipeline.workers + LOOK_AHEAD
-        self.about = None
+        self.about = dtype
         self.identity = {"backbones": pipeline.identities, "device": pipeline.device.type}
 
     @override
@@ -86,18 +93,40 @@ class FeatureWorker(Worker[VideoDone]):
                 yield event
 
 
+def shared_cache(options: FeatureOptions) -> FeatureCache:
+    """The cache through which workers hand features over.
+
+    Raises:
+        UsageError: there is none. WriteError: it cannot be written.
+    """
+    from evcap_cli.features.cache import FeatureCache
+
+    if not options.cache:
+        raise UsageError(
+            "workers hand features over through the cache, which is turned off",
+            hint="leave out --no-cache (cache=False), or take one device and --engine local",
+        )
+    cache = FeatureCache(options.cache_dir)
+    cache.check_writable()
+    return cache
+
+
 class CacheFilling:
     """Workers that fill ``cache``; ``close`` ends them.
 
     Args:
         options: of the features. cache: of this process, which the workers have to see. engine: where they are.
+        preset: of backbones, where ``options`` name none.
 
     Raises:
         EvcapError: what keeps the backbones from loading, or the workers from the cache.
     """
 
-    def __init__(self, options: FeatureOptions, cache: FeatureCache, engine: EngineOptions) -> None:
-        work = FeatureWork(replace(options, cache_dir=cache.root.absolute()))
+    def __init__(
+        self, options: FeatureOptions, cache: FeatureCache, engine: EngineOptions, preset: str | None = None
+    ) -> None:
+        work = FeatureWork(replace(options, cache_dir=cache.root.absolute()), preset)
+        self._options, self._preset, self._cache = options, preset, cache
         self._dispatcher = Dispatcher(
             work, crew_of(engine, work, options.device), timeout=options.timeout, wait_seconds=engine.wait_seconds
         )
@@ -111,7 +140,32 @@ class CacheFilling:
 
     def run(self, sources: Sequence[Source]) -> Generator[tuple[Source, VideoDone], None, None]:
         """Each source with its end, in any order; several names of one file have the same."""
-        return self._dispatcher.run_all(sources)
+        with closing(self._dispatcher.run_all(sources)) as ends:
+            for source, done in ends:
+                if isinstance(done.error, VideoError) and done.path != source.path:
+                    problem = type(done.error)(done.error.cause, path=source.path, hint=done.error.hint)
+                    done = replace(done, path=source.path, error=problem)
+                yield source, done
+
+    def reader(self) -> FeaturePipeline:
+        """What this process reads the features with that the workers keep: on the CPU, in their number format.
+
+        Raises:
+            UsageError: the backbones here are not theirs.
+        """
+        from evcap_cli.features.building import backbones_of, build_pipeline
+
+        options = replace(self._options, device="cpu", dtype=self._dispatcher.about)
+        pipeline = build_pipeline(options, backbones_of(options, self._preset), self._cache)
+        theirs = (self._dispatcher.identity or {}).get("backbones", {})
+        for kind, identity in pipeline.identities.items():
+            if theirs.get(kind) != identity:
+                raise UsageError(
+                    f"the {kind} backbone here is not the workers' ({identity.address}: other weights or another"
+                    " version)",
+                    hint="have the same weights and versions on all machines",
+                )
+        return pipeline
 
     def close(self) -> None:
         """End the workers."""
