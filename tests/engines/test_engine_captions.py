@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import evcap_cli
 from tests.commands.small import evcap, records
 from tests.features.films import make_film
 
@@ -88,3 +90,41 @@ def test_features_of_two_devices_are_those_of_one(
             written[device] = {name: file[name][:].tolist() for name in file if isinstance(file[name], h5py.Dataset)}
         assert written[device], list(h5py.File(folder / "x.hdf5"))
     assert written["cpu"] == written["cpu,cpu"]
+
+
+@pytest.mark.slow
+def test_the_library_has_features_of_two_devices_in_the_order_of_the_videos(films: Path, tmp_path: Path) -> None:
+    failed: dict[str, dict[Path, evcap_cli.EvcapError]] = {"cpu": {}, "cpu,cpu": {}}
+    found = {
+        device: [
+            (path, features.start, features.streams["appearance"].values.tolist())
+            for path, features in evcap_cli.extract_features(
+                films,
+                on_error=failed[device].__setitem__,
+                backbones={"appearance": "lite-appearance"},
+                device=device,
+                cache_dir=tmp_path / device,
+                workers=1,
+            )
+        ]
+        for device in failed
+    }
+    assert len(found["cpu"]) == 6
+    assert found["cpu"] == found["cpu,cpu"]
+    assert {device: {path.name: problem.code for path, problem in each.items()} for device, each in failed.items()} == {
+        device: {"text.mp4": "open"} for device in failed
+    }
+
+
+def test_the_library_refuses_what_an_engine_cannot_do(films: Path, tmp_path: Path) -> None:
+    with pytest.raises(evcap_cli.UsageError, match="workers hand features over through the cache, which is turned off"):
+        evcap_cli.extract_features(films, device="cpu,cpu", cache=False)
+    with pytest.raises(evcap_cli.UsageError, match="workers_per_node"):
+        evcap_cli.EngineOptions(engine="ray", workers_per_node=0)
+    with pytest.raises(evcap_cli.UsageError, match="engine must be one of local, ray"):
+        evcap_cli.EngineOptions(engine="slurm")  # type: ignore[arg-type]
+    captioner: Any = object()
+    with pytest.raises(evcap_cli.UsageError, match="engine is given with a captioner, which has its own"):
+        evcap_cli.caption_videos(
+            films, tmp_path / "out.srt", captioner=captioner, engine=evcap_cli.EngineOptions(engine="ray")
+        )

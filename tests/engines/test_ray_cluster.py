@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 
 import evcap_cli as evcap
-from evcap_cli.captioning.engine_captioner import open_captioner
-from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.engines import dispatcher
 from evcap_cli.engines.dispatcher import Dispatcher
 from evcap_cli.engines.options import EngineOptions
@@ -105,11 +103,10 @@ def children_of(parents: set[int]) -> set[int]:
 def test_captions_have_the_same_bytes_while_workers_and_nodes_come_and_go(nodes: ThreeNodes, tmp_path: Path) -> None:
     films = [make_film(tmp_path / f"{number:02}.mp4", frames=10 + number, seed=number) for number in range(12)]
     (tmp_path / "text.mp4").write_text("not a video")
-    options = CaptionOptions("demo", device="cpu", cache=False, workers=1)
+    options: Any = {"device": "cpu", "cache": False, "workers": 1}
     outputs = [["one.jsonl", "one.srt"], ["many.jsonl", "many.srt"]]
     given = [str(film) for film in films] + [str(tmp_path / "text.mp4")]
-    with closing(open_captioner(options, EngineOptions())) as captioner:
-        evcap.caption_videos(given, [tmp_path / name for name in outputs[0]], captioner=captioner)
+    evcap.caption_videos(given, [tmp_path / name for name in outputs[0]], **options)
     while len(nodes.nodes) < 2:
         nodes.add()
     seen: list[str] = []
@@ -125,10 +122,10 @@ def test_captions_have_the_same_bytes_while_workers_and_nodes_come_and_go(nodes:
             nodes.remove()
             nodes.add()
 
-    with closing(open_captioner(options, EngineOptions(engine="ray", wait_seconds=60))) as captioner:
-        summary = evcap.caption_videos(
-            given, [tmp_path / name for name in outputs[1]], captioner=captioner, on_record=disturb
-        )
+    engine = evcap.EngineOptions(engine="ray", wait_seconds=60)
+    summary = evcap.caption_videos(
+        given, [tmp_path / name for name in outputs[1]], engine=engine, on_record=disturb, **options
+    )
     assert (summary.done, summary.failed) == (12, 1)
     assert sorted(seen) == sorted(given)
     for one, many in zip(*outputs, strict=True):
