@@ -15,6 +15,7 @@ from typing_extensions import override
 from evcap_cli.captioning.captioner import Captioner, captioner_of
 from evcap_cli.engines.contract import Work, Worker
 from evcap_cli.engines.dispatcher import Dispatcher
+from evcap_cli.engines.longest_first import Lengths, lengths_of
 from evcap_cli.engines.options import crew_of
 from evcap_cli.features.feature_run import LOOK_AHEAD
 from evcap_cli.output.records import Record, error_fields
@@ -73,6 +74,10 @@ class CaptionWork(Work[Record]):
     def open(self, device: str | None) -> CaptionWorker:
         options = self.options if device is None else replace(self.options, device=device)
         return CaptionWorker(captioner_of(options, emotions=self.emotions))
+
+    @override
+    def lengths(self) -> Lengths:
+        return lengths_of(self.options.segment)
 
     @override
     def failed(self, source: Source, problem: VideoError, about: CaptionerFacts) -> Record:

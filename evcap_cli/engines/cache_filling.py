@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from evcap_cli.engines.contract import Work, Worker
 from evcap_cli.engines.dispatcher import Dispatcher
+from evcap_cli.engines.longest_first import Lengths, lengths_of
 from evcap_cli.engines.options import crew_of
 from evcap_cli.errors import EvcapError, UsageError, VideoError, WriteError
 from evcap_cli.features.events import VideoDone
@@ -48,6 +49,10 @@ class FeatureWork(Work[VideoDone]):
         options = self.options if device is None else replace(self.options, device=device)
         pipeline = build_pipeline(options, backbones_of(options, self.preset))
         return FeatureWorker(pipeline, name_of(choose_dtype(options.dtype, choose_device(options.device))))
+
+    @override
+    def lengths(self) -> Lengths:
+        return lengths_of(self.options.segment)
 
     @override
     def failed(self, source: Source, problem: VideoError, about: Any) -> VideoDone:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from evcap_cli.engines.longest_first import Lengths
 from evcap_cli.errors import EvcapError, VideoError
 from evcap_cli.features.feed import Feed
 from evcap_cli.inputs import Source
@@ -62,6 +63,10 @@ class Work(ABC, Generic[Result]):
         Raises:
             EvcapError: they cannot be loaded.
         """
+
+    def lengths(self) -> Lengths:
+        """How long videos are, as far as that is cheap to know; called in the driver."""
+        return lambda _: None
 
     @abstractmethod
     def failed(self, source: Source, problem: VideoError, about: Any) -> Result:

@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from evcap_cli import console
 from evcap_cli.engines.contract import Crew, Hand, Orders, Work, WorkerLost
+from evcap_cli.engines.longest_first import longest_first
 from evcap_cli.errors import DecodeTimeout, EvcapError, OutOfMemory, WorkersGone
 from evcap_cli.inputs import Source
 from evcap_cli.sources import SameFiles, some_of
@@ -50,6 +51,7 @@ class _Task:
 
     number: int
     source: Source
+    seconds: float = 1.0
     deaths: int = 0
 
 
@@ -106,6 +108,9 @@ class Dispatcher(Generic[Result]):
         self._unsaid: list[str] = []
         self._more = False
         self._left: int | None = None
+        self._seconds: Iterator[float] | None = None
+        self._seconds_left = 0.0
+        self._next: tuple[Source, float] | None = None
         self._recruited = float("-inf")
         self._alive = self._watched = time.monotonic()
 
@@ -130,27 +135,32 @@ class Dispatcher(Generic[Result]):
             raise
 
     def run_all(self, sources: Sequence[Source]) -> Generator[tuple[Source, Result], None, None]:
-        """The same for a plan; several names of one file (links) have one result, for which it is read once."""
+        """The same for a plan, long videos first; several names of one file (links) have one result."""
         same = SameFiles(source.path for source in sources)
+        order = longest_first(sources, same.firsts, self.work.lengths())
+        chosen = some_of(sources, order.numbers) if order.seconds is None else (sources[at] for at in order.numbers)
         under_way: dict[int, tuple[int, Source]] = {}
 
         def firsts() -> Iterator[Source]:
-            for number, source in zip(same.firsts, some_of(sources, same.firsts), strict=True):
+            for number, source in zip(order.numbers, chosen, strict=True):
                 under_way[id(source)] = number, source
                 yield source
 
-        with closing(self.run(firsts(), len(same.firsts))) as made:
+        with closing(self.run(firsts(), len(order.numbers), order.seconds)) as made:
             for source, result in made:
                 number, _ = under_way.pop(id(source))
                 yield source, result
                 yield from ((other, result) for other in some_of(sources, same.others(number)))
 
-    def run(self, sources: Iterable[Source], count: int | None = None) -> Generator[tuple[Source, Result], None, None]:
+    def run(
+        self, sources: Iterable[Source], count: int | None = None, seconds: Sequence[float] | None = None
+    ) -> Generator[tuple[Source, Result], None, None]:
         """Each source with its result, in any order, as soon as it is there.
 
         Args:
             sources: what to do; taken one by one, as workers can use them.
             count: how many there are, where that is known.
+            seconds: of video that each has, where that is known.
 
         Raises:
             WorkersGone: there has been no worker for ``wait_seconds``.
@@ -158,6 +168,8 @@ class Dispatcher(Generic[Result]):
         """
         todo = iter(sources)
         self._more, self._left = True, count
+        self._seconds, self._seconds_left = None if seconds is None else iter(seconds), sum(seconds or ())
+        self._next = None
         self._alive = time.monotonic()
         try:
             while True:
@@ -246,15 +258,31 @@ class Dispatcher(Generic[Result]):
         most = worker.appetite
         if self._left is not None:  # towards the end all workers shall have something to do
             most = min(most, max(LEAST, self._left // (2 * len(self._workers))))
+        in_hand = sum(task.seconds for task in worker.tasks.values())
         while self._more and len(worker.tasks) + len(tasks) < most:
-            source = next(todo, None)
-            if source is None:
-                self._more = False
+            if self._next is None:
+                source = next(todo, None)
+                if source is None:
+                    self._more = False
+                    break
+                self._next = source, 1.0 if self._seconds is None else next(self._seconds)
+            source, seconds = self._next
+            if in_hand and self._too_much(in_hand + seconds):
                 break
+            self._next = None
             self._numbers += 1
             self._left = None if self._left is None else self._left - 1
-            tasks.append(_Task(self._numbers, source))
+            self._seconds_left -= seconds
+            in_hand += seconds
+            tasks.append(_Task(self._numbers, source, seconds))
         return tasks
+
+    def _too_much(self, seconds: float) -> bool:
+        """Whether so much video is for several workers: a worker that has a long video leaves the others to them."""
+        if self._seconds is None or not self._left or len(self._workers) < 2:
+            return False
+        share = self._seconds_left / (2 * len(self._workers))
+        return seconds > max(share, LEAST * self._seconds_left / self._left)
 
     def _taken_in(self, worker: _Worker[Result]) -> Iterator[tuple[Source, Result]]:
         """What a worker answers."""
