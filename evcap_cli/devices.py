@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final, Literal
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from evcap_cli import console
 from evcap_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,6 +18,8 @@ if TYPE_CHECKING:
 
 Dtype = Literal["auto", "bf16", "fp16", "fp32"]
 """Number formats that ``--dtype`` offers."""
+BF16_UNITS: Final = ("amx_bf16", "avx512_bf16", "bf16")
+"""As torch and Linux name them, the fastest first; Arm's flag is the last."""
 NO_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 """How torch's backends say it where they raise a plain RuntimeError."""
 
@@ -79,6 +85,8 @@ def choose_dtype(text: str, device: torch.device) -> torch.dtype:
     known = _dtypes()
     for name, dtype in known.items():
         if name == text:
+            if name == "bf16" and device.type == "cpu":
+                warn_of_slow_bf16()
             return dtype
     raise UsageError(f"unknown --dtype {text!r}", hint=f"one of auto, {', '.join(known)}")
 
@@ -92,6 +100,42 @@ def _dtypes() -> dict[Dtype, torch.dtype]:
     import torch
 
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def bf16_units() -> str:
+    """What this CPU multiplies matrices of bfloat16 with, one of ``BF16_UNITS``; "": nothing.
+
+    Newer versions of torch say it; for older ones Linux does, in its list of the CPU's flags.
+    """
+    import torch
+
+    found: set[str] = set()
+    if hasattr(torch.cpu, "get_capabilities"):
+        found.update(name for name, there in torch.cpu.get_capabilities().items() if there is True)
+    else:
+        with suppress(OSError):  # not Linux
+            found.update(Path("/proc/cpuinfo").read_text(errors="replace").split())
+    return next((name for name in BF16_UNITS if name in found), "")
+
+
+@cache
+def warn_of_slow_bf16() -> None:
+    """Say once that bfloat16 costs time on this CPU, where it does."""
+    if not bf16_units():
+        console.warn("--dtype bf16: this CPU has no bf16 matrix units, so that it will be slower than fp32")
+
+
+def mixed_precision(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
+    """Where a trained captioner computes: on a CPU its products in bfloat16 if that is ``dtype``, else as it is.
+
+    Weights stay in single precision, as do softmax, norms and the sums of the search. Each is converted once while the
+    context is open.
+    """
+    import torch
+
+    if device.type == "cpu" and dtype == torch.bfloat16:
+        return torch.autocast("cpu", dtype)
+    return nullcontext()
 
 
 def out_of_memory(problem: BaseException | None) -> bool:

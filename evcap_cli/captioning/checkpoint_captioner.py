@@ -153,6 +153,7 @@ class CheckpointCaptioner(Captioner):
     @property
     @override
     def record_fields(self) -> dict[str, Any]:
+        dtype = str(self.dtype).removeprefix("torch.")
         return {
             "name": self.checkpoint.name,
             "digest": self.checkpoint.digest,
@@ -160,6 +161,7 @@ class CheckpointCaptioner(Captioner):
             **({"stand_ins": self.replacements} if self.replacements else {}),
             **({"weights": self.checkpoint.weights} if self.checkpoint.weights else {}),
             **({"labels_by": self.labels_by} if self.labels_by else {}),
+            **({} if dtype == "float32" else {"dtype": dtype}),
         }
 
     @override
@@ -183,13 +185,14 @@ class CheckpointCaptioner(Captioner):
         """Captions of 1 to ``CLIPS_A_BATCH`` segments in one batch of constant shape, for each the best first."""
         import torch
 
+        from evcap_cli.devices import mixed_precision
         from evcap_cli.network.collate import collate
         from evcap_cli.search.reranking import best_captions
 
         model = self.checkpoint.model
         clips = [self._without_dropped(event.features) for event in events]
         clips += [clips[-1]] * (CLIPS_A_BATCH - len(clips))
-        with torch.inference_mode():
+        with torch.inference_mode(), mixed_precision(self.dtype, self.device):
             prepared = model.prepare(collate(clips, model.config).to(self.device))
             found = best_captions(model, prepared, self.beam, self.checkpoint.vocabulary, self.checkpoint.lexicon)
         categories = prepared.categories

@@ -79,13 +79,14 @@ def _decoder() -> Iterator[str]:
 def _device() -> Iterator[str]:
     import torch
 
-    from evcap_cli.devices import choose_device, choose_dtype
+    from evcap_cli.devices import bf16_units, choose_device, choose_dtype
 
     device = choose_device("auto")
     name = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"{counted(torch.get_num_threads(), 'thread')}"
     )
     yield f"{device} ({name}), {choose_dtype('auto', device)} by default"
+    yield f"bf16 matrix units of the CPU: {bf16_units() or 'none, --dtype bf16 is slower there than fp32'}"
 
 
 def _plugins() -> Iterator[str]:

@@ -66,6 +66,7 @@ def explain(source: Source, captioner: CheckpointCaptioner) -> ExplainedVideo:
         VideoError: the video cannot be opened or decoded, or a backbone failed on it.
         CheckpointError: the checkpoint's scores are not numbers.
     """
+    from evcap_cli.devices import mixed_precision
     from evcap_cli.features.events import SegmentReady
 
     ready: SegmentReady | None = None
@@ -80,7 +81,8 @@ def explain(source: Source, captioner: CheckpointCaptioner) -> ExplainedVideo:
                 warnings = tuple(event.warnings)
     if ready is None:
         raise DecodeFailed("no moment of this video decodes", path=source.given)
-    trace = trace_clip(captioner.checkpoint, ready.features, captioner.beam)
+    with mixed_precision(captioner.dtype, captioner.device):  # as the caption itself
+        trace = trace_clip(captioner.checkpoint, ready.features, captioner.beam)
     moments, objects = _pictures(source.path, ready, trace)
     lost = missing_pictures(len(moments) + len(objects), len(trace.moments) + len(trace.objects or ()))
     if lost:

@@ -20,7 +20,7 @@ from evcap_cli.data.special_tokens import PAD
 from evcap_cli.network.batch import Encoded
 from evcap_cli.network.config import FusionConfig
 from evcap_cli.network.decoder_state import ContentRows, DecoderMemory, DecoderState, WordAttention, WordsSoFar
-from evcap_cli.network.layers import dense, emit_word, lstm_cell
+from evcap_cli.network.layers import autocast_to, dense, emit_word, lstm_cell, precise
 from evcap_cli.network.object_attention import ObjectAttention
 from evcap_cli.network.packing import LongestFirst, WordScores, all_steps
 from evcap_cli.network.phrases import PhraseEncoder
@@ -83,7 +83,7 @@ class Decoder(nn.Module):
             objects = self.object_look.prepare(encoded.objects, encoded.object_mask)
         return DecoderMemory(
             content=content,
-            keys=self.attention_content(content),
+            keys=precise(self.attention_content(content)),  # as every step needs them
             alignment_keys=self.alignment_visual(encoded.visual),
             mask=encoded.mask,
             objects=objects,
@@ -118,17 +118,17 @@ class Decoder(nn.Module):
         """The LSTM state, (n, h), and the attention of each step; captions come in the order of ``packing``."""
         embedded = self.embedding(tokens)
         words = self.dropout(embedded)
-        phrases = self.phrases(self.word_projection(embedded))
+        phrases = autocast_to(self.phrases(self.word_projection(embedded)))  # once, not at each step
         energies = alignment_energies(
             memory.alignment_keys, self.alignment_phrase(phrases), self.alignment_vector, clips, packing.falling
         )
         keys = self.attention_phrase(phrases)
-        of_words, of_rest = self.gates.weight.tensor_split([self.config.word_width], dim=1)
+        of_words, of_rest = autocast_to(self.gates.weight).tensor_split([self.config.word_width], dim=1)
         gates = F.linear(words, of_words, self.gates.bias).unbind(dim=1)
         objects = None if memory.objects is None else memory.objects.of_rows(clips)
-        content = ContentRows(memory.content[clips], ~memory.mask[clips], objects)
+        content = ContentRows(autocast_to(memory.content)[clips], ~memory.mask[clips], objects)
         object_queries = None if self.object_look is None else self.object_look.of_phrase(phrases)
-        hidden = cell = phrases.new_zeros(len(tokens), self.config.lstm_width)
+        hidden = cell = precise(phrases.new_zeros(len(tokens), self.config.lstm_width))
         for t, n in packing.running():
             if n < len(hidden):
                 content, hidden, cell = content.first(n), hidden[:n], cell[:n]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from evcap_cli.network.layers import WordBuffers
 from evcap_cli.network.object_attention import ObjectRows
 
 
@@ -66,8 +67,8 @@ class DecoderState:
     words: int
     history: Tensor
     energies: Tensor
-    buffers: tuple[Tensor, Tensor] | None = None
-    """Where the next step writes gates and logits (``emit_word``)."""
+    buffers: WordBuffers | None = None
+    """Of ``emit_word``, for the next step."""
 
     def reorder(self, rows: Tensor) -> DecoderState:
         """The state whose row r continues row ``rows[r]`` of this one; any number of rows, repeats allowed."""

@@ -9,6 +9,7 @@ A mask is True where a row is real. Rows that are not real get no weight; a row 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -67,14 +68,50 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     return torch.sigmoid(show) * torch.tanh(cell), cell
 
 
+def autocast_to(values: Tensor) -> Tensor:
+    """``values`` in the number format of autocast, where it is on: for a loop whose every step would convert them."""
+    device = values.device.type
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return values.to(torch.get_autocast_dtype(device)) if on else values
+
+
+@dataclass
+class WordBuffers:
+    """What the steps of a search use again: converted weights, and where they write; fresh memory costs half a product.
+
+    Args:
+        gate_map, gate_bias: from what enters the LSTM to its gates, (4h, x) and (4h,).
+        word_map, word_bias: from its hidden state to the vocabulary, (V, h) and (V,).
+        gates, logits: of R rows, (R, 4h) and (R, V).
+        scores: ``logits`` in single precision; the same memory without autocast.
+    """
+
+    gate_map: Tensor
+    gate_bias: Tensor
+    word_map: Tensor
+    word_bias: Tensor
+    gates: Tensor
+    logits: Tensor
+    scores: Tensor
+
+    @classmethod
+    def of(cls, gates: nn.Linear, output: nn.Linear, rows: int, bias: Tensor | None = None) -> WordBuffers:
+        """For ``rows`` rows, in the number format of autocast where it is on; ``bias``: as in ``emit_word``."""
+        given = gates.weight, gates.bias if bias is None else bias, output.weight, output.bias
+        gate_map, gate_bias, word_map, word_bias = map(autocast_to, given)
+        logits = word_map.new_empty(rows, len(word_map))
+        room = logits if logits.dtype == output.weight.dtype else output.weight.new_empty(logits.shape)
+        return cls(gate_map, gate_bias, word_map, word_bias, gate_map.new_empty(rows, len(gate_map)), logits, room)
+
+
 def emit_word(
     gates: nn.Linear,
     output: nn.Linear,
     inputs: Tensor,
     cell: Tensor,
-    buffers: tuple[Tensor, Tensor] | None,
+    buffers: WordBuffers | None,
     bias: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, Tensor, Tensor, WordBuffers]:
     """One LSTM step of the search and the scores of the next word; h LSTM width, V vocabulary.
 
     Args:
@@ -82,20 +119,19 @@ def emit_word(
         output: from its hidden state to the vocabulary.
         inputs: what enters, (R, x).
         cell: (R, h).
-        buffers: where gates (R, 4h) and logits (R, V) are written: fresh memory costs half as much as the product.
+        buffers: of the step before, where its rows were as many.
         bias: of the gates, (4h,), where it is not that of the map alone.
 
     Returns:
         Logits (R, V), hidden and cell (R, h), and the buffers for the next step.
     """
-    buffers = buffers or (
-        inputs.new_empty(len(inputs), gates.out_features),
-        inputs.new_empty(len(inputs), output.out_features),
-    )
-    torch.addmm(gates.bias if bias is None else bias, inputs, gates.weight.t(), out=buffers[0])
-    hidden, cell = lstm_cell(buffers[0], cell)
-    torch.addmm(output.bias, hidden, output.weight.t(), out=buffers[1])
-    return buffers[1], hidden, cell, buffers
+    room = WordBuffers.of(gates, output, len(inputs), bias) if buffers is None else buffers
+    torch.addmm(room.gate_bias, autocast_to(inputs), room.gate_map.t(), out=room.gates)
+    hidden, cell = lstm_cell(room.gates.to(cell.dtype), cell)
+    torch.addmm(room.word_bias, autocast_to(hidden), room.word_map.t(), out=room.logits)
+    if room.scores is not room.logits:
+        room.scores.copy_(room.logits)
+    return room.scores, hidden, cell, room
 
 
 class Mlp(nn.Module):

@@ -125,14 +125,14 @@ def emotional_cross_entropy(scores: WordScores, targets: Targets, beta: float, *
     """L_ce: an emotion word weighs 1 + beta; the weighted sum over real tokens divided by their number (Eq. 10).
 
     Args:
-        scores: of the captions; single precision logits are overwritten.
+        scores: of the captions; the logits are overwritten.
         targets: of the same captions.
         beta: extra weight of an emotion word.
         by_weight: divide by the sum of the weights instead, as the released code of EPAN does.
     """
     expected, weights = weighted_targets(scores, targets, beta)
-    logits = precise(scores.logits)
-    total: Tensor = _WordLoss.apply(logits, expected, weights.to(logits.dtype))
+    single = torch.promote_types(scores.logits.dtype, torch.float32)
+    total: Tensor = _WordLoss.apply(scores.logits, expected, weights.to(single))
     return total / (weights.sum() if by_weight else (expected != PAD).sum()).clamp(min=1)
 
 
@@ -146,19 +146,21 @@ def weighted_targets(scores: WordScores, targets: Targets, beta: float) -> tuple
 class _WordLoss(torch.autograd.Function):
     """Weighted sum of -log P of the expected words. The gradient takes the place of the logits, block by block.
 
-    As separate operations these are six tensors as large as the logits, and as many ways to memory and back.
+    As separate operations these are six tensors as large as the logits, and as many ways to memory and back. Logits in
+    half precision are worked on in single precision, a block at a time.
 
     Args:
-        logits: (K, V), overwritten. expected: (K,). weights: (K,), of the same kind.
+        logits: (K, V), overwritten. expected: (K,). weights: (K,), in single precision at least.
     """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, expected: Tensor, weights: Tensor) -> Tensor:
-        total = logits.new_zeros(())
+        total = weights.new_zeros(())
         ctx.gradient = gradient = logits.detach()
         rows = max(BLOCK_LOGITS // logits.shape[1], 1) if logits.device.type == "cpu" else max(len(logits), 1)
         for start in range(0, len(logits), rows):
-            block, words = gradient[start : start + rows], expected[start : start + rows, None]
+            of_rows, words = gradient[start : start + rows], expected[start : start + rows, None]
+            block = precise(of_rows)
             weight = weights[start : start + rows, None]
             block -= block.amax(dim=1, keepdim=True)
             chosen = block.gather(1, words)
@@ -166,6 +168,8 @@ class _WordLoss(torch.autograd.Function):
             total += (weight * (sums.log() - chosen)).sum()
             block *= weight / sums
             block.scatter_add_(1, words, -weight)
+            if block is not of_rows:
+                of_rows.copy_(block)
         return total
 
     @staticmethod

@@ -23,6 +23,7 @@ class _Checkpoint(TypedDict):
     stand_ins: NotRequired[dict[str, str]]
     weights: NotRequired[dict[str, str]]
     labels_by: NotRequired[str]
+    dtype: NotRequired[str]
     revision: NotRequired[str]
     style: NotRequired[str]
     prompt: NotRequired[str]

@@ -25,7 +25,7 @@ from evcap_cli.data.special_tokens import END, PAD
 from evcap_cli.network.config import AlignedConfig
 from evcap_cli.network.decoder import EMBEDDING_SPREAD
 from evcap_cli.network.decoder_state import WordsSoFar
-from evcap_cli.network.layers import dense, emit_word, lstm_cell
+from evcap_cli.network.layers import autocast_to, dense, emit_word, lstm_cell, precise
 from evcap_cli.network.packing import LongestFirst, all_steps
 from evcap_cli.network.phrases import PhraseEncoder
 from evcap_cli.systems.aligned_tensors import AlignedMemory, AlignedOutput, AlignedState, EncodedClips
@@ -154,13 +154,13 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         packing = LongestFirst(all_steps(tokens) if lengths is None else lengths, tokens.device)
         embedded = self.embedding(tokens)
         words = self.word_projection(embedded)
-        of_words, of_rest = self.gates.weight.tensor_split([self.word_width], dim=1)
+        of_words, of_rest = autocast_to(self.gates.weight).tensor_split([self.word_width], dim=1)
         gates = packing.sort(F.linear(self.dropout(embedded), of_words, self.gate_bias)).unbind(dim=1)
         aligned = self._align_all(memory, words, clips, tokens)
         queries, energies = _of_steps(aligned)
         aligned, clips = [each.sort(packing) for each in aligned], packing.sort(clips)
-        content = tuple(of_clips[clips] for of_clips in self.content(memory))
-        hidden = cell = words.new_zeros(len(tokens), self.gates.out_features // 4)
+        content = tuple(autocast_to(of_clips)[clips] for of_clips in self.content(memory))
+        hidden = cell = precise(words.new_zeros(len(tokens), self.gates.out_features // 4))
         carried = self.begin(memory, clips)
         states = []
         for t, n in packing.running():
@@ -195,6 +195,7 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
 
     def _align(self, memory: MemoryT, phrases: Tensor, clips: Tensor) -> AlignedWords:
         """Phrases (R, t, d) aligned with the moments."""
+        phrases = autocast_to(phrases)  # once, not at each step
         queries = self.alignment.query(phrases)
         energies = self.alignment(memory.alignment_keys, queries, clips)
         return AlignedWords(phrases, energies, self.word_keys(phrases), queries)
@@ -204,7 +205,7 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         """The state before the start mark, one row a clip."""
         B, N = memory.mask.shape
         clips, steps = torch.arange(B, device=memory.device), self.max_words + 1
-        zero = memory.alignment_keys.new_zeros(B, self.gates.out_features // 4)
+        zero = precise(memory.alignment_keys.new_zeros(B, self.gates.out_features // 4))
         return AlignedState(
             clips=clips,
             hidden=zero,

@@ -149,7 +149,7 @@ class EpanDecoder(AlignedDecoder[EpanMemory]):
         """What no step changes."""
         views = torch.cat([encoded.visual, encoded.emotion], dim=-1)
         return EpanMemory(
-            encoded.visual, self.alignment.key(encoded.visual), encoded.mask, views, self.attention.key(views)
+            encoded.visual, self.alignment.key(encoded.visual), encoded.mask, views, precise(self.attention.key(views))
         )
 
     def word_keys(self, phrases: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.config import SystemConfig
 from evcap_cli.network.decoder import EMBEDDING_SPREAD
 from evcap_cli.network.decoder_state import ClipRows
-from evcap_cli.network.layers import dense, lstm_cell
+from evcap_cli.network.layers import autocast_to, dense, lstm_cell, precise
 from evcap_cli.network.losses import Targets, weighted_targets
 from evcap_cli.network.packing import WordScores
 from evcap_cli.network.visual_encoder import StandardisedStream
@@ -104,10 +104,10 @@ class SaLstm(CaptionModel):
     ) -> WordScores:
         """See ``CaptionModel``; the word's share of the gates is one product for all steps."""
         memory = self._memory(batch)
-        of_words, of_rest = self.gates.weight.tensor_split([self.config.word_width], dim=1)
+        of_words, of_rest = autocast_to(self.gates.weight).tensor_split([self.config.word_width], dim=1)
         gates = F.linear(self.embedding(tokens), of_words, self.gates.bias).unbind(dim=1)
-        frames, real = memory.frames[clip_index], memory.mask[clip_index]
-        hidden = cell = frames.new_zeros(len(tokens), self.config.lstm_width)
+        frames, real = autocast_to(memory.frames)[clip_index], memory.mask[clip_index]
+        hidden = cell = precise(frames.new_zeros(len(tokens), self.config.lstm_width))
         states = []
         for entering in gates:
             context = self._context(memory, frames, real, clip_index, hidden)
@@ -129,7 +129,7 @@ class SaLstm(CaptionModel):
     @torch.no_grad()
     def start(self, memory: FrameMemory) -> LstmState:
         """See ``CaptionModel``."""
-        zero = memory.keys.new_zeros(len(memory), self.config.lstm_width)
+        zero = precise(memory.keys.new_zeros(len(memory), self.config.lstm_width))
         return LstmState(torch.arange(len(memory), device=memory.device), zero, zero)
 
     @torch.no_grad()

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from evcap_cli.devices import warn_of_slow_bf16
+
 
 def give_back_memory() -> None:
     """Return to the system what a process has freed: glibc keeps the activations of an epoch's largest step.
@@ -43,6 +45,8 @@ def make_accelerator(device: str, precision: str) -> Any:
 
     cpu = device == "cpu"
     mixed = {"auto": "no" if cpu or not torch.cuda.is_available() else "bf16", "fp32": "no"}.get(precision, precision)
+    if cpu and mixed == "bf16":
+        warn_of_slow_bf16()
     AcceleratorState._reset_state(reset_partial_state=True)  # settings of a run before must not stick
     # a batch without silent clips, for example, leaves the absent tokens without a gradient
     spread = DistributedDataParallelKwargs(find_unused_parameters=True)

@@ -93,6 +93,8 @@ def _facts(checkpoint: Checkpoint) -> Iterator[str]:
             f"learning rate {settings['learning_rate']:g} ({settings['schedule']}), {settings['batch_size']} captions a"
             f" step, captions cut at {settings['max_words']} words"
         )
+        if settings.get("precision", "auto") not in ("auto", "fp32"):
+            yield f"mixed precision ({settings['precision']}); weights and losses in single precision"
     data = training.get("data")
     if data:
         named = f"{data['name']}: " if data.get("name") else ""

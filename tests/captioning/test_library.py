@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import os
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import jsonschema
 import pytest
 
 import evcap_cli as evcap
@@ -111,6 +113,25 @@ def test_records_come_in_the_order_of_the_paths_and_a_bad_one_is_a_failed_record
     assert [record.status for record in records] == ["ok", "failed", "failed", "failed", "ok"]
     assert {record.error["code"] for record in records[1:4]} == {"open"}
     assert [captioner.caption(path) for path in (films[1], str(films[0]))] == [records[0], records[4]]
+
+
+@pytest.mark.slow
+def test_bf16_on_a_cpu_searches_in_bf16_and_records_say_so(
+    captioner: evcap.Captioner, films: list[Path], tmp_path: Path
+) -> None:
+    half = evcap.load_captioner("demo", device="cpu", dtype="bf16", cache_dir=tmp_path)
+    record, single = half.caption(films[0]), captioner.caption(films[0])
+    assert record.checkpoint is not None
+    assert single.checkpoint is not None
+    assert record.checkpoint == {**single.checkpoint, "dtype": "bfloat16"}
+    assert half.settings["dtype"] != captioner.settings["dtype"]
+    jsonschema.validate(record.to_dict(), json.loads((ROOT / "docs" / "record.schema.json").read_text()))
+    emotion, expected = record.captions[0].emotion, single.captions[0].emotion
+    assert emotion is not None
+    assert expected is not None
+    # eight bits a number, some hundred products: a few hundredths of a probability
+    assert emotion.probability == pytest.approx(expected.top[emotion.category], abs=0.05)
+    assert record.captions[0].score != single.captions[0].score
 
 
 @pytest.mark.slow

@@ -95,6 +95,44 @@ def test_plugins_lists_what_is_installed(capfd: pytest.CaptureFixture[str]) -> N
     assert any("lite-audio" in line and "audio" in line and "MIT" in line for line in lines)
 
 
+def test_doctor_says_what_the_cpu_multiplies_bf16_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from evcap_cli.commands import doctor
+    from evcap_cli.devices import bf16_units
+
+    line = "bf16 matrix units of the CPU: "
+    of_torch = bf16_units()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": False, "sse": True})
+    assert list(doctor._device())[1] == line + "avx512_bf16"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "sve_max_length": 32})
+    assert list(doctor._device())[1] == line + "none, --dtype bf16 is slower there than fp32"
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in older versions
+    if sys.platform == "linux":
+        assert bf16_units() == of_torch
+    else:
+        assert bf16_units() == ""
+
+
+def test_bf16_without_units_works_and_costs_one_warning(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from evcap_cli import devices
+
+    cpu = torch.device("cpu")
+    said = []
+    for units in ("", "amx_bf16"):
+        monkeypatch.setattr(devices, "bf16_units", lambda units=units: units)
+        devices.warn_of_slow_bf16.cache_clear()
+        assert [devices.choose_dtype("bf16", cpu) for _ in range(2)] == [torch.bfloat16] * 2
+        assert devices.choose_dtype("auto", cpu) == devices.choose_dtype("fp32", cpu) == torch.float32
+        said.append(capfd.readouterr().err.count("this CPU has no bf16 matrix units"))
+    devices.warn_of_slow_bf16.cache_clear()
+    assert said == [1, 0]
+
+
 def test_doctor_tells_what_is_wrong_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

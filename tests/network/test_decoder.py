@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from evcap_cli.network import tanh_energies
 from evcap_cli.network.batch import Encoded
 from evcap_cli.network.decoder import Decoder
+from evcap_cli.network.layers import emit_word, lstm_cell
 from tests.network.decoder_cases import captions, encoded_clips, small_decoder
 
 VARIANTS: list[dict[str, Any]] = [
@@ -228,6 +229,42 @@ def test_recomputed_energies_have_the_gradients_of_plain_autograd(block: int, mo
     plain = torch.tanh(visual[clips] + weights @ phrase + query[:, None]) @ vector
     torch.testing.assert_close(tanh_energies.attention_energies(visual, weights, phrase, query, vector, clips), plain)
     assert torch.autograd.gradcheck(tanh_energies.attention_energies, (visual, weights, phrase, query, vector, clips))
+
+
+def test_energies_of_half_precise_rows_are_computed_in_single() -> None:
+    """Their tanh is made of a sigmoid, good to 1e-6 of values of up to 1."""
+    rounded = [torch.randn(*shape).bfloat16() for shape in ((2, 3, 8), (5, 2, 8), (5, 3, 2), (5, 8))]
+    given = [[each.to(kind).requires_grad_() for each in rounded] for kind in (torch.bfloat16, torch.float64)]
+    single, clips = torch.randn(8), torch.tensor([1, 0, 1, 1, 0])
+    found = []
+    for vector, (visual, phrase, weights, query) in zip((single, single.double()), given, strict=True):
+        alone = tanh_energies.alignment_energies(visual, phrase, vector, clips)
+        mixed = tanh_energies.attention_energies(visual, weights, phrase, query, vector, clips)
+        (alone.square().sum() + mixed.square().sum()).backward()
+        found.append((alone, mixed))
+    for half, exact in zip(*found, strict=True):
+        assert half.dtype == torch.float32
+        torch.testing.assert_close(half.double(), exact, rtol=0, atol=1e-5)
+    # gradients of one row are rounded to 8 bits, and added in 8 bits
+    for half, exact in zip(*given, strict=True):
+        assert half.grad is not None
+        torch.testing.assert_close(half.grad.double(), exact.grad, rtol=2**-6, atol=0.05)
+
+
+def test_the_search_in_mixed_precision_scores_words_as_rounded_products_do() -> None:
+    gates, output = torch.nn.Linear(12, 32), torch.nn.Linear(8, 50)
+    inputs, cell = torch.randn(6, 12), torch.randn(6, 8)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        first = emit_word(gates, output, inputs, cell, None)
+        again = emit_word(gates, output, inputs, cell, first[3])
+    exact = torch.nn.functional.linear(inputs.bfloat16().double(), gates.weight.bfloat16().double())
+    hidden, expected = lstm_cell((exact + gates.bias.double()).bfloat16().float(), cell)
+    logits = torch.nn.functional.linear(hidden.bfloat16().double(), output.weight.bfloat16().double())
+    for scores, _, new, _ in (first, again):
+        assert scores.dtype == new.dtype == torch.float32
+        # gates and scores of up to 4 are rounded to 8 bits; biases are too
+        torch.testing.assert_close(new, expected, rtol=0, atol=2**-6)
+        torch.testing.assert_close(scores.double(), logits + output.bias.double(), rtol=0, atol=2**-5)
 
 
 def test_mixed_precision_stays_close_to_single() -> None:

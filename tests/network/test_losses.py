@@ -62,6 +62,18 @@ def test_eq_10_emotion_words_weigh_more_and_padding_nothing():
     assert float(found) == pytest.approx(total / count, rel=1e-5)
 
 
+def test_eq_10_of_scores_in_half_precision_is_computed_in_single():
+    wanted = targets()
+    single = torch.randn(6, 5, 11).bfloat16().float().requires_grad_()
+    half = single.detach().bfloat16().requires_grad_()
+    losses = [emotional_cross_entropy(WordScores.of(logits * 1), wanted, 0.3) for logits in (single, half)]
+    assert float(losses[1].detach()) == pytest.approx(float(losses[0].detach()), rel=1e-6)
+    for loss in losses:
+        loss.backward()
+    # the gradient alone is rounded, to the 8 bits of bfloat16, twice: before and after it is scaled
+    torch.testing.assert_close(half.grad.float(), single.grad, rtol=2**-7, atol=1e-8)
+
+
 def slow_classification(branches, wanted):
     total = 0.0
     for branch in branches.values():

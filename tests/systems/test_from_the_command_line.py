@@ -86,11 +86,11 @@ def test_a_system_learns_and_its_checkpoint_captions_as_it_did_in_training(tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("system", KEPT)
+@pytest.mark.parametrize(("system", "precision"), [*((system, "auto") for system in KEPT), ("epan", "bf16")])
 def test_a_run_stopped_inside_an_epoch_ends_with_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, precision: str
 ) -> None:
-    whole = fit(tmp_path / "whole", system)
+    whole = fit(tmp_path / "whole", system, precision=precision)
     step = Loop._step
 
     def stops(self: Loop, batch: Any, rate: float, epoch: int, number: int) -> Any:
@@ -101,13 +101,14 @@ def test_a_run_stopped_inside_an_epoch_ends_with_the_same_weights(
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "_step", stops)
         with pytest.raises(KeyboardInterrupt):
-            fit(tmp_path / "cut", system)
-    fingerprint = trainer(tmp_path / "cut", toy.recipe(system)).prepared.fingerprint
+            fit(tmp_path / "cut", system, precision=precision)
+    fingerprint = trainer(tmp_path / "cut", toy.recipe(system, precision=precision)).prepared.fingerprint
     state = load_state(tmp_path / "cut", fingerprint)
     assert state is not None
     assert all(KEPT[system] in kept for kept in state.optimiser.values())
-    resumed = fit(tmp_path / "cut", system)
+    resumed = fit(tmp_path / "cut", system, precision=precision)
     assert all(torch.equal(tensor, weights(resumed)[name]) for name, tensor in weights(whole).items())
+    assert ("mixed precision (bf16)" in (tmp_path / "cut" / "README.md").read_text()) == (precision == "bf16")
 
 
 @pytest.mark.slow
