@@ -128,8 +128,8 @@ def warn_of_slow_bf16() -> None:
 def mixed_precision(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
     """Where a trained captioner computes: on a CPU its products in bfloat16 if that is ``dtype``, else as it is.
 
-    Weights stay in single precision, as do softmax, norms and the sums of the search. Each is converted once while the
-    context is open.
+    Weights stay in single precision, as do softmax, norms and the sums of the search, which converts the vocabulary's
+    weights once for all words.
     """
     import torch
 

@@ -94,11 +94,15 @@ class ResNet(NetworkBackbone):
 
     def load(self, weights: str | None, device: torch.device, dtype: torch.dtype) -> None:
         import torch
+        from torch.fx.experimental.optimization import fuse
 
-        model = self.loaded(weights)
+        model = self.loaded(weights).eval().requires_grad_(False)
         model.fc = torch.nn.Identity()
+        if device.type == "cpu" and dtype == torch.bfloat16:
+            # multiplied into the convolutions while in single precision, batch norms cost neither time nor digits
+            model = fuse(model, inplace=True)
         # a third faster on a CPU, and what a GPU's tensor cores are fastest with
-        self.model = model.eval().requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
+        self.model = model.to(device, dtype, memory_format=torch.channels_last)
 
     def extract(self, batch: Tensor) -> Tensor:
         """Describe frames (N, 3, H, W) -> (N, D)."""

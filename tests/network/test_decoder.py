@@ -234,7 +234,8 @@ def test_recomputed_energies_have_the_gradients_of_plain_autograd(block: int, mo
 def test_energies_of_half_precise_rows_are_computed_in_single() -> None:
     """Their tanh is made of a sigmoid, good to 1e-6 of values of up to 1."""
     rounded = [torch.randn(*shape).bfloat16() for shape in ((2, 3, 8), (5, 2, 8), (5, 3, 2), (5, 8))]
-    given = [[each.to(kind).requires_grad_() for each in rounded] for kind in (torch.bfloat16, torch.float64)]
+    kinds = (torch.bfloat16, torch.float64)
+    given = [[each.to(kind, copy=True).requires_grad_() for each in rounded] for kind in kinds]
     single, clips = torch.randn(8), torch.tensor([1, 0, 1, 1, 0])
     found = []
     for vector, (visual, phrase, weights, query) in zip((single, single.double()), given, strict=True):
