@@ -30,13 +30,15 @@ from evcap_cli.features.runner import BackboneRunner
 from evcap_cli.inputs import gather
 from evcap_cli.search.beam_search import beam_search
 from tests.benchmarks.beam_search import BEAM
+from tests.benchmarks.measured import Measured, report
 from tests.benchmarks.systems import random_system
-from tests.benchmarks.timing import in_turn, ratio, table
+from tests.benchmarks.timing import in_turn, ratios, table
 from tests.benchmarks.training_step import random_batch, random_targets
 
 CPU: Final = torch.device("cpu")
 FORMATS: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
 CLIPS, FRAMES = 2, 30
+SEARCH: Final = "bf16 in the search alone"
 WORLD_SEED = 5
 """Not the seed of the world that the bundled checkpoint was trained on."""
 
@@ -58,8 +60,13 @@ def features(rounds: int, name: str) -> None:
 
     seconds = in_turn({label: partial(run, label) for label in FORMATS}, rounds, time.process_time)
     alike = torch.cosine_similarity(found["fp32"], found["bf16"], dim=1)
-    print(f"{name}, {CLIPS} x {FRAMES} frames: fp32 / bf16 {ratio(seconds, 'fp32', 'bf16')}, goal 2.5x; ", end="")
-    print(f"cosine {alike.min():.5f} to {alike.max():.5f}, goal 0.999\n{table(seconds)}", flush=True)
+    print(f"{name}\n{table(seconds)}")
+    what = f"{name}, {CLIPS} x {FRAMES} frames"
+    cosine = tuple(alike.tolist())
+    report(
+        Measured(f"{name}/time", f"{what}: fp32 against bf16", ratios(seconds, "fp32", "bf16"), at_least=2.5),
+        Measured(f"{name}/features", f"{what}: cosine of features of both", (min(cosine),), "", at_least=0.999),
+    )
 
 
 def pictures(size: tuple[int, int]) -> list[Any]:
@@ -92,8 +99,10 @@ def training(rounds: int, system: str) -> None:
         total[label] = float(loss.detach())
 
     seconds = in_turn({label: partial(step, label) for label in FORMATS}, rounds, time.process_time)
-    print(f"{system}, a training step: fp32 / bf16 {ratio(seconds, 'fp32', 'bf16')}, goal 2x; ", end="")
-    print(f"loss {total['fp32']:.5f} and {total['bf16']:.5f}\n{table(seconds)}", flush=True)
+    print(f"training step of {system}\n{table(seconds)}")
+    what = f"training step of {system} (128 captions of 128 videos): fp32 against bf16"
+    losses = f"loss {total['fp32']:.5f} and {total['bf16']:.5f}"
+    report(Measured(f"step/{system}", what, ratios(seconds, "fp32", "bf16"), at_least=2.0, note=losses))
 
 
 def search(rounds: int, system: str) -> None:
@@ -112,7 +121,9 @@ def search(rounds: int, system: str) -> None:
             beam_search(model, memory[label], BEAM, stop_early=False)
 
     seconds = in_turn({label: partial(run, label) for label in FORMATS}, rounds, time.process_time)
-    print(f"{system}, search: fp32 / bf16 {ratio(seconds, 'fp32', 'bf16')}, goal 1.6x\n{table(seconds)}", flush=True)
+    print(f"search of {system}\n{table(seconds)}")
+    what = f"beam search of {system} (128 videos, beam {BEAM.size}, {BEAM.max_words} words): fp32 against bf16"
+    report(Measured(f"search/{system}", what, ratios(seconds, "fp32", "bf16"), at_least=1.6))
 
 
 def demo(videos: int) -> None:
@@ -130,12 +141,18 @@ def demo(videos: int) -> None:
         # the search alone: features of the fp32 run
         captioner = CheckpointCaptioner(CaptionOptions("demo", device="cpu", dtype="fp32", cache_dir=cache))
         captioner.dtype = torch.bfloat16
-        captions["search alone"] = [record.captions[0] for record in captioner.run(sources)]
-    for label in ("bf16", "search alone"):
+        captions[SEARCH] = [record.captions[0] for record in captioner.run(sources)]
+    for label in ("bf16", SEARCH):
         pairs = list(zip(captions["fp32"], captions[label], strict=True))
-        same = [abs((a.score or 0) - (b.score or 0)) for a, b in pairs if a.text == b.text]
-        print(f"demo, {label}: {len(same)} of {len(pairs)} captions identical, goal 95 %; ", end="")
-        print(f"their scores within {max(same):.4f}, goal 0.02", flush=True)
+        apart = [abs((a.score or 0) - (b.score or 0)) for a, b in pairs if a.text == b.text]
+        what = f"demo checkpoint on {len(pairs)} unseen clips, {label} against fp32"
+        name = label.replace(" ", "-")
+        report(
+            Measured(
+                f"demo/{name}/same", f"{what}: identical captions", (100 * len(apart) / len(pairs),), "%", at_least=95
+            ),
+            Measured(f"demo/{name}/score", f"{what}: scores of these apart, at most", (max(apart),), "", at_most=0.02),
+        )
 
 
 def main() -> None:
@@ -146,7 +163,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=120, help="of the demo world")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"bf16 matrix units: {bf16_units() or 'none'}; {options.rounds} rounds; one thread's processor time")
+    print(f"bf16 matrix units: {bf16_units() or 'none'}; one thread's processor time")
     parts: dict[str, Callable[[], None]] = {
         "resnet": lambda: features(options.rounds, "resnet"),
         "clip": lambda: features(options.rounds, "clip"),
