@@ -28,12 +28,6 @@ def ratios(seconds: dict[str, list[float]], above: str, below: str) -> tuple[flo
     return tuple(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
 
 
-def ratio(seconds: dict[str, list[float]], above: str, below: str) -> str:
-    """Median of the rounds' ratios and their range."""
-    found = ratios(seconds, above, below)
-    return f"{statistics.median(found):.2f}x ({min(found):.2f} to {max(found):.2f})"
-
-
 def table(seconds: dict[str, list[float]]) -> str:
     """Median and best of each alternative."""
     width = max(map(len, seconds))
