@@ -34,6 +34,7 @@ PIPE_COLUMNS = 250
 LIBRARY, QUIET, NORMAL, VERBOSE = -1, 0, 1, 2
 _verbosity = LIBRARY
 _console: Console | None = None
+_copy: Callable[[str], None] | None = None
 
 
 def set_verbosity(*, quiet: bool = False, verbose: bool = False) -> None:
@@ -93,6 +94,17 @@ def _escaped(text: str, kept: str) -> str:
     )
 
 
+def copy_lines(write: Callable[[str], None] | None) -> None:
+    """Hand each line for people to ``write`` as well, progress and those of ``-v`` included; None: no more."""
+    global _copy
+    _copy = write
+
+
+def _copied(text: str) -> None:
+    if _copy is not None:
+        _copy(_escaped(text, "\t"))
+
+
 def data(text: str) -> None:
     """Lines of data on standard output, as they are and as UTF-8 wherever it goes."""
     standard_streams.write_data(text.encode("utf-8", "backslashreplace"))
@@ -148,6 +160,7 @@ def _log(level: str, text: str) -> None:
 
 def info(text: str) -> None:
     """A line that normal runs show."""
+    _copied(text)
     if _verbosity == LIBRARY:
         _log("info", text)
     if _verbosity >= NORMAL:
@@ -156,11 +169,13 @@ def info(text: str) -> None:
 
 def notice(text: str) -> None:
     """A line that quiet runs show too, and that is no error: how a run was ended from outside."""
+    _copied(text)
     _line(text)
 
 
 def detail(text: str) -> None:
     """A line for ``-v``."""
+    _copied(text)
     if _verbosity == LIBRARY:
         _log("debug", text)
     if _verbosity >= VERBOSE:
@@ -169,6 +184,7 @@ def detail(text: str) -> None:
 
 def warn(text: str) -> None:
     """Something went less well than requested; the run goes on."""
+    _copied(f"warning: {text}")
     if _verbosity == LIBRARY:
         _log("warning", text)
     if _verbosity >= NORMAL:
@@ -177,6 +193,7 @@ def warn(text: str) -> None:
 
 def error(problem: EvcapError | str) -> None:
     """One line, printed in quiet runs too."""
+    _copied(f"error: {problem}")
     if _verbosity == LIBRARY:
         _log("error", str(problem))
         return
@@ -186,8 +203,12 @@ def error(problem: EvcapError | str) -> None:
 class Bar:
     """What ``progress`` hands out; this one shows nothing."""
 
-    def __init__(self, total: int | None = None) -> None:
+    def __init__(
+        self, total: int | None = None, label: str = "", unit: str = "video", units: str | None = None
+    ) -> None:
         self.pace = Pace(total)
+        self.label, self.unit, self.units, self.note = label, unit, units, ""
+        self._copied = time.monotonic()
 
     def advance(self, n: int = 1, note: str = "", *, seconds: float = 0.0, failed: bool = False) -> None:
         """Count more units.
@@ -200,7 +221,11 @@ class Bar:
         """
         check_interrupted()
         self.pace.add(n, seconds, failed=failed)
+        self.note = note or self.note
         self._show(n, note)
+        if _copy is not None and time.monotonic() - self._copied >= PLAIN_INTERVAL_SECONDS:
+            self._copied = time.monotonic()
+            _copied(self.line())
 
     def take_over(self, count: int) -> None:
         """So many units in all are there from an earlier run; they say nothing of the pace."""
@@ -209,62 +234,72 @@ class Bar:
             self.pace.take_over(count)
             self._show(more, "")
 
+    def line(self) -> str:
+        """How far the work has come, in words."""
+        pace = self.pace
+        count = f"{pace.done}" if pace.total is None else f"{pace.done}/{pace.total}"
+        units = noun(pace.total or pace.done, self.unit, self.units)
+        more = pace.text(noun(2, self.unit, self.units))
+        return (
+            f"{self.label}: {count} {units} in {elapsed(pace.took)}"
+            + (f", {more}" if more else "")
+            + (f"  {self.note}" if self.note else "")
+        )
+
     def _show(self, n: int, note: str) -> None:
         """Show that ``n`` more are done."""
 
     def describe(self, label: str) -> None:
         """Change the label."""
+        self.label = label
 
 
 class _Plain(Bar):
     """A line at most every ten seconds, and one at the end if any was printed before."""
 
     def __init__(self, total: int | None, label: str, unit: str, units: str | None) -> None:
-        super().__init__(total)
-        self.label, self.unit, self.units, self.note = label, unit, units, ""
+        super().__init__(total, label, unit, units)
         self.last = time.monotonic()
         self.printed = False
 
     def _show(self, n: int, note: str) -> None:  # noqa: ARG002  all that are done are shown
-        self.note = note or self.note
         if time.monotonic() - self.last >= PLAIN_INTERVAL_SECONDS:
             self.show()
 
-    def describe(self, label: str) -> None:
-        self.label = label
-
     def show(self) -> None:
         self.last, self.printed = time.monotonic(), True
-        pace = self.pace
-        count = f"{pace.done}" if pace.total is None else f"{pace.done}/{pace.total}"
-        units = noun(pace.total or pace.done, self.unit, self.units)
-        more = pace.text(noun(2, self.unit, self.units))
-        _line(
-            f"{self.label}: {count} {units} in {elapsed(pace.took)}"
-            + (f", {more}" if more else "")
-            + (f"  {self.note}" if self.note else "")
-        )
+        _line(self.line())
 
 
 class _Rich(Bar):
-    def __init__(self, total: int | None, progress: Progress, task: TaskID, units: str) -> None:
-        super().__init__(total)
-        self.progress, self.task, self.units = progress, task, units
+    def __init__(
+        self, total: int | None, label: str, unit: str, units: str | None, progress: Progress, task: TaskID
+    ) -> None:
+        super().__init__(total, label, unit, units)
+        self.progress, self.task = progress, task
 
     def _show(self, n: int, note: str) -> None:
         failed = f", {self.pace.failed} failed" if self.pace.failed else ""
-        rates = self.pace.rates(self.units) + failed
+        rates = self.pace.rates(noun(2, self.unit, self.units)) + failed
         self.progress.update(self.task, advance=n, note=_printable(note), rates=rates)
 
     def describe(self, label: str) -> None:
+        super().describe(label)
         self.progress.update(self.task, description=label)
 
 
 @contextmanager
 def progress(total: int | None, label: str, unit: str = "video", units: str | None = None) -> Iterator[Bar]:
     """Show how far long work has come: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
+    with _shown(total, label, unit, units) as bar:
+        yield bar
+        _copied(bar.line())
+
+
+@contextmanager
+def _shown(total: int | None, label: str, unit: str, units: str | None) -> Iterator[Bar]:
     if _verbosity <= QUIET:
-        yield Bar(total)
+        yield Bar(total, label, unit, units)
         return
     if not sys.stderr.isatty():
         plain = _Plain(total, label, unit, units)
@@ -285,7 +320,7 @@ def progress(total: int | None, label: str, unit: str = "video", units: str | No
     )
     with Progress(*columns, console=_stderr(), transient=True) as bars:
         task = bars.add_task(label, total=total, note="", rates="")
-        yield _Rich(total, bars, task, noun(2, unit, units))
+        yield _Rich(total, label, unit, units, bars, task)
 
 
 def run(main: Callable[[], object]) -> int:

@@ -12,6 +12,7 @@ import os
 import secrets
 import stat
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -57,21 +58,47 @@ class EventLog:
             self._close()
 
     def begin(self, videos: int, outputs: list[str]) -> None:
-        """The plan stands."""
+        """The plan stands; from here on, stages are timed for the lines on the progress."""
+        if self._file >= 0:
+            profiling.begin()
         self.write("begin", command=self.command, evcap=__version__, videos=videos, outputs=outputs)
 
-    def video(self, record: Any, bar: Bar) -> None:
-        """A video is finished; now and then, a line on the progress follows."""
+    def record(self, record: Any, bar: Bar) -> None:
+        """The video of a record is finished; see ``video``."""
+        error = None if record.error is None else dict(record.error)
+        self.video(record.path, record.id, bar, seconds=record.duration, error=error, warnings=record.warnings)
+
+    def video(
+        self,
+        path: str,
+        id_: str,
+        bar: Bar,
+        *,
+        seconds: float,
+        error: Mapping[str, str] | None,
+        warnings: Sequence[str],
+    ) -> None:
+        """A video is finished; now and then, a line on the progress follows.
+
+        Args:
+            path: as given.
+            id_: of the video.
+            bar: counts it already.
+            seconds: of video.
+            error: as records have it.
+            warnings: texts.
+        """
         if self._file < 0:
             return
+        status = "ok" if error is None else "failed"
         self.write(
             "video",
-            path=record.path,
-            id=record.id,
-            status=record.status,
-            seconds=round(record.duration, 3),
-            error=None if record.error is None else dict(record.error),
-            warnings=list(record.warnings),
+            path=path,
+            id=id_,
+            status=status,
+            seconds=round(seconds, 3),
+            error=error,
+            warnings=list(warnings),
         )
         if time.monotonic() - self._progress >= PROGRESS_SECONDS:
             self._progress = time.monotonic()

@@ -94,7 +94,7 @@ def caption(
         captioner = shown.enter_context(closing(open_captioner(options, engine)))
         shared.note_demo(checkpoint)
         log.begin(len(plan.sources), [*map(str, outputs.paths), *["-"] * outputs.stdout])
-        measured = profiling.begin() if profile or log_json is not None else None
+        measured = profiling.begin() if profile else None
         summary = Summary()
         stream = outputs.stdout and outputs.journal is None
         bar = shown.enter_context(console.progress(len(plan.sources), "captioning"))
@@ -105,7 +105,7 @@ def caption(
             bar.take_over(summary.skipped)
             bar.advance(note=record.path, seconds=record.duration, failed=record.error is not None)
             report_problems(record)
-            log.video(record, bar)
+            log.record(record, bar)
 
         def finish(records: Iterable[Record]) -> None:
             shown.close()  # data on a terminal does not share it with a bar
@@ -136,7 +136,7 @@ def caption(
         if summary.unfamiliar:
             console.warn(unfamiliar(summary, captioner.name))
         console.info(sentence(summary, outputs, stopped=fail_fast))
-        if measured is not None and profile:
+        if measured is not None:
             show_profile(measured, options.workers)
         bar.take_over(summary.skipped)
         log.progress(bar)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evcap_cli import console
+from evcap_cli import console, profiling
 from evcap_cli.commands import options as shared
 from evcap_cli.commands.run_flags import EngineFlags, takes
 from evcap_cli.console import counted
-from evcap_cli.errors import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, UsageError
+from evcap_cli.errors import EXIT_DONE, EXIT_NOTHING_DONE, EXIT_SOME_FAILED, UsageError
 from evcap_cli.inputs import nothing_found
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def extract(
     limit: shared.Limit = None,
     dry_run: shared.DryRun = False,
     fail_fast: shared.FailFast = False,
+    log_json: shared.LogJson = None,
     *,
     flags: ExtractFlags,
 ) -> None:
@@ -65,6 +66,8 @@ def extract(
     Example: evcap extract videos/ --appearance clip --sampling epan -o features/clip_train.hdf5
     """
     from evcap_cli.captioning.extracting import Extraction, plan_extraction
+    from evcap_cli.event_log import EventLog
+    from evcap_cli.output.records import error_fields
 
     options, engine = flags.options(), flags.engine_options()
     plan = plan_extraction(inputs, options, output=output, shard=shard, limit=limit)
@@ -74,27 +77,34 @@ def extract(
         return
     if not plan.sources:
         raise nothing_found(inputs)
-    extraction = Extraction(plan, options, engine)
-    with console.progress(len(plan.sources), "extracting") as bar:
+    with EventLog(log_json, "extract") as log, profiling.ended():
+        extraction = Extraction(plan, options, engine)
+        log.begin(len(plan.sources), [str(path) for path in files.values()])
+        with console.progress(len(plan.sources), "extracting") as bar:
 
-        def announce(source: Source, video: VideoDone) -> None:
-            for text in video.warnings:
-                console.warn(f"{source.given}: {text}")
-            if video.error is not None:
-                console.error(f"{source.given}: {video.error.message}")
-            seconds = 0.0 if video.info is None else float(video.info.duration or 0)
-            bar.advance(note=source.given, seconds=seconds, failed=video.error is not None)
+            def announce(source: Source, video: VideoDone) -> None:
+                for text in video.warnings:
+                    console.warn(f"{source.given}: {text}")
+                if video.error is not None:
+                    console.error(f"{source.given}: {video.error.message}")
+                seconds = 0.0 if video.info is None else float(video.info.duration or 0)
+                bar.advance(note=source.given, seconds=seconds, failed=video.error is not None)
+                error = None if video.error is None else error_fields(video.error)
+                log.video(source.given, source.id, bar, seconds=seconds, error=error, warnings=video.warnings)
 
-        summary = extraction.run(fail_fast=fail_fast, on_video=announce)
-    for kind, path in files.items():
-        written = f"{path}: {kind} features of {counted(summary.done, 'video')}"
-        console.info(written if summary.exported else f"{path} was not written")
-    extraction.check_cache()
-    text = f"features of {summary.done} of {counted(len(plan.sources), 'video')} are in {extraction.cache.root}"
-    text += f" ({summary.cached} were there before)" if summary.cached else ""
-    console.info(text + (f", {summary.failed} failed" if summary.failed else "") + shared.lost_much(summary.damaged))
-    if summary.failed:
-        raise typer.Exit(EXIT_SOME_FAILED if summary.done else EXIT_NOTHING_DONE)
+            summary = extraction.run(fail_fast=fail_fast, on_video=announce)
+            log.progress(bar)
+        for kind, path in files.items():
+            written = f"{path}: {kind} features of {counted(summary.done, 'video')}"
+            console.info(written if summary.exported else f"{path} was not written")
+        extraction.check_cache()
+        text = f"features of {summary.done} of {counted(len(plan.sources), 'video')} are in {extraction.cache.root}"
+        text += f" ({summary.cached} were there before)" if summary.cached else ""
+        text += f", {summary.failed} failed" if summary.failed else ""
+        console.info(text + shared.lost_much(summary.damaged))
+        if summary.failed:
+            raise typer.Exit(EXIT_SOME_FAILED if summary.done else EXIT_NOTHING_DONE)
+        log.finish(EXIT_DONE)
 
 
 def _show(plan: ExtractionPlan, options: FeatureOptions) -> None:

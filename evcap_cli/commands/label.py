@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from evcap_cli import console
+from evcap_cli import console, interrupts, profiling
 from evcap_cli.commands import options as shared
 from evcap_cli.commands.caption import report_problems
 from evcap_cli.commands.run_flags import CaptionFlags, takes
@@ -82,6 +82,7 @@ def label(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the root of an earlier run; its candidates are used again.")
     ] = False,
+    log_json: shared.LogJson = None,
     *,
     flags: CaptionFlags,
 ) -> None:
@@ -94,6 +95,7 @@ def label(
     """
     from evcap_cli.captioning.engine_captioner import open_captioner
     from evcap_cli.captioning.run import Summary
+    from evcap_cli.event_log import EventLog
     from evcap_cli.inputs import gather, nothing_found
     from evcap_cli.labelling.label_run import CANDIDATES, check_labelling, label_videos
     from evcap_cli.labelling.labelled_root import LabelPlan, left_out_lines
@@ -107,17 +109,22 @@ def label(
         shared.show_some((source.given for source in sources), len(sources))
         console.answer(f"{counted(len(sources), 'video')} -> {output}")
         return
-    captioner = open_captioner(options, engine, emotions=False)
-    shared.note_demo(checkpoint)
-    plan = LabelPlan(captions or DEFAULT_CAPTIONS, test_share, seed, min_familiarity, min_agreement)
-    plan = prepared(captioner, plan, least=captions)
     summary = Summary()
-    with closing(captioner), console.progress(len(sources), "labelling") as bar:
+    with ExitStack() as shown:
+        log = shown.enter_context(EventLog(log_json, "label"))
+        shown.enter_context(profiling.ended())
+        captioner = shown.enter_context(closing(open_captioner(options, engine, emotions=False)))
+        shared.note_demo(checkpoint)
+        plan = LabelPlan(captions or DEFAULT_CAPTIONS, test_share, seed, min_familiarity, min_agreement)
+        plan = prepared(captioner, plan, least=captions)
+        log.begin(len(sources), [str(output)])
+        bar = shown.enter_context(console.progress(len(sources), "labelling"))
 
         def announce(record: Record) -> None:
             bar.take_over(summary.skipped)
             bar.advance(note=record.path, seconds=record.duration, failed=record.error is not None)
             report_problems(record)
+            log.record(record, bar)
 
         try:
             labels = label_videos(
@@ -128,7 +135,11 @@ def label(
             raise typer.Exit(EXIT_SOME_FAILED if summary.done else EXIT_NOTHING_DONE) from None
         except KeyboardInterrupt:
             console.notice(interrupted(summary, output / CANDIDATES))
+            log.finish(interrupts.exit_code())
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        bar.take_over(summary.skipped)
+        log.progress(bar)
+        log.finish(summary.exit_code)
     for line in left_out_lines(labels, plan, most=None if flags.verbose else NAMED):
         console.info(line)
     if summary.unfamiliar and min_familiarity is None:

@@ -81,6 +81,8 @@ class FeatureWorker(Worker[VideoDone]):
             raise EvcapError(
                 "the cache here is not the driver's", path=probe.parent, hint="--cache-dir on a shared file system"
             )
+        if self.pipeline.cache is not None:
+            self.pipeline.cache.check_writable()
 
     @override
     def serve(self, feed: Feed[Source]) -> Generator[VideoDone, None, None]:

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, TypeVar
 from evcap_cli import console
 from evcap_cli.engines.contract import Crew, Hand, Orders, Work, WorkerLost
 from evcap_cli.engines.longest_first import longest_first
-from evcap_cli.errors import DecodeTimeout, EvcapError, OutOfMemory, WorkersGone
+from evcap_cli.errors import DecodeTimeout, EvcapError, OutOfMemory, WorkersGone, WriteError
 from evcap_cli.inputs import Source
 from evcap_cli.sources import SameFiles, some_of
 
@@ -97,6 +97,7 @@ class Dispatcher(Generic[Result]):
         self.patience, self.wait_seconds = PATIENCE * timeout, wait_seconds
         self.about: Any = None
         self.identity: Mapping[str, Any] | None = None
+        self._met = False
         self._workers: dict[Hand[Result], _Worker[Result]] = {}
         self._wishes: dict[str, Any] = {}
         self._version = 0
@@ -200,7 +201,7 @@ class Dispatcher(Generic[Result]):
             for hand in self.crew.recruit(list(self._workers), set(self._refused)):
                 self._workers[hand] = _Worker(hand)
             if not self._workers and self._refused:
-                if self.about is None:
+                if not self._met:
                     raise next(iter(self._refused.values()))
                 if self.crew.hopeless(set(self._refused)):
                     raise self._gone("no worker is left", self._unsaid)
@@ -319,6 +320,7 @@ class Dispatcher(Generic[Result]):
 
     def _introduce(self, worker: _Worker[Result], identity: Mapping[str, Any], about: Any) -> None:
         """A worker is ready; it must be as the others are."""
+        self._met = True
         if self.identity is None:
             self.identity, self.about = dict(identity), about
         differing = [name for name in identity if identity[name] != self.identity.get(name)]
@@ -330,12 +332,15 @@ class Dispatcher(Generic[Result]):
             self._deaths_at_start.pop(worker.hand.place, None)
 
     def _refuse(self, worker: _Worker[Result], problem: EvcapError) -> None:
-        """A worker says why it cannot go on: while it loads, that can be for its place alone.
+        """A worker says why it cannot go on: while it loads, or where it cannot write, that can be its place's fault.
 
         Raises:
-            EvcapError: it was at work.
+            EvcapError: it was at work, and what it says would hold for the others too.
         """
-        if worker.version is not None:
+        others = any(
+            each.version is not None and each.hand.place != worker.hand.place for each in self._workers.values()
+        )
+        if worker.version is not None and not (isinstance(problem, WriteError) and others):
             self._forget(worker)
             raise problem
         self._give_up(worker, problem)

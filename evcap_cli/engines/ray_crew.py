@@ -10,11 +10,14 @@ import os
 import pickle
 import signal
 import socket
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from pathlib import Path
+from typing import Any, Final, TextIO, TypeVar
 
 from typing_extensions import override
 
@@ -42,7 +45,7 @@ class RayWorker:
     """An actor: a worker and the messages to it."""
 
     def __init__(self, work: Work[Any], driver: Surroundings, where: str) -> None:
-        self._host: WorkerHost[Any] = WorkerHost(work, driver, None, where)
+        self._host: WorkerHost[Any] = WorkerHost(work, driver, None, where, _log)
 
     def exchange(self, orders: bytes) -> bytes:
         """See ``WorkerHost.exchange``; messages are pickled here, since Ray's own way takes several times as long."""
@@ -65,7 +68,8 @@ class RayCrew(Crew[Result]):
         self._options = options
         self._ours = not ray.is_initialized()
         if self._ours:
-            _connect(options.ray_address or os.environ.get("RAY_ADDRESS"))
+            folder = _connect(options.ray_address or os.environ.get("RAY_ADDRESS"))
+            self._log = DriverLog(folder)
         self._work, self._surroundings = ray.put(work), ray.put(surroundings())
 
     @override
@@ -96,8 +100,6 @@ class RayCrew(Crew[Result]):
 
     @override
     def wait(self, hands: Sequence[Hand[Result]], seconds: float) -> list[Hand[Result]]:
-        import time
-
         import ray
 
         by_reference = {hand.reference: hand for hand in hands if isinstance(hand, _RayHand)}
@@ -127,6 +129,7 @@ class RayCrew(Crew[Result]):
         import ray
 
         if self._ours:
+            self._log.close()
             ray.shutdown()
 
 
@@ -172,6 +175,41 @@ class _RayHand(Hand[Result]):
             ray.kill(self.actor)
 
 
+def _log(text: str) -> None:
+    """A line on standard error, which Ray keeps in the logs of the session, a file an actor."""
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+class DriverLog:
+    """The lines that the driver's user sees, progress included, where the dashboard and `ray logs` look for logs.
+
+    Args:
+        folder: of Ray's session on this machine; None, or one that cannot be written: no log is kept.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._file: TextIO | None = None
+        with suppress(OSError):
+            if folder is not None:
+                path = folder / "logs" / f"evcap-driver-{os.getpid()}.log"
+                self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
+                console.copy_lines(self._write)
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # a log that is full or gone ends no run
+            if self._file is not None:
+                self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+                self._file.flush()
+
+    def close(self) -> None:
+        """Keep no more; safe to call twice."""
+        if self._file is not None:
+            console.copy_lines(None)
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
+
+
 def workers_of(resources: dict[str, float], options: EngineOptions, gpus: float) -> tuple[int, float]:
     """How many workers a node has, and how many CPUs each of them takes.
 
@@ -199,8 +237,11 @@ def _place(node: dict[str, Any]) -> str:
     return f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})"
 
 
-def _connect(address: str | None) -> None:
+def _connect(address: str | None) -> Path | None:
     """Connect to a cluster, or start Ray here.
+
+    Returns:
+        The folder of its session on this machine, where Ray says it.
 
     Raises:
         UsageError: there is no cluster at ``address``.
@@ -217,7 +258,7 @@ def _connect(address: str | None) -> None:
     before = signal.getsignal(signal.SIGTERM) if main else None
     here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
-        ray.init(
+        context = ray.init(
             address=address or "local",
             namespace="evcap",
             logging_level=logging.ERROR,
@@ -231,6 +272,8 @@ def _connect(address: str | None) -> None:
     finally:
         if main and before is not None:  # Ray puts a handler of its own in place of evcap's
             signal.signal(signal.SIGTERM, before)
+    found = getattr(context, "address_info", {}).get("session_dir")
+    return None if found is None else Path(found)
 
 
 def _check_address(address: str) -> None:

@@ -10,12 +10,14 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from typing_extensions import override
 
+from evcap_cli.console import counted
 from evcap_cli.devices import out_of_memory
 from evcap_cli.engines.contract import Answer, Orders, Surroundings, Work
 from evcap_cli.errors import EvcapError, UsageError, one_line
@@ -26,6 +28,8 @@ Result = TypeVar("Result")
 
 VARIABLES = ("EVCAP_PLUGINS", "EVCAP_DEBUG", "EVCAP_CACHE_DIR", "EVCAP_DATA", "EVCAP_API_KEY", "HF_HUB_OFFLINE")
 """Of the environment, what workers take over from the driver."""
+LOG_SECONDS: Final = 10.0
+"""Between two lines on how far a worker is."""
 
 
 def surroundings() -> Surroundings:
@@ -50,9 +54,17 @@ class WorkerHost(Generic[Result]):
         driver: the surroundings that it has to share.
         device: in place of the one that the work names.
         where: how messages call this worker.
+        log: takes lines on what it does, for those who look at this worker by itself.
     """
 
-    def __init__(self, work: Work[Result], driver: Surroundings, device: str | None, where: str) -> None:
+    def __init__(
+        self,
+        work: Work[Result],
+        driver: Surroundings,
+        device: str | None,
+        where: str,
+        log: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self._work, self._driver, self._device, self._where = work, driver, device, where
         self._feed: QueueFeed[tuple[int, Source]] = QueueFeed()
         self._news: Answer[Result] = Answer()
@@ -60,6 +72,7 @@ class WorkerHost(Generic[Result]):
         self._changed = threading.Condition()
         self._orders = Orders(version=-1)
         self._finished = 0
+        self._log, self._logged = log, time.monotonic()
         threading.Thread(target=self._live, name="evcap-worker", daemon=True).start()
 
     def exchange(self, orders: Orders) -> Answer[Result]:
@@ -83,7 +96,16 @@ class WorkerHost(Generic[Result]):
             self._news.problem, self._news.broken = answer.problem, answer.broken
             self._news.out_of_memory = answer.out_of_memory
         answer.progress = self._feed.progress + self._finished
+        if time.monotonic() - self._logged >= LOG_SECONDS:
+            self._logged = time.monotonic()
+            self._log(self.line())
         return answer
+
+    def line(self) -> str:
+        """What it is doing, for people."""
+        if self._news.version is None:
+            return "loading"
+        return f"{counted(self._finished, 'video')} done, {len(self._taken)} in hand"
 
     def close(self) -> None:
         """Let the thread end once it has done what it has."""
@@ -156,12 +178,14 @@ class WorkerHost(Generic[Result]):
             self._news.problem, self._news.broken = problem, broken
             self._news.out_of_memory = out_of_memory
             self._changed.notify_all()
+        self._log(f"error: {problem or broken}")
 
     def note(self, level: str, text: str) -> None:
         """Something to say to the user."""
         with self._changed:
             self._news.notes.append((level, text))
             self._changed.notify_all()
+        self._log(text if level == "info" else f"{level}: {text}")
 
 
 class _Notes(logging.Handler):

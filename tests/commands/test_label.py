@@ -14,6 +14,7 @@ from evcap_cli.captioning import checkpoint_captioner
 from evcap_cli.captioning.checkpoint_captioner import CheckpointCaptioner
 from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.data.emvidcap import DataRoot
+from tests.commands.events import events
 from tests.commands.small import LEXICON, ROOT, evcap, records, texts
 
 Call = Callable[..., int]
@@ -135,9 +136,13 @@ def test_a_bad_video_is_named_the_others_are_labelled_and_it_can_be_mended(
     whole = (films / "c.mp4").read_bytes()
     (films / "c.mp4").write_text("no video")
     shutil.copy(films / "a.mp4", films / "twin.mp4")
-    assert label(films, "-o", "root") == 3
+    assert label(films, "-o", "root", "--log-json", "log.jsonl") == 3
     said = capfd.readouterr().err
     assert f"{films}/c.mp4: " in said
+    begin, *others, progress, end = events(Path("log.jsonl"))
+    assert (begin["command"], begin["videos"], begin["outputs"]) == ("label", 6, ["root"])
+    assert {event["path"] for event in others if event.get("error")} == {f"{films}/c.mp4"}
+    assert (progress["done"], progress["failed"], end["exit_code"]) == (6, 1, 3)
     assert "left out, twice among the videos: 1 (twin.mp4: the same bytes as a.mp4)" in said
     assert "4 videos, labels by small: 3 to train on, 1 to test on; 2 left out" in said
     left_out = json.loads(Path("root/origin.json").read_text())["left_out"]

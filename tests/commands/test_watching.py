@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
 
 from evcap_cli import console, profiling
@@ -15,17 +13,9 @@ from evcap_cli.errors import UsageError
 from evcap_cli.event_log import EventLog
 from evcap_cli.pace import Pace
 from evcap_cli.profiling import Profile
+from tests.commands.events import events
 from tests.commands.small import evcap
 from tests.output.test_formats import a_failure, a_record
-
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "log.schema.json").read_text())
-
-
-def events(path: Path) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in path.read_text().splitlines()]
-    for event in found:
-        jsonschema.validate(event, SCHEMA)
-    return found
 
 
 def test_the_pace_counts_what_this_run_has_done() -> None:
@@ -66,7 +56,7 @@ def test_a_log_grows_line_by_line_whoever_else_writes_and_dies(tmp_path: Path) -
         bar = console.Bar(2)
         for record in (a_record("\udcff.mp4"), a_failure()):
             bar.advance(seconds=record.duration, failed=record.error is not None)
-            log.video(record, bar)
+            log.record(record, bar)
         log.progress(bar)
         log.finish(3, unwritten=[])
     found = events(path)

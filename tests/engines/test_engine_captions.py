@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import evcap_cli
+from tests.commands.events import events
 from tests.commands.small import evcap, records
 from tests.features.films import make_film
 
@@ -82,7 +83,12 @@ def test_features_of_two_devices_are_those_of_one(
     for device in ("cpu", "cpu,cpu"):
         folder = tmp_path / device.replace(",", " and ")
         options = ("--appearance", "lite-appearance", "--device", device, "--cache-dir", folder / "cache")
-        assert evcap("extract", films, *options, "-o", folder / "x.hdf5") == 3
+        assert evcap("extract", films, *options, "-o", folder / "x.hdf5", "--log-json", folder / "log") == 3
+        begin, *others, progress, end = events(folder / "log")
+        assert (begin["command"], begin["outputs"]) == ("extract", [str(folder / "x.hdf5")])
+        finished = {event["path"]: event["status"] for event in others if event["event"] == "video"}
+        assert [path for path, status in finished.items() if status == "failed"] == [str(films / "text.mp4")]
+        assert (len(finished), progress["failed"], end["exit_code"]) == (7, 1, 3)
         assert "features of 6 of 7 videos are in" in (error := capsys.readouterr().err), error
         assert "1 failed" in error
         assert not [entry for entry in (folder / "cache").iterdir() if entry.name != "features"]

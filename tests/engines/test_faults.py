@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from evcap_cli.captioning import engine_captioner
+from evcap_cli.captioning.cache_filling import FeatureWorker
 from evcap_cli.engines import dispatcher, local_crew
 from evcap_cli.engines.contract import Answer, WorkerLost
 from evcap_cli.engines.local_crew import LocalCrew, kills_for_memory
-from evcap_cli.errors import OutOfMemory, WorkersGone
+from evcap_cli.errors import EvcapError, OutOfMemory, WorkersGone, WriteError
+from evcap_cli.features.cache import FeatureCache
 from tests.commands.small import evcap, records
 from tests.engines.fakes import ScriptedCrew, captions, ends_at_once, ends_on, engine_of, loads, names, run
 from tests.engines.works import Naming
@@ -77,6 +80,7 @@ def test_where_no_worker_can_come_any_more_nobody_waits_for_one() -> None:
     assert local.hopeless({"worker 1 on cpu", "worker 2 on cpu", "another"})
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_all_its_workers_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +100,35 @@ def test_a_run_that_lost_all_its_workers_goes_on_where_it_was(
     assert "captioned 8 of 8 videos (3 from an earlier run)" in capsys.readouterr().err
     assert [Path(name).name for name in good.heard] == [f"{number}.mp4" for number in range(3, 8)]
     assert [Path(record["path"]).name for record in records(out)] == [f"{number}.mp4" for number in range(8)]
+
+
+def test_a_cache_that_one_node_cannot_write_costs_its_worker_and_a_full_disk_ends_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    full: Answer[str] = Answer(0, problem=WriteError("features cannot be kept (No space left on device)"))
+    assert run(engine_of(ScriptedCrew(one=[ends_on("large", full)], two=[names])), VIDEOS) == CAPITALS
+    assert "one is not used: features cannot be kept (No space left on device)" in capsys.readouterr().err
+    with pytest.raises(WriteError, match="No space left"):
+        run(engine_of(ScriptedCrew(one=[ends_on("large", full)], two=[ends_on("large", full)])), VIDEOS)
+
+
+def test_features_are_computed_where_they_can_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for folder, words in ((tmp_path / "file" / "cache", "features cannot be kept here"), (tmp_path / "cache", None)):
+        pipeline = SimpleNamespace(
+            workers=1, identities={}, device=SimpleNamespace(type="cpu"), cache=FeatureCache(folder)
+        )
+        worker = FeatureWorker(pipeline)  # type: ignore[arg-type]
+        probe = tmp_path / "probe"
+        with pytest.raises(EvcapError, match="the cache here is not the driver's"):
+            worker.configure({"probe": probe})
+        probe.touch()
+        if words is None:
+            worker.configure({"probe": probe})
+        else:
+            with pytest.raises(WriteError, match=words):
+                worker.configure({"probe": probe})
+        probe.unlink()
 
 
 def test_a_kill_by_the_system_is_told_from_one_by_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

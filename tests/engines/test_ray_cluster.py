@@ -155,6 +155,8 @@ def engine_of(work: Naming, *, timeout: float = 100.0, wait_seconds: float = 60.
 def test_a_video_that_ends_or_stops_every_worker_fails_alone(
     nodes: ThreeNodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import ray
+
     monkeypatch.setattr(dispatcher, "PATIENCE", 1.0)
     given = ["a", "kill", "b", "hang", "c"]
     with closing(engine_of(Naming(), timeout=3.0, workers_per_node=1)) as engine:
@@ -163,6 +165,10 @@ def test_a_video_that_ends_or_stops_every_worker_fails_alone(
     assert found.pop("kill").startswith("crash: 2 workers died on this video (the last one died")
     assert found.pop("hang").startswith("timeout: 2 workers made no progress on this video")
     assert found == {"a": "A", "b": "B", "c": "C"}
+    # `ray logs` and the dashboard have what each worker said
+    logs = Path(ray._private.worker._global_node.get_session_dir_path()) / "logs"
+    said = "".join(file.read_text(errors="replace") for file in logs.glob("worker-*.err"))
+    assert {f"warning: seen {name}" for name in "abc"} <= {line[20:] for line in said.splitlines()}
 
 
 def test_no_room_for_workers_is_an_error_that_says_what_there_is(nodes: ThreeNodes) -> None:

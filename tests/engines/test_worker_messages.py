@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from typing import Any
 import pytest
 
 from evcap_cli import console
+from evcap_cli.engines import worker_host
 from evcap_cli.engines.contract import Answer, Orders, Surroundings
 from evcap_cli.engines.options import EngineOptions, check_engine, devices_of
-from evcap_cli.engines.ray_crew import workers_of
+from evcap_cli.engines.ray_crew import DriverLog, workers_of
 from evcap_cli.engines.worker_host import WorkerHost, surroundings
 from evcap_cli.errors import CaptionerStopped, UsageError
 from tests.engines.works import Naming, source
@@ -56,8 +58,8 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., WorkerHost[
     before = logger.handlers[:], logger.level, logger.propagate
     hosts: list[WorkerHost[str]] = []
 
-    def begin(driver: Surroundings | None = None, device: str | None = None) -> WorkerHost[str]:
-        hosts.append(WorkerHost(Naming(), driver or surroundings(), device, "here"))
+    def begin(driver: Surroundings | None = None, device: str | None = None, **more: Any) -> WorkerHost[str]:
+        hosts.append(WorkerHost(Naming(), driver or surroundings(), device, "here", **more))
         return hosts[-1]
 
     yield begin
@@ -81,6 +83,41 @@ def test_a_worker_says_what_it_is_and_answers_in_order(host: WorkerHost[str]) ->
     assert answer.notes == [("warning", "seen a"), ("warning", "seen b")]
 
 
+def test_a_worker_logs_what_it_does(monkeypatch: pytest.MonkeyPatch, start: Callable[..., WorkerHost[str]]) -> None:
+    monkeypatch.setattr(worker_host, "LOG_SECONDS", 0.0)
+    lines: list[str] = []
+    host = start(device="cpu", log=lines.append)
+    answer_of(host, Orders(1))
+    answer_of(host, Orders(1, sources=[(1, source("a")), (2, source("b"))]))
+    host.exchange(Orders(1))
+    answer_of(host, Orders(1, sources=[(3, source("memory"))]))
+    assert lines[0] == "loading"
+    assert {"warning: seen a", "warning: seen b", "2 videos done, 0 in hand", "error: MemoryError:"} <= set(lines)
+
+
+def test_a_driver_on_ray_logs_what_its_user_sees_and_its_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "PLAIN_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(console, "_verbosity", console.QUIET)
+    (tmp_path / "logs").mkdir()
+    with closing(DriverLog(tmp_path)), console.progress(3, "captioning") as bar:
+        bar.advance(note="a.mp4", seconds=9.0, failed=True)
+        console.warn("b.mp4: \x1b[2J")
+        console.detail("a worker on here: 1 video done")
+    console.warn("later")
+    DriverLog(tmp_path / "nowhere").close()
+    with closing(DriverLog(None)):
+        console.warn("nowhere")
+    (log,) = (tmp_path / "logs").iterdir()
+    assert log.name == f"evcap-driver-{os.getpid()}.log"
+    progress, warning, detail, last = [line[20:] for line in log.read_text().splitlines()]
+    assert re.fullmatch(r"captioning: 1/3 videos in 0 s, .* h of video/h, about \d+ s left, 1 failed  a\.mp4", progress)
+    assert (warning, detail) == ("warning: b.mp4: \\x1b[2J", "a worker on here: 1 video done")
+    assert last.startswith("captioning: 1/3 videos in ")
+    assert capsys.readouterr().err == ""
+
+
 def test_what_ends_the_work_and_what_nobody_expected_are_told_apart(
     host: WorkerHost[str], start: Callable[..., WorkerHost[str]]
 ) -> None:
@@ -90,7 +127,10 @@ def test_what_ends_the_work_and_what_nobody_expected_are_told_apart(
     other = start()
     answer_of(other, Orders(1))
     broken = answer_of(other, Orders(1, sources=[(1, source("a")), (2, source("break"))]))
-    assert (broken.results, broken.broken) == ([(1, "A")], "KeyError: 'broken'")
+    assert (broken.results, broken.broken, broken.out_of_memory) == ([(1, "A")], "KeyError: 'broken'", False)
+    full = start()
+    answer_of(full, Orders(1))
+    assert answer_of(full, Orders(1, sources=[(1, source("memory"))])).out_of_memory
 
 
 def test_a_wish_that_cannot_be_met_is_a_problem(host: WorkerHost[str]) -> None:
