@@ -7,9 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from evcap_cli.captioning.cache_filling import FeatureWorker
 
 from evcap_cli.captioning import engine_captioner
-from evcap_cli.captioning.cache_filling import FeatureWorker
 from evcap_cli.engines import dispatcher, local_crew
 from evcap_cli.engines.contract import Answer, WorkerLost
 from evcap_cli.engines.local_crew import LocalCrew, kills_for_memory
