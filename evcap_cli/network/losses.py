@@ -125,14 +125,15 @@ def emotional_cross_entropy(scores: WordScores, targets: Targets, beta: float, *
     """L_ce: an emotion word weighs 1 + beta; the weighted sum over real tokens divided by their number (Eq. 10).
 
     Args:
-        scores: of the captions; the logits are overwritten.
+        scores: of the captions; the logits are overwritten, but for those in fp16.
         targets: of the same captions.
         beta: extra weight of an emotion word.
         by_weight: divide by the sum of the weights instead, as the released code of EPAN does.
     """
     expected, weights = weighted_targets(scores, targets, beta)
-    single = torch.promote_types(scores.logits.dtype, torch.float32)
-    total: Tensor = _WordLoss.apply(scores.logits, expected, weights.to(single))
+    # a gradient in half precision would lose small numbers in fp16, which has a narrow range, but not in bf16
+    logits = scores.logits if scores.logits.dtype == torch.bfloat16 else precise(scores.logits)
+    total: Tensor = _WordLoss.apply(logits, expected, weights.to(torch.promote_types(logits.dtype, torch.float32)))
     return total / (weights.sum() if by_weight else (expected != PAD).sum()).clamp(min=1)
 
 
@@ -147,7 +148,7 @@ class _WordLoss(torch.autograd.Function):
     """Weighted sum of -log P of the expected words. The gradient takes the place of the logits, block by block.
 
     As separate operations these are six tensors as large as the logits, and as many ways to memory and back. Logits in
-    half precision are worked on in single precision, a block at a time.
+    bf16 are worked on in single precision, a block at a time.
 
     Args:
         logits: (K, V), overwritten. expected: (K,). weights: (K,), in single precision at least.

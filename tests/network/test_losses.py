@@ -74,6 +74,13 @@ def test_eq_10_of_scores_in_half_precision_is_computed_in_single():
     torch.testing.assert_close(half.grad.float(), single.grad, rtol=2**-7, atol=1e-8)
 
 
+def test_eq_10_in_fp16_keeps_gradients_that_scaling_makes_large_enough():
+    wanted = targets()
+    half = torch.randn(6, 5, 11).sub(torch.arange(11) * 2.0).half().requires_grad_()
+    (emotional_cross_entropy(WordScores.of(half * 1), wanted, 0.3) * 2**16).backward()
+    assert bool((half.grad[wanted.tokens != 0] != 0).all())
+
+
 def slow_classification(branches, wanted):
     total = 0.0
     for branch in branches.values():
