@@ -25,6 +25,7 @@ from tests.benchmarks.measured import Measured, report
 from tests.benchmarks.timing import in_turn, ratios
 from tests.media.clips import Pixels
 
+LEDGER_SECONDS = 3600
 REFERENCE = "fasterrcnn"
 DETECTORS = (REFERENCE, "rtdetr", "rtdetr:PekingU/rtdetr_v2_r50vd")
 SIZE = (640, 360)

@@ -32,6 +32,7 @@ from evcap_cli.output.records import UNFAMILIAR
 from tests.benchmarks.altered_videos import ALTERATIONS, altered
 from tests.benchmarks.measured import PERCENT, Measured, report
 
+LEDGER_SECONDS = 3600
 SEED = 5
 REAL_SEGMENTS = "fixed:10"
 AUROC_GOAL, FALSE_ALARM_GOAL, TIME_GOAL = 0.99, 2.0, 1.0

@@ -22,6 +22,7 @@ import av
 from tests.benchmarks.features import write_clip
 from tests.benchmarks.measured import Measured, report
 
+LEDGER_SECONDS = 3600
 WIDTHS = {"appearance": 2048, "motion": 2048, "object": 1024, "audio": 768}
 
 

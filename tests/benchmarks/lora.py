@@ -34,6 +34,7 @@ from tests.benchmarks.multimodal import mid_sized
 from tests.benchmarks.timing import in_turn, ratios, table
 from tests.multimodal import tiny
 
+LEDGER_SECONDS = 3600
 STEP_GOAL, LOADING_GOAL = 1.15, 5.0
 SIZE = (320, 240)
 TEXTS = (

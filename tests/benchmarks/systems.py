@@ -31,6 +31,7 @@ SIZES = {
     name: getattr(CONFIG, name)
     for name in ("appearance_dim", "motion_dim", "object_dim", "audio_dim", "vocabulary", "dropout")
 }
+LEDGER_SECONDS = 3600
 STEP_GOALS, SEARCH_GOALS = {"epan": 1.15}, {"epan": 1.1}
 GOAL = 1.5
 """Of both, for the other systems."""
