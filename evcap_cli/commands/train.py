@@ -276,7 +276,7 @@ def train(
     if initial is not None and recipe is None and epochs is None:
         chosen = initial.with_enough_steps(chosen, sum(map(len, root.train.values())))
     # several devices make features of videos; training goes on on the first
-    device = choose_device(options.device if features is not None else devices_of(options.device)[0]).type
+    device = choose_device(options.device if features is not None else devices_of(options.device)[0])
     if features is not None:
         _note_engine(engine)
         found = features_of_folder(features, root, chosen, options, test=test, complete=initial is None)
@@ -297,7 +297,7 @@ def train(
             root.lexicon if initial is None else initial.lexicon(root.lexicon),
             found.source,
             run,
-            device=device,
+            device=str(device),
             glove=glove,
             sampling=found.sampling,
             command=without_places(shlex.join(["evcap", *sys.argv[1:]])),

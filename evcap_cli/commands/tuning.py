@@ -207,7 +207,7 @@ def tune(request: Request, flags: TrainFlags) -> None:
             _data(root),
             clips,
             run,
-            device=choose_device(flags.device).type,
+            device=str(choose_device(flags.device)),
             command=without_places(shlex.join(["evcap", *sys.argv[1:]])),
         )
         result = made.fit()

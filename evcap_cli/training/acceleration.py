@@ -38,12 +38,18 @@ def deterministic(device: torch.device) -> Iterator[None]:
 
 
 def make_accelerator(device: str, precision: str) -> Any:
-    """An ``Accelerator`` for "cpu" or "cuda"; one process may make several, one after another."""
+    """An ``Accelerator`` for "cpu", "cuda" or "cuda:1"; one process may make several, one after another.
+
+    Of several processes, which ``accelerate launch`` starts, each has the device of its number.
+    """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import DistributedDataParallelKwargs
 
-    cpu = device == "cpu"
+    place = torch.device(device)
+    cpu = place.type == "cpu"
+    if place.type == "cuda" and place.index is not None:
+        torch.cuda.set_device(place)  # a single process gets the current one
     mixed = {"auto": "no" if cpu or not torch.cuda.is_available() else "bf16", "fp32": "no"}.get(precision, precision)
     if cpu and mixed == "bf16":
         warn_of_slow_bf16()

@@ -72,7 +72,7 @@ class Trainer:
         lexicon: of the emotion labels and masks.
         source: of the features.
         run: folder for state, log and checkpoint.
-        device: "cpu" or "cuda"; several processes are started by ``accelerate launch``.
+        device: "cpu", "cuda" or "cuda:1"; several processes are started by ``accelerate launch``.
         glove: file of word vectors to start from.
         sampling: how the source chose its moments, for the checkpoint.
         tensorboard: False leaves TensorBoard out.

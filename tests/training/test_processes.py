@@ -11,9 +11,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.data.caption_batches import caption_batches
+from evcap_cli.training.acceleration import make_accelerator
 from evcap_cli.training.loop import Loop
 from tests.forked import Forked
 from tests.training import run_toy, toy
@@ -75,3 +77,11 @@ def test_two_processes_train_one_checkpoint(tmp_path: Path, monkeypatch: pytest.
     assert len(losses) == 2
     assert losses[1] < losses[0]
     assert Checkpoint.from_pretrained(tmp_path).training["epochs"] == 2
+
+
+def test_a_device_with_a_number_is_the_one_that_a_single_process_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    for device in ("cpu", "cuda", "cuda:1"):
+        make_accelerator(device, "fp32")
+    assert current == [torch.device("cuda:1")]

@@ -103,7 +103,7 @@ class TuningRun:
         data: to train on.
         clips: of its videos.
         run: folder for state, log and checkpoint.
-        device: "cpu" or "cuda"; several processes are started by ``accelerate launch``.
+        device: "cpu", "cuda" or "cuda:1"; several processes are started by ``accelerate launch``.
         command: the command line, for the checkpoint.
         tensorboard: False leaves TensorBoard out.
 
