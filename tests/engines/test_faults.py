@@ -7,10 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from evcap_cli.captioning.cache_filling import FeatureWorker
 
 from evcap_cli.captioning import engine_captioner
 from evcap_cli.engines import dispatcher, local_crew
+from evcap_cli.engines.cache_filling import FeatureWorker
 from evcap_cli.engines.contract import Answer, WorkerLost
 from evcap_cli.engines.local_crew import LocalCrew, kills_for_memory
 from evcap_cli.errors import EvcapError, OutOfMemory, WorkersGone, WriteError
@@ -118,7 +118,7 @@ def test_features_are_computed_where_they_can_be_kept(tmp_path: Path) -> None:
         pipeline = SimpleNamespace(
             workers=1, identities={}, device=SimpleNamespace(type="cpu"), cache=FeatureCache(folder)
         )
-        worker = FeatureWorker(pipeline)  # type: ignore[arg-type]
+        worker = FeatureWorker(pipeline, "fp32")  # type: ignore[arg-type]
         probe = tmp_path / "probe"
         with pytest.raises(EvcapError, match="the cache here is not the driver's"):
             worker.configure({"probe": probe})
