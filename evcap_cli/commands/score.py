@@ -80,7 +80,7 @@ def score(
 
     Example: evcap score preds.jsonl --data EPAN/ --bootstrap 1000
     """
-    from evcap_cli.files import check_writable, write_whole
+    from evcap_cli.files import check_writable, write_pieces
     from evcap_cli.scoring import score_table
     from evcap_cli.scoring.constant_row import constant_of
     from evcap_cli.scoring.prediction_files import read_predictions
@@ -123,7 +123,7 @@ def score(
     elif rows is not None and (subset, split, protocol) != ("L", "test", "paper"):
         console.warn(f"the {rows}'s rows are of EmVidCap-L, test split, paper protocol")
     if per_video is not None:
-        write_whole(per_video, score_table.per_video_lines(scores))
+        write_pieces(per_video, score_table.per_video_lines(scores))
     if as_json:
         console.data(score_table.score_json(scores, published=published))
     else:

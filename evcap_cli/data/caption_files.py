@@ -5,8 +5,9 @@ Which files a data root has, and what they mean, is decided in ``emvidcap.py``; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -86,18 +87,17 @@ def read_captions(path: Path) -> CaptionFile:
         DataError: no such file, a header without a separator, a row without one (with its line number).
     """
     found = CaptionFile(path)
-    lines, found.latin_1 = decoded_lines(read_bytes(path, hint="check its name and permissions"))
-    header = lines[0][1] if lines else ""
+    lines = _lines(read_bytes(path, hint="check its name and permissions"), found.latin_1)
+    first, header = next(lines, (1, ""))
     separator = next((mark for mark in SEPARATORS if mark in header), None)
     if separator is None or "videoid" not in header.split(separator)[0].strip(' "').lower():
         raise DataError(
-            f"line {lines[0][0] if lines else 1}: the header must be VideoID and EmCaptions with a tab or comma "
-            f"between, not {header[:60]!r}",
+            f"line {first}: the header must be VideoID and EmCaptions with a tab or comma between, not {header[:60]!r}",
             path=path,
             hint="give the caption file as EmVidCap has it",
         )
     found.separator = separator
-    for number, line in lines[1:]:
+    for number, line in lines:
         video, mark, text = line.partition(separator)
         video, caption = name_key(video.strip(' "')), unquoted(text.strip())
         if not mark or not video:
@@ -122,17 +122,20 @@ def decoded_lines(raw: bytes) -> tuple[list[tuple[int, str]], list[int]]:
 
     Lines end at line feeds only: a caption may hold other breaks. Byte order marks are taken as ``as_utf8`` does.
     """
-    numbered_lines: list[tuple[int, str]] = []
     latin_1: list[int] = []
-    for number, line in enumerate(as_utf8(raw).split(b"\n"), 1):
+    return list(_lines(raw, latin_1)), latin_1
+
+
+def _lines(raw: bytes, latin_1: list[int]) -> Iterator[tuple[int, str]]:
+    """``decoded_lines``, one at a time; the numbers of lines read as Latin-1 are added to ``latin_1`` on the way."""
+    for number, line in enumerate(BytesIO(as_utf8(raw)), 1):
         try:
-            text = line.decode("utf-8")
+            text = line.removesuffix(b"\n").decode("utf-8")
         except UnicodeDecodeError:
-            text = line.decode("latin-1")
+            text = line.removesuffix(b"\n").decode("latin-1")
             latin_1.append(number)
         if text.strip():
-            numbered_lines.append((number, text.rstrip("\r")))
-    return numbered_lines, latin_1
+            yield number, text.rstrip("\r")
 
 
 def unquoted(text: str) -> str:

@@ -13,6 +13,7 @@ from evcap_cli.errors import TrainingError
 
 VALIDATION_SHARE: Final = 0.1
 """Of the videos, where a recipe does not say otherwise."""
+_NO_WORDS: Final[list[list[str]]] = []
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Learnable:
     """Videos with words.
 
     Args:
-        words: video -> the words of each of its captions; captions without a word are left out.
+        words: video -> the words of each of its captions; captions without a word are left out. Empty where only the
+            split was asked for.
         train: videos to learn from. validation: videos that choose the epoch.
     """
 
@@ -48,6 +50,7 @@ def learnable(
     validation_share: float = VALIDATION_SHARE,
     seed: int = 0,
     files: Mapping[str, str] | None = None,
+    split_only: bool = False,
 ) -> Learnable:
     """Split the videos of ``captions`` that have words.
 
@@ -58,15 +61,18 @@ def learnable(
         seed: of the split.
         files: video -> its file, of those that are segments of one: segments of a file stay together, unless it is
             the only one.
+        split_only: keep no words, of which there may be many.
 
     Raises:
         TrainingError: no video has a caption, or no caption has a word.
     """
-    words = {
-        video: kept
-        for video, texts in captions.items()
-        if (kept := [cut for text in texts if (cut := tokens(text, max_words))])
-    }
+    words: dict[str, list[list[str]]] = {}
+    for video, texts in captions.items():
+        if split_only:
+            if any(tokens(text, max_words) for text in texts):
+                words[video] = _NO_WORDS
+        elif kept := [cut for text in texts if (cut := tokens(text, max_words))]:
+            words[video] = kept
     whole = {video: (files or {}).get(video, video) for video in words}
     if len(set(whole.values())) == 1:
         whole = {video: video for video in words}
@@ -81,4 +87,4 @@ def learnable(
             f"no caption has a word in ASCII letters or digits, the only ones that EmVidCap's protocol reads"
             f" (the first caption is {first[:40]!r}): there is nothing to train on"
         )
-    return Learnable(words, train, validation)
+    return Learnable({} if split_only else words, train, validation)

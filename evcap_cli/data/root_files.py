@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from evcap_cli.data.lexicon import WORD_FOLDER, Lexicon
 from evcap_cli.data.origins import ORIGIN_FILE, read_origin
 from evcap_cli.data.parts import Split
 from evcap_cli.errors import DataError, UsageError
-from evcap_cli.files import write_whole
+from evcap_cli.files import write_pieces, write_whole
 from evcap_cli.paths import LONGEST_NAME_BYTES, is_hidden
 
 CAPTION_FOLDER: Final = Path("data", "EmVidCap-L")
@@ -69,8 +70,8 @@ def write_captions(root: Path, split: Split, rows: Iterable[tuple[str, str]]) ->
     Raises:
         WriteError: no permission, a full disk.
     """
-    lines = ["VideoID\tEmCaptions", *(f"{video}\t{caption}" for video, caption in rows)]
-    write_whole(root / CAPTION_FOLDER / CAPTION_FILES[split], "\n".join(lines) + "\n")
+    lines = (f"{video}\t{caption}\n" for video, caption in rows)
+    write_pieces(root / CAPTION_FOLDER / CAPTION_FILES[split], chain(["VideoID\tEmCaptions\n"], lines))
 
 
 def check_lexicon(lexicon: Lexicon, path: str | Path) -> None:

@@ -100,13 +100,11 @@ def label_videos(
     """
     summary = Summary() if summary is None else summary
     summary.total = len(sources)
-    run = CaptionRun(CaptionPlan(list(sources)), captioner, summary, on_record=on_record)
+    run = CaptionRun(CaptionPlan(sources), captioner, summary, on_record=on_record)
     with Journal(root / CANDIDATES, captioner.settings) as journal:
         records = run.journaled(journal, only_good=again)
         segment = captioner.options.segment
-        labels = take_labels(
-            list(zip(sources, records, strict=True)), videos, plan, label_name(captioner), segment=segment
-        )
+        labels = take_labels(zip(sources, records, strict=True), videos, plan, label_name(captioner), segment=segment)
         if not labels.captions:
             raise _nothing(labels, root)
         write_labels(root, labels, videos, captioner, plan)

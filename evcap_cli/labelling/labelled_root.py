@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import groupby
@@ -136,11 +136,12 @@ def common_folder(sources: Sequence[Source]) -> Path:
     Raises:
         UsageError: there is none but the root of the file system.
     """
-    folders = [os.path.dirname(os.path.abspath(source.path)) for source in sources]  # noqa: PTH100, PTH120  links stay
+    # few, and links stay
+    folders = {os.path.dirname(os.path.abspath(source.path)) for source in sources}  # noqa: PTH100, PTH120
     try:
         common = Path(os.path.commonpath(folders))
     except ValueError:  # on two drives
-        common = Path(Path(folders[0]).anchor)
+        common = Path(Path(next(iter(folders))).anchor)
     if common == Path(common.anchor):
         raise UsageError("the videos have no folder in common", hint="label them one folder after the other")
     here = Path.cwd()
@@ -148,12 +149,12 @@ def common_folder(sources: Sequence[Source]) -> Path:
 
 
 def take_labels(
-    records: Sequence[tuple[Source, Record]], videos: VideoNames, plan: LabelPlan, labels_by: str, *, segment: str
+    records: Iterable[tuple[Source, Record]], videos: VideoNames, plan: LabelPlan, labels_by: str, *, segment: str
 ) -> Labels:
     """Filter and choose.
 
     Args:
-        records: of the run, in its order, with all candidates.
+        records: of the run, in its order, with all candidates; they are read once, one at a time.
         videos: the folder that the sources lie in.
         plan: what counts.
         labels_by: name of the captioner.
@@ -231,8 +232,8 @@ def write_labels(root: Path, labels: Labels, videos: VideoNames, captioner: Capt
     labels.linked = link_videos(root, videos.folder)
     write_lexicon(root / LEXICON_FOLDER, captioner.lexicon)
     for split in ("train", "test"):
-        rows = [(clip.id, caption) for clip, caption in labels.captions if labels.splits[clip.file] == split]
-        if rows:
+        if split in labels.splits.values():
+            rows = ((clip.id, caption) for clip, caption in labels.captions if labels.splits[clip.file] == split)
             write_captions(root, split, rows)
     clips = dict.fromkeys(clip for clip, _ in labels.captions)
     listed = [clip for clip in clips if clip.start is not None or clip.id != Path(clip.file).stem]

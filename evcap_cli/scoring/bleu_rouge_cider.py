@@ -8,16 +8,19 @@ Texts are normalised already: words joined by single spaces.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from evcap_cli.scoring.ngrams import ORDERS, Block, Corpus, Frequencies
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-ORDERS: Final = 4
+KEPT_WORDS: Final = 1_000_000
+"""Of the references of a corpus whose counts stay in memory for resampling, a hundred bytes a word."""
 _TINY, _SMALL = 1e-15, 1e-9  # pycocoevalcap's guards against division by zero, part of its published values
 _BETA_ROUGE: Final = 1.2
 SIGMA: Final = 6.0
@@ -41,73 +44,32 @@ class LanguageParts:
 
 def language_parts(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> LanguageParts:
     """Compare each hypothesis with the references of its video (at least one, none empty)."""
-    owners = np.repeat(np.arange(len(hypotheses)), [len(references[video]) for video in hypotheses])
-    captions = [text.split() for text in hypotheses.values()]
-    truth = [text.split() for video in hypotheses for text in references[video]]
-    grams = _NGrams(captions, truth)
-    return LanguageParts(
-        bleu=_bleu_counts(captions, truth, owners, grams),
-        rouge_l=_rouge_l(captions, truth, owners),
-        cider=Cider(captions, truth, owners, grams),
-    )
+    corpus = Corpus.of(hypotheses, references)
+    cider = Cider(corpus)
+    counts = [np.zeros((0, 2 + 2 * ORDERS))]
+    rouge_l = [np.zeros(0)]
+    for block in cider.measured():
+        counts.append(_bleu_counts(block))
+        rouge_l.append(_rouge_l(block))
+    return LanguageParts(bleu=np.concatenate(counts), rouge_l=np.concatenate(rouge_l), cider=cider)
 
 
-class _NGrams:
-    """N-grams of all texts by number.
-
-    ``hypotheses`` and ``references`` are columns (text, n-gram, count), a row for each distinct n-gram of a text,
-    sorted by text, then n-gram; ``orders`` is n - 1 of each n-gram.
-    """
-
-    def __init__(self, captions: Sequence[Sequence[str]], truth: Sequence[Sequence[str]]) -> None:
-        ids: dict[str, int] = {}
-        texts = [*captions, *truth]
-        lengths = np.array([len(text) for text in texts], dtype=np.int64)
-        words = np.array([ids.setdefault(word, len(ids)) for text in texts for word in text], dtype=np.int64)
-        owner = np.repeat(np.arange(len(texts)), lengths)
-        left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))  # words from here to the end of its text
-        found: list[tuple[npt.NDArray[np.int64], ...]] = []
-        orders: list[npt.NDArray[np.int64]] = []
-        total, numbers, width = 0, np.zeros(len(words), dtype=np.int64), max(len(ids), 1)
-        for order in range(ORDERS):
-            here = np.flatnonzero(left > order)
-            longer = np.zeros(len(words), dtype=np.int64)
-            # an n-gram is the (n-1)-gram before its last word, and that word
-            names, longer[here] = np.unique(numbers[here] * width + words[here + order], return_inverse=True)
-            numbers = longer
-            pairs, counts = np.unique(owner[here] * max(len(names), 1) + numbers[here], return_counts=True)
-            text, gram = np.divmod(pairs, max(len(names), 1))
-            found.append((text, gram + total, counts))
-            orders.append(np.full(len(names), order))
-            total += len(names)
-        text, gram, count = (np.concatenate(columns) for columns in zip(*found, strict=True))
-        arranged = np.lexsort((gram, text))
-        text, gram, count = text[arranged], gram[arranged], count[arranged]
-        split = int(np.searchsorted(text, len(captions)))
-        self.hypotheses = text[:split], gram[:split], count[:split]
-        self.references = text[split:] - len(captions), gram[split:], count[split:]
-        self.orders = np.concatenate(orders)
-
-
-def _bleu_counts(
-    captions: Sequence[Sequence[str]], truth: Sequence[Sequence[str]], owners: npt.NDArray[np.int64], grams: _NGrams
-) -> npt.NDArray[np.float64]:
-    """(N, 10), see ``LanguageParts``."""
-    lengths = np.array([len(words) for words in captions])
-    others = np.array([len(words) for words in truth])
+def _bleu_counts(block: Block) -> npt.NDArray[np.float64]:
+    """(N, 10) of a block, see ``LanguageParts``."""
+    lengths, others, owners = block.captions.lengths, block.truth.lengths, block.owners
     arranged = np.lexsort((others, np.abs(others - lengths[owners]), owners))
-    closest = others[arranged[np.searchsorted(owners, np.arange(len(captions)))]]
-    text, gram, count = grams.references
-    keys = owners[text] * len(grams.orders) + gram  # video and n-gram
+    closest = others[arranged[np.searchsorted(owners, np.arange(len(lengths)))]]
+    text, gram, count = block.references
+    keys = owners[text] * len(block.orders) + gram  # video and n-gram
     arranged = np.argsort(keys, kind="stable")
     names, begins = np.unique(keys[arranged], return_index=True)
     most = np.maximum.reduceat(count[arranged], begins) if len(keys) else count
-    video, gram, count = grams.hypotheses
-    right = np.minimum(count, _values_at(names, most, video * len(grams.orders) + gram))
-    out = np.zeros((len(captions), 2 + 2 * ORDERS))
+    video, gram, count = block.hypotheses
+    right = np.minimum(count, _values_at(names, most, video * len(block.orders) + gram))
+    out = np.zeros((len(lengths), 2 + 2 * ORDERS))
     out[:, 0], out[:, 1] = lengths, closest
-    np.add.at(out, (video, 2 + grams.orders[gram]), count)
-    np.add.at(out, (video, 2 + ORDERS + grams.orders[gram]), right)
+    np.add.at(out, (video, 2 + block.orders[gram]), count)
+    np.add.at(out, (video, 2 + ORDERS + block.orders[gram]), right)
     return out
 
 
@@ -129,14 +91,13 @@ def bleu(totals: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(precision * brevity)
 
 
-def _rouge_l(
-    captions: Sequence[Sequence[str]], truth: Sequence[Sequence[str]], owners: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """F of the best precision and the best recall over the references, (N,)."""
+def _rouge_l(block: Block) -> npt.NDArray[np.float64]:
+    """F of the best precision and the best recall over the references, (N,) of a block."""
+    captions = list(block.captions.lists())
     best = np.zeros((len(captions), 2))
-    places: dict[str, int] = {}
+    places: dict[int, int] = {}
     last = -1
-    for words, video in zip(truth, owners.tolist(), strict=True):
+    for words, video in zip(block.truth.lists(), block.owners.tolist(), strict=True):
         caption = captions[video]
         if video != last:
             last, places = video, {}
@@ -151,7 +112,7 @@ def _rouge_l(
     return np.where(below > 0, (1 + _BETA_ROUGE**2) * precision * recall / np.where(below > 0, below, 1), 0.0)
 
 
-def _longest_common(places: Mapping[str, int], length: int, words: Sequence[str]) -> int:
+def _longest_common(places: Mapping[int, int], length: int, words: Sequence[int]) -> int:
     """Length of the longest common subsequence (Hyyrö 2004: a row of the table is the bits of one number)."""
     full = (1 << length) - 1
     row = full
@@ -165,44 +126,101 @@ class Cider:
     """CIDEr-D of N captions for any weights of the videos; document frequencies are those of the weighted videos.
 
     All n-gram vectors are counts times inverse document frequency, so a cosine is made of sums of products of counts
-    times the squared frequency weight of the n-gram: the counts stay, the weights are what resampling changes.
+    times the squared frequency weight of the n-gram: the counts stay, the weights are what resampling changes. Counts
+    of a large corpus are made again where they are needed, until there are weights.
     """
 
-    def __init__(
-        self,
-        captions: Sequence[Sequence[str]],
-        truth: Sequence[Sequence[str]],
-        owners: npt.NDArray[np.int64],
-        grams: _NGrams,
-    ) -> None:
-        N, G = len(captions), len(grams.orders)
-        self.videos, self.grams, self.owners = N, G, owners
-        self.references = np.bincount(owners, minlength=N)
-        text, gram, count = grams.references
-        pairs = np.unique(gram * N + owners[text])  # in which videos' references an n-gram stands
-        self.seen, self.seen_by = np.divmod(pairs, N)
-        video, own_gram, own_count = grams.hypotheses
-        own = _values_at(video * G + own_gram, own_count, owners[text] * G + gram)
-        common = np.flatnonzero(own)
-        clipped = np.minimum(own[common], count[common]) * count[common]
-        self.hypothesis_sums = _Sums(video, own_gram, own_count**2, grams.orders, N)
-        self.reference_sums = _Sums(text, gram, count**2, grams.orders, len(truth))
-        self.common_sums = _Sums(text[common], gram[common], clipped, grams.orders, len(truth))
-        # the length that CIDEr-D's code compares is the number of bigrams
-        bigrams = [np.array([max(len(words) - 1, 0) for words in texts]) for texts in (captions, truth)]
-        self.penalty = np.exp(-((bigrams[0][owners] - bigrams[1]) ** 2) / (2 * SIGMA**2))
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus, self.videos = corpus, len(corpus.captions)
+        self.frequencies = Frequencies.of(corpus)
+        self._once = np.zeros(self.videos)
+        self._kept: list[_BlockSums] | None = None
+
+    def measured(self) -> Iterator[Block]:
+        """Each block, once its videos' own scores are known; to be read to the end before anything else."""
+        kept: list[_BlockSums] | None = [] if len(self.corpus.references.numbers) <= KEPT_WORDS else None
+        total = np.log(np.ones(self.videos).sum())
+        counts = self.frequencies.counts.astype(np.float64)
+        for start, stop in self.corpus.blocks():
+            block = self.corpus.block(start, stop)
+            sums = _BlockSums(block, self.frequencies.places(block), start)
+            self._once[start:stop] = sums.scores(total, sums.of_corpus(counts))
+            if kept is not None:
+                kept.append(sums)
+            yield block
+        self._kept = kept
 
     def scores(self, weights: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.float64]:
         """CIDEr of each video (N,) where the corpus holds it ``weights`` times; None: once each."""
-        whole = np.ones(self.videos) if weights is None else weights
-        frequency = np.bincount(self.seen, whole[self.seen_by], minlength=self.grams)
-        idf = np.log(whole.sum()) - np.log(np.maximum(frequency, 1.0))
-        squares = idf**2
+        if weights is None:
+            return self._once
+        if self._kept is None:
+            blocks = ((self.corpus.block(start, stop), start) for start, stop in self.corpus.blocks())
+            self._kept = [_BlockSums(block, self.frequencies.places(block), start) for block, start in blocks]
+        total = np.log(weights.sum())
+        if len(self._kept) == 1:
+            return self._kept[0].scores(total, self._kept[0].weighted(weights))
+        counts = np.zeros(len(self.frequencies.counts))
+        for sums in self._kept:
+            sums.add_to(counts, sums.weighted(weights))
+        return np.concatenate([np.zeros(0), *(sums.scores(total, sums.of_corpus(counts)) for sums in self._kept)])
+
+
+class _BlockSums:
+    """What CIDEr sums up of a block's texts.
+
+    Args:
+        block: of the corpus.
+        places: of its n-grams in the frequencies of the corpus.
+        start: its first video.
+    """
+
+    def __init__(self, block: Block, places: npt.NDArray[np.int64], start: int) -> None:
+        N, G, owners = len(block.captions), len(block.orders), block.owners
+        self.videos, self.grams, self.owners, self.places = N, G, owners, places
+        self.references = np.bincount(owners, minlength=N)
+        text, gram, count = block.references
+        pairs = np.unique(gram * N + owners[text])  # in which videos' references an n-gram stands
+        self.seen, seen_by = np.divmod(pairs, N)
+        self.seen_by = start + seen_by
+        video, own_gram, own_count = block.hypotheses
+        own = _values_at(video * G + own_gram, own_count, owners[text] * G + gram)
+        common = np.flatnonzero(own)
+        clipped = np.minimum(own[common], count[common]) * count[common]
+        texts = len(block.truth)
+        self.hypothesis_sums = _Sums(video, own_gram, own_count**2, block.orders, N)
+        self.reference_sums = _Sums(text, gram, count**2, block.orders, texts)
+        self.common_sums = _Sums(text[common], gram[common], clipped, block.orders, texts)
+        # the length that CIDEr-D's code compares is the number of bigrams
+        bigrams = [np.maximum(found.lengths - 1, 0) for found in (block.captions, block.truth)]
+        self.penalty = np.exp(-((bigrams[0][owners] - bigrams[1]) ** 2) / (2 * SIGMA**2))
+
+    def weighted(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """How many weighted videos of the block have each of its n-grams in their references."""
+        return np.asarray(np.bincount(self.seen, weights[self.seen_by], minlength=self.grams), np.float64)
+
+    def add_to(self, counts: npt.NDArray[np.float64], own: npt.NDArray[np.float64]) -> None:
+        """Add ``own``, of the n-grams of this block, to those of the corpus."""
+        known = self.places >= 0
+        counts[self.places[known]] += own[known]
+
+    def of_corpus(self, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """``counts`` of the corpus for the n-grams of this block."""
+        return np.where(self.places >= 0, counts[self.places], 0.0) if len(counts) else np.zeros(self.grams)
+
+    def scores(self, total: np.float64, frequency: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """CIDEr of each video, (N,) of the block.
+
+        Args:
+            total: logarithm of the number of videos.
+            frequency: videos whose references have each n-gram.
+        """
+        squares = (total - np.log(np.maximum(frequency, 1.0))) ** 2
         hypothesis, reference = self.hypothesis_sums(squares), self.reference_sums(squares)
         norms = np.sqrt(hypothesis[self.owners] * reference)
         cosines = np.divide(self.common_sums(squares), norms, out=np.zeros_like(norms), where=norms > 0)
         similar = cosines.mean(1) * self.penalty
-        return 10 * np.bincount(self.owners, similar, minlength=self.videos) / self.references
+        return np.asarray(10 * np.bincount(self.owners, similar, minlength=self.videos) / self.references)
 
 
 class _Sums:

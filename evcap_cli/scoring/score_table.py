@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from evcap_cli.console import counted
@@ -51,9 +51,9 @@ def score_json(scores: Scores, *, published: RowSet | None = None) -> str:
     return json.dumps({**scores.to_dict(), **quoted}, indent=1) + "\n"
 
 
-def per_video_lines(scores: Scores) -> str:
+def per_video_lines(scores: Scores) -> Iterator[str]:
     """JSON lines, one a video in the order of the captions."""
-    return "".join(json.dumps(video.to_dict(), ensure_ascii=False) + "\n" for video in scores.per_video)
+    return (json.dumps(video.to_dict(), ensure_ascii=False) + "\n" for video in scores.per_video)
 
 
 def _metrics_table(scores: Scores) -> str:

@@ -8,10 +8,11 @@ Notation: N videos, all values x 100.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from evcap_cli.data.caption_text import MAX_WORDS, normalise
 from evcap_cli.errors import DataError, EvcapError, one_line
@@ -19,7 +20,7 @@ from evcap_cli.plugin_calls import contained
 from evcap_cli.scoring import resampling
 from evcap_cli.scoring.constant_row import ConstantRow
 from evcap_cli.scoring.human_row import HumanRow, leave_one_out, mean_row
-from evcap_cli.scoring.metric_parts import Parts, measure
+from evcap_cli.scoring.metric_parts import Parts, Segments, measure
 from evcap_cli.scoring.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
 
     from evcap_cli.data.lexicon import Lexicon
     from evcap_cli.scoring.captioned_by import CaptionedBy
+    from evcap_cli.scoring.emotion_accuracy import EmotionVerdict
     from evcap_cli.scoring.meteor import Segment
 
+KEPT_VIDEOS: Final = 10_000
+"""Up to so many, normalised texts stay in memory; those of more are made again where they are read."""
 Protocol = Literal["paper", "coco"]
+_T = TypeVar("_T")
 MetricFunction = Callable[[Mapping[str, str], Mapping[str, Sequence[str]]], float]
 """A plugin's: video -> caption and video -> references, normalised by the protocol, to a value shown as it is."""
 
@@ -49,6 +54,47 @@ class VideoScore:
         """A line of ``evcap score --per-video``."""
         emotion = {"right": self.right, "wrong": self.wrong, "missing": self.missing}
         return {"id": self.video, "caption": self.caption, "emotion": emotion, **self.metrics}
+
+
+@dataclass(frozen=True)
+class VideoScores(Sequence[VideoScore]):
+    """The scores of all videos, in the order of the captions; each is made when it is read.
+
+    Args:
+        captions: video -> caption as given.
+        verdicts: on the emotions of each.
+        segments: metrics of each.
+        categories: names of emotions.
+    """
+
+    captions: Mapping[str, str]
+    verdicts: Sequence[EmotionVerdict]
+    segments: Segments
+    categories: Sequence[str]
+
+    @overload
+    def __getitem__(self, which: int) -> VideoScore: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> list[VideoScore]: ...
+
+    def __getitem__(self, which: int | slice) -> VideoScore | list[VideoScore]:
+        if isinstance(which, slice):
+            return [self[number] for number in range(*which.indices(len(self)))]
+        video = self._videos[which]
+        verdict = self.verdicts[which]
+        right, wrong, missing = (
+            [self.categories[number] for number in sorted(numbers)]
+            for numbers in (verdict.right, verdict.wrong, verdict.missing)
+        )
+        return VideoScore(video, self.captions[video], right, wrong, missing, self.segments[which])
+
+    def __len__(self) -> int:
+        return len(self.verdicts)
+
+    @cached_property
+    def _videos(self) -> list[str]:
+        return list(self.captions)
 
 
 @dataclass(frozen=True)
@@ -99,7 +145,7 @@ class Scores:
     extra: dict[str, float | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
-    per_video: list[VideoScore] = field(default_factory=list)
+    per_video: Sequence[VideoScore] = ()
     comparison: Comparison | None = None
     human: HumanRow | None = None
     constant: ConstantRow | None = None
@@ -176,11 +222,11 @@ def score_texts(
         DataError: nothing to score, a video without references, or no video in common.
     """
     tables = [hypotheses] if compare is None else [hypotheses, compare]
-    floor = [] if constant is None else [dict.fromkeys(hypotheses, constant)]
+    floor: list[Mapping[str, str]] = [] if constant is None else [dict.fromkeys(hypotheses, constant)]
     (words, *others), truth = _normalised([*tables, *floor], references, protocol)
     floor = [others.pop() for _ in floor]
     notes: list[str] = []
-    todo = [(words, truth)]
+    todo: list[tuple[Mapping[str, str], Mapping[str, Sequence[str]]]] = [(words, truth)]
     common = [video for video in words if others and video in others[0]]
     if others:
         if not common:
@@ -226,7 +272,7 @@ def score_texts(
         extra=added,
         notes=notes,
         missing={"meteor": note} if failed and note else {},
-        per_video=_per_video(hypotheses, whole, lexicon),
+        per_video=VideoScores(hypotheses, whole.verdicts, whole.segments(), lexicon.categories),
         comparison=comparison,
         human=row,
         constant=ConstantRow(constant, constants[0].values()) if constant is not None else None,
@@ -246,7 +292,7 @@ def _measured(
     segments: dict[Segment, int] = {}
     places = [
         [segments.setdefault((text, tuple(truth[video])), len(segments)) for video, text in words.items()]
-        for words, truth in todo
+        for words, truth in (todo if meteor else ())
     ]
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(_meteor, list(segments)) if meteor else None
@@ -282,16 +328,6 @@ def _not_computed(problem: Exception) -> str:
     return f"METEOR was not computed: {problem}"
 
 
-def _per_video(captions: Mapping[str, str], parts: Parts, lexicon: Lexicon) -> list[VideoScore]:
-    def names(numbers: Iterable[int]) -> list[str]:
-        return [lexicon.categories[number] for number in sorted(numbers)]
-
-    return [
-        VideoScore(video, caption, names(verdict.right), names(verdict.wrong), names(verdict.missing), metrics)
-        for (video, caption), verdict, metrics in zip(captions.items(), parts.verdicts, parts.segments(), strict=True)
-    ]
-
-
 def _extra(
     metrics: Mapping[str, MetricFunction], words: Mapping[str, str], truth: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, float | None], list[str]]:
@@ -313,23 +349,58 @@ def _extra(
 
 def _normalised(
     tables: Sequence[Mapping[str, str]], references: Mapping[str, Sequence[str]], protocol: Protocol
-) -> tuple[list[dict[str, str]], dict[str, list[str]]]:
+) -> tuple[list[Mapping[str, str]], Mapping[str, Sequence[str]]]:
     """The captions of each system and the references of all their videos, normalised; empty references are dropped."""
     if not tables[0]:
         raise DataError("there is no caption to score")
-    videos = list(dict.fromkeys(video for table in tables for video in table))
+    videos: Mapping[str, object] = tables[0]
+    if len(tables) > 1:
+        videos = dict.fromkeys(video for table in tables for video in table)
     without = [video for video in videos if not references.get(video)]
     if without:
         more = f" and {len(without) - 1} more" if len(without) > 1 else ""
         raise DataError(f"no references for {without[0]}{more}")
-    texts = dict.fromkeys(text for table in tables for text in table.values())
-    texts |= dict.fromkeys(text for video in videos for text in references[video])
-    plain = _coco(list(texts)) if protocol == "coco" else {text: normalise(text, MAX_WORDS) for text in texts}
-    truth = {video: [plain[text] for text in references[video] if plain[text]] for video in videos}
-    empty = [video for video, left in truth.items() if not left]
-    if empty:
-        raise DataError(f"all references of {empty[0]} are empty")
-    return [{video: plain[text] for video, text in table.items()} for table in tables], truth
+    plain: Callable[[str], str] = _plain
+    if protocol == "coco" or len(videos) <= KEPT_VIDEOS:
+        texts = dict.fromkeys(text for table in tables for text in table.values())
+        texts |= dict.fromkeys(text for video in videos for text in references[video])
+        kept = _coco(list(texts)) if protocol == "coco" else {text: _plain(text) for text in texts}
+        plain = kept.__getitem__
+    truth: Mapping[str, Sequence[str]] = _Changed(
+        videos, lambda video: [text for text in map(plain, references[video]) if text]
+    )
+    captions: list[Mapping[str, str]] = [
+        _Changed(table, lambda video, table=table: plain(table[video]))  # type: ignore[misc]
+        for table in tables
+    ]
+    if len(videos) <= KEPT_VIDEOS:
+        captions, truth = [dict(table) for table in captions], dict(truth)
+    empty = next((video for video, left in truth.items() if not left), None)
+    if empty is not None:
+        raise DataError(f"all references of {empty} are empty")
+    return captions, truth
+
+
+def _plain(text: str) -> str:
+    return normalise(text, MAX_WORDS)
+
+
+class _Changed(Mapping[str, _T]):
+    """Values by the keys of ``keys``, made again each time that they are read."""
+
+    def __init__(self, keys: Mapping[str, object], value: Callable[[str], _T]) -> None:
+        self._keys, self._value = keys, value
+
+    def __getitem__(self, video: str) -> _T:
+        if video not in self._keys:
+            raise KeyError(video)
+        return self._value(video)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def _coco(texts: Sequence[str]) -> dict[str, str]:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evcap_cli.data.caption_text import MAX_WORDS, tokens
-from evcap_cli.scoring.bleu_rouge_cider import ORDERS, SIGMA
+from evcap_cli.scoring.bleu_rouge_cider import SIGMA
 from evcap_cli.scoring.emotion_accuracy import acc_c, acc_sw, judge
+from evcap_cli.scoring.ngrams import ORDERS
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -266,7 +266,7 @@ class _RootCheck:
         """Whether training would find something to train on, by the function that training uses."""
         try:
             files = {name: clip.file for name, clip in self.clips.items() if clip.start is not None}
-            learnable(self.split["train"], files=files).check(there)
+            learnable(self.split["train"], files=files, split_only=True).check(there)
         except TrainingError as problem:
             self.advise("stop", problem.cause, problem.hint or "check the captions, and that their videos are here")
 

@@ -145,12 +145,14 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def in_a_process(root: Path, arguments: Sequence[object], environment: dict[str, str]) -> dict[str, float]:
-    """What one of the measurements prints, by the evcap of ``root``."""
+def in_a_process(
+    root: Path, arguments: Sequence[object], environment: dict[str, str], module: Path = Path(__file__)
+) -> dict[str, float]:
+    """What one of the measurements of ``module`` prints, by the evcap of ``root``."""
     path = os.pathsep.join((str(root), str(root / "plugins"), str(HERE)))
     code = "import runpy, sys; sys.argv[0] = sys.argv.pop(1); runpy.run_path(sys.argv[0], run_name='__main__')"
     done = subprocess.run(
-        [sys.executable, "-c", code, __file__, *map(str, arguments)],
+        [sys.executable, "-c", code, str(module), *map(str, arguments)],
         check=True,
         env={**os.environ, "PYTHONPATH": path, **environment},
         stdout=subprocess.PIPE,

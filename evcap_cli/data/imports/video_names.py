@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -31,20 +31,38 @@ class VideoNames:
         if not folder.is_dir():
             raise DataError("no such video folder", path=folder, hint="give it with --videos")
         self.folder = folder
-        self.files: dict[str, Path] = {}
-        """Path below the folder, with forward slashes -> path."""
-        self._by_name: dict[str, list[str]] = {}
-        for parent, _, names in walk(folder):
+        if next(self._walked(), None) is None:
+            raise DataError("holds no video", path=folder, hint="give the folder of the videos with --videos")
+
+    def _walked(self) -> Iterator[tuple[str, Path]]:
+        for parent, _, names in walk(self.folder):
             for name in filter(is_video_name, names):
                 path = parent / name
                 if path.is_file():
-                    self.files[path.relative_to(folder).as_posix()] = path
-        if not self.files:
-            raise DataError("holds no video", path=folder, hint="give the folder of the videos with --videos")
+                    yield path.relative_to(self.folder).as_posix(), path
+
+    @cached_property
+    def files(self) -> dict[str, Path]:
+        """Path below the folder, with forward slashes -> path."""
+        return dict(self._walked())
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
         for file in sorted(self.files):
             for name in _names(PurePosixPath(file)):
-                self._by_name.setdefault(name, []).append(file)
-        self._stems = Counter(_key(PurePosixPath(file)) for file in self.files)
+                found.setdefault(name, []).append(file)
+        return found
+
+    @cached_property
+    def _shared(self) -> set[str]:
+        """Stems that several files have."""
+        known: set[str] = set()
+        shared: set[str] = set()
+        for file, _ in self.files.items() if "files" in self.__dict__ else self._walked():
+            key = _key(PurePosixPath(file))
+            (shared if key in known else known).add(key)
+        return shared
 
     def find(self, name: str) -> list[str]:
         """The files that a name may mean: the one at this very path below the folder, or else all that have as much of
@@ -64,7 +82,7 @@ class VideoNames:
 
     def only_one(self, file: str) -> bool:
         """Whether no other file has the same stem, so that the stem leads to this one."""
-        return self._stems[_key(PurePosixPath(file))] == 1
+        return _key(PurePosixPath(file)) not in self._shared
 
     def id_of(self, file: str) -> str:
         """The id of a file: its stem; where several have it, the path without suffix; where those too, the path."""
