@@ -8,44 +8,22 @@ import signal
 import sys
 from collections.abc import Sequence
 from functools import wraps
-from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
 from evcap_cli import console, interrupts, plugin_calls, plugin_commands, plugins, standard_streams
+from evcap_cli.commands.command_group import COMMANDS, OF_EXPERIMENTS, CommandGroup
 from evcap_cli.commands.typed import read_values
 from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_TERMINATED, EXIT_USAGE, UsageError
 from evcap_cli.version import __version__
-
-COMMANDS = (
-    "caption",
-    "demo",
-    "train",
-    "reproduce",
-    "study",
-    "score",
-    "extract",
-    "label",
-    "merge",
-    "report",
-    "explain",
-    "demo_world",
-    "data",
-    "cache",
-    "weights",
-    "plugins",
-    "doctor",
-)
-"""In the order that ``evcap --help`` lists them; commands of other plugins follow."""
-OF_EXPERIMENTS = frozenset({"reproduce", "study"})
-"""Those that evcap's own plugin ``evcap_experiments`` adds; the others are modules of ``commands/``."""
 
 
 def build() -> typer.Typer:
     """The complete app, plugins' commands included."""
     app = typer.Typer(
         name="evcap",
+        cls=CommandGroup,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -62,17 +40,8 @@ def build() -> typer.Typer:
         """Caption folders of videos: what happens, and which emotion it conveys."""
         console.set_verbosity()
 
-    for name in COMMANDS:
-        if name not in OF_EXPERIMENTS:
-            import_module(f"evcap_cli.commands.{name}").register(app)
-    plugin_commands.register_commands(app)
-    app.registered_commands.sort(key=_place)
+    plugin_commands.register_commands(app, COMMANDS.keys(), OF_EXPERIMENTS)
     return app
-
-
-def _place(entry: plugin_commands.Entry) -> int:
-    name = plugin_commands.name_of(entry).replace("-", "_")
-    return COMMANDS.index(name) if name in COMMANDS else len(COMMANDS)
 
 
 def _version(requested: bool) -> None:
@@ -89,11 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     def call() -> None:
         with standard_streams.data_only(process=True):
             command: Any = typer.main.get_command(build())
-        for name, below in command.commands.items():
-            ours = plugins.distribution_of("command", name) in ("", plugins.OWN)
-            read_values(below, refuse_empty=ours)
-            if ours:
-                _keep_apart(below)
+        command.commands.prepare = _prepare
         try:
             # not ``command.main``: it would keep Ctrl-C and wrong usage from ``console.run``
             with command.make_context("evcap", list(arguments)) as context:
@@ -111,6 +76,14 @@ def run(arguments: Sequence[str]) -> int:
     code = console.run(call) or sum(codes)
     # commands that say what is kept end with Ctrl-C's code, whichever signal it was
     return interrupts.exit_code() if code == EXIT_INTERRUPTED else code
+
+
+def _prepare(name: str, command: Any) -> None:
+    """Have ``command`` read the values that it is given as all do; one of evcap's own keeps standard output apart."""
+    ours = plugins.distribution_of("command", name) in ("", plugins.OWN)
+    read_values(command, refuse_empty=ours)
+    if ours:
+        _keep_apart(command)
 
 
 def _keep_apart(command: Any) -> None:

@@ -5,26 +5,35 @@ What a plugin does to its app beyond that has no effect: it gets none of evcap's
 
 from __future__ import annotations
 
+from collections.abc import Set
 from functools import partial
+from typing import Any
 
 import typer
-from typer.main import get_command_name, get_group
+from typer.main import get_group
 from typer.models import CommandInfo, TyperInfo
 
 from evcap_cli import console, plugin_calls, plugins
-from evcap_cli.errors import one_line
+from evcap_cli.errors import PluginError, one_line
 
 Entry = CommandInfo | TyperInfo
 
 
-def register_commands(app: typer.Typer) -> None:
-    """Add the commands of plugins to ``app``; what fails or has the name of another is left out with a warning."""
+def register_commands(app: typer.Typer, own: Set[str], bundled: Set[str]) -> None:
+    """Add the commands of plugins to ``app``; what fails or has the name of another is left out with a warning.
+
+    Args:
+        app: of the parser.
+        own: names of evcap's commands, which are not in ``app``.
+        bundled: those of them that its own plugins bring; see the function of that name.
+    """
     found = plugins.registry()
     found.forget("command")  # of an app that was built before
-    own = {name_of(entry) for entry in _entries(app)}
+    for name in sorted(bundled):
+        found.add("command", found.commands, name, None, plugins.OWN)
     for plugin in found.loaded:
         hook = found.hook("register_commands", plugin.name)
-        if plugin.error is not None or not hook.get_hookimpls():
+        if plugin.distribution == plugins.OWN or plugin.error is not None or not hook.get_hookimpls():
             continue
         guest = typer.Typer(rich_markup_mode=None)
         try:
@@ -39,7 +48,7 @@ def register_commands(app: typer.Typer) -> None:
             )
             continue
         for entry, names in added:
-            for name in sorted(own.intersection(names)):
+            for name in sorted(own & set(names)):
                 found.refuse("command", name, plugin.distribution)
             if own.isdisjoint(names):
                 # of several names that come together all are noted, also where one is taken
@@ -51,6 +60,22 @@ def register_commands(app: typer.Typer) -> None:
             _disable(app, name)
 
 
+def bundled(name: str) -> Any:
+    """The command ``name`` of one of evcap's own plugins, as the parser takes it.
+
+    Raises:
+        PluginError: none brings it, since one is broken.
+    """
+    alone, found = typer.Typer(rich_markup_mode=None), plugins.registry()
+    for plugin in found.loaded:
+        if plugin.distribution == plugins.OWN and plugin.error is None:
+            found.hook("register_commands", plugin.name)(app=alone)
+    command = get_group(alone).commands.get(name)
+    if command is None:
+        raise PluginError(f"no plugin brings the command {name}", hint=plugins.how_to_get(name, plugins.OWN))
+    return command
+
+
 def _entries(app: typer.Typer) -> list[Entry]:
     return [*app.registered_commands, *app.registered_groups]
 
@@ -60,11 +85,6 @@ def _add(app: typer.Typer, entry: Entry) -> None:
         app.registered_commands.append(entry)
     else:
         app.registered_groups.append(entry)
-
-
-def name_of(entry: Entry) -> str:
-    """The name that an entry of an app is called by; of a group without one, that of its callback."""
-    return entry.name if isinstance(entry.name, str) else get_command_name(entry.callback.__name__)  # type: ignore[union-attr]
 
 
 def _names(entry: Entry) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -122,7 +122,14 @@ def _entry_points() -> list[EntryPoint]:
 
 
 def _distribution(point: EntryPoint) -> tuple[str, str]:
-    return (OWN, "") if point.dist is None else (point.dist.name, point.dist.version)
+    """Name and version of what brings a plugin."""
+    return (OWN, "") if point.dist is None else _named(point.dist)
+
+
+@cache
+def _named(found: Distribution) -> tuple[str, str]:
+    metadata = found.metadata  # read and parsed whenever it is taken
+    return metadata["Name"], metadata["Version"]
 
 
 @cache

@@ -16,10 +16,12 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, runtime_checkable
 
 from evcap_cli.clocks import timestamp
-from evcap_cli.output.records import Caption, Record
+
+if TYPE_CHECKING:
+    from evcap_cli.output.records import Caption, Record
 
 _ARROW: Final = re.compile("-{2,}>")
 _ESCAPE: Final = re.compile(r"\\(?=[nNh])")
@@ -72,7 +74,7 @@ class PagedWriter(Writer, Protocol):
         """
 
 
-Cue = tuple[Record, Caption, int, int]
+Cue: TypeAlias = "tuple[Record, Caption, int, int]"
 """A caption of a record with its start and end in whole milliseconds on the clock of all videos."""
 
 

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
-from evcap_cli.app import COMMANDS
+from evcap_cli.app import build
+from evcap_cli.commands.command_group import COMMANDS
 from tests.commands.small import ROOT, evcap
 from tests.output.test_formats import a_failure, a_record
 
@@ -20,21 +23,34 @@ IMPORTS = """
 import sys
 sys.path[:0] = [{root!r}, {plugins!r}]
 from evcap_cli import app
+assert app.run(["--help"]) == 0
+heavy = {{"torch", "torchvision", "transformers", "av", "numpy", "jinja2", "pysubs2", "huggingface_hub"}}
+commands = {{name for name in sys.modules if name.startswith(("evcap_cli.commands.", "evcap_experiments."))}}
+assert commands == {{"evcap_cli.commands.command_group", "evcap_cli.commands.typed"}}, commands
+found = (heavy | {{"pydantic", "annotated_types", "asyncio", "ssl"}}) & set(sys.modules)
+assert not found, found
 for command in {commands!r}:
-    assert app.run([*command, "--help"]) == 0, command
-heavy = {{"torch", "torchvision", "transformers", "av", "numpy", "jinja2", "pysubs2"}} & set(sys.modules)
-assert not heavy, heavy
+    assert app.run([command, "--help"]) == 0, command
+found = heavy & set(sys.modules)
+assert not found, found
 """
 
 
 @pytest.mark.slow
-def test_no_help_text_loads_torch() -> None:
-    commands = [[], *([name.replace("_", "-")] for name in COMMANDS)]
-    code = IMPORTS.format(root=str(ROOT), plugins=str(ROOT / "plugins"), commands=commands)
+def test_no_help_text_loads_torch_and_evcaps_own_loads_no_command() -> None:
+    code = IMPORTS.format(root=str(ROOT), plugins=str(ROOT / "plugins"), commands=list(COMMANDS))
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    for command in commands[1:]:
-        assert f"Usage: evcap {command[0]}" in ran.stdout
+    for command in COMMANDS:
+        assert f"Usage: evcap {command}" in ran.stdout
+
+
+@pytest.mark.slow
+def test_the_list_of_commands_says_of_each_what_its_help_begins_with() -> None:
+    group: Any = typer.main.get_command(build())
+    for name, command in group.commands.items():
+        assert command.get_short_help_str(1000) == COMMANDS[name], name
+    assert list(group.commands) == list(COMMANDS)
 
 
 def test_commands_of_evcaps_own_plugin_stand_in_their_place(capfd: pytest.CaptureFixture[str]) -> None:
