@@ -2,7 +2,8 @@
 
 Both attentions of section 1.5 spend their time here: for each caption every moment meets every word in an inner width
 of 512. Written as one tensor expression the intermediate fits no cache and is kept for the backward pass; here a block
-of it exists at a time, and the backward pass computes it again, which is cheaper than fetching it from memory.
+of it exists at a time, and the backward pass computes it again, which is cheaper than fetching it from memory. The tanh
+is made of a sigmoid, 2 sigmoid(2x) - 1, whose kernel takes a fifth of the time on a CPU; it is 3e-7 off at most.
 
 Notation: B distinct clips, R caption rows, N moments, T words, a inner width of the attention.
 """
@@ -36,10 +37,8 @@ def alignment_energies(
     Returns:
         (R, N, T), in single precision at least, as are those of the other function.
     """
-    rough = _rough(visual, phrase)
     with torch.autocast(phrase.device.type, enabled=False):
-        doubled = (_doubled(each, rough) for each in (visual, phrase, vector))
-        result: Tensor = _Alignment.apply(*doubled, clips, lengths, rough)
+        result: Tensor = _Alignment.apply(*map(_doubled, (visual, phrase, vector)), clips, lengths)
     return result
 
 
@@ -62,42 +61,25 @@ def attention_energies(
     Returns:
         (R, N).
     """
-    rough = _rough(content, phrase)
     with torch.autocast(query.device.type, enabled=False):
-        content, phrase, query, vector = (_doubled(each, rough) for each in (content, phrase, query, vector))
-        result: Tensor = _Attention.apply(content, precise(weights), phrase, query, vector, clips, rough)
+        content, phrase, query, vector = map(_doubled, (content, phrase, query, vector))
+        result: Tensor = _Attention.apply(content, precise(weights), phrase, query, vector, clips)
     return result
 
 
-def _rough(*values: Tensor) -> bool:
-    """Whether ``values`` were computed in half precision on a CPU: a tanh good to 1e-6 is then as good as any.
-
-    Energies are then w' tanh(x) = (2 w)' (s - 1/2) with s = sigmoid(2 x), which torch computes in a fifth of the time:
-    where ``rough`` stands below, all but the alignment weights are doubled and s takes the place of the tanh.
-    """
-    if values[0].device.type != "cpu":
-        return False
-    return torch.is_autocast_enabled("cpu") or any(each.dtype == torch.bfloat16 for each in values)
+def _doubled(values: Tensor) -> Tensor:
+    """Twice ``values`` in single precision at least: w' tanh(x) = (2 w)' (s - 1/2), and s is the sigmoid of 2 x."""
+    return precise(values) * 2.0
 
 
-def _doubled(values: Tensor, rough: bool) -> Tensor:
-    return precise(values) * 2.0 if rough else precise(values)
+def _energies(bent: Tensor, vector: Tensor) -> Tensor:
+    """Of s, (..., a) -> (...)."""
+    return bent @ vector - vector.sum() / 2.0
 
 
-def _bend(values: Tensor, rough: bool) -> Tensor:
-    """Tanh, or s, in place of ``values``."""
-    return values.sigmoid_() if rough else values.tanh_()
-
-
-def _energies(bent: Tensor, vector: Tensor, rough: bool) -> Tensor:
-    """(..., a) -> (...)."""
-    return bent @ vector - vector.sum() / 2.0 if rough else bent @ vector
-
-
-def _vector_gradient(bent: Tensor, grad: Tensor, rough: bool) -> Tensor:
-    """(..., a) -> (a,)."""
-    found = grad.reshape(-1) @ bent.view(-1, bent.shape[-1])
-    return found - grad.sum() / 2.0 if rough else found
+def _vector_gradient(bent: Tensor, grad: Tensor) -> Tensor:
+    """Of s, (..., a) -> (a,)."""
+    return grad.reshape(-1) @ bent.view(-1, bent.shape[-1]) - grad.sum() / 2.0
 
 
 def _blocks(rows: int, elements_per_row: int, device: torch.device) -> Iterator[slice]:
@@ -106,14 +88,9 @@ def _blocks(rows: int, elements_per_row: int, device: torch.device) -> Iterator[
         yield slice(first, min(first + step, rows))
 
 
-def _slope(bent: Tensor, grad: Tensor, rough: bool) -> Tensor:
-    """Gradient before the bend without the factor w' (applied after the sums): grad (1 - tanh^2), in place of tanh.
-
-    Of s it is grad (s - s^2).
-    """
-    if rough:
-        return torch.addcmul(bent, bent, bent, value=-1.0, out=bent).mul_(grad)
-    return torch.addcmul(grad, grad, bent.square_(), value=-1.0, out=bent)
+def _slope(bent: Tensor, grad: Tensor) -> Tensor:
+    """Gradient before the sigmoid without the factor 2 w (applied after the sums): grad (s - s^2), in place of s."""
+    return torch.addcmul(bent, bent, bent, value=-1.0, out=bent).mul_(grad)
 
 
 class _Alignment(torch.autograd.Function):
@@ -125,16 +102,15 @@ class _Alignment(torch.autograd.Function):
         vector: Tensor,
         clips: Tensor,
         lengths: Sequence[int] | None,
-        rough: bool,
     ) -> Tensor:
         ctx.save_for_backward(visual, phrase, vector, clips)
-        ctx.lengths, ctx.rough = lengths, rough
+        ctx.lengths = lengths
         (R, T, a), N = phrase.shape, visual.shape[1]
         energies = phrase.new_zeros(R, N, T)
         for rows in _blocks(R, N * T * a, phrase.device):
             t = lengths[rows.start] if lengths else T
-            bent = _bend(visual.index_select(0, clips[rows])[:, :, None] + phrase[rows, None, :t], rough)
-            energies[rows, :, :t] = _energies(bent, vector, rough)
+            bent = (visual.index_select(0, clips[rows])[:, :, None] + phrase[rows, None, :t]).sigmoid_()
+            energies[rows, :, :t] = _energies(bent, vector)
         return energies
 
     @staticmethod
@@ -145,22 +121,20 @@ class _Alignment(torch.autograd.Function):
         for rows in _blocks(R, N * T * a, phrase.device):
             t = ctx.lengths[rows.start] if ctx.lengths else T
             grad = grads[0][rows, :, :t]
-            bent = _bend(visual.index_select(0, clips[rows])[:, :, None] + phrase[rows, None, :t], ctx.rough)
-            d_vector += _vector_gradient(bent, grad, ctx.rough)
-            before = _slope(bent, grad[..., None], ctx.rough)
+            bent = (visual.index_select(0, clips[rows])[:, :, None] + phrase[rows, None, :t]).sigmoid_()
+            d_vector += _vector_gradient(bent, grad)
+            before = _slope(bent, grad[..., None])
             d_phrase[rows, :t] = before.sum(dim=1)
             d_visual.index_add_(0, clips[rows], before.sum(dim=2))
-        return d_visual.mul_(vector), d_phrase.mul_(vector), d_vector, None, None, None
+        return d_visual.mul_(vector), d_phrase.mul_(vector), d_vector, None, None
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def _block(
-        content: Tensor, weights: Tensor, phrase: Tensor, query: Tensor, clips: Tensor, rows: slice, rough: bool
-    ) -> Tensor:
+    def _block(content: Tensor, weights: Tensor, phrase: Tensor, query: Tensor, clips: Tensor, rows: slice) -> Tensor:
         keys = content.index_select(0, clips[rows])
         keys.baddbmm_(weights[rows], phrase[rows]).add_(query[rows, None])
-        return _bend(keys, rough)
+        return keys.sigmoid_()
 
     @staticmethod
     def forward(
@@ -171,15 +145,13 @@ class _Attention(torch.autograd.Function):
         query: Tensor,
         vector: Tensor,
         clips: Tensor,
-        rough: bool,
     ) -> Tensor:
         ctx.save_for_backward(content, weights, phrase, query, vector, clips)
-        ctx.rough = rough
         (R, a), N = query.shape, content.shape[1]
         energies = query.new_empty(R, N)
         for rows in _blocks(R, N * a, query.device):
-            bent = _Attention._block(content, weights, phrase, query, clips, rows, rough)
-            energies[rows] = _energies(bent, vector, rough)
+            bent = _Attention._block(content, weights, phrase, query, clips, rows)
+            energies[rows] = _energies(bent, vector)
         return energies
 
     @staticmethod
@@ -191,11 +163,11 @@ class _Attention(torch.autograd.Function):
         scaled = phrase * vector
         for rows in _blocks(R, N * a, query.device):
             grad = grads[0][rows]
-            bent = _Attention._block(content, weights, phrase, query, clips, rows, ctx.rough)
-            d_vector += _vector_gradient(bent, grad, ctx.rough)
-            before = _slope(bent, grad[..., None], ctx.rough)
+            bent = _Attention._block(content, weights, phrase, query, clips, rows)
+            d_vector += _vector_gradient(bent, grad)
+            before = _slope(bent, grad[..., None])
             d_weights[rows] = torch.bmm(before, scaled[rows].mT)
             d_phrase[rows] = torch.bmm(weights[rows].mT, before)
             torch.sum(before, dim=1, out=d_query[rows])
             d_content.index_add_(0, clips[rows], before)
-        return d_content.mul_(vector), d_weights, d_phrase.mul_(vector), d_query.mul_(vector), d_vector, None, None
+        return d_content.mul_(vector), d_weights, d_phrase.mul_(vector), d_query.mul_(vector), d_vector, None

@@ -104,7 +104,7 @@ class BareWork:
             clips = slice(first, min(first + step, self.clips))
             count = (clips.stop - first) * beams
             tanh = self.tanh[:count].view(-1, beams, *keys.shape[1:])
-            torch.add(keys[clips, None], query[clips], out=tanh).tanh_()
+            torch.add(keys[clips, None], query[clips], out=tanh).sigmoid_()  # of which evcap makes the tanh
             torch.matmul(tanh.view(count, *keys.shape[1:]), self.vector, out=out[first * beams : first * beams + count])
 
 

@@ -62,7 +62,8 @@ def _energies(attention: Any, keys: Tensor, hidden: Tensor, clips: Tensor) -> Te
 
 def _emitted(decoder: Any, embedded: Tensor, found: Sequence[Tensor], hidden: Tensor) -> Tensor:
     gates = decoder.gates(torch.cat([embedded, *found, hidden], dim=-1).flatten(0, 1))
-    logits: Tensor = decoder.output(gates[:, : hidden.shape[-1]])
+    # tanh, as of a hidden state: where logits are far apart, exp of the loss underflows and takes ten times as long
+    logits: Tensor = decoder.output(gates[:, : hidden.shape[-1]].tanh())
     return logits.view(*embedded.shape[:2], -1)
 
 

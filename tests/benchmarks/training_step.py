@@ -86,7 +86,8 @@ def flat_decoder(decoder: Decoder, encoded: Encoded, fed: Tensor, clips: Tensor)
     aligned = torch.bmm(memory.alignment_keys[clips], inner.mT)
     told = torch.bmm(torch.bmm(attention, aligned), phrases)
     gates = decoder.gates(torch.cat([embedded, seen, told, hidden], dim=-1).flatten(0, 1))
-    logits: Tensor = decoder.output(gates[:, : c.lstm_width]).view(R, T, -1)
+    # tanh, as of a hidden state: where logits are far apart, exp of the loss underflows and takes ten times as long
+    logits: Tensor = decoder.output(gates[:, : c.lstm_width].tanh()).view(R, T, -1)
     return logits
 
 

@@ -252,6 +252,14 @@ def test_energies_of_half_precise_rows_are_computed_in_single() -> None:
         torch.testing.assert_close(half.grad.double(), exact.grad, rtol=2**-6, atol=0.05)
 
 
+def test_energies_in_single_precision_are_those_of_the_tanh() -> None:
+    values = torch.cat([torch.linspace(-20, 20, 61), torch.tensor([-1e38, -1e-6, 1e-6, 1e38])])
+    vector, clips, phrase = torch.randn(8), torch.zeros(1, dtype=torch.long), torch.zeros(1, 1, 8)
+    found = tanh_energies.alignment_energies(values[None, :, None].expand(1, -1, 8), phrase, vector, clips)
+    expected = values.double().tanh() * vector.double().sum()
+    torch.testing.assert_close(found[0, :, 0].double(), expected, rtol=0, atol=4e-7 * float(vector.abs().sum()))
+
+
 def test_the_search_in_mixed_precision_scores_words_as_rounded_products_do() -> None:
     gates, output = torch.nn.Linear(12, 32), torch.nn.Linear(8, 50)
     inputs, cell = torch.randn(6, 12), torch.randn(6, 8)
