@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from evcap_cli.features.streams import ClipFeatures
     from evcap_cli.media.segments import Segment
     from evcap_cli.systems.clip_captioner import Clip, Reads
+
+MOST_AHEAD: Final = 8
+"""Videos: a clip of sixteen large frames takes 28 MB."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +65,24 @@ class ClipSource(ABC):
         """
 
 
-def clip_source(reads: Reads, options: CaptionOptions) -> ClipSource:
+def clip_source(reads: Reads, options: CaptionOptions, clips_a_batch: int) -> ClipSource:
     """The source of what ``reads`` declares.
+
+    Args:
+        reads: of the captioner.
+        options: how to caption.
+        clips_a_batch: so many videos may be decoded while a batch is captioned, up to ``MOST_AHEAD``.
 
     Raises:
         UsageError: an unknown segmentation. PluginError, WeightsError: a backbone cannot be had.
     """
-    return FeatureClips(reads, options) if reads.backbones else DecodedClips(reads, options)
+    return FeatureClips(reads, options) if reads.backbones else DecodedClips(reads, options, clips_a_batch)
 
 
 class DecodedClips(ClipSource):
     """Frames and audio of segments."""
 
-    def __init__(self, reads: Reads, options: CaptionOptions) -> None:
+    def __init__(self, reads: Reads, options: CaptionOptions, clips_a_batch: int) -> None:
         from evcap_cli.features.raw_clips import RawClips
 
         self.backbones = {}
@@ -85,6 +93,7 @@ class DecodedClips(ClipSource):
             timeout=options.timeout,
             decoder_memory=options.decoder_memory,
             audio_track=options.audio_track,
+            ahead=min(clips_a_batch, MOST_AHEAD),
         )
 
     @property

@@ -142,7 +142,7 @@ class ReadyMadeCaptioner(Captioner):
         super().__init__(options)
         model.load(self.device, self.dtype)
         self.model = model
-        self.source = clip_source(model.reads, options)
+        self.source = clip_source(model.reads, options, self.clips_a_batch)
         self.backbones = self.source.backbones
 
     @property

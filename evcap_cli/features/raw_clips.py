@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from queue import Empty, Full, Queue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
@@ -107,6 +107,7 @@ class RawClips:
         timeout: seconds without progress before a file is given up.
         decoder_memory: bytes that decoding a file may take.
         audio_track: counted from 0.
+        ahead: videos that may be decoded while another one is in use; no fewer than there are workers.
 
     Raises:
         UsageError: an unknown segmentation.
@@ -121,10 +122,12 @@ class RawClips:
         timeout: float = 120.0,
         decoder_memory: int = DEFAULT_BYTES,
         audio_track: int = 0,
+        ahead: int = 0,
     ) -> None:
         self.segmentation = parse_segmentation(segmentation)
         self.request, self.audio_track = request, audio_track
         self.workers, self.timeout, self.decoder_memory = max(workers, 1), timeout, decoder_memory
+        self.ahead = max(ahead, self.workers)
 
     def run(self, paths: Sequence[Path]) -> Generator[RawClip | VideoDone, None, None]:
         """Clips and ends of ``paths`` in their order; see ``serve``."""
@@ -152,20 +155,35 @@ class RawClips:
 Item = RawClip | VideoDone | BaseException
 
 
+class _Ready:
+    """What is ready of one video: ``CLIPS_AHEAD`` clips at most, and its end."""
+
+    def __init__(self) -> None:
+        self.items: SimpleQueue[Item] = SimpleQueue()
+        self.room = threading.Semaphore(CLIPS_AHEAD)
+
+    def get(self, timeout: float) -> Item:
+        """The next item; raises ``Empty`` where there is none."""
+        item = self.items.get(timeout=timeout)
+        if isinstance(item, RawClip):
+            self.room.release()
+        return item
+
+
 class _Run:
     """One call of ``run``: its threads, and a queue for each video under way."""
 
     def __init__(self, clips: RawClips, feed: Feed[Path]) -> None:
         self.clips, self.feed = clips, feed
-        self.queues: dict[int, Queue[Item]] = {}
+        self.queues: dict[int, _Ready] = {}
         self.next = 0
         self.lock = threading.Lock()
         self.stopped = threading.Event()
         self.taken = threading.Event()
         self.failure: BaseException | None = None
         """Of a thread that was between two videos."""
-        # videos beyond the one that is handed out next
-        self.room = threading.Semaphore(clips.workers + 1)
+        # for the video that is in use, and those after it
+        self.room = threading.Semaphore(1 + clips.ahead)
         self.decoders: list[Decoder] = []
         self.threads: list[threading.Thread] = []
 
@@ -201,12 +219,12 @@ class _Run:
                 self.taken.wait(POLL_SECONDS)
                 self.taken.clear()
 
-    def _items(self, queue: Queue[Item]) -> Iterator[RawClip | VideoDone]:
+    def _items(self, queue: _Ready) -> Iterator[RawClip | VideoDone]:
         """What comes of one video, its end last."""
         while True:
             try:
                 with timed("waiting"):
-                    item = queue.get(timeout=POLL_SECONDS)
+                    item = queue.get(POLL_SECONDS)
             except Empty:
                 continue
             if isinstance(item, BaseException):
@@ -225,7 +243,7 @@ class _Run:
 
     def _work(self, decoder: Decoder) -> None:
         """A thread: decode videos one after another."""
-        queue: Queue[Item] | None = None
+        queue: _Ready | None = None
         try:
             with decoder:
                 while (task := self._next()) is not None:
@@ -241,7 +259,7 @@ class _Run:
                 with suppress(_Stopped):
                     self.put(queue, problem)
 
-    def _next(self) -> tuple[int, Queue[Item], Path] | None:
+    def _next(self) -> tuple[int, _Ready, Path] | None:
         """The video that a thread reads next, once there is room for it; None: there is none."""
         while not self.room.acquire(timeout=POLL_SECONDS):
             self._check()
@@ -251,20 +269,19 @@ class _Run:
                 path = self.feed.take(wait=False)
                 if path is not None:
                     video, self.next = self.next, self.next + 1
-                    queue = self.queues[video] = Queue(CLIPS_AHEAD)
+                    queue = self.queues[video] = _Ready()
                     self.taken.set()
                     return video, queue, path
                 if self.feed.ended:
                     return None
             self.stopped.wait(POLL_SECONDS)
 
-    def put(self, queue: Queue[Item], item: Item) -> None:
-        """Hand something over; waits while what was handed over before lies there."""
-        while True:
+    def put(self, queue: _Ready, item: Item) -> None:
+        """Hand something over; a clip waits while there is no room for it."""
+        self._check()
+        while isinstance(item, RawClip) and not queue.room.acquire(timeout=POLL_SECONDS):
             self._check()
-            with suppress(Full):
-                queue.put(item, timeout=POLL_SECONDS)
-                return
+        queue.items.put(item)
 
     def _check(self) -> None:
         if self.stopped.is_set():
@@ -289,7 +306,7 @@ class _Assembled:
 class _Reading:
     """One video in one thread."""
 
-    def __init__(self, run: _Run, decoder: Decoder, video: int, queue: Queue[Item], path: Path) -> None:
+    def __init__(self, run: _Run, decoder: Decoder, video: int, queue: _Ready, path: Path) -> None:
         self.run, self.decoder, self.video, self.queue = run, decoder, video, queue
         self.request, self.path = run.clips.request, path
         self.digest = ""
@@ -370,7 +387,7 @@ class _Reading:
                         if seen < each.first:
                             break
                         if seen in each.ordinals:
-                            each.frames[seen] = item.pixels.copy()
+                            each.frames[seen] = item.pixels
                 elif isinstance(item, DecodeReport):
                     report = item
                     continue
@@ -426,8 +443,17 @@ class _Reading:
         ordinals = sorted(each.frames)
         times = tuple(float(timeline.seconds(ordinal) - each.segment.start) for ordinal in ordinals)
         self.sent += 1
-        frames = np.stack([each.frames.pop(ordinal) for ordinal in ordinals])
+        frames = _by_channels([each.frames.pop(ordinal) for ordinal in ordinals])
         self.run.put(self.queue, RawClip(self.video, each.segment, frames, times, each.waveform))
+
+
+def _by_channels(pixels: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """Frames (H, W, 3) together, (T, H, W, 3). They lie in memory as models take them, (T, 3, H, W)."""
+    height, width, channels = pixels[0].shape
+    planes = np.empty((len(pixels), channels, height, width), np.uint8)
+    for place, frame in zip(planes, pixels, strict=True):
+        place[:] = frame.transpose(2, 0, 1)
+    return planes.transpose(0, 2, 3, 1)
 
 
 def _on_screen(timeline: Timeline, moment: Fraction) -> int:

@@ -4,7 +4,8 @@ Random models of real architecture, one tiny and one of about 200 million parame
 ``evcap caption`` after imports and loading against one PyAV pass over all files plus the bare ``generate`` calls of the
 same batches. *emotion*: what the distribution over the lexicon adds to the time of the captions. *memory*: the peak of
 10 minutes of 1080p in pieces of 10 s against a single piece, with a captioner that answers a constant text. All are
-taken in turn in one process, so that a noisy neighbour slows all alike. ``--small`` shows in a minute that it works.
+taken in turn in one process, so that a noisy neighbour slows all alike. The larger model captions fewer clips with
+fewer words, in fewer rounds (``MID_SIZED``). ``--small`` shows in a minute that it works.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from tests.benchmarks.timing import in_turn, ratios, table
 
 LEDGER_SECONDS = 5400
 BATCH = 4
+MID_SIZED = {"clips": 2 * BATCH, "rounds": 2, "words": 4}
 SIZE = (320, 240)
 SPEED_GOAL, EMOTION_GOAL, MEMORY_GOAL = 1.15, 25.0, 1.3
 SHARING, ENCODING = ("smolvlm", "qwen3_vl", "gemma4"), ("qwen3_5", "llava_onevision")
@@ -242,11 +244,10 @@ def measure_memory(folder: Path, pieces: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=("speed", "emotion", "memory"))
-    parser.add_argument(
-        "--clips", type=int, default=12, help="for the larger model; the tiny one gets four times as many"
-    )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--words", type=int, default=15)
+    parser.add_argument("--clips", type=int, default=48, help="for the tiny model")
+    parser.add_argument("--rounds", type=int, default=3, help="for the tiny model")
+    parser.add_argument("--words", type=int, default=15, help="for the tiny model")
+    parser.add_argument("--model", nargs="+", choices=("tiny", "mid-sized"), default=("tiny", "mid-sized"))
     parser.add_argument("--small", action="store_true", help="few clips and the tiny model: figures mean nothing")
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -256,27 +257,31 @@ def main() -> None:
     from tests.multimodal import tiny  # here: it loads transformers, which processes that measure memory must not
 
     parts = given.only or ["speed", "emotion", "memory"]
-    count, rounds, words = (BATCH, 1, 2) if given.small else (given.clips, given.rounds, given.words)
+    chosen = {"tiny": {"clips": given.clips, "rounds": given.rounds, "words": given.words}, "mid-sized": MID_SIZED}
+    sizes = {name: size for name, size in chosen.items() if name in given.model}
+    if given.small:
+        sizes = {"tiny": {"clips": BATCH, "rounds": 1, "words": 2}}
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        folders = {} if parts == ["memory"] else {"tiny": tiny.smolvlm(root / "tiny")}
-        if folders and not given.small:
-            folders["mid-sized"] = mid_sized(root / "mid-sized")
-        for name, folder in folders.items():
-            clips = root / f"clips-{name}"
+        makers = {"tiny": tiny.smolvlm, "mid-sized": mid_sized}
+        for name, size in sizes.items() if parts != ["memory"] else ():
+            folder, clips = makers[name](root / name), root / f"clips-{name}"
             clips.mkdir()
-            for number in range(count * (4 if name == "tiny" and not given.small else 1)):
+            for number in range(size["clips"]):
                 write_clip(clips / f"{number:03}.mp4", 4, SIZE, number)
             if "speed" in parts:
-                measure_speed(folder, clips, root / "out.jsonl", rounds, words)
-        if "emotion" in parts:
-            paths = sorted((root / "clips-tiny").iterdir())[:count]
+                measure_speed(folder, clips, root / "out.jsonl", size["rounds"], size["words"])
+            if "emotion" not in parts:
+                continue
+            if name == "mid-sized":
+                measure_emotion(folder, sorted(clips.iterdir())[:BATCH], size["rounds"], size["words"], EMOTION_GOAL)
+                continue
+            paths = sorted(clips.iterdir())[: 3 * BATCH]
             for family in SHARING + ENCODING:
                 made = tiny.BUILDERS[family](root / f"tiny-{family}")
-                measure_emotion(made, paths, rounds, words, EMOTION_GOAL if family in SHARING else None)
-            if "mid-sized" in folders:
-                measure_emotion(folders["mid-sized"], paths, rounds, words, EMOTION_GOAL)
+                goal = EMOTION_GOAL if family in SHARING else None
+                measure_emotion(made, paths, size["rounds"], size["words"], goal)
         if "memory" in parts:
             measure_memory(root, 3 if given.small else 60)
     print(f"{time.monotonic() - begun:.0f} s in all")

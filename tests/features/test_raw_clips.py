@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from evcap_cli.features.events import VideoDone
+from evcap_cli.features.feed import ListFeed
 from evcap_cli.features.raw_clips import RawClip, RawClips, RawRequest
 from tests.features.films import make_film
 
@@ -99,6 +101,28 @@ def test_videos_come_in_order_and_do_not_depend_on_workers_or_neighbours(film: P
             assert first.times == other.times
             assert np.array_equal(first.frames, other.frames)  # type: ignore[arg-type]
             assert np.array_equal(first.waveform, other.waveform)  # type: ignore[arg-type]
+
+
+class Counted(ListFeed[Path]):
+    taken = 0
+
+    def take(self, *, wait: bool) -> Path | None:
+        self.taken += 1
+        return super().take(wait=wait)
+
+
+@pytest.mark.slow
+def test_so_many_videos_are_decoded_while_one_is_in_use_and_no_more(tmp_path: Path) -> None:
+    feed = Counted([make_film(tmp_path / "a.mp4", frames=2, sound=False)] * 9)
+    ended, deadline = 0, time.monotonic() + 60
+    with closing(RawClips(RawRequest(moments=1), workers=1, ahead=3).serve(feed)) as items:
+        for item in items:
+            ended += isinstance(item, VideoDone)
+            while isinstance(item, RawClip) and feed.taken < min(ended + 4, 9) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            assert feed.taken <= ended + 4
+            if isinstance(item, RawClip):
+                assert feed.taken >= min(ended + 4, 9)
 
 
 @pytest.mark.slow
