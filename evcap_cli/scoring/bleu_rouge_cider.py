@@ -19,7 +19,7 @@ from evcap_cli.scoring.ngrams import ORDERS, Block, Corpus, Frequencies
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-KEPT_WORDS: Final = 1_000_000
+KEPT_WORDS: Final = 250_000
 """Of the references of a corpus whose counts stay in memory for resampling, a hundred bytes a word."""
 _TINY, _SMALL = 1e-15, 1e-9  # pycocoevalcap's guards against division by zero, part of its published values
 _BETA_ROUGE: Final = 1.2
@@ -132,38 +132,45 @@ class Cider:
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus, self.videos = corpus, len(corpus.captions)
-        self.frequencies = Frequencies.of(corpus)
+        self.blocks = corpus.blocks()
+        # a block that is the whole corpus counts by itself
+        self.frequencies = Frequencies.of(corpus) if len(self.blocks) > 1 else None
         self._once = np.zeros(self.videos)
         self._kept: list[_BlockSums] | None = None
 
     def measured(self) -> Iterator[Block]:
         """Each block, once its videos' own scores are known; to be read to the end before anything else."""
         kept: list[_BlockSums] | None = [] if len(self.corpus.references.numbers) <= KEPT_WORDS else None
-        total = np.log(np.ones(self.videos).sum())
-        counts = self.frequencies.counts.astype(np.float64)
-        for start, stop in self.corpus.blocks():
+        ones = np.ones(self.videos)
+        total = np.log(ones.sum())
+        counts = None if self.frequencies is None else self.frequencies.counts.astype(np.float64)
+        for start, stop in self.blocks:
             block = self.corpus.block(start, stop)
-            sums = _BlockSums(block, self.frequencies.places(block), start)
-            self._once[start:stop] = sums.scores(total, sums.of_corpus(counts))
+            sums = self._sums(block, start)
+            frequency = sums.weighted(ones) if counts is None else sums.of_corpus(counts)
+            self._once[start:stop] = sums.scores(total, frequency)
             if kept is not None:
                 kept.append(sums)
             yield block
         self._kept = kept
+
+    def _sums(self, block: Block, start: int) -> _BlockSums:
+        places = None if self.frequencies is None else self.frequencies.places(block)
+        return _BlockSums(block, start, places)
 
     def scores(self, weights: npt.NDArray[np.float64] | None = None) -> npt.NDArray[np.float64]:
         """CIDEr of each video (N,) where the corpus holds it ``weights`` times; None: once each."""
         if weights is None:
             return self._once
         if self._kept is None:
-            blocks = ((self.corpus.block(start, stop), start) for start, stop in self.corpus.blocks())
-            self._kept = [_BlockSums(block, self.frequencies.places(block), start) for block, start in blocks]
+            self._kept = [self._sums(self.corpus.block(start, stop), start) for start, stop in self.blocks]
         total = np.log(weights.sum())
-        if len(self._kept) == 1:
-            return self._kept[0].scores(total, self._kept[0].weighted(weights))
+        if self.frequencies is None:
+            return np.concatenate([sums.scores(total, sums.weighted(weights)) for sums in self._kept])
         counts = np.zeros(len(self.frequencies.counts))
         for sums in self._kept:
             sums.add_to(counts, sums.weighted(weights))
-        return np.concatenate([np.zeros(0), *(sums.scores(total, sums.of_corpus(counts)) for sums in self._kept)])
+        return np.concatenate([sums.scores(total, sums.of_corpus(counts)) for sums in self._kept])
 
 
 class _BlockSums:
@@ -171,13 +178,14 @@ class _BlockSums:
 
     Args:
         block: of the corpus.
-        places: of its n-grams in the frequencies of the corpus.
         start: its first video.
+        places: of its n-grams in the frequencies of the corpus; None: the block is the corpus.
     """
 
-    def __init__(self, block: Block, places: npt.NDArray[np.int64], start: int) -> None:
+    def __init__(self, block: Block, start: int, places: npt.NDArray[np.int64] | None) -> None:
         N, G, owners = len(block.captions), len(block.orders), block.owners
-        self.videos, self.grams, self.owners, self.places = N, G, owners, places
+        self.videos, self.grams, self.owners = N, G, owners
+        self.places = np.zeros(0, dtype=np.int64) if places is None else places
         self.references = np.bincount(owners, minlength=N)
         text, gram, count = block.references
         pairs = np.unique(gram * N + owners[text])  # in which videos' references an n-gram stands
