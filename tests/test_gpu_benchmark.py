@@ -79,15 +79,16 @@ def test_the_limits_leave_the_whole_below_eight_minutes() -> None:
 def test_captions_and_busy_shares_of_a_clip(tmp_path: Path) -> None:
     (drawn,) = gpu_parts.draw_clips(SIZES, tmp_path)
     assert drawn["clips"] == 1
-    *runs, comparison = gpu_parts.caption_runs(SIZES, tmp_path)
-    assert len(runs) == 2
+    *runs, fp32, bf16 = gpu_parts.caption_runs(SIZES, tmp_path)
+    assert [row["run"] for row in runs] == ["cpu fp32", "cpu bf16", "cpu fp32"]
     assert all(row["cold s"] > row["warm s"] > 0 for row in runs)
-    assert comparison == {  # the device is the CPU
-        "run": "cpu against cpu",
+    assert fp32 == {  # the device is the CPU
+        "run": "cpu fp32 against cpu fp32",
         "videos": 1,
         "identical captions": 1,
         "largest difference of their scores": 0,
     }
+    assert bf16["run"] == "cpu bf16 against cpu fp32"
     shares = list(gpu_parts.busy_shares(SIZES, tmp_path))
     assert [row["run"].split(" ")[0] for row in shares] == ["caption,", "caption,", "features", "features"]
     assert all(0 < row["busy"] <= 1 for row in shares)

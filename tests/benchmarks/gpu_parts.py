@@ -122,17 +122,19 @@ def draw_clips(sizes: Sizes, world: Path) -> Iterator[Row]:
 
 
 def caption_runs(sizes: Sizes, world: Path) -> Iterator[Row]:
-    """``caption_videos`` of all clips, cold and warm, on the device and on the CPU; ``demo`` computes in fp32."""
+    """``caption_videos`` of all clips, cold and warm: on the device in both number formats, and on the CPU in fp32."""
+    runs = [(sizes.device, number) for number in NUMBERS] + [("cpu", "fp32")]
     written = []
-    for number, device in enumerate((sizes.device, "cpu")):
+    for number, (device, dtype) in enumerate(runs):
         folder = world / f"captions-{number}"
         folder.mkdir()
-        yield caption_run(sizes, world, folder, device)
+        yield caption_run(sizes, world, folder, device, dtype)
         written.append(captions_in(folder / "cold.jsonl"))
-    yield {"run": f"{sizes.device} against cpu", **compared(*written)}
+    for (device, dtype), found in zip(runs[:-1], written[:-1], strict=True):
+        yield {"run": f"{device} {dtype} against cpu fp32", **compared(found, written[-1])}
 
 
-def caption_run(sizes: Sizes, world: Path, folder: Path, device: str) -> Row:
+def caption_run(sizes: Sizes, world: Path, folder: Path, device: str, dtype: str) -> Row:
     """A captioner loaded, its first clip, and all clips cold and warm.
 
     Raises:
@@ -143,8 +145,8 @@ def caption_run(sizes: Sizes, world: Path, folder: Path, device: str) -> Row:
 
     begun = settled(device)
     cache = folder / "cache"
-    captioner = evcap.load_captioner("demo", device=device, workers=sizes.workers, cache_dir=str(cache))
-    row: Row = {"run": device, "loading s": settled(device) - begun}
+    captioner = evcap.load_captioner("demo", device=device, dtype=dtype, workers=sizes.workers, cache_dir=str(cache))
+    row: Row = {"run": f"{device} {dtype}", "loading s": settled(device) - begun}
     clips = list(map(str, clips_of(world)))
 
     def seconds(inputs: Sequence[str], name: str) -> float:
@@ -353,7 +355,7 @@ def apart(found: Sequence[Any], expected: Sequence[Any]) -> float | None:
 
 
 def searches(sizes: Sizes) -> Iterator[Row]:
-    """Captions a second of the beam search at the paper's size; evcap itself searches in fp32."""
+    """Captions a second of the beam search at the paper's size."""
     import torch
 
     from evcap_cli.search.beam_search import beam_search
