@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from evcap_cli.scoring.ngrams import ORDERS, Block, Corpus, Frequencies
+from evcap_cli.scoring.ngrams import ORDERS, Block, Corpus, Frequencies, distinct
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -188,7 +188,7 @@ class _BlockSums:
         self.places = np.zeros(0, dtype=np.int64) if places is None else places
         self.references = np.bincount(owners, minlength=N)
         text, gram, count = block.references
-        pairs = np.unique(gram * N + owners[text])  # in which videos' references an n-gram stands
+        pairs = distinct(gram * N + owners[text])  # in which videos' references an n-gram stands
         self.seen, seen_by = np.divmod(pairs, N)
         self.seen_by = start + seen_by
         video, own_gram, own_count = block.hypotheses
