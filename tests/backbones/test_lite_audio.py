@@ -42,6 +42,15 @@ def numpy_log_mel(sound: np.ndarray) -> np.ndarray:
     return np.array(rows)
 
 
+def test_mel_filters_are_those_of_transformers_to_the_bit() -> None:
+    from transformers.audio_utils import mel_filter_bank
+
+    edges = (spectra.LOWEST_HZ, spectra.HIGHEST_HZ, spectra.RATE)
+    for length, bands in ((spectra.FFT, spectra.MEL_BANDS), (spectra.LONG_FFT, 40)):
+        expected = mel_filter_bank(length // 2 + 1, bands, *edges, norm=None, mel_scale="htk")
+        assert torch.equal(spectra._mel_filters(length, bands), torch.from_numpy(expected).float())
+
+
 def test_log_mel_equals_an_independent_reference() -> None:
     rng = np.random.default_rng(0)
     sound = 0.1 * rng.standard_normal(3000)
