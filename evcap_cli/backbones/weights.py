@@ -140,9 +140,9 @@ def filled(build: Callable[[], M], tensors: Mapping[str, Tensor], *, source: str
     Raises:
         WeightsError: see ``load_strictly``.
     """
-    import torch
+    from evcap_cli.backbones.shapes_only import shapes_only
 
-    with torch.device("meta"), seeded(0):  # some networks draw on the CPU all the same
+    with shapes_only(), seeded(0):  # some networks draw on the CPU all the same
         model = build()
     check_strictly(model, tensors, source=source)
     model = model.to_empty(device="cpu")

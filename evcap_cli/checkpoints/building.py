@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from evcap_cli import plugins
+from evcap_cli.backbones.shapes_only import shapes_only
 from evcap_cli.checkpoints.checkpoint_files import COPY_AGAIN, WEIGHTS, ConfigFile
 from evcap_cli.checkpoints.hub import CONFIG
 from evcap_cli.errors import CheckpointError, PluginError, reason_of
@@ -133,7 +134,7 @@ def check_fits(
         ValueError, TypeError, ...: whatever ``build`` finds wrong with its configuration.
     """
     try:
-        with _bounded(2 * len(stored) + _OTHER_PARTS), torch.device("meta"):
+        with _bounded(2 * len(stored) + _OTHER_PARTS), shapes_only():
             expected = build(torch.zeros(mask_shape, dtype=torch.bool)).state_dict()
     except _TooMany:
         raise CheckpointError(f"holds {len(stored)} tensors, config.json describes many more", path=path) from None
@@ -149,7 +150,7 @@ def check_size(build: Callable[[torch.Tensor], CaptionModel], mask_shape: tuple[
         ValueError: it is; or whatever ``build`` finds wrong with its configuration.
     """
     try:
-        with torch.device("meta"):
+        with shapes_only():
             model = build(torch.zeros(mask_shape, dtype=torch.bool))
     except RuntimeError:
         return

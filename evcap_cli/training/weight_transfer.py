@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from evcap_cli.backbones.shapes_only import shapes_only
 from evcap_cli.data.special_tokens import SPECIALS
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def word_dimensions(build: Callable[[SystemConfig], CaptionModel], model: Captio
     config = model.config
     larger = replace(config, **{name: getattr(config, name) + more for more, name in _MORE.items()})
     try:
-        with torch.device("meta"):
+        with shapes_only():
             grown = build(larger).state_dict()
     except RuntimeError:  # a system that reads its tensors while it is built
         grown = build(larger).state_dict()
