@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import evcap_cli
+from evcap_cli.demo import make_facts
 from tests.forked import Forked
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -24,6 +25,8 @@ CAPTIONER_LINES = 40
 """A captioner of one's own."""
 SYSTEM_LINES = 60
 """A system of one's own, as docs/systems.md promises."""
+SECONDS = 1.0
+"""Of a clip that a page renders."""
 
 
 class Reader:
@@ -64,7 +67,7 @@ class Reader:
             "PYTHONDONTWRITEBYTECODE": "1",
             **self.surroundings,
         }
-        if line.startswith(("evcap ", "python save")):
+        if line.startswith(("evcap ", "python save", "pytest")):
             code, out, err = Forked(lambda: self.work(line), environment, path).end()
         else:
             done = subprocess.run(
@@ -83,11 +86,15 @@ class Reader:
     def work(self, line: str) -> None:
         """What a forked process does for a line."""
         os.chdir(self.folder)
+        make_facts.SHORTEST_SECONDS = make_facts.LONGEST_SECONDS = SECONDS
         program, *sys.argv[1:] = shlex.split(line)
         if program == "evcap":
             from evcap_cli.app import main
 
             main()
+        elif program == "pytest":
+            without = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")  # the latter loads for two seconds
+            sys.exit(pytest.main(["-q", *without, *sys.argv[1:]]))
         else:
             runpy.run_path(sys.argv[1], run_name="__main__")
 
@@ -98,8 +105,6 @@ class Reader:
             return ["-m", "pip", "install", *offline, "--target", str(self.site), "."]
         if line == "python -m build":
             return ["-m", "build", "--no-isolation"]
-        if program == "pytest":
-            return ["-m", "pytest", "-q", "-p", "no:cacheprovider", *rest]
         assert program == "python", f"nobody here knows how to run {line!r}"
         return rest
 

@@ -11,12 +11,16 @@ import pytest
 
 from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.data.emvidcap import DataRoot
+from evcap_cli.demo import make_facts
 from tests.commands.small import evcap, records
 from tests.multimodal import tiny
 
 GUIDE = Path(__file__).parents[1] / "docs" / "your-own.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
-CLIPS = "7"
+CLIPS = {"mine": "5", "old": "2", "more": "4"}
+"""Of each world that the guide renders."""
+SECONDS = 1.0
+"""Of a clip."""
 BASES = {"smolvlm2": "smolvlm", "hf-hub:Qwen/Qwen2.5-VL-7B-Instruct": "qwen3_vl"}
 """Models of the guide, and tiny ones of their families."""
 
@@ -26,7 +30,7 @@ def in_small(line: str) -> list[str]:
     program, command, *given = shlex.split(line)
     assert program == "evcap"
     if command == "demo-world":
-        given[given.index("--videos") + 1] = CLIPS
+        given[given.index("--videos") + 1] = CLIPS[given[0]]
         given += ["--workers", "1"]
     if command == "train":
         given = [*given, "--epochs", "1"] if "--epochs" not in given else given
@@ -46,6 +50,8 @@ def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))  # METEOR would take ten seconds a score
     monkeypatch.setenv("EVCAP_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(make_facts, "SHORTEST_SECONDS", SECONDS)
+    monkeypatch.setattr(make_facts, "LONGEST_SECONDS", SECONDS)
     for family in BASES.values():
         tiny.BUILDERS[family](tmp_path / "models" / family)
         # words alone, which may end: bytes are no text
@@ -58,7 +64,7 @@ def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
     assert mine.training["init"]["digest"] == old.digest
     assert mine.vocabulary.words[: len(old.vocabulary)] == old.vocabulary.words
     assert {"robot", "wizard"} & set(mine.vocabulary.words)
-    assert len(records(tmp_path / "old.jsonl")) == int(CLIPS)
+    assert len(records(tmp_path / "old.jsonl")) == int(CLIPS["old"])
     frozen = json.loads(Path("runs/frozen/config.json").read_text())["training"]["init"]["freeze"]
     assert frozen == ["emotion", "encoder"]
     assert "init" not in Checkpoint.from_pretrained("runs/nothing").training

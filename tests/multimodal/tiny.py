@@ -190,6 +190,8 @@ def gemma4(folder: Path) -> Path:
     )
     words.add_special_tokens({"bos_token": "<bos>"})
     ids = words.convert_tokens_to_ids
+    # a frame is 280 patches rather than 630; the model of 1 takes padding for patches
+    pooled: dict[str, Any] = {"pooling_kernel_size": 2}
     # texts begin with it; the chat template writes it as well, and one is enough
     words.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", ids("<bos>"))]
@@ -217,6 +219,7 @@ def gemma4(folder: Path) -> Path:
             "num_key_value_heads": 4,
             "head_dim": 8,
             "position_embedding_size": 256,
+            **pooled,
         },
         audio_config={
             **{key: value for key, value in ATTENTION.items() if key != "intermediate_size"},
@@ -233,9 +236,9 @@ def gemma4(folder: Path) -> Path:
     )
     processor = Gemma4Processor(
         Gemma4AudioFeatureExtractor(),
-        Gemma4ImageProcessor(),
+        Gemma4ImageProcessor(**pooled),
         words,
-        Gemma4VideoProcessor(),
+        Gemma4VideoProcessor(**pooled),
         chat_template="<bos>" + chat(video="<|video|>", audio="<|audio|>", image="<|image|>"),
     )
     return save(folder, Gemma4ForConditionalGeneration(config), processor, words=0.05)
