@@ -21,6 +21,7 @@ import re
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -199,12 +200,17 @@ class _Rows:
             self._add_odd(keep, phrases, line)
         return np.asarray(keep)
 
+    @cached_property
+    def odd_lines(self) -> npt.NDArray[np.intp]:
+        """Numbers of the lines that hold punctuation, each once."""
+        odd = np.flatnonzero(_ODD[np.frombuffer(self.data, dtype=np.uint8, count=self.length)])
+        lines = np.searchsorted(self.ends, odd, side="left")
+        return np.asarray(lines[np.flatnonzero(np.diff(lines, prepend=-1))])
+
     def _add_odd(self, keep: npt.NDArray[np.bool_], phrases: _Phrases, line: int) -> None:
         """Mark rows whose phrase has punctuation and may match."""
-        odd = np.flatnonzero(_ODD[np.frombuffer(self.data, dtype=np.uint8, count=self.length)])
-        lines = np.unique(np.searchsorted(self.ends, odd, side="left"))
         known: dict[bytes, bool] = {}
-        for number in lines[lines % 3 == line].tolist():
+        for number in self.odd_lines[self.odd_lines % 3 == line].tolist():
             phrase = self.data[int(self.ends[number - 1]) + 1 : int(self.ends[number])]
             if phrase not in known:
                 known[phrase] = phrases.odd(phrase)

@@ -233,4 +233,5 @@ def test_in_half_precision_features_still_belong_to_their_boxes(weights, picture
 
 @pytest.mark.slow
 def test_it_keeps_the_contract(weights) -> None:
-    check_backbone(SmallFrames, options=OPTIONS, weights=weights)
+    # most of the time goes with the proposals
+    check_backbone(SmallFrames, options={**OPTIONS, "proposals": "12"}, weights=weights)

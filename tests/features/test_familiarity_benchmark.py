@@ -66,6 +66,7 @@ def test_a_small_run_prints_all_figures(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(familiarity, "ALTERATIONS", ["mosaic"])  # one is enough
+    monkeypatch.setattr(familiarity, "REAL_SEGMENTS", "fixed:1")
     checkpoint = Checkpoint.from_pretrained("demo")
     generator = torch.Generator().manual_seed(0)
     drawn = [
@@ -78,7 +79,7 @@ def test_a_small_run_prints_all_figures(
     checkpoint.familiarity = Familiarity.fit(drawn[:40], drawn[40:])
     checkpoint.save_pretrained(tmp_path / "far")
     (tmp_path / "real").mkdir()
-    make_film(tmp_path / "real" / "a.mp4", frames=22, fps=2)
+    make_film(tmp_path / "real" / "a.mp4", frames=30)
     call = ["--checkpoint", str(tmp_path / "far"), "--real", str(tmp_path / "real"), "--folder", str(tmp_path)]
     familiarity.main([*call, "--videos", "1", "--altered", "1", "--timed", "1", "--rounds", "1", "--workers", "1"])
     out, err = capfd.readouterr()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,11 @@ def counts(tmp_path_factory: pytest.TempPathFactory) -> npt.NDArray[np.float64]:
 @pytest.fixture
 def no_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that no paraphrase matters to: the real table takes seconds to cut."""
-    monkeypatch.setattr(module, "cut_table", lambda *_: gzip.compress(b"1\nthe man\nthe guy\n"))
+    monkeypatch.setattr(module, "cut_table", small_table)
+
+
+def small_table(*_: object) -> bytes:
+    return gzip.compress(b"1\nthe man\nthe guy\n")
 
 
 @pytest.mark.slow
@@ -200,22 +204,41 @@ WAYS = {
 }
 
 
+@pytest.fixture(scope="module")
+def undisturbed() -> list[list[float]]:
+    """Ours of ``SEGMENTS`` as scoring passes them on, with ``no_table``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "cut_table", small_table)
+        return meteor_statistics(
+            [(normalise(text), [normalise(other) for other in texts]) for text, texts in SEGMENTS]
+        ).tolist()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", WAYS)
 def test_a_java_that_dies_once_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_table: None, how: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: list[list[float]], no_table: None, how: str
 ) -> None:
-    expected = meteor_statistics(SEGMENTS)
     fake = program(tmp_path, DIES_ONCE.format(java=find_java(), how=WAYS[how]))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("evcap_cli.scoring.java.find_java", lambda: fake)
     monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     if how == "silent":
         monkeypatch.setattr(module, "_wait", silent_first(module._wait))
-    scores = score_texts({"a": "a man"}, {"a": ["a man"]}, LEXICON)
+    answers: list[list[list[float]]] = []
+
+    def noted(segments: Sequence[Segment]) -> npt.NDArray[np.float64]:
+        counts = meteor_statistics([(text, list(texts)) for text, texts in segments])
+        answers.append(counts.tolist())
+        return counts
+
+    monkeypatch.setattr(module, "meteor_statistics", noted)
+    said, truth = ({f"{number:03}": one[side] for number, one in enumerate(SEGMENTS)} for side in (0, 1))
+    scores = score_texts(said, truth, LEXICON)
+    assert (tmp_path / "tried").exists()
     assert scores.metrics["meteor"] is not None
     assert scores.missing == {}
-    assert meteor_statistics(SEGMENTS).tolist() == expected.tolist()
+    assert answers == [undisturbed]
 
 
 def silent_first(wait: Callable[..., None]) -> Callable[..., None]:
