@@ -10,6 +10,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -93,8 +94,13 @@ def check_value(name: str, value: Any, kind: Any) -> None:
         raise ValueError(str(problem)) from None
 
 
-def field_types(kind: Any) -> dict[str, Any]:
+def field_types(kind: Any) -> Mapping[str, Any]:
     """Types of the fields of a class, with their ranges; without those that mean something to type checkers only."""
+    return _field_types(kind)
+
+
+@cache
+def _field_types(kind: Any) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         try:

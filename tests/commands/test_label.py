@@ -65,6 +65,8 @@ def test_a_root_of_several_captions_a_video_that_training_takes(
 def test_segments_are_labelled_one_by_one_and_captioned_again_as_the_root_lists_them(
     films: Path, label: Call, caption: Call
 ) -> None:
+    for name in "de":
+        (films / f"{name}.mp4").unlink()
     assert label(films, "-o", "root", "--captions", "1", "--segment", "fixed:0.4", "--test-share", "0.4") == 0
     root = DataRoot.open(Path("root"))
     assert len(root.clips) == len(root.train) + len(root.test) > 5

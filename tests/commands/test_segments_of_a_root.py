@@ -31,13 +31,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("talks").mkdir()
     texts = [text for several in toy.captions(9).values() for text in several]
     for number in range(VIDEOS):
-        make_film(Path(f"talks/t{number}.mp4"), frames=60, fps=20, seed=number)
+        make_film(Path(f"talks/t{number}.mp4"), frames=30, fps=10, seed=number)
         subtitle = pysubs2.SSAFile()
         for (start, end), text in zip(CUES, texts[3 * number :], strict=False):
             subtitle.append(pysubs2.SSAEvent(start=int(1000 * start), end=int(1000 * end), text=text))
         subtitle.save(f"talks/t{number}.srt")
     Path("lexicon.json").write_text(toy.LEXICON.to_json())
-    Path("tiny.toml").write_text(toy.recipe_text(epochs=25))
+    Path("tiny.toml").write_text(toy.recipe_text(epochs=10, learning_rate=3e-2))
     return Path("talks")
 
 

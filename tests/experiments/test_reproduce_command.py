@@ -20,7 +20,7 @@ from tests.commands.small import evcap, fork_evcap
 from tests.experiments.roots import finish, opened, parse, write_root
 from tests.media.processes import members
 
-EPOCHS = 4
+EPOCHS = 3
 PAUSED = """
 import os, sys, time
 from pathlib import Path

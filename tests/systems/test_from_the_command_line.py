@@ -195,7 +195,7 @@ def test_from_films_to_a_checkpoint_to_captions_of_every_format(
 ) -> None:
     run, cache = tmp_path / "run", tmp_path / "cache"
     small = ["--backbone", "lite", "--recipe", root / "tiny.toml", "--device", "cpu", "--workers", 1]
-    longer = ["--epochs", 25, "--lr", 0.03, "--select", "last"]  # until captions have words
+    longer = ["--epochs", 12, "--lr", 0.03, "--select", "last"]  # until captions have words
     assert evcap("train", "--model", system, "--data", root, *small, *longer, "-o", run, "--cache-dir", cache) == 0
     assert set(Checkpoint.from_pretrained(run).backbones) == {"appearance", "motion"}
     assert json.loads((run / "test.json").read_text())["system"] == system

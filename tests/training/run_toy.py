@@ -1,4 +1,4 @@
-"""Trains on the toy data to the scores at the end, in a process of its own for tests that kill it: ``DIR EPOCHS``."""
+"""Trains on the toy data to the scores at the end, a process for tests that kill it: ``DIR EPOCHS [SYSTEM]``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ QUICK = 3e-2
 """A rate at which captions have words after an epoch or two: scores of nothing would prove nothing."""
 
 
-def main(folder: str, epochs: str) -> None:
-    recipe = toy.recipe(epochs=int(epochs), schedule="cosine", learning_rate=QUICK)
+def main(folder: str, epochs: str, system: str = "fusion") -> None:
+    recipe = toy.recipe(system, epochs=int(epochs), schedule="cosine", learning_rate=QUICK)
     trainer = Trainer(recipe, toy.captions(), toy.LEXICON, toy.source(24), Path(folder), tensorboard=False)
     result = trainer.fit()
     if trainer.accelerator.is_main_process:

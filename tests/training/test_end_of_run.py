@@ -271,6 +271,11 @@ def test_printed_rows_are_quoted_as_printed() -> None:
     )
 
 
+RESULTS = ("test.json", "test.jsonl", "model.safetensors", "vocabulary.json")
+EPOCHS = "6"
+"""Of the smallest system, until its captions have words."""
+
+
 def logged(run: Path) -> list[dict[str, Any]]:
     """The log without wall times."""
     times = ("seconds", "captions_per_second", "loading_share", "part_seconds")
@@ -280,15 +285,12 @@ def logged(run: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of three epochs that nothing disturbed."""
+    """A run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("evcap_cli.scoring.score_texts._meteor", toy.meteor)
-        run_toy.main(str(folder), "3")
+        run_toy.main(str(folder), EPOCHS, "sa-lstm")
     return folder
-
-
-RESULTS = ("test.json", "test.jsonl", "model.safetensors", "vocabulary.json")
 
 
 @pytest.mark.slow
@@ -311,7 +313,7 @@ def test_stopped_between_any_two_writes_a_run_ends_with_the_same_log_scores_and_
         written.append(self.path.name)
 
     monkeypatch.setattr(WholeFile, "commit", counted)
-    run_toy.main(str(whole), "2")
+    run_toy.main(str(whole), "2", "sa-lstm")
     expected, every = logged(whole), len(written)
     assert written.count("epoch.safetensors") == written.count("log.jsonl") == 2
     assert [entry["epoch"] for entry in expected] == [1, 2]
@@ -320,11 +322,11 @@ def test_stopped_between_any_two_writes_a_run_ends_with_the_same_log_scores_and_
         written.clear()
         shutil.rmtree(cut, ignore_errors=True)
         with pytest.raises(Killed):
-            run_toy.main(str(cut), "2")
+            run_toy.main(str(cut), "2", "sa-lstm")
         where = f"before {moment}: after {written[-1:]}"
         finished = written.count("epoch.safetensors")
         written[:] = [""] * every * 2  # to the end now
-        run_toy.main(str(cut), "2")
+        run_toy.main(str(cut), "2", "sa-lstm")
         assert logged(cut) == expected, where
         assert written[every * 2 :].count("epoch.safetensors") == 2 - finished, where
         for name in RESULTS:
@@ -360,10 +362,10 @@ def test_a_killed_process_ends_with_the_same_scores_and_weights(
     cut = tmp_path / "cut"
     with pytest.MonkeyPatch.context() as patch:
         kill_at_commit(patch, name, times)
-        assert Forked(lambda: run_toy.main(str(cut), "3")).end()[0] == -signal.SIGKILL
+        assert Forked(lambda: run_toy.main(str(cut), EPOCHS, "sa-lstm")).end()[0] == -signal.SIGKILL
     assert list(cut.rglob(f"*{name}*.tmp"))
-    assert logged(cut) == logged(whole)[: 3 if name == "test.json" else 1]
-    run_toy.main(str(cut), "3")
+    assert logged(cut) == logged(whole)[: int(EPOCHS) if name == "test.json" else 1]
+    run_toy.main(str(cut), EPOCHS, "sa-lstm")
     assert json.loads((whole / "test.json").read_text())["metrics"]["cfs"] > 1
     assert logged(cut) == logged(whole)
     for result in RESULTS:

@@ -44,7 +44,16 @@ MODELS = {
     "canet": _ALIGNED,
     "sa-lstm": {**_ROWS, "word_width": 16},
 }
-GIVEN = {"epochs": 3, "batch_size": 8, "captions_per_clip": 2, "learning_rate": 5e-3, "val_share": 0.2, "seed": 1}
+GIVEN = {
+    "epochs": 3,
+    "batch_size": 8,
+    "captions_per_clip": 2,
+    "learning_rate": 5e-3,
+    "val_share": 0.2,
+    "seed": 1,
+    "beam_size": 3,
+    "max_words": 8,
+}
 
 
 def captions(videos: int = 18) -> dict[str, list[str]]:

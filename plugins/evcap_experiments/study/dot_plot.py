@@ -46,8 +46,9 @@ def dot_plot(
     drawn = page(
         "evcap_experiments.study",
         "dot_plot.svg",
-        {"pixel": "{:.1f}".format, "share": lambda value: min(max(value / highest, 0.0), 1.0)},
+        {"pixel": "{:.1f}".format, "share": _share},
         title=title,
+        highest=highest,
         rows=rows,
         legend=list(zip(measures, legend, strict=False)),
         colours=COLOURS,
@@ -55,6 +56,11 @@ def dot_plot(
         chance=chance,
     )
     return drawn + "\n"
+
+
+def _share(value: float, highest: float) -> float:
+    """How far along the scale."""
+    return min(max(value / highest, 0.0), 1.0)
 
 
 def _round_up(value: float) -> float:
