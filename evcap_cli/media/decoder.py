@@ -11,11 +11,22 @@ from typing import Any, Final
 
 from evcap_cli import profiling
 from evcap_cli.errors import DecoderCrashed, DecodeTimeout, EvcapError, OutOfMemory
-from evcap_cli.media.decode_plan import AudioChunk, DecodedFrame, DecodePlan
+from evcap_cli.media.decode_plan import AudioChunk, AudioRequest, DecodedFrame, DecodePlan, FrameRequest
 from evcap_cli.media.decode_report import DecodeReport
 from evcap_cli.media.decoder_memory import DEFAULT_BYTES
 from evcap_cli.media.decoder_process import DecoderProcess, start_process
 from evcap_cli.media.probe import Timeline
+
+__all__ = (
+    "AudioChunk",
+    "AudioRequest",
+    "DecodePlan",
+    "DecodeReport",
+    "DecodedFrame",
+    "Decoder",
+    "FrameRequest",
+)
+"""A decoder, what it is sent and what it answers: scripts import all of it from here."""
 
 STOP_SECONDS: Final = 2.0
 """How long a child may take to notice that a pass is not needed any more."""

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,19 @@ def test_a_kill_while_decoding_is_that_files_crash(decoder: Decoder, clip: Path)
     assert caught.value.path == str(clip)
     decoder.open(clip)
     assert len(run(decoder).frames) == 200
+
+
+@pytest.mark.slow
+def test_scripts_import_all_that_decoding_takes_from_one_module(tmp_path: Path) -> None:
+    names: dict[str, Any] = {}
+    exec("from evcap_cli.media.decoder import *", names)
+    with names["Decoder"]() as decoder:
+        end = decoder.open(make_clip(tmp_path / "c.mp4", seconds=1)).end
+        frame = names["FrameRequest"](Geometry(size=(8, 8)), [3])
+        plan = names["DecodePlan"]({"only": frame}, names["AudioRequest"](16000, Fraction(0), end))
+        kinds = [type(item) for item in decoder.decode(plan)]
+    assert set(kinds) == {names["DecodedFrame"], names["AudioChunk"], names["DecodeReport"]}
+    assert kinds.count(names["DecodedFrame"]) == kinds.count(names["DecodeReport"]) == 1
 
 
 @pytest.mark.slow
