@@ -1,4 +1,4 @@
-"""The same captioner as a plain program trains it: nothing is shared, kept or packed. What evcap is measured against.
+"""Systems as a plain program trains them: nothing is shared, kept or packed. What evcap is measured against.
 
 The video is encoded for each caption, the prefix anew at each word, C_t is built, the vocabulary's product is taken at
 each step, padding is computed like words, all emotion words are asked behind a mask, dropout is torch's. The weights
@@ -10,10 +10,11 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import fields
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from evcap_cli.network.batch import ClipBatch, Encoded
 from evcap_cli.network.decoder import Decoder
@@ -23,7 +24,11 @@ from evcap_cli.network.layers import MultiHeadCrossAttention, masked_mean
 from evcap_cli.network.losses import FusionOutput, Targets
 from evcap_cli.network.packing import WordScores
 from evcap_cli.network.visual_encoder import Rows
+from evcap_cli.systems.aligned_tensors import AlignedOutput
+from evcap_cli.systems.epan import Epan
 from evcap_cli.systems.fusion import Fusion
+
+SystemT = TypeVar("SystemT", bound=nn.Module)
 
 
 class PlainAttention(MultiHeadCrossAttention):
@@ -35,7 +40,7 @@ class PlainAttention(MultiHeadCrossAttention):
         assert chosen is None
         if memory.dim() == 2:
             memory = memory.unsqueeze(0)
-        shape = (-1, self.heads, query.shape[-1] // self.heads)
+        shape = (-1, self.heads, self.query.out_features // self.heads)
         asked, keys, values = (
             mapped.view(len(mapped), *shape).transpose(1, 2)
             for mapped in (self.query(query), self.key(memory), self.value(memory))
@@ -78,7 +83,7 @@ _PLAIN = {
 }
 
 
-def plain_copy(model: Fusion) -> Fusion:
+def plain_copy(model: SystemT) -> SystemT:
     """A copy with the same weights whose encoder computes plainly."""
     made = copy.deepcopy(model)
     for module in made.modules():
@@ -95,13 +100,18 @@ def plain_forward(model: Fusion, batch: ClipBatch, fed: Tensor, targets: Targets
         fed: what each step of the R captions is given, (R, T).
         targets: of the captions.
     """
+    repeated, own = a_clip_a_caption(batch, targets)
+    encoded, auxiliary = model.encode_with_aux(repeated)
+    scores = WordScores.of(decoded_anew(model.decoder, encoded, fed))
+    return FusionOutput(scores.logits, scores.lengths, auxiliary), own
+
+
+def a_clip_a_caption(batch: ClipBatch, targets: Targets) -> tuple[ClipBatch, Targets]:
+    """Clips repeated for each of their captions, and targets that say so."""
     clips = targets.clip_index
     given = {f.name: getattr(batch, f.name) for f in fields(ClipBatch)}
     repeated = ClipBatch(**{name: None if tensor is None else tensor[clips] for name, tensor in given.items()})
-    encoded, auxiliary = model.encode_with_aux(repeated)
-    own = Targets(**{**vars(targets), "clip_index": torch.arange(len(clips)), "videos": clips})
-    scores = WordScores.of(decoded_anew(model.decoder, encoded, fed))
-    return FusionOutput(scores.logits, scores.lengths, auxiliary), own
+    return repeated, Targets(**{**vars(targets), "clip_index": torch.arange(len(clips)), "videos": clips})
 
 
 def decoded_anew(decoder: Decoder, encoded: Encoded, fed: Tensor) -> Tensor:
@@ -132,3 +142,34 @@ def decoded_anew(decoder: Decoder, encoded: Encoded, fed: Tensor) -> Tensor:
         hidden = show.sigmoid() * cell.tanh()
         logits.append(decoder.output(decoder.dropout(hidden)))
     return torch.stack(logits, dim=1)
+
+
+def plain_epan(model: Epan, batch: ClipBatch, fed: Tensor, targets: Targets) -> tuple[AlignedOutput, Targets]:
+    """The same of EPAN: C_t = [V; E; T_t] is built of every caption at each word, T_t from its prefix encoded again.
+
+    Args:
+        model: as ``plain_copy`` leaves it.
+        batch, fed, targets: as ``plain_forward`` has them.
+    """
+    repeated, own = a_clip_a_caption(batch, targets)
+    decoder, encoded = model.decoder, model.encoder(repeated)
+    memory, attention, alignment = decoder.prepare(encoded), decoder.attention, decoder.alignment
+    (R, T), logits = fed.shape, []
+    hidden = cell = torch.zeros(R, model.config.lstm_width)
+    views = torch.cat([encoded.visual, encoded.emotion], dim=-1)
+    for t in range(1, T + 1):
+        embedded = decoder.embedding(fed[:, :t])
+        phrases = decoder.phrases(decoder.word_projection(embedded))
+        queries = alignment.query(phrases)
+        energies = torch.tanh(alignment.key(encoded.visual)[:, :, None] + queries[:, None]) @ alignment.vector
+        told = torch.bmm(energies.softmax(-1), phrases)
+        keys = attention.key(views) + decoder.attention_told(told) + attention.query(hidden)[:, None]
+        weights = (torch.tanh(keys) @ attention.vector).masked_fill(~encoded.mask, -math.inf).softmax(-1)
+        found = torch.bmm(weights[:, None], torch.cat([views, told], dim=-1))[:, 0]
+        take, keep, new, show = decoder.gates(torch.cat([embedded[:, -1], found, hidden], dim=-1)).chunk(4, -1)
+        cell = keep.sigmoid() * cell + take.sigmoid() * new.tanh()
+        hidden = show.sigmoid() * cell.tanh()
+        logits.append(decoder.output(hidden))
+    scores = WordScores.of(torch.stack(logits, dim=1))
+    output = AlignedOutput(scores.logits, scores.lengths, energies, queries, memory, fed, encoded.perceived)
+    return output, own

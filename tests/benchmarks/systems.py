@@ -4,6 +4,7 @@ python -m tests.benchmarks.systems [NAME ...] [--captions 128] [--per-clip 1 4] 
 One thread is timed by its own processor time, which a busy machine disturbs least.
 
 A step is forward, all losses, backward; ``systems_flat.py`` and ``systems_bare.py`` say what it is measured against.
+EPAN's is compared with ``plain_training.py``, too, whose loss and gradients must be the same.
 The encoder runs before the clock of the search starts, so that the search itself is compared.
 """
 
@@ -14,13 +15,19 @@ import time
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from evcap_cli import plugins
 from evcap_cli.data.special_tokens import END
+from evcap_cli.network.batch import ClipBatch
+from evcap_cli.network.losses import Targets
 from evcap_cli.search.beam_search import beam_search
+from evcap_cli.systems.aligned_tensors import AlignedOutput
+from evcap_cli.systems.epan import Epan
 from tests.benchmarks import beam_search as search_of_fusion
 from tests.benchmarks.beam_search import BEAM, BareWork
 from tests.benchmarks.measured import Measured, report
+from tests.benchmarks.plain_training import plain_copy, plain_epan
 from tests.benchmarks.systems_bare import BareSearch
 from tests.benchmarks.systems_flat import flat_output
 from tests.benchmarks.timing import in_turn, ratios, table
@@ -33,6 +40,8 @@ SIZES = {
 }
 LEDGER_SECONDS = 3600
 STEP_GOALS, SEARCH_GOALS = {"epan": 1.15}, {"epan": 1.1}
+ALIKE = 1e-4
+"""How far losses and gradients of two steps may be apart, relative."""
 GOAL = 1.5
 """Of both, for the other systems."""
 
@@ -60,7 +69,7 @@ def training_step(
         model.losses(output, targets).total.backward()
 
     clips = targets.clip_index
-    return in_turn(
+    seconds = in_turn(
         {
             "evcap": lambda: finish(model(batch, fed, clips)),
             "flat": lambda: finish(flat_output(name, model, batch, fed, clips)),
@@ -68,6 +77,42 @@ def training_step(
         rounds,
         clock,
     )
+    return seconds | (against_plain(model, batch, fed, targets, rounds, clock) if name == "epan" else {})
+
+
+def against_plain(
+    model: Epan, batch: ClipBatch, fed: Tensor, targets: Targets, rounds: int, clock: Any
+) -> dict[str, list[float]]:
+    """Seconds of evcap's step once more, in turn with those of the plain one; both reach the same.
+
+    Raises:
+        ValueError: they do not.
+    """
+    plain = plain_copy(model)
+    reached: dict[str, tuple[float, Tensor]] = {}
+
+    def finish(name: str, used: Epan, output: AlignedOutput, wanted: Targets) -> None:
+        used.zero_grad(set_to_none=True)
+        loss = used.losses(output, wanted).total
+        loss.backward()
+        gradient = used.decoder.gates.weight.grad
+        assert gradient is not None
+        reached[name] = float(loss.detach()), gradient
+
+    seconds = in_turn(
+        {
+            "evcap again": lambda: finish("evcap", model, model(batch, fed, targets.clip_index), targets),
+            "plain": lambda: finish("plain", plain, *plain_epan(plain, batch, fed, targets)),
+        },
+        rounds,
+        clock,
+    )
+    (loss, gradient), (expected, other) = reached["evcap"], reached["plain"]
+    off = float((gradient - other).norm() / other.norm())
+    print(f"loss {loss:.6f}, of the plain step {expected:.6f}; gradients of the LSTM differ by {off:.1e}")
+    if abs(loss - expected) > ALIKE * abs(expected) or off > ALIKE:
+        raise ValueError("the plain step computes something else")
+    return seconds
 
 
 def search(name: str, model: Any, clips: int, rounds: int, clock: Any) -> dict[str, list[float]]:
@@ -102,6 +147,16 @@ def main() -> None:
             videos = options.captions // per_clip
             step = training_step(name, model, options.captions, per_clip, options.rounds, clock)
             print(f"{name}, training step\n{table(step)}")
+            if "plain" in step:
+                slow = "a plain step, which encodes prefix and video again for each word and caption, against ours"
+                times = ratios(step, "plain", "evcap again")
+                report(
+                    Measured(
+                        f"plain/{name}/{videos}",
+                        f"{name}: {slow}, {options.captions} captions of {videos} videos",
+                        times,
+                    )
+                )
             what = f"training step of {name} ({options.captions} captions of {videos} videos) against its own products"
             report(
                 Measured(
