@@ -99,7 +99,7 @@ def field_types(kind: Any) -> Mapping[str, Any]:
     return _field_types(kind)
 
 
-@cache
+@cache  # a function of its own, since mypy takes type[Any] for unhashable
 def _field_types(kind: Any) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
