@@ -19,10 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
 
-from filelock import FileLock, Timeout
-
 from evcap_cli.errors import UsageError, WriteError
-from evcap_cli.files import write_error
+from evcap_cli.files import take_lock, write_error
 from evcap_cli.output.record_files import read_entry
 from evcap_cli.output.records import Record
 from evcap_cli.reading.typed import NotOfType
@@ -61,13 +59,17 @@ class Journal:
         self._index = Scratch(_INDEX)
         self._file: IO[bytes] | None = None
         self._reader: IO[bytes] | None = None
-        self._lock = FileLock(folder / "lock")
+        self._lock: int | None = None
 
     def __enter__(self) -> Journal:
         path = self.folder / RECORDS
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
+            self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+            if take_lock(self._lock) is False:
+                raise UsageError(
+                    "another evcap is writing this output", path=self.folder, hint="wait for it, or choose another -o"
+                )
             whole = self._read(path)
             self._file = path.open("r+b" if whole else "wb")
             self._file.truncate(whole)
@@ -75,12 +77,12 @@ class Journal:
             self._reader = path.open("rb")
             if not whole:
                 self._append(self.settings.encode())
-        except Timeout:
-            raise UsageError(
-                "another evcap is writing this output", path=self.folder, hint="wait for it, or choose another -o"
-            ) from None
         except OSError as problem:
+            self._close()
             raise write_error(self.folder, problem) from problem
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def _read(self, path: Path) -> int:
@@ -183,7 +185,9 @@ class Journal:
                 with contextlib.suppress(OSError):
                     file.close()
         self._file = self._reader = None
-        self._lock.release()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,15 @@ def test_names_that_are_no_unicode_and_names_to_escape_are_found_again(tmp_path:
                 assert journal.get(name, videos[0]) in (None, a_record(name))
                 journal.add(name, videos[0], a_record(name))
                 assert journal.read(name) == a_record(name)
+
+
+def test_where_a_file_system_has_no_locks_it_is_written_without(
+    tmp_path: Path, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    fill(tmp_path / "out.partial", videos)
+    with Journal(tmp_path / "out.partial", {"beam": 5}) as journal:
+        assert journal.get("a.mp4", videos[0]) == a_record("a.mp4")
