@@ -44,7 +44,7 @@ def check_labelling(sources: Sequence[Source], root: Path, *, overwrite: bool) -
     check_root(root, MADE_BY, overwrite=overwrite)
     folder = common_folder(sources)
     check_link(root, folder)
-    return VideoNames(folder)
+    return VideoNames(folder, allow_empty=True)  # the sources are videos, whatever their suffixes
 
 
 def prepare_captioner(captioner: Captioner, plan: LabelPlan) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from evcap_cli.console import counted, noun
@@ -31,6 +31,7 @@ from evcap_cli.errors import UsageError
 from evcap_cli.files import write_whole
 from evcap_cli.labelling.choosing import choose
 from evcap_cli.media.listed_segments import CLIPS_FILE, ListedClip, clip_lines
+from evcap_cli.paths import is_video_name
 
 if TYPE_CHECKING:
     from evcap_cli.captioning.captioner import Captioner
@@ -236,12 +237,18 @@ def write_labels(root: Path, labels: Labels, videos: VideoNames, captioner: Capt
             rows = ((clip.id, caption) for clip, caption in labels.captions if labels.splits[clip.file] == split)
             write_captions(root, split, rows)
     clips = dict.fromkeys(clip for clip, _ in labels.captions)
-    listed = [clip for clip in clips if clip.start is not None or clip.id != Path(clip.file).stem]
+    listed = [clip for clip in clips if clip.start is not None or not _found_by_id(clip)]
     if listed:
         write_whole(root / CLIPS_FILE, clip_lines(listed))
     else:
         (root / CLIPS_FILE).unlink(missing_ok=True)
     write_origin(root, _origin(labels, videos, captioner, plan))
+
+
+def _found_by_id(clip: ListedClip) -> bool:
+    """Whether a search of the folder for the id finds the whole file."""
+    file = PurePosixPath(clip.file)
+    return clip.id == file.stem and is_video_name(file.name)
 
 
 def _origin(labels: Labels, videos: VideoNames, captioner: Captioner, plan: LabelPlan) -> dict[str, Any]:

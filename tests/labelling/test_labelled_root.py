@@ -15,6 +15,7 @@ from evcap_cli.data.root_files import check_root
 from evcap_cli.errors import DataError, UsageError
 from evcap_cli.files import WholeFile
 from evcap_cli.inputs import Source, gather
+from evcap_cli.labelling.label_run import check_labelling
 from evcap_cli.labelling.labelled_root import (
     MADE_BY,
     LabelPlan,
@@ -153,6 +154,32 @@ def test_videos_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
     files = root.videos(tmp_path / "clips")
     found = {files[name].relative_to(tmp_path / "clips").as_posix(): text for name, (text,) in root.train.items()}
     assert found == texts
+
+
+@pytest.mark.parametrize(
+    ("labels_of", "others"),
+    [
+        (["clip.dat"], []),
+        (["b.dat"], ["a.mp4"]),
+        (["clip.dat"], ["clip.mp4"]),
+        (["clip.dat", "clip.mp4"], []),
+        (["d/x.dat"], ["c/x.mp4", "e/x.mp4"]),
+    ],
+)
+def test_a_video_without_a_suffix_of_videos_is_found_again(
+    tmp_path: Path, labels_of: list[str], others: list[str]
+) -> None:
+    folder, root = tmp_path / "clips", tmp_path / "root"
+    clips(folder, *labels_of, *others)
+    sources = gather([str(folder / file) for file in labels_of])
+    videos, plan = check_labelling(sources, root, overwrite=False), LabelPlan(1, test_share=0.0)
+    records = [(source, record(source, source.path.name)) for source in sources]
+    write_labels(root, take_labels(records, videos, plan, "teacher", segment="whole"), videos, Named(), plan)  # type: ignore[arg-type]
+    opened = DataRoot.open(root)
+    files = opened.videos(root / "videos")
+    assert {files[name].name: text for name, (text,) in opened.train.items()} == {
+        source.path.name: source.path.name for source in sources
+    }
 
 
 def test_a_caption_is_one_line_of_the_file(tmp_path: Path) -> None:

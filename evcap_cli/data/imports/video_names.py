@@ -22,16 +22,17 @@ class VideoNames:
 
     Args:
         folder: of the videos.
+        allow_empty: it may have no file with a video's suffix, as where files are named one by one.
 
     Raises:
         DataError: no such folder, or no video in it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, allow_empty: bool = False) -> None:
         if not folder.is_dir():
             raise DataError("no such video folder", path=folder, hint="give it with --videos")
         self.folder = folder
-        if next(self._walked(), None) is None:
+        if not allow_empty and next(self._walked(), None) is None:
             raise DataError("holds no video", path=folder, hint="give the folder of the videos with --videos")
 
     def _walked(self) -> Iterator[tuple[str, Path]]:
@@ -90,7 +91,7 @@ class VideoNames:
         text = path.stem
         if not self.only_one(file):
             text = str(path.with_suffix(""))
-            text = str(path) if len(self._by_name[name_key(text)]) > 1 else text
+            text = str(path) if len(self._by_name.get(name_key(text), ())) > 1 else text
         return fit_id(text)
 
 
