@@ -250,6 +250,33 @@ def test_the_split_of_the_file_counts_unless_another_is_requested(clips: Path) -
     assert not imported(many(clips), test_share=0.2).own_split
 
 
+@pytest.mark.parametrize(
+    ("splits", "notes"),
+    [
+        ("val,TEST,dev", ["the split is the file's own; --test-share draws another one"]),
+        ("train,,train", []),
+        ("train,holdout,holdout", ["'holdout' (2 captions): they do not count; name them train or test"]),
+        (
+            "train,test,Test set",
+            [
+                "the split is the file's own; --test-share draws another one",
+                "'Test set' (1 caption): their videos are to train on; name them train or test",
+            ],
+        ),
+        (
+            "1,2,3,4",
+            ["'1' (1 caption), '2' (1 caption), '3' (1 caption), ...: they do not count; name them train or test"],
+        ),
+    ],
+)
+def test_splits_of_unknown_names_are_named(clips: Path, splits: str, notes: list[str]) -> None:
+    file = many(clips)
+    rows = [f"v{number},a dog,{split}" for number, split in enumerate(splits.split(","))]
+    file.write_text("\n".join(["file,caption,split", *rows]))
+    assert [note.removeprefix("splits of unknown names: ") for note in imported(file).notes] == notes
+    assert imported(file, test_share=0.5).notes == []
+
+
 def test_a_root_of_another_making_is_never_replaced() -> None:
     Path("a.csv").write_text(FORMS["a.csv"])
     imported(Path("a.csv"))
@@ -260,6 +287,18 @@ def test_a_root_of_another_making_is_never_replaced() -> None:
     Path("root/origin.json").unlink()
     with pytest.raises(UsageError, match="root: holds a data set that evcap data import did not write"):
         import_captions(source, names, Path("root"), plan, end_of=never, overwrite=True)
+
+
+def test_what_is_in_the_way_leaves_an_earlier_root_as_it_is() -> None:
+    Path("a.csv").write_text(FORMS["a.csv"])
+    imported(Path("a.csv"), test_share=0.0)
+    with pytest.raises(DataError, match="category 'a/b' cannot be the name of a word list"):
+        imported(Path("a.csv"), lexicon=Lexicon({"a/b": ["glad"], "joy": ["happily"]}))
+    Path("root/videos").unlink()
+    Path("root/videos").mkdir()
+    with pytest.raises(UsageError, match="root/videos: is there, and is not clips"):
+        imported(Path("a.csv"))
+    assert DataRoot.open(Path("root")).train == CAPTIONS
 
 
 def test_nothing_to_import_writes_nothing() -> None:

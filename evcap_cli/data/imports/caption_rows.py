@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -81,6 +82,7 @@ class CaptionRows:
     Args:
         form: what the file is, in words.
         notes: what was decided about the whole file.
+        unknown_splits: split name that is neither training nor test -> its captions.
     """
 
     path: Path
@@ -88,6 +90,7 @@ class CaptionRows:
     rows: list[CaptionRow] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unknown_splits: Counter[str] = field(default_factory=Counter)
 
     def problem(self, kind: Kind, place: str, text: str) -> None:
         """One line gives no row."""
@@ -104,12 +107,15 @@ class CaptionRows:
     ) -> None:
         """Rows of one line or entry: white space is made single, what holds bytes of another encoding is left out."""
         start, end = times or (None, None)
+        known = split_of(split)
         for caption in captions:
             if REPLACED in caption or REPLACED in video:
                 self.problem("encoding", place, NOT_UTF8)
                 continue
-            row = CaptionRow(place, video.strip(), " ".join(caption.split()), start, end, split_of(split), cut_from)
+            row = CaptionRow(place, video.strip(), " ".join(caption.split()), start, end, known, cut_from)
             self.rows.append(row)
+            if known is None and split is not None and split.strip():
+                self.unknown_splits[split.strip()] += 1
 
 
 def role_columns(names: Iterable[str], given: Mapping[Role, str]) -> dict[Role, str]:

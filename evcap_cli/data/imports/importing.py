@@ -24,6 +24,8 @@ from evcap_cli.data.parts import Split
 from evcap_cli.data.root_files import (
     LEXICON_FOLDER,
     begin_root,
+    check_lexicon,
+    check_link,
     check_root,
     link_videos,
     write_captions,
@@ -37,6 +39,8 @@ from evcap_cli.media.segments import SHORTEST_SECONDS
 
 MADE_BY: Final = "evcap data import"
 TEST_SHARE: Final = 0.2
+NAMED_SPLITS: Final = 3
+"""Of the splits of unknown names."""
 BEYOND_SECONDS: Final = Fraction(1, 2)
 """A segment that ends at most so long after the end of its video is cut there: subtitles often do."""
 
@@ -70,6 +74,7 @@ class Imported:
         listed: clips that ``clips.jsonl`` has to name.
         own: video file below the folder -> splits that its rows name. splits: the one it got.
         own_split: whether the file itself says the split.
+        unknown_splits: split name that is neither training nor test -> its captions, where the file's names count.
         linked: whether ``root/videos`` leads to the videos.
     """
 
@@ -79,6 +84,7 @@ class Imported:
     own: dict[str, set[Split]] = field(default_factory=dict)
     splits: dict[str, Split] = field(default_factory=dict)
     own_split: bool = False
+    unknown_splits: dict[str, int] = field(default_factory=dict)
     linked: bool = True
 
     @property
@@ -87,6 +93,11 @@ class Imported:
         notes = list(self.source.notes)
         if self.own_split:
             notes.append("the split is the file's own; --test-share draws another one")
+        if self.unknown_splits:
+            counts = [f"{name[:40]!r} ({counted(count, 'caption')})" for name, count in self.unknown_splits.items()]
+            names = console.listed(counts, NAMED_SPLITS)
+            what = "their videos are to train on" if self.own_split else "they do not count"
+            notes.append(f"splits of unknown names: {names}: {what}; name them train or test")
         if self.overlapping:
             many = counted(self.overlapping, "segment overlaps", "segments overlap")
             notes.append(f"{many} with one before: both stay")
@@ -137,9 +148,13 @@ def import_captions(
 
     Raises:
         EvcapError: no row can be imported; nothing is written.
-        UsageError: another data set or other videos are in the way. WriteError: no permission, a full disk.
+        UsageError, DataError: another data set or other videos are in the way, or the lexicon cannot be files;
+            an earlier root stays as it is.
+        WriteError: no permission, a full disk.
     """
     check_root(root, MADE_BY, overwrite=overwrite)
+    check_link(root, videos.folder)
+    check_lexicon(plan.lexicon, root / LEXICON_FOLDER)
     found = _Importing(source, videos, end_of).run()
     if not found.captions:
         first = source.problems[0] if source.problems else None
@@ -273,6 +288,8 @@ def _split(found: Imported, plan: ImportPlan) -> None:
     """Split the videos: as the file says where it names both splits, else by the seed."""
     files = list(dict.fromkeys(clip.file for clip, _ in found.captions))
     named = set[Split]().union(*found.own.values())
+    if plan.test_share is None:
+        found.unknown_splits = dict(found.source.unknown_splits)
     if plan.test_share is None and len(named) > 1:
         found.own_split = True
         found.splits = {file: "test" if "test" in found.own.get(file, ()) else "train" for file in files}
