@@ -114,6 +114,29 @@ def test_columns_may_have_other_names() -> None:
     assert captions_of() == CAPTIONS
 
 
+@pytest.mark.parametrize(
+    ("columns", "encoding", "error", "why"),
+    [
+        ({"caption": "Captoin"}, None, DataError, r"has no column 'Captoin' \(.*\); it has file, text"),
+        ({}, "hex", UsageError, "unknown --encoding 'hex'"),
+        ({}, "rot13", UsageError, "unknown --encoding 'rot13'"),
+    ],
+)
+def test_a_mistyped_column_or_encoding_is_named(
+    columns: dict[str, str], encoding: str | None, error: type[EvcapError], why: str
+) -> None:
+    Path("a.csv").write_text("file;text\ndog;a dog\n")
+    with pytest.raises(error, match=why):
+        imported(Path("a.csv"), columns=columns, encoding=encoding)
+
+
+@pytest.mark.parametrize("first", ["", "sep=;\r\n", '"sep=;"\r\n'])
+def test_what_excel_adds_to_a_table_is_no_row(first: str) -> None:
+    Path("a.csv").write_text(first + table(";") + ";\r\n ; \r\n;;;\r\n")
+    assert imported(Path("a.csv")).source.problems == []
+    assert captions_of() == CAPTIONS
+
+
 def test_a_quoted_cell_may_have_line_ends_and_a_stray_quote_swallows_nothing() -> None:
     Path("a.csv").write_text(
         'file,caption\ndog.mp4,"a dog\nruns, far"\nsea.mp4,"the sea is wide\n'
@@ -160,6 +183,15 @@ def test_lines_that_cannot_be_imported_are_named_and_the_rest_is_imported() -> N
             "a.jsonl",
             '{"file": "dog", "caption": "a dog"}\n{"file": "cat"\n{"file": "cat"}\n[1]\n',
             ["line 2", "line 3", "line 4"],
+        ),
+        ("a.jsonl", '\n{"file": "dog", "end": NaN}\n{"file": "dog", "caption": "a dog"}\n', ["line 2"]),
+        ("a.jsonl", '{"file": "cat", "capti\n\n{"file": "dog", "caption": "a dog"}', ["line 1"]),
+        ("a.json", '{"file": "dog", "caption": "a dog"}\n{"file": "dog", "caption": "it runs"}\n', []),
+        ("a.json", '{"file": "dog", "end": NaN}\r\n{"file": "dog", "caption": "it runs"}\r\n', ["line 1"]),
+        (
+            "a.jsonl",
+            '{"images": [\n{"id": 1, "file_name": "dog"}],\n"annotations": [{"image_id": 1, "caption": "a"}]}',
+            [],
         ),
         ("a.json", '[{"file": "dog", "caption": "a dog"}, {"file": "cat", "caption": 3}, 5]', ["entry 2", "entry 3"]),
         (
@@ -322,13 +354,16 @@ def test_the_lexicon_is_the_general_one_or_the_one_that_is_given() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("12.5", 12.5), (7, 7), ("1:02:03.25", 3723.25), ("02:03,5", 123.5), ("00:00:01.0004", 1.0)],
+    [
+        *(("12.5", 12.5), (7, 7), ("1:02:03.25", 3723.25), ("02:03,5", 123.5), ("00:00:01.0004", 1.0)),
+        *(("3.50000000000000035", 3.5), (0.2500000000000001, 0.25), (1e-05, 0), ("0:03.5000000000000004", 3.5)),
+    ],
 )
 def test_times_are_seconds_or_clocks(text: object, seconds: float) -> None:
     assert seconds_of(text) == Fraction(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1e9", "nan", "noon", True, "1:2:3:4", "9" * 40])
+@pytest.mark.parametrize("text", ["", "-1", "1e9", "nan", "noon", True, "1:2:3:4", "9" * 40, -0.5, 1e12, float("nan")])
 def test_other_times_are_refused(text: object) -> None:
     with pytest.raises(ValueError, match="is no time"):
         seconds_of(text)

@@ -33,8 +33,8 @@ UNDERSTOOD: Final = (
 REPLACED: Final = "\ufffd"
 """What stands in decoded text for bytes of another encoding."""
 NOT_UTF8: Final = "not UTF-8; save the file as UTF-8, or name its --encoding"
-_CLOCK: Final = re.compile(r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?)")
-_SECONDS: Final = re.compile(r"\d{1,9}(?:[.,]\d{1,9})?")
+_CLOCK: Final = re.compile(r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,32})?)")
+_SECONDS: Final = re.compile(r"\d{1,9}(?:[.,]\d{1,32})?")
 
 Kind = Literal["row", "encoding", "empty", "missing", "ambiguous", "times", "doubled"]
 """Of problems: a line that is no row, not in the file's encoding, without a caption or a word, of a video that is not
@@ -158,7 +158,7 @@ def seconds_of(value: object) -> Fraction:
     Raises:
         ValueError: it is none of these.
     """
-    text = str(value).strip()
+    text = f"{value:.6f}" if isinstance(value, float) else str(value).strip()  # str() of small ones is 1e-05
     clock = _CLOCK.fullmatch(text)
     if clock:
         hours, minutes, seconds = clock.groups(default="0")

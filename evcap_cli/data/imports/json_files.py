@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,8 +44,7 @@ def read_json_captions(path: Path, text: str, given: Given) -> CaptionRows:
     Raises:
         DataError: it is no JSON, or of a form that is not known.
     """
-    first = text.lstrip().partition("\n")[0]
-    if path.suffix.lower() != ".json" and first.startswith("{") and _is_object(first):
+    if _are_lines(path, text):
         return _lines(path, text, given)
     document: Any = from_json(Any, text, path=path, hint="check the file")
     if isinstance(document, dict) and isinstance(document.get("annotations"), list):
@@ -68,6 +68,15 @@ def read_json_captions(path: Path, text: str, given: Given) -> CaptionRows:
                     _add_object(found, place, _object(entry), given)
             return found
     raise DataError("JSON of a form that is not known", path=path, hint=UNDERSTOOD)
+
+
+def _are_lines(path: Path, text: str) -> bool:
+    """Whether a text is JSON lines, by its first two lines that are not blank: one that is no JSON is still a line."""
+    filled = (line.strip() for line in StringIO(text) if line.strip())
+    first, second = next(filled, ""), next(filled, "")
+    if first.startswith("{") and second.startswith("{"):
+        return not first.endswith(("[", ",", ":"))  # as the first line of an indented document does
+    return path.suffix.lower() != ".json" and _is_object(first)
 
 
 def _is_object(line: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,8 +64,8 @@ def _text(path: Path, encoding: str | None) -> str:
     raw = read_bytes(path, hint="check its name and permissions")
     if encoding is not None:
         try:
-            return codecs.decode(raw, encoding, "replace").removeprefix("\ufeff")
-        except (LookupError, TypeError, ValueError):
+            return raw.decode(encoding, "replace").removeprefix("\ufeff")
+        except (LookupError, ValueError):
             raise UsageError(f"unknown --encoding {encoding!r}", hint="for example latin-1, cp1252 or utf-16") from None
     text = as_utf8(raw).decode("utf-8", "replace")
     if "\0" in text:

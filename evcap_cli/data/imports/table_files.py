@@ -6,6 +6,7 @@ A quoted cell may run over several lines; a stray quote never swallows the rows 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,8 @@ from evcap_cli.paths import is_video_name
 
 LONGEST_CELL_LINES: Final = 50
 """A quote that is not closed within so many lines is a stray one."""
+_SEPARATOR_LINE: Final = re.compile(r'"?sep=.?"?\s*', re.IGNORECASE)
+"""What Excel takes for the name of the separator where it is the first line."""
 
 
 def read_table(path: Path, text: str, given: Mapping[Role, str]) -> CaptionRows:
@@ -41,8 +44,10 @@ def read_table(path: Path, text: str, given: Mapping[Role, str]) -> CaptionRows:
         DataError: no separator gives a column of file names and one of captions.
     """
     lines = text.split("\n")
+    if _SEPARATOR_LINE.fullmatch(lines[0]):
+        lines[0] = ""
     first = next((number for number, line in enumerate(lines) if line.strip()), 0)
-    header = lines[first] if lines else ""
+    header = lines[first]
     for mark, name in SEPARATORS.items():
         cells = _row(lines, first, mark)[1]
         columns = role_columns(cells, given)
@@ -55,6 +60,9 @@ def read_table(path: Path, text: str, given: Mapping[Role, str]) -> CaptionRows:
             found = CaptionRows(path, f"a table with {name}s and no header")
             _add_rows(found, _records(lines, first, mark), ["file", "caption"], {"file": "file", "caption": "caption"})
             return found
+    cells = max((_row(lines, first, mark)[1] for mark in SEPARATORS), key=len)
+    if len(cells) > 1:
+        check_given(given, cells, path)
     shown = header.strip()[:60]
     raise DataError(f"line {first + 1}: no columns of file names and captions in {shown!r}", path=path, hint=UNDERSTOOD)
 
@@ -87,11 +95,11 @@ def _add_rows(
 
 
 def _records(lines: Sequence[str], first: int, mark: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, with the numbers of their first lines."""
+    """Rows with a cell that is not blank, with the numbers of their first lines."""
     number = first
     while number < len(lines):
         used, cells = _row(lines, number, mark)
-        if lines[number].strip():
+        if any(cell.strip() for cell in cells):
             yield number + 1, cells
         number += used
 
