@@ -30,9 +30,11 @@ class Outputs:
 
     @property
     def journal(self) -> Path | None:
-        """``OUT.partial`` next to the first output; none for stdout alone."""
-        for path, _ in (*self.files, *self.trees):
-            return path.with_name(path.name + ".partial")
+        """``OUT.partial`` next to the first output, ``/evcap.partial`` for ``/``; none for stdout alone."""
+        for path in self.paths:
+            if path.name in {"", ".."}:
+                path = Path(os.path.abspath(path))  # noqa: PTH100  no link of a path is resolved
+            return path.with_name(f"{path.name}.partial") if path.name else path / "evcap.partial"
         return None
 
     def tree_targets(self, source: Source) -> list[tuple[Path, Writer]]:

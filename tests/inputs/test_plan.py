@@ -112,6 +112,17 @@ def test_the_suffix_picks_the_writer(tree: Path) -> None:
     assert [str(path) for path, _ in outputs.tree_targets(source)] == ["tree/a/x.mp4.vtt"]
 
 
+def test_the_journal_of_a_folder_without_a_name_of_its_own_lies_next_to_it(tree: Path) -> None:
+    above = tree.parent.parent
+    expected = {
+        ".": above / f"{tree.parent.name}.partial",
+        "./": above / f"{tree.parent.name}.partial",
+        "..": above.with_name(f"{above.name}.partial"),
+        "/": Path("/evcap.partial"),
+    }
+    assert {name: plan_outputs([name], "srt", plugins.writers()).journal for name in expected} == expected
+
+
 @pytest.mark.parametrize("name", ["out.doc", "out", "out.srt.gz"])
 def test_unknown_suffixes_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="suffix"):
