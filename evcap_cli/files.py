@@ -24,7 +24,7 @@ from typing import Final
 
 from evcap_cli import interrupts
 from evcap_cli.errors import NameTooLong, WriteError, reason_of
-from evcap_cli.paths import check_output_name, shown
+from evcap_cli.paths import check_output_name, is_folder, shown
 
 if sys.platform != "win32":
     import fcntl
@@ -303,6 +303,6 @@ def check_writable(path: Path) -> None:
         WriteError: it cannot. UsageError: no file can have this name.
     """
     check_output_name(path)
-    if path.is_dir():
+    if is_folder(path):
         raise WriteError("is a folder, not a file", path=path, hint="end the name with / to mirror into a folder")
     WholeFile(path).discard()

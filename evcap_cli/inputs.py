@@ -17,6 +17,8 @@ from evcap_cli.paths import (
     can_be_named,
     expanded,
     files_below,
+    is_file,
+    is_folder,
     is_hidden,
     is_video_name,
     shown,
@@ -68,7 +70,7 @@ def _expand(typed: str) -> Iterator[Source]:
             raise UsageError("names no list", path=text, hint=LIST_HINT)
         listing = Path(expanded(text[1:]))
         yield from _listed(name_lines(listing, error=UsageError, hint=LIST_HINT), str(listing))
-    elif Path(text).is_dir():
+    elif is_folder(text):
         yield from _folder(Path(text))
     elif os.path.lexists(text):
         if not _readable_kind(Path(text)):
@@ -81,10 +83,12 @@ def _expand(typed: str) -> Iterator[Source]:
         if not matches:
             raise UsageError("no file matches this pattern", path=text, hint="check the pattern, or quote it less")
         for match in matches:
-            if Path(match).is_dir():
+            if is_folder(match):
                 yield from _folder(Path(match))
             elif len(matches) == 1 or Path(match).suffix.lower() in VIDEO_SUFFIXES:
                 yield _file(Path(match))
+    elif _closed(text):
+        yield _file(Path(text))
     else:
         several = len(text.split("\n")) > 1
         hint = "a list of several paths goes to standard input: evcap ... -" if several else "check the path"
@@ -105,9 +109,20 @@ def _literal(typed: str) -> str:
     return typed if os.path.lexists(typed) else expanded(typed)
 
 
+def _closed(text: str) -> bool:
+    """Whether the system does not say what is there: a folder that may not be entered, a server that is away."""
+    try:
+        os.lstat(text)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def _is_list(path: Path) -> bool:
     """Whether a file that was named as a video is a text file of paths: most of its first lines exist."""
-    if path.suffix.lower() in VIDEO_SUFFIXES or not path.is_file():
+    if path.suffix.lower() in VIDEO_SUFFIXES or not is_file(path):
         return False
     try:
         with path.open("rb") as file:
@@ -171,8 +186,11 @@ def _file(path: Path) -> Source:
 
 
 def _readable_kind(path: Path) -> bool:
-    """Whether reading it comes to an end: no pipe, no device. A dangling link is reported when the video is opened."""
-    return path.is_file() or not path.exists()
+    """Whether reading it comes to an end: no pipe, no device.
+
+    A dangling link, and what the system does not let one see, is reported when the video is opened.
+    """
+    return is_file(path) or not os.path.exists(path)  # noqa: PTH110  Path.exists raises
 
 
 def _folder(root: Path) -> Iterator[Source]:

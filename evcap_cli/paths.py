@@ -47,6 +47,16 @@ def can_be_named(text: str) -> bool:
     return True
 
 
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is there; False where the system does not say, whereas ``Path.is_dir`` raises."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file is there; False where the system does not say, whereas ``Path.is_file`` raises."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def shown(text: str) -> str:
     """``text`` for a message: the beginning, where it is longer than any name."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

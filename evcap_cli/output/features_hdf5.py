@@ -21,7 +21,7 @@ from evcap_cli.data.features_layout import NO_LOCK, WITHOUT_LOCKS, file_name
 from evcap_cli.errors import UsageError, WriteError
 from evcap_cli.files import NEXT_STEP, WholeFile, check_writable, write_error
 from evcap_cli.inputs import Source
-from evcap_cli.paths import check_output_name
+from evcap_cli.paths import check_output_name, is_folder
 
 if TYPE_CHECKING:
     from evcap_cli.backbones.contract import Kind
@@ -67,7 +67,7 @@ def plan_export(
     path = Path(output)
     check_output_name(path)
     files: dict[Kind, Path]
-    if output.endswith(("/", "\\")) or path.is_dir():
+    if output.endswith(("/", "\\")) or is_folder(path):
         files = {kind: path / f"{file_name(address)}.hdf5" for kind, address in addresses.items()}
     elif path.suffix.lower() not in SUFFIXES:
         raise UsageError(

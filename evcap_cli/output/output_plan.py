@@ -11,7 +11,7 @@ from pathlib import Path
 from evcap_cli.errors import UsageError
 from evcap_cli.inputs import Source
 from evcap_cli.output.writers import Writer
-from evcap_cli.paths import LONGEST_NAME_BYTES, check_output_name, expanded
+from evcap_cli.paths import LONGEST_NAME_BYTES, check_output_name, expanded, is_folder
 from evcap_cli.scratch import Scratch, packed, unpacked
 
 
@@ -63,7 +63,7 @@ def plan_outputs(outputs: Sequence[str], tree_format: str, writers: Mapping[str,
         text = expanded(typed)
         path = Path(text)
         check_output_name(path)
-        if text.endswith(("/", os.sep)) or path.is_dir():
+        if text.endswith(("/", os.sep)) or is_folder(path):
             writer = writers.get("." + tree_format.lstrip("."))
             if writer is None:
                 raise UsageError(f"unknown --format {tree_format!r}", hint=f"one of: {known}")

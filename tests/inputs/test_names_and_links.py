@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from evcap_cli import plugins
 from evcap_cli.data.video_files import match_videos
 from evcap_cli.errors import UsageError
 from evcap_cli.inputs import gather, take_shard
@@ -75,6 +78,32 @@ def test_two_links_to_one_file_are_two_videos_and_one_name_is_one() -> None:
         "vid1",
         "vid2",
     ]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.EIO])
+def test_a_video_that_the_system_does_not_show_is_left_to_its_record(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As a link into a folder that may not be entered, or to a server that is away."""
+    touch("ok/b.mp4", "secret/v.mp4")
+    link("ok/v.mp4", "../secret/v.mp4")
+    Path("list.txt").write_text("ok/v.mp4\nsecret/v.mp4\n")
+    real = {"stat": os.stat, "lstat": os.lstat}
+
+    def closed(name: str) -> Callable[..., os.stat_result]:
+        def look(path: str | os.PathLike[str], **options: object) -> os.stat_result:
+            parts = Path(path).parts
+            if "secret" in parts[:-1] or (name == "stat" and parts[-2:] == ("ok", "v.mp4")):
+                raise OSError(number, os.strerror(number), path)
+            return real[name](path, **options)
+
+        return look
+
+    for name in real:
+        monkeypatch.setattr(os, name, closed(name))
+    assert given("ok") == given("ok/*.mp4") == ["ok/b.mp4", "ok/v.mp4"]
+    assert given("@list.txt") == given("ok/v.mp4", "secret/v.mp4") == ["ok/v.mp4", "secret/v.mp4"]
+    assert plan_outputs(["secret/out.srt"], "srt", plugins.writers()).files[0][0] == Path("secret/out.srt")
 
 
 def test_the_home_folder_is_meant_wherever_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
