@@ -132,23 +132,11 @@ def requested_frames(
     if not ordinals:
         return
     if opened.stamps is None:
-        yield from _counted(opened, ordinals, skipped, alive)
+        from evcap_cli.media.counted_frames import counted_frames
+
+        yield from counted_frames(opened, ordinals, skipped, alive)
     else:
         yield from _sought(opened, opened.stamps, ordinals, skipped, alive)
-
-
-def _counted(
-    opened: OpenVideo, ordinals: Sequence[int], skipped: Skipped, alive: Callable[[], None]
-) -> Iterator[tuple[int, VideoFrame]]:
-    """Frames without time stamps are numbered as they come."""
-    from evcap_cli.media.packets import decoded
-
-    requested = set(ordinals)
-    for number, frame in enumerate(decoded(opened.file.from_start(), skipped, alive)):
-        if number in requested:
-            yield number, frame
-        if number >= ordinals[-1]:
-            return
 
 
 def _sought(

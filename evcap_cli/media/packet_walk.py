@@ -20,6 +20,7 @@ from evcap_cli.media.packets import Key, read_packets
 if TYPE_CHECKING:
     import numpy.typing as npt
     from av.packet import Packet
+    from av.video.stream import VideoStream
 
     from evcap_cli.media.media_file import MediaFile
 
@@ -124,12 +125,30 @@ class PacketWalk:
         return max(parts, default=None), max(whole, default=None)
 
 
+class FramePackets:
+    """For the packets of the picture stream, in order: which of them begin a frame, and how many complete one."""
+
+    def __init__(self, video: VideoStream) -> None:
+        codec = video.codec_context
+        self._hides = codec.name in ("vp8", "libvpx")
+        self._fields = FieldPairs(codec.name, codec.extradata)
+        self.second_fields = 0
+
+    def begins_frame(self, packet: Packet[Any]) -> bool:
+        """Whether a frame of its own is decoded from ``packet``."""
+        if not packet.size:
+            return False
+        if self._fields.is_second(packet):
+            self.second_fields += 1
+            return False
+        # VP8 has packets that are never shown: the bit is part of the frame header
+        return not (self._hides and not memoryview(packet)[0] & 0x10)
+
+
 def walk_packets(file: MediaFile, alive: Callable[[], None]) -> PacketWalk:
     """What the packets of ``file`` say; ``alive`` is called now and then."""
     walk = PacketWalk()
-    codec = file.video.codec_context
-    hides = codec.name in ("vp8", "libvpx")
-    fields = FieldPairs(codec.name, codec.extradata)
+    frames = FramePackets(file.video)
     for number, packet in enumerate(read_packets(file.container)):
         if number % PACKETS_BETWEEN_SIGNS_OF_LIFE == 0:
             alive()
@@ -140,11 +159,9 @@ def walk_packets(file: MediaFile, alive: Callable[[], None]) -> PacketWalk:
         if packet.stream_index != file.video.index:
             continue
         file.note_first(packet)
-        if fields.is_second(packet):
-            walk.second_fields += 1
-        # VP8 has packets that are never shown: the bit is part of the frame header
-        elif not (hides and not memoryview(packet)[0] & 0x10):
+        if frames.begins_frame(packet):
             walk.picture(packet)
+    walk.second_fields = frames.second_fields
     return walk
 
 

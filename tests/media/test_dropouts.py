@@ -16,7 +16,7 @@ from evcap_cli.media.frames import requested_frames
 from evcap_cli.media.packets import Skipped
 from evcap_cli.media.scan import open_video
 from tests.media.clips import make_clip, number_in
-from tests.media.dropouts import impossible, rubbish
+from tests.media.dropouts import impossible, overwritten, rubbish
 from tests.media.reading import run
 
 SECONDS = 16
@@ -189,3 +189,32 @@ def test_sound_of_a_joined_recording_keeps_its_place_after_a_dropout(
     assert last == pytest.approx(2 * SECONDS, abs=0.6)
     assert heard.report is not None
     assert heard.report.loss.audio_seconds == pytest.approx(2, abs=0.4)
+
+
+@pytest.mark.parametrize(
+    ("bad", "gop", "good_from"),
+    [
+        (range(30, 50), 25, 50),
+        (range(80, 100), 25, 100),
+        # after this hole packets give no frame and no error: the next key frame has its number again
+        (range(30, 50), 250, 64),
+    ],
+)
+def test_frames_without_time_stamps_keep_their_numbers_after_a_hole(
+    bad: range, gop: int, good_from: int, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / "w.avi", seconds=4, size=(96, 64), gop=gop, audio=False)
+    opened = open_video(overwritten(clip, tmp_path / "d.avi", bad))
+    try:
+        assert opened.stamps is None
+        skipped = Skipped()
+        frames = requested_frames(opened, range(100), skipped, lambda: None)
+        # the last frame before the hole lacks what it refers to
+        numbers = {n: number_in(frame.to_ndarray(format="rgb24")) for n, frame in frames if n != bad[0] - 1}
+    finally:
+        opened.file.close()
+    assert skipped.packets == len(bad)
+    assert not set(bad) & set(numbers)
+    good = [*range(bad[0] - 1), *range(good_from, 100)]
+    assert {n: numbers.get(n) for n in good} == {n: n for n in good}
+    assert float(skipped.lost) == pytest.approx((99 - len(numbers)) / 25, abs=0.05)
