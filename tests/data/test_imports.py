@@ -245,6 +245,34 @@ def test_videos_of_one_name_are_told_apart_by_their_folders(clips: Path) -> None
     assert places == {"a/dog": "a/dog.mp4", "cat": "deep/cat.mp4", "dog.mp4": "dog.mp4"}
 
 
+@pytest.mark.parametrize(
+    ("names", "lost", "notes"),
+    [
+        ("a/cat.mp4,deep/cat.mp4", {2: "deep/cat.mp4"}, 0),
+        ("cat,a/cat.mp4,b/a/cat", {3: "cat", 4: "cat"}, 0),
+        ("a/cat.mp4,b/cat.mp4,dog.mp4", {2: "b/cat.mp4", 3: "a/cat.mp4"}, 0),
+        ("/old/a/cat.mp4,a/cat.avi,old/dog.mp4", {}, 1),
+        ("/old/deep/cat.mp4,clips\\deep\\cat.mp4,a/dog.mp4,dog.mp4", {}, 0),
+    ],
+)
+def test_a_name_with_other_folders_does_not_get_the_video_of_another_name(
+    names: str, lost: dict[int, str], notes: int
+) -> None:
+    rows = [f"{name},caption {chr(97 + number)}" for number, name in enumerate(names.split(","))]
+    Path("a.csv").write_text("\n".join(["file,caption", *rows, "sea.mp4,the sea"]))
+    found = imported(Path("a.csv"))
+    problems = {problem.place: (problem.kind, problem.text) for problem in found.source.problems}
+    assert problems == {
+        f"a.csv: line {line}": (
+            "missing",
+            f"no video {names.split(',')[line - 2]} below clips: deep/cat.mp4 is that of {rival}",
+        )
+        for line, rival in lost.items()
+    }
+    one = "2 names lead to videos in another folder, such as /old/a/cat.mp4 to deep/cat.mp4"
+    assert found.notes == [one] * notes
+
+
 def test_names_that_a_caption_file_cannot_hold_get_an_id(clips: Path) -> None:
     (clips / 'my "best"\tclip .mp4').touch()
     Path("a.jsonl").write_text(json.dumps({"file": 'my "best"\tclip .mp4', "caption": "a dog"}))

@@ -18,6 +18,7 @@ from evcap_cli.console import counted
 from evcap_cli.data.caption_text import tokens
 from evcap_cli.data.emvidcap import hold_out
 from evcap_cli.data.imports.caption_rows import CaptionRow, CaptionRows
+from evcap_cli.data.imports.other_folders import in_other_folders
 from evcap_cli.data.imports.video_names import VideoNames
 from evcap_cli.data.lexicon import Lexicon
 from evcap_cli.data.parts import Split
@@ -180,6 +181,8 @@ def import_captions(
 
 
 Span = tuple[Fraction, Fraction]
+Placed = tuple[CaptionRow, str | None, Span | None]
+"""A row, its file and the segment of it."""
 
 
 class _Importing:
@@ -195,7 +198,7 @@ class _Importing:
 
     def run(self) -> Imported:
         """Take all rows."""
-        placed = [(row, *self._place(row)) for row in self.source.rows]
+        placed = self._without_rivals([(row, *self._place(row)) for row in self.source.rows])
         self._find_ends({file for _, file, span in placed if file is not None and span is not None})
         first: dict[tuple[str, str], str] = {}
         for row, file, span in placed:
@@ -235,6 +238,21 @@ class _Importing:
         else:
             self.source.problem("missing", row.place, f"no video {row.video} below {self.videos.folder}")
         return None, None
+
+    def _without_rivals(self, placed: list[Placed]) -> list[Placed]:
+        """``placed`` without rows whose file lies in other folders than they say and is another name's as well."""
+        found = {row.video: file for row, file, _ in placed if file is not None}
+        astray = in_other_folders(found)
+        for row, file, _ in placed:
+            rival = astray.get(row.video)
+            if rival is not None:
+                whose = f"no video {row.video} below {self.videos.folder}: {file} is that of {rival}"
+                self.source.problem("missing", row.place, whose)
+        kept = [name for name in astray if astray[name] is None]
+        if kept:
+            many = counted(len(kept), "name leads to a video", "names lead to videos")
+            self.source.notes.append(f"{many} in another folder, such as {kept[0]} to {found[kept[0]]}")
+        return [each for each in placed if astray.get(each[0].video) is None]
 
     def _worded(self, row: CaptionRow) -> bool:
         if tokens(row.caption, None):

@@ -69,7 +69,7 @@ class VideoNames:
         """The files that a name may mean: the one at this very path below the folder, or else all that have as much of
         the end of their path in common with it as any has.
         """
-        parts = [part for part in name_key(name.strip().replace("\\", "/")).split("/") if part not in ("", ".")]
+        parts = name_parts(name)
         for first in range(len(parts)):
             tail = "/".join(parts[first:])
             stem, dot, suffix = tail.rpartition(".")
@@ -93,6 +93,11 @@ class VideoNames:
             text = str(path.with_suffix(""))
             text = str(path) if len(self._by_name.get(name_key(text), ())) > 1 else text
         return fit_id(text)
+
+
+def name_parts(name: str) -> list[str]:
+    """The folders and the file of a name as people write it."""
+    return [part for part in name_key(name.strip().replace("\\", "/")).split("/") if part not in ("", ".")]
 
 
 def fit_id(text: str) -> str:
