@@ -170,6 +170,51 @@ def test_bad_cues_are_named_by_their_lines_and_one_subtitle_a_video_counts() -> 
     assert listed() == CLIPS
 
 
+ONE, TWO = "00:00:01,000 --> 00:00:02,000", "00:00:03,000 --> 00:00:04,000"
+
+
+@pytest.mark.parametrize(
+    ("text", "captions"),
+    [
+        (f"1\n{ONE}\na man\n2\n{TWO}\nhe laughs\n", ["a man", "he laughs"]),
+        (f"{ONE}\na man\n{TWO}\nhe laughs", ["a man", "he laughs"]),
+        (f"1\n{ONE}\na man\n\u200b\n2\n{TWO}\nhe laughs\n", ["a man", "he laughs"]),
+        (f"1\n{ONE}\na man\n\nspeaks\n\n2\n{TWO}\nhe laughs\n", ["a man speaks", "he laughs"]),
+        (f"1\n\n{ONE}\n\na man\n\nspeaks\n\n2\n\n{TWO}\n\nhe laughs\n", ["a man speaks", "he laughs"]),
+        (f"{ONE}\nin the year\n1984\n\n{TWO}\nhe laughs\n\nNOTE no\n", ["in the year 1984", "he laughs"]),
+        (f"1\n{ONE}\nI <3 you\n- me too -> really\n42\nor --> so", ["I <3 you - me too -> really 42 or --> so"]),
+        (f"WEBVTT\n\n{ONE}\n \na<00:00:01.500><c> man</c>\n{TWO}\nhe laughs".replace(",", "."), ["a man", "he laughs"]),
+    ],
+)
+def test_blank_lines_may_be_missing_or_too_many_in_subtitles(text: str, captions: list[str]) -> None:
+    Path("clips/talk.srt").write_text(text)
+    assert imported("clips/talk.srt").source.problems == []
+    root = DataRoot.open(Path("root"))
+    assert root.train == {f"talk_{2 * n + 1}_{2 * n + 2}": [caption] for n, caption in enumerate(captions)}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "kind", "why"),
+    [
+        ("100:00:01,000 --> 100:00:02,000\nlate\n", 7, "times", "360001 s to 360002 s, but talk.mkv ends at 60 s"),
+        (
+            "3\n00:00:0x,000 --> 00:00:09,000\nnever\n\nat all\n",
+            7,
+            "times",
+            "'00:00:0x,000 --> 00:00:09,000' is no time",
+        ),
+        ("at all\n", 7, "row", "text without times; mend the subtitle"),
+    ],
+)
+def test_text_and_times_of_no_cue_are_named(text: str, line: int, kind: str, why: str) -> None:
+    head = "WEBVTT" if kind == "row" else ""
+    Path("clips/talk.vtt").write_text(f"{head}\n\n1\n{ONE}\na man\n\n{text}")
+    (problem,) = imported("clips/talk.vtt").source.problems
+    assert (problem.kind, problem.place) == (kind, f"clips/talk.vtt: line {line}")
+    assert problem.text.startswith(why)
+    assert DataRoot.open(Path("root")).train == {"talk_1_2": ["a man"]}
+
+
 def test_segments_of_a_video_are_in_one_split_and_on_one_side_of_validation(videos: Path) -> None:
     rows = ["file,start,end,caption"]
     for number in range(10):

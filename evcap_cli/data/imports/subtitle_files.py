@@ -1,20 +1,23 @@
-"""SRT and WebVTT: one row a cue. pysubs2 reads the times; cues are found here, so that their lines can be named."""
+"""SRT and WebVTT: one row a cue, with its line in the file. Blank lines may be missing, or too many."""
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
-from evcap_cli.data.imports.caption_rows import CaptionRows
+from evcap_cli.data.imports.caption_rows import CaptionRows, seconds_of
 from evcap_cli.paths import is_hidden, walk
 
 SUFFIXES: Final = (".srt", ".vtt")
-_TAG: Final = re.compile(r"</?[a-zA-Z0-9][^>]*>|\{\\[^}]*\}")
-_NO_CUE: Final = ("WEBVTT", "NOTE", "STYLE", "REGION")
+_TAG: Final = re.compile(r"</?(?:[a-zA-Z][^<>]*|\d\d[\d:.]*)>|\{\\[^}]*\}")
+_NO_CUE: Final = re.compile(r"(?:WEBVTT|NOTE|STYLE|REGION)(?:\s|$)")
+_ARROW: Final = "-->"
+_INVISIBLE: Final = " \t\r\xa0\u200b\ufeff"
 
 
 def subtitles_below(folder: Path) -> list[Path]:
@@ -42,38 +45,55 @@ def add_cues(found: CaptionRows, path: Path, video: str, text: str) -> None:
         video: what it belongs to.
         text: its content.
     """
-    for line, block in _blocks(text):
+    vtt = text.lstrip(_INVISIBLE + "\n").startswith("WEBVTT")
+    blocks = list(_blocks(text, vtt=vtt))
+    cues: list[tuple[str, tuple[Fraction, Fraction] | None, list[str]]] = []
+    for (line, block), (_, following) in zip_longest(blocks, blocks[1:], fillvalue=(0, [""])):
         place = f"{path}: line {line}"
-        at = next((number for number, each in enumerate(block) if "-->" in each), None)
-        if at is None:
-            if not block[0].startswith(_NO_CUE) and len(block) > 1:
-                found.problem("row", place, "a cue without times; mend the subtitle")
+        at = next((number for number, each in enumerate(block) if _ARROW in each), None)
+        if at is not None:
+            times = _times(block[at])
+            if times is None:
+                found.problem("times", place, f"{block[at][:40]!r} is no time; mend the subtitle")
+            cues.append((place, times, block[at + 1 :]))
+        elif _NO_CUE.match(block[0]) or (len(block) == 1 and block[0].isdecimal() and _ARROW in following[0]):
             continue
-        times = _times(block[at])
-        if times is None:
-            found.problem("times", place, f"{block[at].strip()[:40]!r} is no time; mend the subtitle")
-            continue
-        found.add(place, video, [html.unescape(_TAG.sub("", " ".join(block[at + 1 :])))], times)
+        elif cues and not vtt:  # a blank line does not end the text of a cue in SRT
+            cues[-1][2].extend(block)
+        elif cues or len(block) > 1:
+            found.problem("row", place, "text without times; mend the subtitle")
+    for place, times, lines in cues:
+        if times is not None:
+            found.add(place, video, [html.unescape(" ".join(_TAG.sub("", each) for each in lines))], times)
 
 
-def _blocks(text: str) -> Iterator[tuple[int, Sequence[str]]]:
-    """Lines between blank ones, each block with the number of its first line."""
+def _blocks(text: str, *, vtt: bool) -> Iterator[tuple[int, list[str]]]:
+    """Lines between blank ones and before the times of the next cue, each block with the number of its first line.
+
+    In WebVTT a line with a space is not blank, and YouTube's cues begin with one.
+    """
     block: list[str] = []
-    for number, line in enumerate([*text.split("\n"), ""], 1):
-        if line.strip():
-            block.append(line.rstrip("\r"))
-        elif block:
-            yield number - len(block), block
+    for number, whole in enumerate([*text.split("\n"), ""], 1):
+        line = whole.strip(_INVISIBLE)
+        if line or (vtt and whole.strip("\r")):
+            if _ARROW in line and any(_ARROW in each for each in block):
+                numbered = block[-1].isdecimal()
+                if _times(line) or (numbered and line[0].isdecimal()):
+                    cue = [block.pop()] if numbered else []
+                    yield number - len(block) - len(cue), block
+                    block = cue
+            block.append(line)
+        else:
+            if any(block):
+                yield number - len(block), block
             block = []
 
 
 def _times(line: str) -> tuple[Fraction, Fraction] | None:
-    from pysubs2.formats.subrip import SubripFormat
-    from pysubs2.formats.webvtt import WebVTTFormat
-
-    for form in (SubripFormat, WebVTTFormat):
-        stamps = form.TIMESTAMP.findall(line)
-        if len(stamps) == 2:
-            start, end = (Fraction(form.timestamp_to_ms(stamp), 1000) for stamp in stamps)
-            return start, end
-    return None
+    """Start and end in a line of times, which settings may follow."""
+    start, _, rest = line.partition(_ARROW)
+    end = (rest.split() or [""])[0]
+    try:
+        return (seconds_of(start), seconds_of(end)) if ":" in start and ":" in end else None
+    except ValueError:
+        return None
