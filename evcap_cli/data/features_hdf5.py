@@ -32,6 +32,7 @@ from evcap_cli.data.features_layout import (
     feature_files,
     key_of,
     opened,
+    own_item,
     stream_name,
 )
 from evcap_cli.data.video_files import bare
@@ -262,7 +263,7 @@ def _about(file: Any, path: Path) -> _About | None:
 def _rows(file: Any, place: _Place) -> tuple[Any, Any, float | None]:
     """Values (n, D) float32, times (n,) float32 and duration of one data set; None where it does not say."""
     try:
-        item = file[place.key]
+        item = own_item(file, place.key, place.path)
         values = np.ascontiguousarray(item[()], dtype=np.float32)
         times, seconds = item.attrs.get(TIMES), item.attrs.get(DURATION)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as problem:

@@ -23,6 +23,7 @@ SUFFIXES: Final = (".hdf5", ".h5")
 SPLITS: Final = ("train", "trainval", "val", "valid", "test")
 DAMAGED: Final = "is damaged"
 GET_AGAIN: Final = "copy or download it again"
+COPY_ROWS: Final = "copy its rows into this file"
 NO_LOCK: Final = "unable to lock file"
 """HDF5's words."""
 WITHOUT_LOCKS: Final = "set HDF5_USE_FILE_LOCKING=FALSE, and let nothing else write to the file meanwhile"
@@ -151,6 +152,29 @@ def _reason(number: int, said: str) -> str:
     return os.strerror(number) if number else said
 
 
+def own_item(file: Any, key: str, path: Path) -> Any:
+    """What a file itself holds under ``key``: nothing else is opened.
+
+    Links, external storage and virtual data sets lead to any file of the machine, a pipe among them.
+
+    Args:
+        file: from ``opened``.
+        key: of a data set.
+        path: of the file.
+
+    Raises:
+        DataError: it lies elsewhere.
+        OSError, RuntimeError, KeyError, ValueError, TypeError: what h5py raises where the file is damaged.
+    """
+    import h5py
+
+    linked = not isinstance(file.get(key, h5py.HardLink(), getlink=True), h5py.HardLink)
+    item = None if linked else file[key]
+    if linked or getattr(item, "external", None) or getattr(item, "is_virtual", False):
+        raise DataError(f"{key!r} is a link or lies in another file", path=path, hint=COPY_ROWS)
+    return item
+
+
 def entries(file: Any, path: Path, width: int | None = None) -> Iterator[Entry]:
     """The data sets of an open file, all of one width.
 
@@ -164,7 +188,7 @@ def entries(file: Any, path: Path, width: int | None = None) -> Iterator[Entry]:
     """
     try:
         for key in list(file):
-            item = file[key]
+            item = own_item(file, key, path)
             if getattr(item, "ndim", None) != 2 or item.dtype.kind not in "fiu":
                 raise DataError(f"{key!r} is not a table of numbers", path=path, hint="one 2-D data set a video")
             if item.size > MOST_NUMBERS:
@@ -178,5 +202,5 @@ def entries(file: Any, path: Path, width: int | None = None) -> Iterator[Entry]:
                     hint="all features of a stream come from one backbone",
                 )
             yield Entry(key, item.shape[0], item.shape[1])
-    except (OSError, RuntimeError, KeyError, ValueError) as problem:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as problem:
         raise DataError(f"{DAMAGED} ({problem})", path=path, hint=GET_AGAIN) from problem

@@ -195,6 +195,35 @@ def test_rows_that_no_memory_holds_are_refused_by_their_claim(tmp_path):
         FeatureFiles({"appearance": [tmp_path / "a.hdf5"]})
 
 
+LEADING_AWAY = {
+    "external link": lambda file: file.__setitem__("1", h5py.ExternalLink("pipe", "1")),
+    "soft link": lambda file: file.__setitem__("1", h5py.SoftLink("/2")),
+    "external storage": lambda file: file.create_dataset("1", (3, 6), "f4", external=[("pipe", 0, 72)]),
+    "virtual": lambda file: file.create_virtual_dataset("1", layout_of("pipe")),
+}
+
+
+def layout_of(path: str) -> h5py.VirtualLayout:
+    layout = h5py.VirtualLayout((3, 6), "f4", maxshape=(None, 6))
+    source = h5py.VirtualSource(path, "1", (3, 6), "f4", maxshape=(None, 6))
+    layout[: h5py.h5s.UNLIMITED] = source[: h5py.h5s.UNLIMITED]
+    return layout
+
+
+@pytest.mark.parametrize("lead", LEADING_AWAY.values(), ids=LEADING_AWAY.keys())
+def test_a_feature_file_opens_no_other_file(tmp_path, capsys, lead):
+    os.mkfifo(tmp_path / "pipe")  # whoever opens it waits for ever
+    path, whole = tmp_path / "clip.hdf5", write(tmp_path / "whole.hdf5", {"1": table(3), "2": table(3)})
+    with h5py.File(write(path, {"2": table(3)}), "r+") as file:
+        lead(file)
+    with pytest.raises(DataError, match=r"clip.hdf5: '1' is a link or lies in another file; copy its rows"):
+        FeatureFiles({"appearance": [path]})
+    files = FeatureFiles({"appearance": [whole]})
+    path.replace(whole)  # since it was indexed
+    assert list(read(files, "1", "2")) == ["2"]
+    assert "'1' is a link or lies in another file" in capsys.readouterr().err
+
+
 ABOUT = {"kind": "appearance", "backbone": {"name": "clip"}, "sampling": "moments"}
 WRONG_ABOUT = {
     "not JSON": "{",
