@@ -13,6 +13,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.filter import Graph
 
+from evcap_cli.media.media_file import LEAST_SOUND_RATE
 from evcap_cli.media.packets import decoded
 
 if TYPE_CHECKING:
@@ -99,6 +100,10 @@ def _pieces(
         samples = resampler.resample(frame)
         yield clock, samples
         clock += len(samples)
+        if resampler.refused:
+            length = frame.samples * rate // (frame.sample_rate or rate)
+            skipped.lost += _overlap(start, end, clock / rate, (clock + length) / rate)
+            clock += length
         if clock > end * rate:
             return
     if skipped.gave_up or skipped.seconds > before or clock is None:
@@ -133,12 +138,17 @@ class _Resampler:
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
+        self.refused = False
+        """Whether the last frame has a form that cannot be mixed, such as too many channels."""
         self._form: tuple[str, str, int] | None = None
         self._graph: Graph | None = None
 
     def resample(self, frame: AudioFrame) -> Samples:
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         rest = _joined([]) if form == self._form else self.rest()
+        self.refused = frame.sample_rate < LEAST_SOUND_RATE
+        if self.refused:
+            return rest
         try:
             if self._graph is None:
                 self._graph, self._form = _mixer(frame, self.rate), form
@@ -146,6 +156,7 @@ class _Resampler:
             return np.concatenate([rest, _joined(_pulled(self._graph))])
         except (FFmpegError, ValueError):
             self._graph = self._form = None
+            self.refused = True
             return rest
 
     def rest(self) -> Samples:

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 PLAYLISTS: Final = frozenset({"hls", "concat", "dash", "imf", "applehttp"})
 """Formats that name other files: a video must not make us read those."""
+LEAST_SOUND_RATE: Final = 1000
+"""Samples a second; fewer hold nothing that one hears, and a few kilobytes of them become gigabytes when resampled."""
+MOST_CHANNELS: Final = 64
+"""What FFmpeg's filters mix."""
 
 
 class MediaFile:
@@ -257,5 +261,10 @@ def _sound(container: InputContainer, track: int, warnings: list[str]) -> int | 
     stream = marked[0] if track == 0 and marked else streams[track]
     if stream.codec_context is None:
         warnings.append("its sound is in a codec that cannot be decoded: captioned without sound")
+        return None
+    rate, channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
+    if 0 < rate < LEAST_SOUND_RATE or channels > MOST_CHANNELS:
+        form = f"{channels} channels" if channels > MOST_CHANNELS else f"a rate of {rate} Hz"
+        warnings.append(f"its sound has {form}, which cannot be used: captioned without sound")
         return None
     return stream.index

@@ -16,8 +16,11 @@ import pytest
 from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 
+from evcap_cli.media import audio
 from evcap_cli.media.audio import _Resampler
 from evcap_cli.media.decoder import Decoder
+from evcap_cli.media.packets import Skipped
+from evcap_cli.media.scan import open_video
 from tests.media.clips import make_clip
 from tests.media.reading import RATE, plain_sound, run
 
@@ -103,11 +106,11 @@ def test_a_track_that_changes_its_rate_on_the_way_goes_on(tmp_path: Path, decode
 PLAIN_TONE = (0.5 * np.sin(np.arange(2 * RATE) / 10)).astype(np.float32)
 
 
-def film_with_sound(path: Path, channels: np.ndarray[Any, Any], layout: str, codec: str) -> Path:
-    """Half a second of black with ``channels``, (channels, samples) at 16 kHz, as its sound."""
+def film_with_sound(path: Path, channels: np.ndarray[Any, Any], layout: str, codec: str, rate: int = RATE) -> Path:
+    """Two seconds of black with ``channels``, (channels, samples), as its sound."""
     with av.open(str(path), "w") as container:
         film: Any = container.add_stream("libx264", rate=2)
-        track: Any = container.add_stream(codec, rate=RATE, layout=layout)
+        track: Any = container.add_stream(codec, rate=rate, layout=layout)
         film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
         for number in range(4):
             picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
@@ -116,8 +119,9 @@ def film_with_sound(path: Path, channels: np.ndarray[Any, Any], layout: str, cod
         container.mux(film.encode())
         packed = np.ascontiguousarray(channels.T, np.float32).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
-        for piece in AudioResampler(format=track.codec_context.format).resample(frame):
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        form = track.codec_context.format
+        for piece in [frame] if form.name == "flt" else AudioResampler(format=form).resample(frame):
             container.mux(track.encode(piece))
         container.mux(track.encode())
     return path
@@ -186,3 +190,26 @@ def test_sound_beyond_full_scale_and_broken_floats_stay_within_it(rate: int) -> 
     assert len(samples) > 1000
     assert np.isfinite(samples).all()
     assert np.abs(samples).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("rate", "layout", "form"), [(1, "mono", "a rate of 1 Hz"), (RATE, "65 channels", "65 channels")]
+)
+def test_sound_of_a_form_that_cannot_be_used_is_left_out(
+    rate: int, layout: str, form: str, tmp_path: Path, decoder: Decoder
+) -> None:
+    channels = np.zeros((AudioLayout(layout).nb_channels, 2000))
+    timeline = decoder.open(film_with_sound(tmp_path / "a.mkv", channels, layout, "pcm_f32le", rate))
+    assert not timeline.info.has_audio
+    assert timeline.warnings[0] == f"its sound has {form}, which cannot be used: captioned without sound"
+
+
+def test_a_part_of_a_track_that_cannot_be_mixed_is_lost_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_video(film_with_sound(tmp_path / "a.mkv", PLAIN_TONE[None], "mono", "pcm_s16le"))
+    monkeypatch.setattr(audio, "LEAST_SOUND_RATE", RATE + 1)  # as a track that changes its form on the way
+    try:
+        skipped = Skipped()
+        assert list(audio.sound(opened, RATE, Fraction(0), Fraction(2), skipped, lambda: None)) == []
+    finally:
+        opened.file.close()
+    assert float(skipped.lost) == pytest.approx(2, abs=0.01)
