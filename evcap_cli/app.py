@@ -118,6 +118,8 @@ def _wrong_usage(problem: Any) -> UsageError:
 
 def main() -> None:
     """Entry point of the ``evcap`` command."""
+    # before anything imports torch: its idle threads would keep processors from decoding and from other programs
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     console.set_up_streams()
     code = run(sys.argv[1:])
     if not standard_streams.end_of_data():

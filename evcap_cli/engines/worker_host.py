@@ -26,7 +26,15 @@ from evcap_cli.inputs import Source
 
 Result = TypeVar("Result")
 
-VARIABLES = ("EVCAP_PLUGINS", "EVCAP_DEBUG", "EVCAP_CACHE_DIR", "EVCAP_DATA", "EVCAP_API_KEY", "HF_HUB_OFFLINE")
+VARIABLES = (
+    "EVCAP_PLUGINS",
+    "EVCAP_DEBUG",
+    "EVCAP_CACHE_DIR",
+    "EVCAP_DATA",
+    "EVCAP_API_KEY",
+    "HF_HUB_OFFLINE",
+    "OMP_WAIT_POLICY",
+)
 """Of the environment, what workers take over from the driver."""
 LOG_SECONDS: Final = 10.0
 """Between two lines on how far a worker is."""

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from evcap_cli.media.probe import UNKNOWN_RANGE, UNSPECIFIED, Colours
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
     Light = npt.NDArray[np.float32]
 
@@ -27,7 +30,8 @@ PQ: Final = 16
 HLG: Final = 18
 """Transfer characteristics (ITU-T H.273)."""
 BT2020: Final = 9
-UNSPECIFIED: Final = 2
+RGB: Final = 0
+"""The matrix of pictures that are not YUV."""
 REFERENCE_WHITE: Final = 203.0
 """cd/m² of a white page in HDR (BT.2408)."""
 HLG_PEAK: Final = 1000.0
@@ -40,6 +44,24 @@ TO_BT709: Final = np.array(
 )
 """Linear BT.2020 to linear BT.709 (BT.2087)."""
 LUMA_BT2020: Final = np.array([0.2627, 0.6780, 0.0593], np.float32)
+
+
+def stated_colours(stream: VideoStream) -> Colours:
+    """What the container says; before a frame is decoded, since some decoders then forget it."""
+    context = stream.codec_context
+    return Colours(context.color_trc, context.color_primaries, context.colorspace, context.color_range)
+
+
+def complete(frame: VideoFrame, stated: Colours) -> None:
+    """Give a frame what the container says of its colours where the stream itself does not."""
+    if int(frame.color_trc) == UNSPECIFIED:
+        frame.color_trc = stated.curve
+    if int(frame.color_primaries) == UNSPECIFIED:
+        frame.color_primaries = stated.primaries
+    if int(frame.colorspace) == UNSPECIFIED and stated.matrix != RGB:
+        frame.colorspace = stated.matrix
+    if int(frame.color_range) == UNKNOWN_RANGE:
+        frame.color_range = stated.range
 
 
 def tones_of(frame: VideoFrame) -> Tones | None:

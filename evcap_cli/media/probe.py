@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 FALLBACK_RATE: Final = Fraction(25)
 """Frames a second where neither the stream nor its time stamps give a rate."""
 
+UNSPECIFIED: Final = 2
+UNKNOWN_RANGE: Final = 0
+
+
+class Colours(NamedTuple):
+    """How a picture's numbers become colours: codes of ITU-T H.273, and FFmpeg's of the range."""
+
+    curve: int = UNSPECIFIED
+    primaries: int = UNSPECIFIED
+    matrix: int = UNSPECIFIED
+    range: int = UNKNOWN_RANGE
+
 
 @dataclass(frozen=True)
 class MediaInfo:
@@ -25,8 +37,8 @@ class MediaInfo:
 
     ``width`` and ``height`` are those of the picture as it is shown: upright, with square pixels (its lines are kept).
     It is stored with pixels ``pixel_aspect`` times as wide as high, and shown mirrored left to right, where
-    ``mirrored``, and then turned by ``rotation`` degrees clockwise. ``duration`` is None where the file does not say;
-    ``Timeline.end`` is always known.
+    ``mirrored``, and then turned by ``rotation`` degrees clockwise. ``colours`` are those that the container states.
+    ``duration`` is None where the file does not say; ``Timeline.end`` is always known.
     """
 
     duration: Fraction | None
@@ -37,6 +49,7 @@ class MediaInfo:
     has_audio: bool
     mirrored: bool = False
     pixel_aspect: Fraction = Fraction(1)
+    colours: Colours = Colours()  # noqa: RUF009  it cannot change
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from evcap_cli.errors import DecodeFailed, NoVideoStream, OpenFailed
 from evcap_cli.media import ffmpeg_log, stamps, undecodable
 from evcap_cli.media.decoder_memory import out_of_memory
 from evcap_cli.media.display import orientation, pixel_aspect, shown_size
+from evcap_cli.media.hdr import stated_colours
 from evcap_cli.media.media_file import MediaFile
 from evcap_cli.media.packet_walk import PacketWalk, known_times, walk_packets
 from evcap_cli.media.packets import Key, Skipped, decoded
@@ -113,11 +114,13 @@ def _scanned(file: MediaFile, alive: Callable[[], None], allowance: Allowance | 
     log_lines = ffmpeg_log.take() * (not walk.encrypted)
     if allowance is not None:
         allowance.decoding(file.video.codec_context.width, file.video.codec_context.height)
+    colours = stated_colours(file.video)
     first = _first_frame(file, alive)
     aspect = pixel_aspect(file.video, file.warnings)
     rotation, mirrored = orientation(first)
     width, height = shown_size(first.width, first.height, aspect, rotation)
-    info = MediaInfo(None, _rate(file, walk), width, height, rotation, file.audio is not None, mirrored, aspect)
+    sounds = file.audio is not None
+    info = MediaInfo(None, _rate(file, walk), width, height, rotation, sounds, mirrored, aspect, colours)
     if len(walk.stamps) == 1:
         file.warnings.append("the picture is a single frame: nothing moves in it")
     sound_end, doubted = walk.sound(file)

@@ -52,7 +52,7 @@ def run_process(videos: Path, out: Path, cache: Path) -> tuple[float, float]:
     done = subprocess.run(
         [sys.executable, "-c", CODE, *arguments],
         check=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "PASSIVE"},  # as ``app.main`` sets it
         capture_output=True,
         text=True,
     )

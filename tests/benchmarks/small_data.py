@@ -154,7 +154,7 @@ def labels(experiment: Experiment, clips: int, unseen: int, per_video: int) -> s
     """A system trained on labels only, on true captions, and the labelling checkpoint, on unseen clips."""
     experiment.world("clips", "--videos", clips, "--seed", 21, "--test-share", 0)
     experiment.world("unseen", "--videos", unseen, "--seed", 5, "--test-share", 1)
-    if not (experiment.folder / "labelled").exists():  # it appears whole, and is not written over
+    if not (experiment.folder / "labelled" / "origin.json").exists():  # written last, and not written over
         experiment.evcap(
             "label", "clips/videos", "-c", "demo", "-o", "labelled", "--captions", per_video, "--test-share", 0
         )

@@ -14,7 +14,7 @@ import typer
 
 from evcap_cli.app import build
 from evcap_cli.commands.command_group import COMMANDS
-from tests.commands.small import ROOT, evcap
+from tests.commands.small import ROOT, evcap, start_evcap
 from tests.output.test_formats import a_failure, a_record
 
 Call = Callable[..., int]
@@ -128,6 +128,19 @@ def test_doctor_says_what_the_cpu_multiplies_bf16_with(monkeypatch: pytest.Monke
         assert bf16_units() == of_torch
     else:
         assert bf16_units() == ""
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")])
+def test_threads_that_wait_leave_the_processor_to_others(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], expected: str
+) -> None:
+    """OpenMP itself says how its threads wait, when torch loads it."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name, value in {"OMP_DISPLAY_ENV": "true", **given}.items():
+        monkeypatch.setenv(name, value)
+    _, said = start_evcap("doctor").communicate(timeout=100)
+    policy = [line.split("=")[1].strip(" '") for line in said.splitlines() if "OMP_WAIT_POLICY" in line]
+    assert policy == [expected]
 
 
 def test_bf16_without_units_works_and_costs_one_warning(

@@ -6,7 +6,7 @@ import base64
 import io
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -236,6 +236,7 @@ def test_a_crop_keeps_shapes_where_a_stream_changes_its_size(tmp_path: Path, dec
     assert np.abs(pixels.astype(int) - expected).mean() < 4
 
 
+Film = Callable[[Path, "np.ndarray[Any, Any]", int], Path]
 BT709_TO_BT2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
 
 
@@ -253,20 +254,34 @@ def hlg(light: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.where(scene <= 1 / 12, np.sqrt(3 * scene), bright)
 
 
-def wide_film(path: Path, coded: np.ndarray[Any, Any], curve: int) -> Path:
-    """R'G'B' of 0 to 1 in BT.2020, ten bits, without loss."""
+def wide_film(path: Path, coded: np.ndarray[Any, Any], curve: int, codec: str = "ffv1", stated: int = 9) -> Path:
+    """R'G'B' of 0 to 1 in BT.2020, ten bits; ``stated`` are its primaries and matrix by the file."""
     frame = av.VideoFrame.from_ndarray(np.rint(np.clip(coded, 0, 1) * 65535).astype(np.uint16), format="rgb48le")
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("ffv1", rate=25)
+        stream: Any = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv444p10le"
         context = stream.codec_context
-        context.color_trc, context.color_primaries, context.colorspace, context.color_range = curve, 9, 9, 1
+        context.color_trc, context.color_primaries, context.colorspace, context.color_range = curve, stated, stated, 1
         for place in range(3):
             stored = frame.reformat(format="yuv444p10le", dst_colorspace=9, dst_color_range=1)
-            stored.color_trc, stored.color_primaries, stored.colorspace, stored.color_range = curve, 9, 9, 1
+            stored.color_trc, stored.color_primaries, stored.colorspace, stored.color_range = curve, stated, stated, 1
             stored.pts, stored.time_base = place, Fraction(1, 25)
             container.mux(stream.encode(stored))
         container.mux(stream.encode())
+    return path
+
+
+def wide_film_by_its_container(path: Path, coded: np.ndarray[Any, Any], curve: int) -> Path:
+    """The same in ProRes, whose frames say nothing of colours; only the container does."""
+    silent = wide_film(path.with_name("silent.mkv"), coded, 2, "prores_ks", 2)
+    with av.open(str(silent)) as read, av.open(str(path), "w") as container:
+        stream: Any = container.add_stream_from_template(read.streams.video[0])
+        context = stream.codec_context
+        context.color_trc, context.color_primaries, context.colorspace, context.color_range = curve, 9, 9, 1
+        for packet in read.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
     return path
 
 
@@ -276,13 +291,14 @@ def patches(colours: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("curve", [16, 18, 1, 14])
 @pytest.mark.parametrize("interpolation", ["bilinear", "area"])
+@pytest.mark.parametrize("film", [wide_film, wide_film_by_its_container])
 def test_hdr_and_wide_colours_come_out_as_the_sdr_master(
-    curve: int, interpolation: Literal["bilinear", "area"], tmp_path: Path, decoder: Decoder
+    curve: int, film: Film, interpolation: Literal["bilinear", "area"], tmp_path: Path, decoder: Decoder
 ) -> None:
     colours = np.random.default_rng(0).integers(30, 190, (12, 16, 3))
     light = (colours / 255) ** 2.4 @ BT709_TO_BT2020.T
     coded = {16: pq(light * 203), 18: hlg(light * 203)}.get(curve, light ** (1 / 2.4))
-    decoder.open(wide_film(tmp_path / "a.mkv", patches(coded), curve))
+    decoder.open(film(tmp_path / "a.mkv", patches(coded), curve))
     geometry = Geometry(short_side=96, fit="keep", interpolation=interpolation)
     pixels = run(decoder, [1], geometry=geometry).frames[1][4::8, 4::8].astype(int)
     off = np.abs(pixels - colours)
