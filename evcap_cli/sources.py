@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, overload
@@ -45,17 +45,23 @@ _OTHER_IDS: Final = (
     lambda source: PurePosixPath(source.given).with_suffix(""),
     lambda source: source.given,
 )
-"""What is the id of a source where those before it collide."""
+"""What is the id of a source where those before it collide; the last may collide with the stem of another once more."""
 
 
 def with_ids(sources: Sequence[Source]) -> list[Source]:
     """Give each source its id: the file's stem, or where they collide the relative path without suffix."""
     ids = [source.path.stem for source in sources]
-    for other in _OTHER_IDS:
+
+    def told_apart(other: Callable[[Source], Any]) -> list[str]:
         count = Counter(map(name_key, ids))
-        ids = [
+        return [
             str(other(source)) if count[name_key(name)] > 1 else name for source, name in zip(sources, ids, strict=True)
         ]
+
+    for other in _OTHER_IDS:
+        ids = told_apart(other)
+    while (changed := told_apart(_OTHER_IDS[-1])) != ids:
+        ids = changed
     return [replace(source, id=name) for source, name in zip(sources, ids, strict=True)]
 
 
@@ -83,13 +89,16 @@ class SourceTable:
         """The sources sorted by name, each with its id as of ``with_ids``."""
         for other in _OTHER_IDS:
             self._tell_apart(other)
+        while self._tell_apart(_OTHER_IDS[-1]):
+            pass
         self.table.change("INSERT INTO plan (given, relative, id) SELECT given, relative, id FROM found ORDER BY given")
         count = self.table.row("SELECT count(*) FROM plan")
         self.table.change("DROP TABLE found")
         return PlannedSources(self.table, range(1, 1 + (count or (0,))[0]))
 
-    def _tell_apart(self, other: Any) -> None:
-        """Give those whose ids collide now another one."""
+    def _tell_apart(self, other: Callable[[Source], Any]) -> bool:
+        """Give those whose ids collide now another one; whether that changed any."""
+        changed = 0
         self.table.change("CREATE INDEX by_name ON found (alike)")
         self.table.change("CREATE TEMP TABLE several AS SELECT alike FROM found GROUP BY alike HAVING count(*) > 1")
         self.table.change("CREATE UNIQUE INDEX one ON several (alike)")
@@ -98,10 +107,11 @@ class SourceTable:
         # a page at a time: each source comes once, whatever its new id collides with
         for given, relative in self.table.pages(query, b"", PAGE):
             name = str(other(_source(given, relative)))
-            change = "UPDATE found SET id = ?, alike = ? WHERE given = ?"
-            self.table.change(change, (packed(name), packed(name_key(name)), given))
+            change = "UPDATE found SET id = ?, alike = ? WHERE given = ? AND id <> ?"
+            changed += self.table.change(change, (packed(name), packed(name_key(name)), given, packed(name)))
         self.table.change("DROP INDEX by_name")
         self.table.change("DROP TABLE several")
+        return changed > 0
 
 
 def _source(given: bytes, relative: bytes, name: bytes = b"") -> Source:

@@ -90,6 +90,15 @@ def test_a_plan_of_many_pages_and_ids_that_collide_in_turn() -> None:
     assert [some_of(plan, odd)[2].given, len(some_of(plan, odd))] == [expected[7].given, len(odd)]
 
 
+def test_a_whole_name_that_is_the_stem_of_another_video_does_not_make_two_of_one_id() -> None:
+    names = ["x.mkv", "x.mp4", "x.mp4.avi", "x.mp4.avi.mkv", "y.mp4"]
+    for name in names:
+        Path(name).write_bytes(b"film")
+    plan = gather(names)
+    assert [source.id for source in plan] == [*names[:4], "y"]
+    assert list(plan) == in_memory(names)
+
+
 def test_names_of_one_file_are_found_in_one_pass() -> None:
     for name in ("a.mp4", "c.mp4"):
         Path(name).write_bytes(b"film")
