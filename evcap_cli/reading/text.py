@@ -50,13 +50,7 @@ def read_bytes(
 ) -> bytes:
     """The bytes of a file or a pipe, of which there may be at most ``most``; see ``read_text``."""
     with _opened(path, error, hint) as file:
-        try:
-            raw = file.read(most + 1)
-        except OSError as problem:
-            raise _unreadable(path, problem, error, hint) from problem
-    if len(raw) > most:
-        raise error(f"is larger than {most >> 20} MiB", path=path, hint="name another file")
-    return raw
+        return _whole(file, path, error, hint, most)
 
 
 def decoded(
@@ -161,12 +155,24 @@ def _lines(file: IO[bytes], path: Path, error: Failure, hint: str) -> Iterator[t
         number += 1
         if number == 1:
             if any(line.startswith(mark) for mark, _ in _MARKS):
-                rest = file.read(MOST_BYTES)
+                rest = _whole(file, path, error, hint, MOST_BYTES, advice="save it as UTF-8")
                 text = decoded(line + rest, path, error=error)
                 yield from enumerate((part.encode() for part in text.removesuffix("\n").split("\n")), 1)
                 return
             line = line.removeprefix(codecs.BOM_UTF8)
         yield number, line.removesuffix(b"\n")
+
+
+def _whole(
+    file: IO[bytes], path: Path, error: Failure, hint: str, most: int, advice: str = "name another file"
+) -> bytes:
+    try:
+        raw = file.read(most + 1)
+    except OSError as problem:
+        raise _unreadable(path, problem, error, hint) from problem
+    if len(raw) > most:
+        raise error(f"is larger than {most >> 20} MiB", path=path, hint=advice)
+    return raw
 
 
 def _line(file: IO[bytes], number: int, path: Path, error: Failure, hint: str) -> bytes:

@@ -81,6 +81,14 @@ def test_files_and_lines_without_an_end_are_refused(monkeypatch: pytest.MonkeyPa
         list(read_lines(Path("/dev/zero")))
 
 
+def test_a_long_list_in_utf_16_is_refused_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "MOST_BYTES", 1 << 10)
+    path = tmp_path / "list.txt"
+    path.write_bytes(("one\n" * 1000).encode("utf-16"))
+    with pytest.raises(DataError, match="list.txt: is larger than 0 MiB; save it as UTF-8"):
+        list(text_lines(path))
+
+
 def test_lines_are_read_one_at_a_time_as_the_whole_text_is(tmp_path: Path) -> None:
     path = tmp_path / "lines.txt"
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
