@@ -242,7 +242,8 @@ def _slurm_task(environment: Mapping[str, str]) -> tuple[int, int]:
     """Which task of a job array this is, from 0, and how many there are.
 
     Raises:
-        UsageError: no array, or one with gaps: such as ``--array=3,7``, which does again what is left of a larger one.
+        UsageError: no array, or one that does again what is left of a larger one, such as ``--array=3,7`` or
+            ``--array=5``; an array of one task begins with 0 or 1.
     """
     try:
         own, count = int(environment["SLURM_ARRAY_TASK_ID"]), int(environment["SLURM_ARRAY_TASK_COUNT"])
@@ -260,5 +261,11 @@ def _slurm_task(environment: Mapping[str, str]) -> tuple[int, int]:
             f"--shard slurm: task {own} is of an array with gaps (tasks from {first} to {last}{by}, {count} in all),"
             " so the number of parts cannot be known",
             hint="name the part that each task takes: --shard I/N",
+        )
+    if count == 1 and own > 1:
+        raise UsageError(
+            f"--shard slurm: task {own} was submitted without the others of its array, so the number of parts cannot"
+            " be known",
+            hint="name the part that it takes: --shard I/N",
         )
     return tasks.index(own), count

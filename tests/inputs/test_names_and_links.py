@@ -146,7 +146,7 @@ def slurm(tasks: list[int], own: int, step: int = 1) -> list[str]:
     return [source.given for source in take_shard(gather(["d"]), "slurm", environment)]
 
 
-@pytest.mark.parametrize(("tasks", "step"), [([0, 1, 2], 1), ([1, 2], 1), ([0, 3, 6, 9], 3), ([7], 1)])
+@pytest.mark.parametrize(("tasks", "step"), [([0, 1, 2], 1), ([1, 2], 1), ([0, 3, 6, 9], 3), ([0], 1), ([1], 1)])
 def test_the_tasks_of_an_array_share_the_videos(tasks: list[int], step: int) -> None:
     touch(*(f"d/{name}.mp4" for name in "abcdefgh"))
     assert sorted(name for own in tasks for name in slurm(tasks, own, step)) == given("d")
@@ -159,6 +159,13 @@ def test_an_array_with_gaps_has_no_known_number_of_parts(tasks: list[int], own: 
     touch("d/a.mp4")
     with pytest.raises(UsageError, match="gaps") as caught:
         slurm(tasks, own, step)
+    assert "--shard I/N" in str(caught.value)
+
+
+def test_a_task_that_is_submitted_again_alone_does_not_take_all_videos() -> None:
+    touch("d/a.mp4")
+    with pytest.raises(UsageError, match="task 5 was submitted without the others") as caught:
+        slurm([5], 5)
     assert "--shard I/N" in str(caught.value)
 
 
