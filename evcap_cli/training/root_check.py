@@ -220,10 +220,12 @@ class _RootCheck:
     def _compare_lists(self, lexicon: Lexicon, folder: Path) -> None:
         for name, known in zip(_LISTS, (lexicon.categories, lexicon.words), strict=True):
             try:
-                own = {line.split()[0].lower() for line in read_text(folder / name).splitlines() if line.strip()}
+                lines = [line.lower().split() for line in read_text(folder / name).splitlines() if line.strip()]
             except DataError:
                 continue
-            other = sorted(own ^ set(known))
+            listed_words = {word.lower() for word in known}
+            own = {line[0] if (whole := " ".join(line)) not in listed_words else whole for line in lines}
+            other = sorted(own ^ listed_words)
             if other:
                 self.advise(
                     "warning",

@@ -12,6 +12,8 @@ from pathlib import Path
 import h5py
 import pytest
 
+from evcap_cli.data.lexicon import Lexicon
+from evcap_cli.data.root_files import write_lexicon
 from tests.commands.small import evcap
 from tests.data import fake_root
 from tests.data.fake_root import Variant, build
@@ -255,6 +257,14 @@ def test_lists_that_differ_from_the_lexicon_and_odd_word_vectors_are_told(root: 
     assert any("EmotionEval/179_words.txt and the word lists differ in 5 words: glad, sad" in text for text in told)
     assert any("GloVe_300.json: not a file of word vectors" in text for text in told)
     assert found["word_vectors"][0]["width"] is None
+
+
+def test_lists_with_capitals_and_of_several_words_do_not_differ_from_the_lexicon(root: Path, check: Check) -> None:
+    shutil.rmtree(root / "EmotionEval")
+    write_lexicon(root / "EmotionEval", Lexicon({"Joy": ("happy",), "Mixed feelings": ("torn",)}))
+    _, found = check()
+    assert found["lexicon"]["categories"] == 2
+    assert not [advice["text"] for advice in found["advice"] if "differ" in advice["text"]]
 
 
 def test_a_subset_that_is_not_there_and_missing_names_of_clips_are_told(root: Path, check: Check) -> None:
