@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from evcap_cli.media.display import shown_size, upright
-from evcap_cli.media.hdr import complete, to_sdr, tones_of
+from evcap_cli.media.hdr import settle, to_sdr, tones_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +90,7 @@ class Fitter:
 
     def __call__(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, upright, as an SDR screen shows it."""
-        complete(frame, self.info.colours)
+        settle(frame, self.info.colours)
         if self.geometry.fit == "crop":
             # a stream may change its size on the way: what is cut off then changes, the shape of things does not
             shown = shown_size(frame.width, frame.height, self.info.pixel_aspect, self.info.rotation)

@@ -29,9 +29,17 @@ Tones = tuple[Literal["pq", "hlg", "sdr"], bool]
 PQ: Final = 16
 HLG: Final = 18
 """Transfer characteristics (ITU-T H.273)."""
+BT709: Final = 1
 BT2020: Final = 9
+"""Primaries and matrices have the same code."""
+BT2020_CONSTANT: Final = 10
+"""Constant luminance; next to it is the common form."""
+DERIVED: Final = (12, 13)
+"""Matrices that follow from the primaries."""
 RGB: Final = 0
 """The matrix of pictures that are not YUV."""
+CONVERTED: Final = frozenset((RGB, BT709, UNSPECIFIED, 4, 5, 6, 7, BT2020))
+"""Matrices that libswscale takes; it refuses pictures of others, such as YCgCo and ICtCp."""
 REFERENCE_WHITE: Final = 203.0
 """cd/m² of a white page in HDR (BT.2408)."""
 HLG_PEAK: Final = 1000.0
@@ -52,16 +60,38 @@ def stated_colours(stream: VideoStream) -> Colours:
     return Colours(context.color_trc, context.color_primaries, context.colorspace, context.color_range)
 
 
-def complete(frame: VideoFrame, stated: Colours) -> None:
-    """Give a frame what the container says of its colours where the stream itself does not."""
+def settle(frame: VideoFrame, stated: Colours) -> None:
+    """Give a frame what the container says of its colours where the stream itself does not, and a matrix that FFmpeg
+    converts.
+    """
     if int(frame.color_trc) == UNSPECIFIED:
         frame.color_trc = stated.curve
     if int(frame.color_primaries) == UNSPECIFIED:
         frame.color_primaries = stated.primaries
-    if int(frame.colorspace) == UNSPECIFIED and stated.matrix != RGB:
-        frame.colorspace = stated.matrix
     if int(frame.color_range) == UNKNOWN_RANGE:
         frame.color_range = stated.range
+    matrix = int(frame.colorspace)
+    if matrix == UNSPECIFIED and stated.matrix != RGB:
+        matrix = stated.matrix
+    frame.colorspace = _convertible(matrix, int(frame.color_primaries))
+
+
+def foreign_matrix(frame: VideoFrame, stated: Colours) -> int | None:
+    """The matrix of a frame whose colours come out wrong, since nothing near it is converted."""
+    matrix = int(frame.colorspace)
+    matrix = stated.matrix if matrix == UNSPECIFIED else matrix
+    primaries = int(frame.color_primaries)
+    primaries = stated.primaries if primaries == UNSPECIFIED else primaries
+    return matrix if matrix != UNSPECIFIED and _convertible(matrix, primaries) == UNSPECIFIED else None
+
+
+def _convertible(matrix: int, primaries: int) -> int:
+    """The matrix itself, or the one next to it that libswscale knows."""
+    if matrix in CONVERTED:
+        return matrix
+    if matrix in DERIVED:
+        return {BT709: BT709, BT2020: BT2020}.get(primaries, UNSPECIFIED)
+    return BT2020 if matrix == BT2020_CONSTANT else UNSPECIFIED
 
 
 def tones_of(frame: VideoFrame) -> Tones | None:

@@ -21,7 +21,7 @@ from evcap_cli.errors import DecodeFailed, NoVideoStream, OpenFailed
 from evcap_cli.media import ffmpeg_log, stamps, undecodable
 from evcap_cli.media.decoder_memory import out_of_memory
 from evcap_cli.media.display import orientation, pixel_aspect, shown_size
-from evcap_cli.media.hdr import stated_colours
+from evcap_cli.media.hdr import foreign_matrix, stated_colours
 from evcap_cli.media.media_file import MediaFile
 from evcap_cli.media.packet_walk import PacketWalk, known_times, walk_packets
 from evcap_cli.media.packets import Key, Skipped, decoded
@@ -119,6 +119,8 @@ def _scanned(file: MediaFile, alive: Callable[[], None], allowance: Allowance | 
     aspect = pixel_aspect(file.video, file.warnings)
     rotation, mirrored = orientation(first)
     width, height = shown_size(first.width, first.height, aspect, rotation)
+    if (matrix := foreign_matrix(first, colours)) is not None:
+        file.warnings.append(f"its colours (matrix {matrix}) cannot be converted: they come out wrong")
     sounds = file.audio is not None
     info = MediaInfo(None, _rate(file, walk), width, height, rotation, sounds, mirrored, aspect, colours)
     if len(walk.stamps) == 1:

@@ -351,3 +351,28 @@ def test_the_matrix_and_the_range_that_a_file_names_are_used(
     decoder.open(path)
     pixels = run(decoder, [0], geometry=Geometry(short_side=48, fit="keep")).frames[0][4::8, 4::8]
     assert np.abs(pixels.astype(int) - colours).max() <= 3
+
+
+X264_MATRICES = {"bt2020c": None, "chroma-derived-nc": None, "YCgCo": "matrix 8", "ICtCp": "matrix 14"}
+
+
+@pytest.mark.parametrize(("matrix", "warning"), X264_MATRICES.items())
+def test_a_film_whose_matrix_is_not_converted_is_seen_as_by_the_one_next_to_it_or_with_a_warning(
+    matrix: str, warning: str | None, tmp_path: Path, decoder: Decoder
+) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+        stream.options = {"x264-params": f"qp=0:log=0:colormatrix={matrix}:colorprim=bt709"}
+        grey = np.full((48, 64, 3), 100, np.uint8)
+        stored = av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format="yuv444p")
+        stored.pts, stored.time_base = 0, Fraction(1, 25)
+        container.mux(stream.encode(stored))
+        container.mux(stream.encode())
+    timeline = decoder.open(path)
+    pixels = run(decoder, [0], geometry=Geometry(short_side=48, fit="keep")).frames[0]
+    assert np.abs(pixels.astype(int) - 100).max() <= 2
+    foreign = [text for text in timeline.warnings if "cannot be converted" in text]
+    assert len(foreign) == (warning is not None)
+    assert all(warning in text for text in foreign if warning)
