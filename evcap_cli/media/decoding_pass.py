@@ -71,8 +71,8 @@ class DecodingPass:
         """Send all requested frames; yields the time of each, seconds, before it is sent."""
         requests = {key: np.asarray(r.ordinals, dtype=np.int64) for key, r in self.plan.frames.items()}
         everything = np.unique(np.concatenate([*requests.values(), np.zeros(0, np.int64)]))
-        info = self.opened.timeline.info
-        fitters = {key: Fitter(request.geometry, info) for key, request in self.plan.frames.items()}
+        info, colours = self.opened.timeline.info, self.opened.colours
+        fitters = {key: Fitter(request.geometry, info, colours) for key, request in self.plan.frames.items()}
         place = 0
         for ordinal, frame in requested_frames(self.opened, everything.tolist(), self.lost_pictures, self.server.alive):
             self._note_damage()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from evcap_cli.media.display import shown_size, upright
 from evcap_cli.media.hdr import settle, to_sdr, tones_of
+from evcap_cli.media.probe import Colours
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,21 +77,22 @@ class Fitter:
     """Resizes frames, turns them upright with square pixels and crops them; HDR becomes SDR.
 
     Keeps one scaler, since making one costs more than using it. What comes out has the size that ``info`` gives, also
-    where a stream changes its own on the way.
+    where a stream changes its own on the way. ``colours`` are those that the container states.
     """
 
-    def __init__(self, geometry: Geometry, info: MediaInfo) -> None:
+    def __init__(self, geometry: Geometry, info: MediaInfo, colours: Colours | None = None) -> None:
         from av.video.reformatter import VideoReformatter
 
         self.geometry = geometry
         self.info = info
+        self.colours = colours or Colours()
         self.size = geometry.output_size(info.width, info.height)
         self.scaled = geometry.scaled_size(info.width, info.height)
         self.scaler = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, upright, as an SDR screen shows it."""
-        settle(frame, self.info.colours)
+        settle(frame, self.colours)
         if self.geometry.fit == "crop":
             # a stream may change its size on the way: what is cut off then changes, the shape of things does not
             shown = shown_size(frame.width, frame.height, self.info.pixel_aspect, self.info.rotation)

@@ -37,8 +37,8 @@ class MediaInfo:
 
     ``width`` and ``height`` are those of the picture as it is shown: upright, with square pixels (its lines are kept).
     It is stored with pixels ``pixel_aspect`` times as wide as high, and shown mirrored left to right, where
-    ``mirrored``, and then turned by ``rotation`` degrees clockwise. ``colours`` are those that the container states.
-    ``duration`` is None where the file does not say; ``Timeline.end`` is always known.
+    ``mirrored``, and then turned by ``rotation`` degrees clockwise. ``duration`` is None where the file does not say;
+    ``Timeline.end`` is always known.
     """
 
     duration: Fraction | None
@@ -49,7 +49,6 @@ class MediaInfo:
     has_audio: bool
     mirrored: bool = False
     pixel_aspect: Fraction = Fraction(1)
-    colours: Colours = Colours()  # noqa: RUF009  it cannot change
 
 
 @dataclass(frozen=True)

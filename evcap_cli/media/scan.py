@@ -9,7 +9,7 @@ import os
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +25,7 @@ from evcap_cli.media.hdr import foreign_matrix, stated_colours
 from evcap_cli.media.media_file import MediaFile
 from evcap_cli.media.packet_walk import PacketWalk, known_times, walk_packets
 from evcap_cli.media.packets import Key, Skipped, decoded
-from evcap_cli.media.probe import FALLBACK_RATE, MediaInfo, Timeline
+from evcap_cli.media.probe import FALLBACK_RATE, Colours, MediaInfo, Timeline
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -60,6 +60,8 @@ class OpenVideo:
     """Where the sound ends, seconds on the container's clock."""
     doubted: frozenset[int] = frozenset()
     """Time stamps of the sound that are out of their place, ticks of its stream."""
+    colours: Colours = field(default_factory=Colours)
+    """What the container says of the picture's."""
     damaged: bool = False
     """Reading met damage: what is missing between two packets was lost."""
 
@@ -121,8 +123,7 @@ def _scanned(file: MediaFile, alive: Callable[[], None], allowance: Allowance | 
     width, height = shown_size(first.width, first.height, aspect, rotation)
     if (matrix := foreign_matrix(first, colours)) is not None:
         file.warnings.append(f"its colours (matrix {matrix}) cannot be converted: they come out wrong")
-    sounds = file.audio is not None
-    info = MediaInfo(None, _rate(file, walk), width, height, rotation, sounds, mirrored, aspect, colours)
+    info = MediaInfo(None, _rate(file, walk), width, height, rotation, file.audio is not None, mirrored, aspect)
     if len(walk.stamps) == 1:
         file.warnings.append("the picture is a single frame: nothing moves in it")
     sound_end, doubted = walk.sound(file)
@@ -132,7 +133,7 @@ def _scanned(file: MediaFile, alive: Callable[[], None], allowance: Allowance | 
         opened = OpenVideo(file, _counted_timeline(file, walk, info), _start(file), None, [])
     else:
         opened = _timed_video(file, walk, info, good, declared, log_lines)
-    opened.sound_end, opened.doubted = sound_end, doubted
+    opened.sound_end, opened.doubted, opened.colours = sound_end, doubted, colours
     opened.damaged = bool(log_lines) or walk.corrupt
     return opened
 

@@ -36,7 +36,7 @@ def find_scenes(opened: OpenVideo, alive: Callable[[], None]) -> list[tuple[Frac
     fps = timeline.info.fps or FALLBACK_RATE
     # a float: seconds, which also holds where frames are not evenly spaced
     detector = ContentDetector(min_scene_len=SHORTEST_SCENE_SECONDS)
-    fitter = Fitter(Geometry(short_side=SHORT_SIDE, fit="keep", interpolation="area"), timeline.info)
+    fitter = Fitter(Geometry(short_side=SHORT_SIDE, fit="keep", interpolation="area"), timeline.info, opened.colours)
     cuts: list[int] = []
     clock = None
     for number, frame in requested_frames(opened, range(len(timeline.times)), Skipped(), alive):
