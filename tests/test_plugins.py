@@ -250,3 +250,11 @@ def test_the_contract_is_importable_from_one_place() -> None:
         assert getattr(evcap_cli, name) is not None
     with pytest.raises(AttributeError):
         evcap_cli.nothing  # noqa: B018
+
+
+def test_no_module_of_the_packages_is_named_like_a_test() -> None:
+    """Pytest would keep a compiled copy of it that pip does not know: a folder stays behind when evcap is replaced."""
+    root = Path(__file__).parents[1]
+    modules = [*(root / "evcap_cli").rglob("*.py"), *(root / "plugins").glob("evcap_*/**/*.py")]
+    assert len(modules) > 300
+    assert [path.name for path in modules if path.stem.startswith("test_") or path.stem.endswith("_test")] == []

@@ -385,7 +385,7 @@ def _remove_earlier_run(run: Path) -> None:
 
 def _finish(trainer: Trainer, result: TrainResult, root: DataRoot, scored: bool) -> list[str]:
     """Score the chosen epoch on the test split, once, and say what is there now; returns metrics that are not."""
-    from evcap_cli.training.final_test import score_test
+    from evcap_cli.training.final_scores import score_test
     from evcap_cli.training.printed_comparison import text_table
 
     missing: list[str] = []

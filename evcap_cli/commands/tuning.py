@@ -348,7 +348,7 @@ def _finish(made: TuningRun, result: TuningResult, request: Request, clips: Kept
     """Score the chosen epoch on the test split, once, and say what is there now; returns metrics that are not."""
     from evcap_cli.checkpoints.adapter import push
     from evcap_cli.training.printed_comparison import text_table
-    from evcap_cli.training.tuning.tuning_test import score_adapter
+    from evcap_cli.training.tuning.tuning_scores import score_adapter
 
     document: dict[str, Any] = {}
     if request.test:

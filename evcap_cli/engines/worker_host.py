@@ -33,7 +33,7 @@ VARIABLES = (
     "EVCAP_DATA",
     "EVCAP_API_KEY",
     "HF_HUB_OFFLINE",
-    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
 )
 """Of the environment, what workers take over from the driver."""
 LOG_SECONDS: Final = 10.0

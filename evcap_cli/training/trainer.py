@@ -1,6 +1,6 @@
 """A run of training: epochs that a kill cannot spoil, the choice of the epoch, the checkpoint at the end.
 
-``final_test.py`` scores a finished run.
+``final_scores.py`` scores a finished run.
 
 The state is written whole after each epoch and everything random derives from (seed, epoch): a run that is killed at
 any instant and started again ends, on a CPU, with the same weights.

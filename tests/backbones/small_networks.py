@@ -107,7 +107,7 @@ class SmallWavLM(WavLM):
                 "intermediate_size": 48,
                 "conv_dim": (16,) * 7,
                 "num_conv_pos_embeddings": 16,
-                "num_conv_pos_embedding_groups": 4,
+                "num_conv_pos_embedding_groups": 2,  # as in test_hubert.py
                 "num_buckets": 20,
                 "max_bucket_distance": 50,
             },

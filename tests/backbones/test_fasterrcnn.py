@@ -91,7 +91,7 @@ def test_boxes_and_scores_are_torchvisions_on_the_same_pixels(backbone, upstream
     for mine, one in zip(ours, theirs, strict=True):
         assert len(one["scores"]) == 12
         assert len(one["labels"].unique()) > 1
-        torch.testing.assert_close(mine.scores, one["scores"], atol=1e-5, rtol=0)
+        torch.testing.assert_close(mine.scores, one["scores"], atol=2e-5, rtol=0)  # of about 0.5
         torch.testing.assert_close(mine.boxes, one["boxes"], atol=1e-3, rtol=0)
 
 

@@ -30,7 +30,7 @@ SMALL = {
     "intermediate_size": 48,
     "conv_dim": (16,) * 7,
     "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
+    "num_conv_pos_embedding_groups": 2,  # oneDNN is wrong in bfloat16 on AMX with less than 16 channels a group
 }
 LARGER = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
 OPTIONS = {"dim": "32"}

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from evcap_cli.app import SPINS
 from evcap_cli.captioning.checkpoint_captioner import CLIPS_A_BATCH, CheckpointCaptioner
 from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.demo.layout import write_world
@@ -52,7 +53,7 @@ def run_process(videos: Path, out: Path, cache: Path) -> tuple[float, float]:
     done = subprocess.run(
         [sys.executable, "-c", CODE, *arguments],
         check=True,
-        env={**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "PASSIVE"},  # as ``app.main`` sets it
+        env={**os.environ, "PYTHONPATH": path, "GOMP_SPINCOUNT": SPINS},  # as ``app.main`` does
         capture_output=True,
         text=True,
     )

@@ -130,17 +130,19 @@ def test_doctor_says_what_the_cpu_multiplies_bf16_with(monkeypatch: pytest.Monke
         assert bf16_units() == ""
 
 
-@pytest.mark.parametrize(("given", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")])
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "0")]
+)
 def test_threads_that_wait_leave_the_processor_to_others(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], expected: str
 ) -> None:
-    """OpenMP itself says how its threads wait, when torch loads it."""
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    for name, value in {"OMP_DISPLAY_ENV": "true", **given}.items():
+    """OpenMP itself says how long its threads wait, when torch loads it."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"OMP_DISPLAY_ENV": "verbose", **given}.items():
         monkeypatch.setenv(name, value)
     _, said = start_evcap("doctor").communicate(timeout=100)
-    policy = [line.split("=")[1].strip(" '") for line in said.splitlines() if "OMP_WAIT_POLICY" in line]
-    assert policy == [expected]
+    assert [line.split("=")[1].strip(" '") for line in said.splitlines() if "GOMP_SPINCOUNT" in line] == [expected]
 
 
 def test_bf16_without_units_works_and_costs_one_warning(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from evcap_cli.scoring import score_texts
-from evcap_cli.training.final_test import score_test
+from evcap_cli.training.final_scores import score_test
 from evcap_cli.training.trainer import Trainer
 from tests.training import toy
 

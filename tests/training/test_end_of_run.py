@@ -19,7 +19,7 @@ from evcap_cli.scoring.metrics import METRICS
 from evcap_cli.training import evaluation
 from evcap_cli.training.epoch_selection import ORACLE_NOTE, best_of_each, epoch_score
 from evcap_cli.training.feature_sources import MappingSource
-from evcap_cli.training.final_test import score_test
+from evcap_cli.training.final_scores import score_test
 from evcap_cli.training.printed_comparison import markdown_table, quoted, rows_beside, text_table
 from evcap_cli.training.run_log import RunLog
 from evcap_cli.training.trainer import Trainer

@@ -360,7 +360,7 @@ def test_a_recipe_that_was_printed_goes_on_where_its_options_began(
 
 
 def test_overwrite_removes_what_an_earlier_run_left() -> None:
-    from evcap_cli.training.final_test import CAPTIONS, SCORES
+    from evcap_cli.training.final_scores import CAPTIONS, SCORES
     from evcap_cli.training.run_log import FILE
 
     page = {"report.html", "validation/clips.json", "validation/captions.jsonl"}

@@ -13,7 +13,7 @@ from evcap_cli.checkpoints.checkpoint import Checkpoint
 from evcap_cli.errors import CheckpointError
 from evcap_cli.search.beam_search import BeamConfig
 from evcap_cli.search.rerank import Rerank
-from evcap_cli.training.final_test import _key
+from evcap_cli.training.final_scores import _key
 from evcap_cli.training.recipe import TrainConfig
 from evcap_cli.training.run_preparation import prepare
 from evcap_cli.training.trainer import Trainer

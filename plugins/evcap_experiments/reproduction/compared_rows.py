@@ -16,7 +16,7 @@ from evcap_cli.console import counted, noun
 from evcap_cli.scoring.constant_row import constant_of
 from evcap_cli.scoring.published_rows import LITERATURE_ROWS, LITERATURE_SOURCE
 from evcap_cli.scoring.score_captions import score_captions
-from evcap_cli.training.final_test import BOOTSTRAP
+from evcap_cli.training.final_scores import BOOTSTRAP
 
 if TYPE_CHECKING:
     from evcap_cli.data.emvidcap import DataRoot

@@ -1,4 +1,4 @@
-"""The end of an adapter's run: the test split is scored once, as at the end of any run (``final_test.py``)."""
+"""The end of an adapter's run: the test split is scored once, as at the end of any run (``final_scores.py``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evcap_cli.console import noun
 from evcap_cli.data.origins import origin_notes
 from evcap_cli.files import write_whole
 from evcap_cli.systems.tunable_captioner import MULTIMODAL
-from evcap_cli.training.final_test import BOOTSTRAP, CAPTIONS, SCORES, kept, scored_before, whole
+from evcap_cli.training.final_scores import BOOTSTRAP, CAPTIONS, SCORES, kept, scored_before, whole
 from evcap_cli.training.printed_comparison import markdown_table
 from evcap_cli.training.run_report import refresh_page
 from evcap_cli.training.tuning.adapter_card import adapter_card
