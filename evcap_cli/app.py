@@ -16,6 +16,7 @@ from evcap_cli import console, interrupts, plugin_calls, plugin_commands, plugin
 from evcap_cli.commands.command_group import COMMANDS, OF_EXPERIMENTS, CommandGroup
 from evcap_cli.commands.typed import read_values
 from evcap_cli.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_TERMINATED, EXIT_USAGE, UsageError
+from evcap_cli.freed_memory import keep_freed_memory
 from evcap_cli.version import __version__
 
 SPINS: Final = "10000"
@@ -99,6 +100,7 @@ def _keep_apart(command: Any) -> None:
 
         @wraps(call)  # --config reads the types of its options
         def apart(*values: Any, **named: Any) -> Any:
+            keep_freed_memory()
             with standard_streams.data_only(process=True), plugin_calls.contained():
                 return call(*values, **named)
 

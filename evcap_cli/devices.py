@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
@@ -20,6 +21,9 @@ Dtype = Literal["auto", "bf16", "fp16", "fp32"]
 """Number formats that ``--dtype`` offers."""
 BF16_UNITS: Final = ("amx_bf16", "avx512_bf16", "bf16")
 """As torch and Linux name them, the fastest first; Arm's flag is the last."""
+BF16_PRODUCTS: Final = "4096"
+"""Shapes of products that oneDNN keeps code for: training meets some 3,000 of them, in every epoch again, and its own
+1,024 make a step take 1.5 times as long."""
 NO_MEMORY: Final = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 """How torch's backends say it where they raise a plain RuntimeError."""
 
@@ -86,7 +90,7 @@ def choose_dtype(text: str, device: torch.device) -> torch.dtype:
     for name, dtype in known.items():
         if name == text:
             if name == "bf16" and device.type == "cpu":
-                warn_of_slow_bf16()
+                prepare_bf16()
             return dtype
     raise UsageError(f"unknown --dtype {text!r}", hint=f"one of auto, {', '.join(known)}")
 
@@ -119,8 +123,12 @@ def bf16_units() -> str:
 
 
 @cache
-def warn_of_slow_bf16() -> None:
-    """Say once that bfloat16 costs time on this CPU, where it does."""
+def prepare_bf16() -> None:
+    """Have oneDNN keep more of what it makes for bfloat16 on CPUs; say once that it costs time on this one, if so.
+
+    To be called before the first product in bfloat16.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", BF16_PRODUCTS)
     if not bf16_units():
         console.warn("--dtype bf16: this CPU has no bf16 matrix units, so that it will be slower than fp32")
 

@@ -22,6 +22,7 @@ from evcap_cli.devices import out_of_memory
 from evcap_cli.engines.contract import Answer, Orders, Surroundings, Work
 from evcap_cli.errors import EvcapError, UsageError, one_line
 from evcap_cli.features.feed import QueueFeed
+from evcap_cli.freed_memory import keep_freed_memory
 from evcap_cli.inputs import Source
 
 Result = TypeVar("Result")
@@ -121,6 +122,7 @@ class WorkerHost(Generic[Result]):
 
     def _live(self) -> None:
         """The thread: load, then work until the process ends."""
+        keep_freed_memory()
         logger = logging.getLogger("evcap_cli")
         logger.addHandler(_Notes(self))
         logger.setLevel(logging.INFO)

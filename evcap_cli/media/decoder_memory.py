@@ -6,7 +6,6 @@ Elsewhere only claims that are known to be dear are refused.
 
 from __future__ import annotations
 
-import ctypes
 import resource
 import sys
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli.errors import OutOfMemory
+from evcap_cli.freed_memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,9 +29,6 @@ OPENING_TIMES: Final = 4
 """Opening a file may take an eighth of it all, and so many times its size: its index is made of what it holds."""
 PICTURE_BYTES: Final = 80
 """A pixel's share of all that decoding may keep: sixteen references in ten bits, the picture itself, RGB of it."""
-M_TRIM_THRESHOLD: Final = -1
-M_MMAP_THRESHOLD: Final = -3
-"""Of glibc's ``mallopt``; other C libraries have no such function."""
 LARGE_BYTES: Final = 1 << 20
 MOST_KEPT_BYTES: Final = 32 << 20
 INDEX_BYTES: Final = 24
@@ -121,9 +118,7 @@ def _keep_blocks_apart(apart: bool) -> None:
     An index grows by being copied, and what it left would stay with us: a third of all memory for a film of two hours.
     Pictures come and go by the thousand: they are better kept.
     """
-    with suppress(AttributeError, OSError, TypeError):
-        for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-            ctypes.CDLL(None).mallopt(parameter, LARGE_BYTES if apart else MOST_KEPT_BYTES)
+    keep_freed_memory(LARGE_BYTES if apart else MOST_KEPT_BYTES)
 
 
 def _bytes_of(name: str) -> int:

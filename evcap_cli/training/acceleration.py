@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from evcap_cli.devices import warn_of_slow_bf16
-
-
-def give_back_memory() -> None:
-    """Return to the system what a process has freed: glibc keeps the activations of an epoch's largest step.
-
-    Nothing where the C library has no ``malloc_trim``.
-    """
-    import ctypes
-
-    with suppress(OSError, AttributeError, TypeError):  # another C library, or none that ctypes can open
-        ctypes.CDLL(None).malloc_trim(0)
+from evcap_cli.devices import prepare_bf16
 
 
 @contextmanager
@@ -52,7 +41,7 @@ def make_accelerator(device: str, precision: str) -> Any:
         torch.cuda.set_device(place)  # a single process gets the current one
     mixed = {"auto": "no" if cpu or not torch.cuda.is_available() else "bf16", "fp32": "no"}.get(precision, precision)
     if cpu and mixed == "bf16":
-        warn_of_slow_bf16()
+        prepare_bf16()
     AcceleratorState._reset_state(reset_partial_state=True)  # settings of a run before must not stick
     # a batch without silent clips, for example, leaves the absent tokens without a gradient
     spread = DistributedDataParallelKwargs(find_unused_parameters=True)

@@ -20,8 +20,8 @@ import torch
 from evcap_cli import console
 from evcap_cli.data.caption_batches import CaptionBatch, caption_batches
 from evcap_cli.errors import TrainingError
+from evcap_cli.freed_memory import give_back_memory
 from evcap_cli.network.losses import Targets
-from evcap_cli.training.acceleration import give_back_memory
 from evcap_cli.training.part_times import PartTimes
 from evcap_cli.training.run_preparation import PreparedRun, seed_torch
 from evcap_cli.training.validation import OracleSplit, Validation

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from evcap_cli import console
 from evcap_cli.data.special_tokens import END, PAD, START
 from evcap_cli.errors import UsageError
-from evcap_cli.training.acceleration import give_back_memory
+from evcap_cli.freed_memory import give_back_memory
 from evcap_cli.training.reward import CaptionReward
 from evcap_cli.training.run_preparation import seed_torch
 

@@ -25,7 +25,7 @@ from evcap_cli.captioning.checkpoint_captioner import CheckpointCaptioner
 from evcap_cli.captioning.options import CaptionOptions
 from evcap_cli.demo.layout import write_world
 from evcap_cli.demo.make_facts import make_facts
-from evcap_cli.devices import bf16_units, mixed_precision
+from evcap_cli.devices import bf16_units, mixed_precision, prepare_bf16
 from evcap_cli.features.runner import BackboneRunner
 from evcap_cli.inputs import gather
 from evcap_cli.search.beam_search import beam_search
@@ -163,6 +163,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=120, help="of the demo world")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    prepare_bf16()
     print(f"bf16 matrix units: {bf16_units() or 'none'}; one thread's processor time")
     parts: dict[str, Callable[[], None]] = {
         "resnet": lambda: features(options.rounds, "resnet"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -145,6 +147,40 @@ def test_threads_that_wait_leave_the_processor_to_others(
     assert [line.split("=")[1].strip(" '") for line in said.splitlines() if "GOMP_SPINCOUNT" in line] == [expected]
 
 
+REFILLING = """
+import resource, sys
+import numpy as np
+from evcap_cli import app
+
+app.run(sys.argv[1:])
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        np.ones(1 << 23)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+sys.stderr.write(f"{faults()}\\n")
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@pytest.mark.parametrize(("given", "kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
+def test_commands_use_freed_memory_again(given: dict[str, str], kept: bool) -> None:
+    """64 MiB four times over: each page that comes from the system is a fault (with huge pages still 128)."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", REFILLING, "plugins"],
+        env=environment | given,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    assert (int(done.stderr.splitlines()[-1]) < 64) == kept
+
+
 def test_bf16_without_units_works_and_costs_one_warning(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,15 +189,20 @@ def test_bf16_without_units_works_and_costs_one_warning(
     from evcap_cli import devices
 
     cpu = torch.device("cpu")
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")  # and back to what it was, afterwards
     said = []
     for units in ("", "amx_bf16"):
         monkeypatch.setattr(devices, "bf16_units", lambda units=units: units)
-        devices.warn_of_slow_bf16.cache_clear()
+        devices.prepare_bf16.cache_clear()
         assert [devices.choose_dtype("bf16", cpu) for _ in range(2)] == [torch.bfloat16] * 2
         assert devices.choose_dtype("auto", cpu) == devices.choose_dtype("fp32", cpu) == torch.float32
         said.append(capfd.readouterr().err.count("this CPU has no bf16 matrix units"))
-    devices.warn_of_slow_bf16.cache_clear()
+    devices.prepare_bf16.cache_clear()
     assert said == [1, 0]
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    devices.prepare_bf16()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == devices.BF16_PRODUCTS
 
 
 def test_doctor_tells_what_is_wrong_and_what_to_do(

@@ -20,9 +20,9 @@ import torch
 from evcap_cli import console
 from evcap_cli.devices import out_of_memory
 from evcap_cli.errors import TrainingError, VideoError
+from evcap_cli.freed_memory import give_back_memory
 from evcap_cli.scoring.score_texts import Scores, score_texts
 from evcap_cli.systems.decoded_clips import clip_of
-from evcap_cli.training.acceleration import give_back_memory
 from evcap_cli.training.part_times import PartTimes
 from evcap_cli.training.run_preparation import seed_torch
 from evcap_cli.training.shown_clips import confusion
