@@ -85,7 +85,6 @@ class WordBuffers:
         gate_map, gate_bias: from what enters the LSTM to its gates, (4h, x) and (4h,).
         word_map, word_bias: from its hidden state to the vocabulary, (V, h) and (V,).
         gates, logits: of R rows, (R, 4h) and (R, V).
-        scores: ``logits`` in single precision; the same memory without autocast.
     """
 
     gate_map: Tensor
@@ -94,16 +93,14 @@ class WordBuffers:
     word_bias: Tensor
     gates: Tensor
     logits: Tensor
-    scores: Tensor
 
     @classmethod
     def of(cls, gates: nn.Linear, output: nn.Linear, rows: int, bias: Tensor | None = None) -> WordBuffers:
         """For ``rows`` rows, in the number format of autocast where it is on; ``bias``: as in ``emit_word``."""
         given = gates.weight, gates.bias if bias is None else bias, output.weight, output.bias
         gate_map, gate_bias, word_map, word_bias = map(autocast_to, given)
-        logits = word_map.new_empty(rows, len(word_map))
-        room = logits if logits.dtype == output.weight.dtype else output.weight.new_empty(logits.shape)
-        return cls(gate_map, gate_bias, word_map, word_bias, gate_map.new_empty(rows, len(gate_map)), logits, room)
+        room = (word_map.new_empty(rows, len(each)) for each in (gate_map, word_map))
+        return cls(gate_map, gate_bias, word_map, word_bias, *room)
 
 
 def emit_word(
@@ -125,15 +122,13 @@ def emit_word(
         bias: of the gates, (4h,), where it is not that of the map alone.
 
     Returns:
-        Logits (R, V), hidden and cell (R, h), and the buffers for the next step.
+        Logits (R, V) in the number format of autocast, hidden and cell (R, h), and the buffers for the next step.
     """
     room = WordBuffers.of(gates, output, len(inputs), bias) if buffers is None else buffers
     torch.addmm(room.gate_bias, autocast_to(inputs), room.gate_map.t(), out=room.gates)
     hidden, cell = lstm_cell(room.gates.to(cell.dtype), cell)
     torch.addmm(room.word_bias, autocast_to(hidden), room.word_map.t(), out=room.logits)
-    if room.scores is not room.logits:
-        room.scores.copy_(room.logits)
-    return room.scores, hidden, cell, room
+    return room.logits, hidden, cell, room
 
 
 class Mlp(nn.Module):

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from evcap_cli.data.special_tokens import END, PAD, START, UNK
 from evcap_cli.errors import CheckpointError
+from evcap_cli.network.layers import precise
 from evcap_cli.reading.ranges import Beams, CaptionWords, Number, Penalty, check_fields
 from evcap_cli.search.rerank import Rerank
 
@@ -70,7 +71,7 @@ class StepModel(Protocol[ReadT, StateT]):
         ...
 
     def step(self, memory: ReadT, state: StateT, tokens: Tensor) -> tuple[Tensor, StateT]:
-        """Add (R,) tokens; logits (R, W), which the search overwrites, and the next state."""
+        """Add (R,) tokens; logits (R, W) in any precision, which the search overwrites, and the next state."""
         ...
 
 
@@ -185,36 +186,38 @@ def best_words(logits: Tensor, count: int, forbidden: tuple[int, ...]) -> tuple[
     among equals), since each such chunk would hold a word that comes before it.
 
     Args:
-        logits: (R, W); overwritten.
+        logits: (R, W), in any precision; overwritten.
         count: how many words.
         forbidden: ids left out, as is the end mark.
 
     Returns:
-        Log-probabilities of the best words, (R, count), minus infinity where there are fewer; their ids, (R, count),
-        equal ones in the order of their ids; and the log-probability of the end mark, (R,).
+        Log-probabilities of the best words, (R, count), in single precision at least, minus infinity where there are
+        fewer; their ids, (R, count), equal ones in the order of their ids; and that of the end mark, (R,).
     """
     (R, W), device, C = logits.shape, logits.device, CHUNK_WORDS
     hidden = torch.tensor([END, *forbidden], device=device)
-    aside = logits[:, hidden]
+    aside = precise(logits[:, hidden])
     logits[:, hidden] = _NOTHING
-    maxima = logits.new_empty(R, -(-W // C))
-    log_sum = logits.new_empty(R, 1)
+    maxima = aside.new_empty(R, -(-W // C))
+    log_sum = aside.new_empty(R, 1)
     step = max(1, BLOCK_ELEMENTS.get(device.type, BLOCK_ELEMENTS["cuda"]) // W)
-    scratch = logits.new_empty(min(step, R), W)
+    scratch = aside.new_empty(min(step, R), W)
     for first in range(0, R, step):
         rows = slice(first, min(first + step, R))
-        block = logits[rows]
+        shifted = scratch[: rows.stop - first]
+        # half precision becomes single where the block is in the cache
+        block = logits[rows] if logits.dtype == aside.dtype else shifted.copy_(logits[rows])
         torch.amax(block[:, : W // C * C].view(len(block), W // C, C), dim=2, out=maxima[rows, : W // C])
         if W % C:
             maxima[rows, -1] = block[:, W // C * C :].amax(dim=1)
         peak = torch.maximum(maxima[rows].amax(dim=1, keepdim=True), aside[rows].amax(dim=1, keepdim=True))
-        torch.sub(block, peak, out=scratch[: len(block)])
-        total = scratch[: len(block)].mul_(LOG2_E).exp2_().sum(dim=1, keepdim=True)
+        torch.sub(block, peak, out=shifted)
+        total = shifted.mul_(LOG2_E).exp2_().sum(dim=1, keepdim=True)
         log_sum[rows] = total.add_((aside[rows] - peak).exp_().sum(dim=1, keepdim=True)).log_().add_(peak)
     ranked = maxima.sort(dim=1, descending=True, stable=True).indices
     chunks = ranked[:, :count].sort(dim=1).values
     ids = (chunks[:, :, None] * C + torch.arange(C, device=device)).flatten(1)
-    near = logits.gather(1, ids.clamp(max=W - 1)).masked_fill_(ids >= W, _NOTHING)
+    near = precise(logits.gather(1, ids.clamp(max=W - 1))).masked_fill_(ids >= W, _NOTHING)
     values, places = _first_best(near, count)
     return values - log_sum, ids.gather(1, places), aside[:, 0] - log_sum[:, 0]
 

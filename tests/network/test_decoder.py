@@ -270,7 +270,7 @@ def test_the_search_in_mixed_precision_scores_words_as_rounded_products_do() -> 
     hidden, expected = lstm_cell((exact + gates.bias.double()).bfloat16().float(), cell)
     logits = torch.nn.functional.linear(hidden.bfloat16().double(), output.weight.bfloat16().double())
     for scores, _, new, _ in (first, again):
-        assert scores.dtype == new.dtype == torch.float32
+        assert (scores.dtype, new.dtype) == (torch.bfloat16, torch.float32)
         # gates and scores of up to 4 are rounded to 8 bits; biases are too
         torch.testing.assert_close(new, expected, rtol=0, atol=2**-6)
         torch.testing.assert_close(scores.double(), logits + output.bias.double(), rtol=0, atol=2**-5)

@@ -197,14 +197,15 @@ def test_settings_that_make_no_search_are_refused(wrong: dict[str, object]) -> N
     count=st.integers(1, 6),
     levels=st.integers(1, 40),
     seed=st.integers(0, 2**31),
+    dtype=st.sampled_from([torch.float64, torch.bfloat16]),
 )
 @pytest.mark.slow
 def test_the_best_words_are_those_that_a_stable_sort_puts_first(
-    rows: int, width: int, count: int, levels: int, seed: int
+    rows: int, width: int, count: int, levels: int, seed: int, dtype: torch.dtype
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randint(0, levels, (rows, width), generator=generator).double() / 3
-    table = logits.log_softmax(-1)
+    logits = (torch.randint(0, levels, (rows, width), generator=generator) / 3).to(dtype)
+    table = (logits.double() if dtype == torch.float64 else logits.float()).log_softmax(-1)
     allowed = [word for word in range(width) if word not in (END, *FORBIDDEN)]
     gains, ids, ends = best_words(logits.clone(), count, FORBIDDEN)
     torch.testing.assert_close(ends, table[:, END])
