@@ -18,14 +18,14 @@ CHOICES: Final = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 """Of the environment, how users choose it themselves."""
 
 
-def keep_freed_memory(most: int = MOST_KEPT_BYTES) -> None:
-    """Have this process use freed memory again rather than return it to the system, unless the user chose otherwise.
+def keep_freed_memory() -> None:
+    """Have this process use freed memory again rather than return it to the system, unless the user chose otherwise."""
+    if not any(name in os.environ for name in CHOICES):
+        keep_blocks(MOST_KEPT_BYTES)
 
-    Args:
-        most: bytes of a block that is treated so, and of what stays free at the end of the heap.
-    """
-    if any(name in os.environ for name in CHOICES):
-        return
+
+def keep_blocks(most: int) -> None:
+    """Keep freed blocks of up to ``most`` bytes, and as much at the end of the heap; larger ones go back at once."""
     import ctypes
 
     with suppress(AttributeError, OSError, TypeError):

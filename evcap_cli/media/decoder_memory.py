@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from evcap_cli.errors import OutOfMemory
-from evcap_cli.freed_memory import keep_freed_memory
+from evcap_cli.freed_memory import keep_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -118,7 +118,7 @@ def _keep_blocks_apart(apart: bool) -> None:
     An index grows by being copied, and what it left would stay with us: a third of all memory for a film of two hours.
     Pictures come and go by the thousand: they are better kept.
     """
-    keep_freed_memory(LARGE_BYTES if apart else MOST_KEPT_BYTES)
+    keep_blocks(LARGE_BYTES if apart else MOST_KEPT_BYTES)
 
 
 def _bytes_of(name: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -362,3 +363,27 @@ def test_a_module_beside_the_videos_is_not_run(clip: Path, tmp_path: Path) -> No
     )
     assert done.stdout.strip() == "200"
     assert not list((tmp_path / "videos").glob("*.sprung"))
+
+
+DECODING = """
+import resource
+import numpy as np
+from evcap_cli.media.decoder_memory import _keep_blocks_apart
+
+_keep_blocks_apart(False)
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        np.ones(1 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_the_decoder_keeps_room_for_pictures_whatever_the_user_chose_for_models() -> None:
+    """8 MiB eight times over: the system would give them anew, page by page."""
+    environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "131072"}
+    done = subprocess.run(
+        [sys.executable, "-c", DECODING], env=environment, capture_output=True, text=True, check=True, timeout=100
+    )
+    assert int(done.stdout) < 16
