@@ -24,7 +24,8 @@ from evcap_cli.network.layers import autocast_to, dense, emit_word, lstm_cell, p
 from evcap_cli.network.object_attention import ObjectAttention
 from evcap_cli.network.packing import LongestFirst, WordScores, all_steps
 from evcap_cli.network.phrases import PhraseEncoder
-from evcap_cli.network.tanh_energies import alignment_energies, attention_energies
+from evcap_cli.network.shared_gradients import SharedEnergies, SharedMap, SharedRows, per_row
+from evcap_cli.network.tanh_energies import DoubledKeys, alignment_energies, attention_energies
 
 EMBEDDING_SPREAD = 0.4
 """Standard deviation of random word vectors: that of GloVe's 300 dimensions, so that positions weigh alike in both."""
@@ -83,8 +84,8 @@ class Decoder(nn.Module):
             objects = self.object_look.prepare(encoded.objects, encoded.object_mask)
         return DecoderMemory(
             content=content,
-            keys=precise(self.attention_content(content)),  # as every step needs them
-            alignment_keys=self.alignment_visual(encoded.visual),
+            keys=DoubledKeys.of(self.attention_content(content)),
+            alignment_keys=DoubledKeys.of(self.alignment_visual(encoded.visual)),
             mask=encoded.mask,
             objects=objects,
         )
@@ -126,17 +127,19 @@ class Decoder(nn.Module):
         of_words, of_rest = autocast_to(self.gates.weight).tensor_split([self.config.word_width], dim=1)
         gates = F.linear(words, of_words, self.gates.bias).unbind(dim=1)
         objects = None if memory.objects is None else memory.objects.of_rows(clips)
-        content = ContentRows(autocast_to(memory.content)[clips], ~memory.mask[clips], objects)
+        content = ContentRows(SharedRows(autocast_to(memory.content)[clips]), ~memory.mask[clips], objects)
+        shared = SharedRows(phrases), SharedEnergies(memory.keys, keys, self.attention_vector, clips)
+        enter = SharedMap(of_rest)
         object_queries = None if self.object_look is None else self.object_look.of_phrase(phrases)
         hidden = cell = precise(phrases.new_zeros(len(tokens), self.config.lstm_width))
         for t, n in packing.running():
             if n < len(hidden):
                 content, hidden, cell = content.first(n), hidden[:n], cell[:n]
-            so_far = WordsSoFar(phrases[:n, : t + 1], energies[:n, :, : t + 1].softmax(dim=-1), keys[:n, : t + 1])
+            weights = energies[:n, :, : t + 1].softmax(dim=-1)
+            so_far = WordsSoFar(shared[0], weights, keys, shared[1])
             object_query = None if object_queries is None else object_queries[:n, t]
             attention = self._attend(memory.keys, content, clips[:n], so_far, hidden, object_query)
-            inputs = torch.cat([*attention.found, hidden], dim=-1)
-            hidden, cell = lstm_cell(torch.addmm(gates[t][:n], inputs, of_rest.t()), cell)
+            hidden, cell = lstm_cell(enter(*attention.found, hidden, added=gates[t][:n]), cell)
             yield hidden, attention
 
     @torch.no_grad()
@@ -144,7 +147,7 @@ class Decoder(nn.Module):
         """The state before the start mark, one row a clip."""
         B, N = memory.mask.shape
         d, steps = self.config.width, self.config.max_words + 1
-        zero = memory.keys.new_zeros(B, self.config.lstm_width)
+        zero = memory.keys.values.new_zeros(B, self.config.lstm_width)
         return DecoderState(
             clips=torch.arange(B, device=zero.device),
             hidden=zero,
@@ -179,22 +182,24 @@ class Decoder(nn.Module):
         phrases[t] = phrase
         phrase_keys[t] = self.attention_phrase(phrase)
         state.energies[t] = alignment_energies(
-            memory.alignment_keys, self.alignment_phrase(phrase)[:, None], self.alignment_vector, state.clips
+            memory.alignment_keys, self.alignment_phrase(phrase)[:, None], self.alignment_vector, None
         )[:, :, 0]
         weights = state.energies[: t + 1].softmax(dim=0).permute(1, 2, 0)
         so_far = WordsSoFar(phrases.transpose(0, 1), weights, phrase_keys.transpose(0, 1))
         content = ContentRows(memory.content, ~memory.mask[state.clips], memory.objects)
         object_query = None if self.object_look is None else self.object_look.of_phrase(phrase)
-        found = self._attend(memory.keys, content, state.clips, so_far, state.hidden, object_query).found
+        found = self._attend(memory.keys, content, None, so_far, state.hidden, object_query).found
         inputs = torch.cat([embedded, *found, state.hidden], dim=-1)
         logits, hidden, cell, buffers = emit_word(self.gates, self.output, inputs, state.cell, state.buffers)
-        return logits, DecoderState(state.clips, hidden, cell, t + 1, state.history, state.energies, buffers)
+        return logits, DecoderState(
+            state.clips, hidden, cell, t + 1, state.history, state.energies, buffers, state.room
+        )
 
     def _attend(
         self,
-        keys: Tensor,
+        keys: DoubledKeys,
         content: ContentRows,
-        clips: Tensor,
+        clips: Tensor | None,
         so_far: WordsSoFar,
         hidden: Tensor,
         object_query: Tensor | None,
@@ -202,20 +207,21 @@ class Decoder(nn.Module):
         """Z_t: [V; E; T_t] averaged with the attention's weights, and the mean object. T_t is never built.
 
         Args:
-            keys: of [V; E], (B, N, a).
+            keys: of [V; E].
             content: of R rows.
-            clips: the clip of each row, (R,).
+            clips: as in ``attention_energies``.
             so_far: the words of each row.
             hidden: h_{t-1}, (R, h).
             object_query: ``of_phrase`` of the newest word, (R, d), with ``decoder_objects``.
         """
-        energies = attention_energies(
-            keys, so_far.weights, so_far.keys, self.attention_state(hidden), self.attention_vector, clips
-        )
-        values, phrases = content.values, so_far.phrases
-        attention = energies.masked_fill(content.blocked, float("-inf")).softmax(dim=-1)[:, None].to(values.dtype)
-        of_words = torch.bmm(torch.bmm(attention, so_far.weights.to(values.dtype)), phrases)[:, 0]
-        of_content = torch.bmm(attention.view(len(values), -1, values.shape[1]), values).view(len(attention), -1)
+        query = self.attention_state(hidden)
+        if so_far.energies is None:
+            energies = attention_energies(keys, so_far.weights, so_far.keys, query, self.attention_vector, clips)
+        else:
+            energies = so_far.energies(so_far.weights, query)
+        attention = energies.masked_fill(content.blocked, float("-inf")).softmax(dim=-1)[:, None]
+        of_words = per_row(torch.bmm(attention, so_far.weights), so_far.phrases)[:, 0]
+        of_content = per_row(attention, content.values)[:, 0]
         if self.object_look is None or content.objects is None or object_query is None:
             return WordAttention(attention[:, 0], (of_content, of_words))
         thing, weights = self.object_look(content.objects, object_query, hidden)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from evcap_cli.network.layers import WordBuffers
 from evcap_cli.network.object_attention import ObjectRows
+from evcap_cli.network.shared_gradients import SharedEnergies, SharedRows
+from evcap_cli.network.tanh_energies import DoubledKeys
 
 
 class ClipRows:
@@ -35,15 +37,15 @@ class DecoderMemory(ClipRows):
 
     Args:
         content: [V; E] or [V; E; A], (B, N, c).
-        keys: its share of the additive attention's keys, (B, N, a).
-        alignment_keys: W v_i + b, (B, N, a).
+        keys: its share of the additive attention's keys.
+        alignment_keys: of W v_i + b.
         mask: (B, N), True where a moment is real.
         objects: of the clips, only with ``decoder_objects``.
     """
 
     content: Tensor
-    keys: Tensor
-    alignment_keys: Tensor
+    keys: DoubledKeys
+    alignment_keys: DoubledKeys
     mask: Tensor
     objects: ObjectRows | None = None
 
@@ -69,17 +71,19 @@ class DecoderState:
     energies: Tensor
     buffers: WordBuffers | None = None
     """Of ``emit_word``, for the next step."""
+    room: tuple[Tensor, Tensor] | None = None
+    """History and energies of the step before the last, which the next ones are written over."""
 
     def reorder(self, rows: Tensor) -> DecoderState:
         """The state whose row r continues row ``rows[r]`` of this one; any number of rows, repeats allowed."""
-        history, energies, buffers, t = self.history, self.energies, self.buffers, self.words
-        if history.shape[1] != len(rows):
-            history, energies = (old.new_empty(len(old), len(rows), old.shape[2]) for old in (history, energies))
-            buffers = None
-        for old, new in ((self.history, history), (self.energies, energies)):
-            for word in range(t):  # word by word, so that the gather may go back into its own buffer
-                new[word] = old[word].index_select(0, rows)
-        return DecoderState(self.clips[rows], self.hidden[rows], self.cell[rows], t, history, energies, buffers)
+        kept, room, buffers, t = (self.history, self.energies), self.room, self.buffers, self.words
+        if self.history.shape[1] != len(rows):
+            room = buffers = None
+        history, energies = room or (old.new_empty(len(old), len(rows), old.shape[2]) for old in kept)
+        for old, new in zip(kept, (history, energies), strict=True):
+            torch.index_select(old[:t], 1, rows, out=new[:t])
+        room = kept if self.history.shape[1] == len(rows) else None
+        return DecoderState(self.clips[rows], self.hidden[rows], self.cell[rows], t, history, energies, buffers, room)
 
 
 @dataclass
@@ -87,14 +91,16 @@ class WordsSoFar:
     """The words so far of R rows.
 
     Args:
-        phrases: P_t, (R, t, d).
+        phrases: P_t, (R, t, d); with teacher forcing those of all words of all captions, shared by all steps.
         weights: alignment of each moment over the words, (R, N, t); T_t = weights x phrases.
         keys: of each phrase, for what attends to it, (R, t, k).
+        energies: with teacher forcing, what makes ``attention_energies`` of these keys at every step.
     """
 
-    phrases: Tensor
+    phrases: Tensor | SharedRows
     weights: Tensor
     keys: Tensor
+    energies: SharedEnergies | None = None
 
 
 @dataclass
@@ -102,19 +108,20 @@ class ContentRows:
     """What R rows attend to.
 
     Args:
-        values: [V; E] of each row, (R, N, c), or of B clips whose rows are neighbours, equally many each, (B, N, c).
+        values: [V; E] of B clips whose rows are neighbours, equally many each, (B, N, c), or shared by all steps.
         blocked: (R, N), True where a moment is padding.
         objects: likewise, only with ``decoder_objects``.
     """
 
-    values: Tensor
+    values: Tensor | SharedRows
     blocked: Tensor
     objects: ObjectRows | None = None
 
     def first(self, count: int) -> ContentRows:
-        """That of the first ``count`` rows."""
+        """That of the first ``count`` rows; of what is shared, a step's rows are the first."""
         objects = None if self.objects is None else self.objects.first(count)
-        return ContentRows(self.values[:count], self.blocked[:count], objects)
+        values = self.values[:count] if isinstance(self.values, Tensor) else self.values
+        return ContentRows(values, self.blocked[:count], objects)
 
 
 @dataclass

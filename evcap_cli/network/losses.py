@@ -131,10 +131,12 @@ def emotional_cross_entropy(scores: WordScores, targets: Targets, beta: float, *
         by_weight: divide by the sum of the weights instead, as the released code of EPAN does.
     """
     expected, weights = weighted_targets(scores, targets, beta)
+    count = weights.sum() if by_weight else (expected != PAD).sum()
     # a gradient in half precision would lose small numbers in fp16, which has a narrow range, but not in bf16
     logits = scores.logits if scores.logits.dtype == torch.bfloat16 else precise(scores.logits)
-    total: Tensor = _WordLoss.apply(logits, expected, weights.to(torch.promote_types(logits.dtype, torch.float32)))
-    return total / (weights.sum() if by_weight else (expected != PAD).sum()).clamp(min=1)
+    weights = weights.to(torch.promote_types(logits.dtype, torch.float32)) / count.clamp(min=1)
+    total: Tensor = _WordLoss.apply(logits, expected, weights)
+    return total
 
 
 def weighted_targets(scores: WordScores, targets: Targets, beta: float) -> tuple[Tensor, Tensor]:
@@ -176,7 +178,9 @@ class _WordLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gradient, ctx.gradient = ctx.gradient, None  # used up: a second pass must fail, not be wrong
-        return gradient.mul_(grads[0]), None, None
+        # 1 unless the loss is weighted; only a CPU has it at hand, and all logits are read and written for it
+        scaled = gradient if gradient.device.type == "cpu" and grads[0] == 1.0 else gradient.mul_(grads[0])
+        return scaled, None, None
 
 
 def emotion_classification(branches: dict[str, Perceived], targets: Targets) -> Tensor:

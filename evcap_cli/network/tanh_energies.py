@@ -11,7 +11,8 @@ Notation: B distinct clips, R caption rows, N moments, T words, a inner width of
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -22,8 +23,28 @@ BLOCK_ELEMENTS = {"cpu": 2**18, "cuda": 2**25}
 """Intermediate elements alive at once: 1 MB of the level 2 cache of a core; on a GPU as much as keeps it busy."""
 
 
+@dataclass(frozen=True)
+class DoubledKeys:
+    """Keys of clips that many steps attend to, made ready once.
+
+    Args:
+        values: twice W v + b, in single precision at least, (B, N, a).
+    """
+
+    values: Tensor
+
+    @classmethod
+    def of(cls, keys: Tensor) -> Self:
+        """Of W v + b, (B, N, a)."""
+        return cls(_doubled(keys))
+
+
 def alignment_energies(
-    visual: Tensor, phrase: Tensor, vector: Tensor, clips: Tensor, lengths: Sequence[int] | None = None
+    visual: Tensor | DoubledKeys,
+    phrase: Tensor,
+    vector: Tensor,
+    clips: Tensor | None,
+    lengths: Sequence[int] | None = None,
 ) -> Tensor:
     """Energies e_ij = w' tanh(W v_i + U p_j + b) between all moments and all words of each row.
 
@@ -31,19 +52,28 @@ def alignment_energies(
         visual: W v_i + b, once per clip, (B, N, a).
         phrase: U p_j, (R, T, a).
         vector: w', (a,).
-        clips: the clip of each row, (R,).
+        clips: the clip of each row, (R,); None, which has no gradient: rows of one clip are neighbours, equally many
+            each.
         lengths: real words of each row, R of them, falling; None: all are. Energies of other words are 0.
 
     Returns:
         (R, N, T), in single precision at least, as are those of the other function.
     """
     with torch.autocast(phrase.device.type, enabled=False):
-        result: Tensor = _Alignment.apply(*map(_doubled, (visual, phrase, vector)), clips, lengths)
+        visual, phrase, vector = _ready(visual), _doubled(phrase), _doubled(vector)
+        if clips is None:
+            return _searched_alignment(visual, phrase, vector)
+        result: Tensor = _Alignment.apply(visual, phrase, vector, clips, lengths)
     return result
 
 
 def attention_energies(
-    content: Tensor, weights: Tensor, phrase: Tensor, query: Tensor, vector: Tensor, clips: Tensor
+    content: Tensor | DoubledKeys,
+    weights: Tensor,
+    phrase: Tensor,
+    query: Tensor,
+    vector: Tensor,
+    clips: Tensor | None,
 ) -> Tensor:
     """Energies of the LSTM state over C_t = [V; E; T_t], without C_t ever being built.
 
@@ -56,14 +86,17 @@ def attention_energies(
         phrase: keys of the phrases so far, (R, T, a).
         query: projected LSTM state, (R, a).
         vector: (a,).
-        clips: the clip of each row, (R,).
+        clips: as in ``alignment_energies``.
 
     Returns:
         (R, N).
     """
     with torch.autocast(query.device.type, enabled=False):
-        content, phrase, query, vector = map(_doubled, (content, phrase, query, vector))
-        result: Tensor = _Attention.apply(content, precise(weights), phrase, query, vector, clips)
+        content, weights = _ready(content), precise(weights)
+        phrase, query, vector = map(_doubled, (phrase, query, vector))
+        if clips is None:
+            return _searched_attention(content, weights, phrase, query, vector)
+        result: Tensor = _Attention.apply(content, weights, phrase, query, vector, clips)
     return result
 
 
@@ -72,23 +105,51 @@ def _doubled(values: Tensor) -> Tensor:
     return precise(values) * 2.0
 
 
-def _energies(bent: Tensor, vector: Tensor) -> Tensor:
-    """Of s, (..., a) -> (...)."""
-    return bent @ vector - vector.sum() / 2.0
+def _ready(keys: Tensor | DoubledKeys) -> Tensor:
+    return keys.values if isinstance(keys, DoubledKeys) else _doubled(keys)
 
 
-def _vector_gradient(bent: Tensor, grad: Tensor) -> Tensor:
-    """Of s, (..., a) -> (a,)."""
+def _searched_alignment(visual: Tensor, phrase: Tensor, vector: Tensor) -> Tensor:
+    """Of B clips and k rows each; keys are read where they are, not gathered."""
+    (B, N, a), (R, T, _), half = visual.shape, phrase.shape, vector.sum() / 2.0
+    energies = phrase.new_empty(B, R // B, N, T)
+    asked = phrase.view(B, -1, 1, T, a)
+    for clips in blocks(B, R // B * N * T * a, phrase.device):
+        energies[clips] = energies_of((visual[clips, None, :, None] + asked[clips]).sigmoid_(), vector, half)
+    return energies.view(R, N, T)
+
+
+def _searched_attention(content: Tensor, weights: Tensor, phrase: Tensor, query: Tensor, vector: Tensor) -> Tensor:
+    """As ``_searched_alignment``."""
+    (B, N, a), R, half = content.shape, len(query), vector.sum() / 2.0
+    rows, energies = R // B, query.new_empty(R, N)
+    asked = query.view(B, rows, 1, a)
+    for clips in blocks(B, rows * N * a, query.device):
+        of_clips = slice(clips.start * rows, clips.stop * rows)
+        keys = (content[clips, None] + asked[clips]).view(-1, N, a)
+        bent = keys.baddbmm_(weights[of_clips], phrase[of_clips]).sigmoid_()
+        energies[of_clips] = energies_of(bent, vector, half)
+    return energies
+
+
+def energies_of(bent: Tensor, vector: Tensor, half: Tensor) -> Tensor:
+    """Energies of the sigmoids s and the doubled vector, (..., a) -> (...); ``half``: half of the vector's sum."""
+    return bent @ vector - half
+
+
+def vector_gradient(bent: Tensor, grad: Tensor) -> Tensor:
+    """Gradient of the vector from the sigmoids s, (..., a) -> (a,)."""
     return grad.reshape(-1) @ bent.view(-1, bent.shape[-1]) - grad.sum() / 2.0
 
 
-def _blocks(rows: int, elements_per_row: int, device: torch.device) -> Iterator[slice]:
+def blocks(rows: int, elements_per_row: int, device: torch.device) -> Iterator[slice]:
+    """All rows, as many at a time as ``BLOCK_ELEMENTS`` allows."""
     step = max(1, BLOCK_ELEMENTS.get(device.type, BLOCK_ELEMENTS["cuda"]) // max(1, elements_per_row))
     for first in range(0, rows, step):
         yield slice(first, min(first + step, rows))
 
 
-def _slope(bent: Tensor, grad: Tensor) -> Tensor:
+def slope(bent: Tensor, grad: Tensor) -> Tensor:
     """Gradient before the sigmoid without the factor 2 w (applied after the sums): grad (s - s^2), in place of s."""
     return torch.addcmul(bent, bent, bent, value=-1.0, out=bent).mul_(grad)
 
@@ -106,11 +167,11 @@ class _Alignment(torch.autograd.Function):
         ctx.save_for_backward(visual, phrase, vector, clips)
         ctx.lengths = lengths
         (R, T, a), N = phrase.shape, visual.shape[1]
-        energies = phrase.new_zeros(R, N, T)
-        for rows in _blocks(R, N * T * a, phrase.device):
+        energies, half = phrase.new_zeros(R, N, T), vector.sum() / 2.0
+        for rows in blocks(R, N * T * a, phrase.device):
             t = lengths[rows.start] if lengths else T
             bent = (visual.index_select(0, clips[rows])[:, :, None] + phrase[rows, None, :t]).sigmoid_()
-            energies[rows, :, :t] = _energies(bent, vector)
+            energies[rows, :, :t] = energies_of(bent, vector, half)
         return energies
 
     @staticmethod
@@ -118,12 +179,12 @@ class _Alignment(torch.autograd.Function):
         visual, phrase, vector, clips = ctx.saved_tensors
         (R, T, a), N = phrase.shape, visual.shape[1]
         d_visual, d_phrase, d_vector = torch.zeros_like(visual), torch.zeros_like(phrase), torch.zeros_like(vector)
-        for rows in _blocks(R, N * T * a, phrase.device):
+        for rows in blocks(R, N * T * a, phrase.device):
             t = ctx.lengths[rows.start] if ctx.lengths else T
             grad = grads[0][rows, :, :t]
             bent = (visual.index_select(0, clips[rows])[:, :, None] + phrase[rows, None, :t]).sigmoid_()
-            d_vector += _vector_gradient(bent, grad)
-            before = _slope(bent, grad[..., None])
+            d_vector += vector_gradient(bent, grad)
+            before = slope(bent, grad[..., None])
             d_phrase[rows, :t] = before.sum(dim=1)
             d_visual.index_add_(0, clips[rows], before.sum(dim=2))
         return d_visual.mul_(vector), d_phrase.mul_(vector), d_vector, None, None
@@ -148,10 +209,10 @@ class _Attention(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(content, weights, phrase, query, vector, clips)
         (R, a), N = query.shape, content.shape[1]
-        energies = query.new_empty(R, N)
-        for rows in _blocks(R, N * a, query.device):
+        energies, half = query.new_empty(R, N), vector.sum() / 2.0
+        for rows in blocks(R, N * a, query.device):
             bent = _Attention._block(content, weights, phrase, query, clips, rows)
-            energies[rows] = _energies(bent, vector)
+            energies[rows] = energies_of(bent, vector, half)
         return energies
 
     @staticmethod
@@ -161,11 +222,11 @@ class _Attention(torch.autograd.Function):
         d_content, d_vector = torch.zeros_like(content), torch.zeros_like(vector)
         d_weights, d_phrase, d_query = torch.empty_like(weights), torch.empty_like(phrase), torch.empty_like(query)
         scaled = phrase * vector
-        for rows in _blocks(R, N * a, query.device):
+        for rows in blocks(R, N * a, query.device):
             grad = grads[0][rows]
             bent = _Attention._block(content, weights, phrase, query, clips, rows)
-            d_vector += _vector_gradient(bent, grad)
-            before = _slope(bent, grad[..., None])
+            d_vector += vector_gradient(bent, grad)
+            before = slope(bent, grad[..., None])
             d_weights[rows] = torch.bmm(before, scaled[rows].mT)
             d_phrase[rows] = torch.bmm(weights[rows].mT, before)
             torch.sum(before, dim=1, out=d_query[rows])

@@ -28,6 +28,7 @@ from evcap_cli.network.decoder_state import WordsSoFar
 from evcap_cli.network.layers import autocast_to, dense, emit_word, lstm_cell, precise
 from evcap_cli.network.packing import LongestFirst, all_steps
 from evcap_cli.network.phrases import PhraseEncoder
+from evcap_cli.network.shared_gradients import SharedEnergies, SharedMap, SharedRows, SharedWords
 from evcap_cli.systems.aligned_tensors import AlignedMemory, AlignedOutput, AlignedState, EncodedClips
 from evcap_cli.systems.attention import AdditiveEnergies
 
@@ -58,6 +59,24 @@ class AlignedWords:
         """The first words of the first captions."""
         weights = self.energies[:rows, :, :words].softmax(dim=-1)
         return WordsSoFar(self.phrases[:rows, :words], weights, self.keys[:rows, :words])
+
+
+class SharedAlignment:
+    """Words that were encoded once, for all steps.
+
+    Args:
+        aligned: all words of R captions.
+        energies: of what attends to them, where the system shares them.
+    """
+
+    def __init__(self, aligned: AlignedWords, energies: SharedEnergies | None) -> None:
+        self.phrases, self.keys = SharedRows(aligned.phrases), SharedWords(aligned.keys)
+        self.alignment, self.energies = aligned.energies, energies
+
+    def so_far(self, rows: int, words: int) -> WordsSoFar:
+        """The first words of the first captions."""
+        weights = self.alignment[:rows, :, :words].softmax(dim=-1)
+        return WordsSoFar(self.phrases, weights, self.keys.first(rows, words), self.energies)
 
 
 class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
@@ -112,13 +131,17 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
 
     @abstractmethod
     def content(self, memory: MemoryT) -> tuple[Tensor, ...]:
-        """What rows need of their clip at every step, each (B, ...): gathered once, or read where it is."""
+        """What rows need of their clip at every step, each (B, ...): gathered once, or read where it is.
+
+        The first is (B, N, y): what the attention over the moments averages.
+        """
 
     @abstractmethod
     def attend(
         self,
         memory: MemoryT,
-        content: tuple[Tensor, ...],
+        views: Tensor | SharedRows,
+        others: tuple[Tensor, ...],
         clips: Tensor,
         hidden: Tensor,
         so_far: WordsSoFar,
@@ -128,12 +151,23 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
 
         Args:
             memory: of B clips.
-            content: of ``content``, for R rows, or for B clips whose rows are neighbours (see ``per_row``).
+            views: the first of ``content``, as ``per_row`` takes it.
+            others: the others, for R rows, or for B clips whose rows are neighbours, equally many each.
             clips: the clip of each row, (R,).
             hidden: h_{t-1}, (R, h).
             so_far: the words of each row, with ``word_keys``.
             carried: of the step before; ``begin`` before the first.
         """
+
+    def share_energies(self, memory: MemoryT, keys: Tensor, clips: Tensor) -> SharedEnergies | None:  # noqa: ARG002
+        """What attends to all words of captions at every step of teacher forcing; None: ``attend`` does by itself.
+
+        Args:
+            memory: of B clips.
+            keys: ``word_keys`` of all words of R captions, (R, T, k).
+            clips: the clip of each caption, (R,).
+        """
+        return None
 
     def begin(self, memory: MemoryT, clips: Tensor) -> Tensor | None:  # noqa: ARG002 - for systems that carry something
         """What a row carries before its first word, (R, ...)."""
@@ -159,18 +193,21 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         aligned = self._align_all(memory, words, clips, tokens)
         queries, energies = _of_steps(aligned)
         aligned, clips = [each.sort(packing) for each in aligned], packing.sort(clips)
-        content = tuple(autocast_to(of_clips)[clips] for of_clips in self.content(memory))
+        enter = SharedMap(of_rest)
+        content = (autocast_to(of_clips)[clips] for of_clips in self.content(memory))
+        views, others = SharedRows(next(content)), tuple(content)
+        energies_of = None if self.as_published else self.share_energies(memory, aligned[0].keys, clips)
+        shared = None if self.as_published else SharedAlignment(aligned[0], energies_of)
         hidden = cell = precise(words.new_zeros(len(tokens), self.gates.out_features // 4))
         carried = self.begin(memory, clips)
         states = []
         for t, n in packing.running():
             if n < len(hidden):
-                clips, hidden, cell, content = clips[:n], hidden[:n], cell[:n], tuple(part[:n] for part in content)
+                clips, hidden, cell, others = clips[:n], hidden[:n], cell[:n], tuple(part[:n] for part in others)
                 carried = None if carried is None else carried[:n]
-            so_far = aligned[t].so_far(n, max(t, 1)) if self.as_published else aligned[0].so_far(n, t + 1)
-            found, carried = self.attend(memory, content, clips, hidden, so_far, carried)
-            entered = F.linear(torch.cat([*found, hidden], dim=-1), of_rest)
-            hidden, cell = lstm_cell(gates[t][:n] + entered, cell)
+            so_far = aligned[t].so_far(n, max(t, 1)) if shared is None else shared.so_far(n, t + 1)
+            found, carried = self.attend(memory, views, others, clips, hidden, so_far, carried)
+            hidden, cell = lstm_cell(enter(*found, hidden, added=gates[t][:n]), cell)
             # a node of its own, whose gradient is added last: weights trained before stay the same to the bit
             states.append(hidden if n == len(tokens) else hidden.view_as(hidden))
         scores = self.output(self.dropout(packing.pack(states)))
@@ -193,7 +230,7 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         later = [self._align(memory, self.phrases.together(words[:, span], real[:, span]), clips) for span in spans]
         return [first, *later]
 
-    def _align(self, memory: MemoryT, phrases: Tensor, clips: Tensor) -> AlignedWords:
+    def _align(self, memory: MemoryT, phrases: Tensor, clips: Tensor | None) -> AlignedWords:
         """Phrases (R, t, d) aligned with the moments."""
         phrases = autocast_to(phrases)  # once, not at each step
         queries = self.alignment.query(phrases)
@@ -205,7 +242,7 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         """The state before the start mark, one row a clip."""
         B, N = memory.mask.shape
         clips, steps = torch.arange(B, device=memory.device), self.max_words + 1
-        zero = precise(memory.alignment_keys.new_zeros(B, self.gates.out_features // 4))
+        zero = precise(memory.alignment_keys.values.new_zeros(B, self.gates.out_features // 4))
         return AlignedState(
             clips=clips,
             hidden=zero,
@@ -228,12 +265,15 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
             raise ValueError(f"a caption of max_words {self.max_words} words can only end")
         embedded = self.embedding(tokens)
         so_far = self._with_word(memory, state, self.word_projection(embedded))
-        found, carried = self.attend(memory, self.content(memory), state.clips, state.hidden, so_far, state.carried)
+        views, *others = self.content(memory)
+        found, carried = self.attend(memory, views, tuple(others), state.clips, state.hidden, so_far, state.carried)
         inputs = torch.cat([embedded, *found, state.hidden], dim=-1)
         logits, hidden, cell, buffers = emit_word(
             self.gates, self.output, inputs, state.cell, state.buffers, self.gate_bias
         )
-        return logits, AlignedState(state.clips, hidden, cell, t + 1, state.history, state.energies, buffers, carried)
+        return logits, AlignedState(
+            state.clips, hidden, cell, t + 1, state.history, state.energies, buffers, state.room, carried
+        )
 
     def _with_word(self, memory: MemoryT, state: AlignedState, word: Tensor) -> WordsSoFar:
         """The words so far and one more, (R, d), which is written into the state."""
@@ -242,11 +282,11 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
         if self.as_published:
             past[t] = word
             words = past[1 if t else 0 :].transpose(0, 1)
-            return self._align(memory, self.phrases.together(words), state.clips).so_far(len(word), words.shape[1])
+            return self._align(memory, self.phrases.together(words), None).so_far(len(word), words.shape[1])
         key, value, phrases, keys = torch.split(past, self.history, dim=-1)
         phrases[t] = self.phrases.step(word, key, value)
         keys[t] = self.word_keys(phrases[t])
-        state.energies[t] = self.alignment(memory.alignment_keys, self.alignment.query(phrases[t]), state.clips)
+        state.energies[t] = self.alignment(memory.alignment_keys, self.alignment.query(phrases[t]), None)
         weights = state.energies[: t + 1].softmax(dim=0).permute(1, 2, 0)
         return WordsSoFar(phrases.transpose(0, 1), weights, keys.transpose(0, 1))
 

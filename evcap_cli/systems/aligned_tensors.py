@@ -14,6 +14,7 @@ from torch import Tensor
 from evcap_cli.network.decoder_state import ClipRows, DecoderState
 from evcap_cli.network.emotion import Perceived
 from evcap_cli.network.packing import WordScores
+from evcap_cli.network.tanh_energies import DoubledKeys
 
 
 @dataclass
@@ -39,12 +40,12 @@ class AlignedMemory(ClipRows):
 
     Args:
         visual: V, (B, N, d), zeros where a moment is not real.
-        alignment_keys: U v_i + b, (B, N, a).
+        alignment_keys: of U v_i + b.
         mask: (B, N), True where a moment is real.
     """
 
     visual: Tensor
-    alignment_keys: Tensor
+    alignment_keys: DoubledKeys
     mask: Tensor
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from evcap_cli.network.layers import dense
-from evcap_cli.network.tanh_energies import alignment_energies
+from evcap_cli.network.tanh_energies import DoubledKeys, alignment_energies
 
 
 class AdditiveEnergies(nn.Module):
@@ -25,13 +25,13 @@ class AdditiveEnergies(nn.Module):
         self.key = dense(key, width)
         self.vector = nn.Parameter(torch.empty(width).uniform_(-1.0, 1.0) * (3.0 / width) ** 0.5)
 
-    def forward(self, keys: Tensor, queries: Tensor, clips: Tensor) -> Tensor:
+    def forward(self, keys: Tensor | DoubledKeys, queries: Tensor, clips: Tensor | None) -> Tensor:
         """Energies between all keys of a clip and all queries of a row.
 
         Args:
             keys: U k_i + b, (B, N, a).
             queries: W q, (R, T, a), or (R, a) for one query a row.
-            clips: the clip whose keys each row attends to, (R,).
+            clips: the clip whose keys each row attends to, as in ``alignment_energies``.
 
         Returns:
             (R, N, T), or (R, N).
@@ -44,18 +44,3 @@ class AdditiveEnergies(nn.Module):
 def attention_weights(energies: Tensor, real: Tensor) -> Tensor:
     """Softmax over the real ones of N rows, (R, N)."""
     return energies.masked_fill(~real, float("-inf")).softmax(dim=-1)
-
-
-def per_row(rows: Tensor, of_clips: Tensor) -> Tensor:
-    """The product of a matrix per row with the matrix of the row's clip.
-
-    Args:
-        rows: (R, n, x).
-        of_clips: (R, x, y), or (B, x, y) where rows of one clip are neighbours, equally many each: it is not copied
-            to every row then.
-
-    Returns:
-        (R, n, y).
-    """
-    product = rows.to(of_clips.dtype).reshape(len(of_clips), -1, rows.shape[-1]) @ of_clips
-    return product.view(*rows.shape[:2], -1)

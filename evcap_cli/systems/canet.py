@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.config import AlignedConfig, SystemConfig
 from evcap_cli.network.decoder_state import WordsSoFar
-from evcap_cli.network.tanh_energies import attention_energies
+from evcap_cli.network.shared_gradients import SharedRows, gathered, per_row
+from evcap_cli.network.tanh_energies import DoubledKeys, attention_energies
 from evcap_cli.network.visual_encoder import VisualStream
 from evcap_cli.reading.ranges import Heads, Share, Weight, Width
 from evcap_cli.systems.aligned_decoder import AlignedDecoder
 from evcap_cli.systems.aligned_system import AlignedSystem
 from evcap_cli.systems.aligned_tensors import AlignedMemory, EncodedClips
-from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
+from evcap_cli.systems.attention import AdditiveEnergies, attention_weights
 from evcap_cli.systems.moments import moment_features
 
 
@@ -55,9 +56,9 @@ class CanetConfig(AlignedConfig):
 
 @dataclass
 class CanetMemory(AlignedMemory):
-    """Adds the keys of the visual context, (B, N, a)."""
+    """Adds the keys of the visual context."""
 
-    keys: Tensor
+    keys: DoubledKeys
 
 
 class CanetEncoder(nn.Module):
@@ -90,7 +91,8 @@ class CanetDecoder(AlignedDecoder[CanetMemory]):
     def prepare(self, encoded: EncodedClips) -> CanetMemory:
         """What no step changes."""
         visual = encoded.visual
-        return CanetMemory(visual, self.alignment.key(visual), encoded.mask, self.of_visual.key(visual))
+        alignment, keys = (DoubledKeys.of(each.key(visual)) for each in (self.alignment, self.of_visual))
+        return CanetMemory(visual, alignment, encoded.mask, keys)
 
     def word_keys(self, phrases: Tensor) -> Tensor:
         """A phrase's keys of the textual and of the aligned context.
@@ -106,7 +108,8 @@ class CanetDecoder(AlignedDecoder[CanetMemory]):
     def attend(
         self,
         memory: CanetMemory,
-        content: tuple[Tensor, ...],
+        views: Tensor | SharedRows,
+        others: tuple[Tensor, ...],  # noqa: ARG002 - there are none
         clips: Tensor,
         hidden: Tensor,
         so_far: WordsSoFar,
@@ -116,18 +119,18 @@ class CanetDecoder(AlignedDecoder[CanetMemory]):
         (R, N, _), real = so_far.weights.shape, memory.mask[clips]
         of_words, of_aligned = so_far.keys.chunk(2, dim=-1)
 
-        energies = self.of_visual(memory.keys, self.of_visual.query(hidden), clips)
-        visual = per_row(attention_weights(energies, real)[:, None], content[0])
+        energies = self.of_visual(memory.keys, self.of_visual.query(hidden), gathered(views, clips))
+        visual = per_row(attention_weights(energies, real)[:, None], views)
 
         every = torch.arange(R, device=hidden.device)
         energies = self.of_words(of_words, self.of_words.query(hidden), every)
-        textual = energies.softmax(dim=-1)[:, None] @ so_far.phrases
+        textual = per_row(energies.softmax(dim=-1)[:, None], so_far.phrases)
 
         nothing, first = of_aligned.new_zeros(1, N, of_aligned.shape[-1]), torch.zeros_like(every)
         energies = attention_energies(
             nothing, so_far.weights, of_aligned, self.of_aligned.query(hidden), self.of_aligned.vector, first
         )
-        aligned = attention_weights(energies, real)[:, None] @ so_far.weights @ so_far.phrases
+        aligned = per_row(attention_weights(energies, real)[:, None] @ so_far.weights, so_far.phrases)
         return (visual[:, 0], textual[:, 0], aligned[:, 0]), carried
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from evcap_cli.data.special_tokens import END, SPECIALS
 from evcap_cli.network.losses import Targets
+from evcap_cli.network.tanh_energies import DoubledKeys
 from evcap_cli.systems.attention import AdditiveEnergies
 
 if TYPE_CHECKING:
@@ -87,12 +88,12 @@ def contrastive_attention(output: AlignedOutput, alignment: AdditiveEnergies, ta
 
 
 def step_energies(
-    keys: Tensor, queries: Tensor | Sequence[Tensor], alignment: AdditiveEnergies, clips: Tensor
+    keys: DoubledKeys, queries: Tensor | Sequence[Tensor], alignment: AdditiveEnergies, clips: Tensor
 ) -> Tensor:
     """Energies of the alignment as ``AlignedOutput`` has them, of any clips: (R, N, T).
 
     Args:
-        keys: of B clips, (B, N, a).
+        keys: of B clips.
         queries: as in ``AlignedOutput``.
         alignment: that makes the energies.
         clips: the clip that each row is aligned with, (R,).

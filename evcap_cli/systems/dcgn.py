@@ -31,11 +31,12 @@ from torch.nn import functional as F
 from evcap_cli.network.config import SystemConfig
 from evcap_cli.network.decoder_state import WordsSoFar
 from evcap_cli.network.layers import dense, masked_mean, precise
-from evcap_cli.network.tanh_energies import attention_energies
+from evcap_cli.network.shared_gradients import SharedRows, per_row
+from evcap_cli.network.tanh_energies import DoubledKeys, attention_energies
 from evcap_cli.reading.ranges import Rows
 from evcap_cli.systems.aligned_decoder import AlignedDecoder
 from evcap_cli.systems.aligned_tensors import AlignedMemory, EncodedClips
-from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
+from evcap_cli.systems.attention import AdditiveEnergies, attention_weights
 from evcap_cli.systems.epan import Epan, EpanConfig
 
 SUBSPACES: Final = (2, 3, 5, 6, 10)
@@ -215,7 +216,7 @@ class DcgnDecoder(AlignedDecoder[DcgnMemory]):
         """What no step changes."""
         return DcgnMemory(
             encoded.visual,
-            self.alignment.key(encoded.visual),
+            DoubledKeys.of(self.alignment.key(encoded.visual)),
             encoded.mask,
             encoded.emotion,
             self.attention.key(encoded.visual),
@@ -245,7 +246,8 @@ class DcgnDecoder(AlignedDecoder[DcgnMemory]):
     def attend(
         self,
         memory: DcgnMemory,
-        content: tuple[Tensor, ...],
+        views: Tensor | SharedRows,
+        others: tuple[Tensor, ...],
         clips: Tensor,
         hidden: Tensor,
         so_far: WordsSoFar,
@@ -256,7 +258,7 @@ class DcgnDecoder(AlignedDecoder[DcgnMemory]):
             raise ValueError("the emotion of the step before is missing")
         real, every = memory.mask[clips], torch.arange(len(hidden), device=hidden.device)
         of_words, of_intensity, means, described = torch.split(so_far.keys, self.split, dim=-1)
-        emotion = self.dynamics(carried, real, described, content[1:])
+        emotion = self.dynamics(carried, real, described, others)
         energies = self.intensity(self.intensity.key(emotion), of_intensity, every)
         intense = torch.sigmoid(energies.softmax(dim=-1) @ means) * emotion
         keys = memory.keys[clips] + self.attention_felt(intense)
@@ -264,8 +266,8 @@ class DcgnDecoder(AlignedDecoder[DcgnMemory]):
             keys, so_far.weights, of_words, self.attention.query(hidden), self.attention.vector, every
         )
         attention = attention_weights(energies, real)[:, None]
-        of_phrases = attention @ so_far.weights @ so_far.phrases
-        found = (per_row(attention, content[0])[:, 0], (attention @ intense)[:, 0], of_phrases[:, 0])
+        of_phrases = per_row(attention @ so_far.weights, so_far.phrases)
+        found = (per_row(attention, views)[:, 0], (attention @ intense)[:, 0], of_phrases[:, 0])
         return found, emotion
 
 

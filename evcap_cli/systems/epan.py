@@ -24,13 +24,14 @@ from evcap_cli.network.decoder_state import WordsSoFar
 from evcap_cli.network.emotion import EmotionPerception, EmotionWords, Perceived, TiedEmotionWords, count_words
 from evcap_cli.network.layers import dense, precise
 from evcap_cli.network.losses import Targets
-from evcap_cli.network.tanh_energies import attention_energies
+from evcap_cli.network.shared_gradients import SharedEnergies, SharedRows, gathered, per_row
+from evcap_cli.network.tanh_energies import DoubledKeys, attention_energies
 from evcap_cli.network.visual_encoder import Rows, VisualStream
 from evcap_cli.reading.ranges import Heads, Layers, Share, Weight, Width
 from evcap_cli.systems.aligned_decoder import AlignedDecoder
 from evcap_cli.systems.aligned_system import AlignedSystem
 from evcap_cli.systems.aligned_tensors import AlignedMemory, AlignedOutput, EncodedClips
-from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
+from evcap_cli.systems.attention import AdditiveEnergies, attention_weights
 from evcap_cli.systems.moments import moment_features
 from evcap_cli.systems.released import drop_as_released, start_as_released
 
@@ -86,10 +87,10 @@ class EpanConfig(EmotionConfig):
 
 @dataclass
 class EpanMemory(AlignedMemory):
-    """Adds [V; E], (B, N, 2d), and its keys of the attention, (B, N, a)."""
+    """Adds [V; E], (B, N, 2d), and its keys of the attention."""
 
     views: Tensor
-    keys: Tensor
+    keys: DoubledKeys
 
 
 class EpanEncoder(nn.Module):
@@ -149,7 +150,11 @@ class EpanDecoder(AlignedDecoder[EpanMemory]):
         """What no step changes."""
         views = torch.cat([encoded.visual, encoded.emotion], dim=-1)
         return EpanMemory(
-            encoded.visual, self.alignment.key(encoded.visual), encoded.mask, views, precise(self.attention.key(views))
+            encoded.visual,
+            DoubledKeys.of(self.alignment.key(encoded.visual)),
+            encoded.mask,
+            views,
+            DoubledKeys.of(self.attention.key(views)),
         )
 
     def word_keys(self, phrases: Tensor) -> Tensor:
@@ -161,22 +166,31 @@ class EpanDecoder(AlignedDecoder[EpanMemory]):
         """[V; E]."""
         return (memory.views,)
 
+    def share_energies(self, memory: EpanMemory, keys: Tensor, clips: Tensor) -> SharedEnergies:
+        """Those of C_t."""
+        return SharedEnergies(memory.keys, keys, self.attention.vector, clips)
+
     def attend(
         self,
         memory: EpanMemory,
-        content: tuple[Tensor, ...],
+        views: Tensor | SharedRows,
+        others: tuple[Tensor, ...],  # noqa: ARG002 - there are none
         clips: Tensor,
         hidden: Tensor,
         so_far: WordsSoFar,
         carried: Tensor | None,
     ) -> tuple[Sequence[Tensor], Tensor | None]:
         """Z_t, the shares of [V; E] and of T_t; T_t itself is never built."""
-        energies = attention_energies(
-            memory.keys, so_far.weights, so_far.keys, self.attention.query(hidden), self.attention.vector, clips
-        )
+        query = self.attention.query(hidden)
+        if so_far.energies is None:
+            energies = attention_energies(
+                memory.keys, so_far.weights, so_far.keys, query, self.attention.vector, gathered(views, clips)
+            )
+        else:
+            energies = so_far.energies(so_far.weights, query)
         attention = attention_weights(energies, memory.mask[clips])[:, None]
-        of_phrases = attention @ so_far.weights @ so_far.phrases
-        return (per_row(attention, content[0])[:, 0], of_phrases[:, 0]), carried
+        of_phrases = per_row(attention @ so_far.weights, so_far.phrases)
+        return (per_row(attention, views)[:, 0], of_phrases[:, 0]), carried
 
 
 class Epan(AlignedSystem):

@@ -26,9 +26,11 @@ from evcap_cli.network.decoder_state import ClipRows
 from evcap_cli.network.layers import autocast_to, dense, lstm_cell, precise
 from evcap_cli.network.losses import Targets, weighted_targets
 from evcap_cli.network.packing import WordScores
+from evcap_cli.network.shared_gradients import SharedMap, SharedRows, per_row
+from evcap_cli.network.tanh_energies import DoubledKeys
 from evcap_cli.network.visual_encoder import StandardisedStream
 from evcap_cli.reading.ranges import Share, Weight, Width
-from evcap_cli.systems.attention import AdditiveEnergies, attention_weights, per_row
+from evcap_cli.systems.attention import AdditiveEnergies, attention_weights
 from evcap_cli.systems.contract import CaptionModel, PreparedClips, WeightedTerms
 from evcap_cli.systems.moments import moment_features, standardise_moments
 
@@ -58,7 +60,7 @@ class FrameMemory(ClipRows):
     """Frames (B, N, D), their keys of the attention (B, N, a), and which are real (B, N)."""
 
     frames: Tensor
-    keys: Tensor
+    keys: DoubledKeys
     mask: Tensor
 
 
@@ -106,12 +108,13 @@ class SaLstm(CaptionModel):
         memory = self._memory(batch)
         of_words, of_rest = autocast_to(self.gates.weight).tensor_split([self.config.word_width], dim=1)
         gates = F.linear(self.embedding(tokens), of_words, self.gates.bias).unbind(dim=1)
-        frames, real = autocast_to(memory.frames)[clip_index], memory.mask[clip_index]
-        hidden = cell = precise(frames.new_zeros(len(tokens), self.config.lstm_width))
+        frames, real = SharedRows(autocast_to(memory.frames)[clip_index]), memory.mask[clip_index]
+        enter = SharedMap(of_rest)
+        hidden = cell = precise(memory.frames.new_zeros(len(tokens), self.config.lstm_width))
         states = []
         for entering in gates:
             context = self._context(memory, frames, real, clip_index, hidden)
-            hidden, cell = lstm_cell(entering + F.linear(torch.cat([context, hidden], dim=-1), of_rest), cell)
+            hidden, cell = lstm_cell(enter(context, hidden, added=entering), cell)
             states.append(hidden)
         return WordScores.of(self.output(self.dropout(torch.stack(states, dim=1))), lengths)
 
@@ -129,13 +132,13 @@ class SaLstm(CaptionModel):
     @torch.no_grad()
     def start(self, memory: FrameMemory) -> LstmState:
         """See ``CaptionModel``."""
-        zero = precise(memory.keys.new_zeros(len(memory), self.config.lstm_width))
+        zero = precise(memory.keys.values.new_zeros(len(memory), self.config.lstm_width))
         return LstmState(torch.arange(len(memory), device=memory.device), zero, zero)
 
     @torch.no_grad()
     def step(self, memory: FrameMemory, state: LstmState, tokens: Tensor) -> tuple[Tensor, LstmState]:
         """See ``CaptionModel``."""
-        context = self._context(memory, memory.frames, memory.mask[state.clips], state.clips, state.hidden)
+        context = self._context(memory, memory.frames, memory.mask[state.clips], None, state.hidden)
         entering = torch.cat([self.embedding(tokens), context, state.hidden], dim=-1)
         hidden, cell = lstm_cell(self.gates(entering), state.cell)
         return self.output(hidden), LstmState(state.clips, hidden, cell)
@@ -151,9 +154,11 @@ class SaLstm(CaptionModel):
     def _memory(self, batch: ClipBatch) -> FrameMemory:
         rows = self.frames(moment_features(batch, self.config.streams), batch.visual_mask)
         frames = rows.masked_fill(~batch.visual_mask.unsqueeze(-1), 0.0)
-        return FrameMemory(frames, self.attention.key(frames), batch.visual_mask)
+        return FrameMemory(frames, DoubledKeys.of(self.attention.key(frames)), batch.visual_mask)
 
-    def _context(self, memory: FrameMemory, frames: Tensor, real: Tensor, clips: Tensor, hidden: Tensor) -> Tensor:
+    def _context(
+        self, memory: FrameMemory, frames: Tensor | SharedRows, real: Tensor, clips: Tensor | None, hidden: Tensor
+    ) -> Tensor:
         """Att(h_{t-1}; frames), (R, D); ``frames`` as in ``per_row``."""
         energies = self.attention(memory.keys, self.attention.query(hidden), clips)
         return per_row(attention_weights(energies, real)[:, None], frames)[:, 0]

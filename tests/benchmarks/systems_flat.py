@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from evcap_cli.network.batch import ClipBatch
 from evcap_cli.network.losses import FusionOutput
 from evcap_cli.network.packing import WordScores
+from evcap_cli.network.shared_gradients import per_row
 from evcap_cli.network.tanh_energies import alignment_energies
 from evcap_cli.systems.aligned_tensors import AlignedOutput
-from evcap_cli.systems.attention import per_row
 from evcap_cli.systems.dcgn import SUBSPACES, pooling
 from tests.benchmarks.training_step import flat_decoder
 

@@ -231,8 +231,24 @@ def test_recomputed_energies_have_the_gradients_of_plain_autograd(block: int, mo
     assert torch.autograd.gradcheck(tanh_energies.attention_energies, (visual, weights, phrase, query, vector, clips))
 
 
+@pytest.mark.parametrize("block", [1, 40, 10_000])
+def test_energies_of_rows_next_to_each_other_are_those_of_rows_that_name_their_clips(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tanh_energies.BLOCK_ELEMENTS, "cpu", block)
+    content, phrase, vector = torch.randn(3, 4, 5), torch.randn(6, 2, 5), torch.randn(5)
+    weights, query, clips = torch.rand(6, 4, 2), torch.randn(6, 5), torch.tensor([0, 0, 1, 1, 2, 2])
+    for keys in (content, tanh_energies.DoubledKeys.of(content)):
+        alone = [tanh_energies.alignment_energies(keys, phrase, vector, rows) for rows in (clips, None)]
+        mixed = [tanh_energies.attention_energies(keys, weights, phrase, query, vector, rows) for rows in (clips, None)]
+        torch.testing.assert_close(alone[1], torch.tanh(content[clips][:, :, None] + phrase[:, None]) @ vector)
+        torch.testing.assert_close(*alone)
+        torch.testing.assert_close(*mixed)
+
+
 def test_energies_of_half_precise_rows_are_computed_in_single() -> None:
     """Their tanh is made of a sigmoid, good to 1e-6 of values of up to 1."""
+    torch.manual_seed(0)
     rounded = [torch.randn(*shape).bfloat16() for shape in ((2, 3, 8), (5, 2, 8), (5, 3, 2), (5, 8))]
     kinds = (torch.bfloat16, torch.float64)
     given = [[each.to(kind, copy=True).requires_grad_() for each in rounded] for kind in kinds]
