@@ -70,7 +70,7 @@ def test_the_recorded_attention_gives_the_decoder_s_own_states_and_scores(length
             context = torch.cat(word.found, dim=-1)
             # Z_t by definition: the weighted sum of [V; E] and of T_t, whose alignment is computed anew
             phrases = decoder.phrases(decoder.word_projection(decoder.embedding(tokens[:, : step + 1])))
-            energies = memory.alignment_keys[:, :, None] + decoder.alignment_phrase(phrases)[:, None]
+            energies = memory.alignment_keys.values[:, :, None] / 2 + decoder.alignment_phrase(phrases)[:, None]
             aligned = (torch.tanh(energies) @ decoder.alignment_vector).softmax(dim=-1) @ phrases
             content = torch.cat([memory.content, aligned], dim=-1)
             assert torch.allclose((word.moments[:, :, None] * content).sum(dim=1), context, atol=1e-5)
