@@ -225,19 +225,19 @@ class SharedEnergies:
 
     def __init__(self, content: DoubledKeys, phrases: Tensor, vector: Tensor, clips: Tensor) -> None:
         with torch.autocast(phrases.device.type, enabled=False):
-            shared = content.values[clips], precise(phrases) * 2.0, precise(vector) * 2.0
+            shared = content.values[clips], precise(phrases), precise(vector) * 2.0
         self._uses = _EnergyUses(*(each.detach() for each in shared))
         self._token = _Collect.apply(self._uses, *shared)
 
     def __call__(self, weights: Tensor, query: Tensor) -> Tensor:
         """One step: alignment weights (n, N, t) and the projected LSTM state (n, a) -> (n, N)."""
         with torch.autocast(query.device.type, enabled=False):
-            result: Tensor = _Energies.apply(precise(weights), precise(query) * 2.0, self._token, self._uses)
+            result: Tensor = _Energies.apply(precise(weights) * 2.0, precise(query) * 2.0, self._token, self._uses)
         return result
 
 
 class _EnergyUses:
-    """Keys and vector are doubled (see ``tanh_energies``); ``left``: gradients before the vector is multiplied in."""
+    """Content and vector are doubled, as weights and query of a step; ``left``: gradients before the vector's share."""
 
     def __init__(self, content: Tensor, phrases: Tensor, vector: Tensor) -> None:
         self.content, self.phrases, self.vector = content, phrases, vector

@@ -92,8 +92,10 @@ def attention_energies(
         (R, N).
     """
     with torch.autocast(query.device.type, enabled=False):
-        content, weights = _ready(content), precise(weights)
-        phrase, query, vector = map(_doubled, (phrase, query, vector))
+        content, phrase = _ready(content), precise(phrase)
+        weights, query, vector = map(
+            _doubled, (weights, query, vector)
+        )  # of twice T_t: the weights are the smaller side
         if clips is None:
             return _searched_attention(content, weights, phrase, query, vector)
         result: Tensor = _Attention.apply(content, weights, phrase, query, vector, clips)

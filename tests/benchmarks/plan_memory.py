@@ -185,12 +185,12 @@ GOALS = {"links": 1.2}
 """Of peak memory and of the time of each, against the smallest."""
 
 
-def figures(kind: str, rows: Sequence[dict[str, float]]) -> list[Measured]:
-    """The last of one kind against the first: peak memory, and time each."""
+def figures(kind: str, rows: Sequence[dict[str, float]], described: str = "") -> list[Measured]:
+    """The last of one kind against the first: peak memory, and time each; ``described``: of other kinds."""
     from tests.benchmarks.measured import Measured  # an older checkout, measured with --root, may not have it
 
     first, last = rows[0], rows[-1]
-    what = f"{last['videos']:,.0f} {WHAT[kind]}"
+    what = f"{last['videos']:,.0f} {described or WHAT[kind]}"
     made = [Measured(f"{kind}/seconds", what, (last["seconds"],), "s", at_most=10.0 if kind == "journal" else None)]
     if len(rows) > 1:
         against = f"{what}, against {first['videos']:,.0f}"

@@ -22,12 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.invented_captions import InventedCaptions
-from tests.benchmarks.plan_memory import HERE, constant_captioner, in_a_process, make_links, peak_mib, table
+from tests.benchmarks.plan_memory import HERE, constant_captioner, figures, in_a_process, make_links, peak_mib, table
 
 REFERENCES = 3
 CAPTIONS = 2
 A_TIME = 10_000
 """Videos that are invented at once."""
+WHAT = {
+    "score": "records with three references each, `evcap score` without METEOR",
+    "meteor": "records with three references each, `evcap score` with METEOR",
+    "check": "videos of two captions each, `evcap data check`, no film",
+    "label": "links, `evcap label` with a captioner that answers two constant texts",
+}
 
 
 def invented(videos: int, references: int) -> Generator[tuple[str, str, list[str]], None, None]:
@@ -157,6 +163,8 @@ def main() -> None:
         found = measured(chosen.one[0], int(chosen.one[1]), Path(chosen.one[2]))
         print(json.dumps(found))
         return
+    from tests.benchmarks.measured import report  # an older checkout, measured with --root, may not have it
+
     for kind in chosen.only or ("score", "meteor", "check", "label"):
         rows = []
         for count in chosen.meteor if kind == "meteor" else chosen.sizes:
@@ -170,6 +178,7 @@ def main() -> None:
                 rows.append(in_a_process(chosen.root, arguments, environment, Path(__file__)))
         if rows:
             table(kind, rows)
+            report(*figures(kind, rows, WHAT[kind]))
 
 
 if __name__ == "__main__":
