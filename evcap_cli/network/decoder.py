@@ -24,7 +24,8 @@ from evcap_cli.network.layers import autocast_to, dense, emit_word, lstm_cell, p
 from evcap_cli.network.object_attention import ObjectAttention
 from evcap_cli.network.packing import LongestFirst, WordScores, all_steps
 from evcap_cli.network.phrases import PhraseEncoder
-from evcap_cli.network.shared_gradients import SharedEnergies, SharedMap, SharedRows, per_row
+from evcap_cli.network.shared_energies import SharedEnergies
+from evcap_cli.network.shared_gradients import SharedMap, SharedRows, per_row
 from evcap_cli.network.tanh_energies import DoubledKeys, alignment_energies, attention_energies
 
 EMBEDDING_SPREAD = 0.4

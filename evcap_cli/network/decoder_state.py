@@ -7,14 +7,19 @@ c = 2d (3d with ``decoder_audio``), a inner width of an attention, h LSTM width,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from evcap_cli.network.layers import WordBuffers
 from evcap_cli.network.object_attention import ObjectRows
-from evcap_cli.network.shared_gradients import SharedEnergies, SharedRows
+from evcap_cli.network.shared_energies import SharedEnergies
+from evcap_cli.network.shared_gradients import SharedRows
 from evcap_cli.network.tanh_energies import DoubledKeys
+
+MOST_ROOM: Final = 2**27
+"""A history of more bytes has no second buffer: its words are gathered one by one, back into its own."""
 
 
 class ClipRows:
@@ -72,16 +77,22 @@ class DecoderState:
     buffers: WordBuffers | None = None
     """Of ``emit_word``, for the next step."""
     room: tuple[Tensor, Tensor] | None = None
-    """History and energies of the step before the last, which the next ones are written over."""
+    """History and energies of the step before, which the next ones are written over."""
 
     def reorder(self, rows: Tensor) -> DecoderState:
         """The state whose row r continues row ``rows[r]`` of this one; any number of rows, repeats allowed."""
         kept, room, buffers, t = (self.history, self.energies), self.room, self.buffers, self.words
         if self.history.shape[1] != len(rows):
             room = buffers = None
+        elif self.history.nbytes > MOST_ROOM:
+            room = kept
         history, energies = room or (old.new_empty(len(old), len(rows), old.shape[2]) for old in kept)
         for old, new in zip(kept, (history, energies), strict=True):
-            torch.index_select(old[:t], 1, rows, out=new[:t])
+            if new is old:
+                for word in range(t):
+                    new[word] = old[word].index_select(0, rows)
+            else:
+                torch.index_select(old[:t], 1, rows, out=new[:t])
         room = kept if self.history.shape[1] == len(rows) else None
         return DecoderState(self.clips[rows], self.hidden[rows], self.cell[rows], t, history, energies, buffers, room)
 
@@ -94,7 +105,8 @@ class WordsSoFar:
         phrases: P_t, (R, t, d); with teacher forcing those of all words of all captions, shared by all steps.
         weights: alignment of each moment over the words, (R, N, t); T_t = weights x phrases.
         keys: of each phrase, for what attends to it, (R, t, k).
-        energies: with teacher forcing, what makes ``attention_energies`` of these keys at every step.
+        energies: with teacher forcing, what makes ``attention_energies`` at every step; ``keys`` are then those of all
+            words of all captions, which nothing reads.
     """
 
     phrases: Tensor | SharedRows
@@ -120,8 +132,7 @@ class ContentRows:
     def first(self, count: int) -> ContentRows:
         """That of the first ``count`` rows; of what is shared, a step's rows are the first."""
         objects = None if self.objects is None else self.objects.first(count)
-        values = self.values[:count] if isinstance(self.values, Tensor) else self.values
-        return ContentRows(values, self.blocked[:count], objects)
+        return ContentRows(self.values, self.blocked[:count], objects)
 
 
 @dataclass

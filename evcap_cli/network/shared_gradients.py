@@ -5,44 +5,61 @@ those of the steps before: memory is filled, copied and added for the news of a 
 gradient is made of, and one product makes it after the last step. Values are those of plain expressions, and so are
 gradients but for the order of their sums.
 
-Each of the three is made once a batch and called once a step. Steps take a token of it, a tensor without content, so
-that autograd asks for the gradients when all of them are through.
+Each class is made once a batch and called once a step. Steps take a token of it, a tensor without content, so that
+autograd asks for the gradients when all of them are through.
 
-Notation: R captions, n that have a step, N rows of a caption, y their width, a inner width of an attention, t words so
-far.
+Notation: R captions, n that have a step, N rows of a caption, y their width.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from evcap_cli.network.layers import precise
-from evcap_cli.network.tanh_energies import DoubledKeys, blocks, energies_of, slope, vector_gradient
 
+class Left(ABC):
+    """What the steps of one backward pass have left."""
 
-class _Uses(Protocol):
-    """What is shared, without its history, and what steps have left for its gradients."""
+    backward_pass = -1
 
+    def begin(self) -> None:
+        """Of each step: forget what another pass left, which asked for other gradients than these."""
+        running = torch._C._current_graph_task_id()
+        if running != self.backward_pass:
+            self.backward_pass = running
+            self.forget()
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Nothing was left."""
+
+    @abstractmethod
     def gradients(self) -> tuple[Tensor, ...]:
-        """Of the shared tensors, from what steps have left, which is forgotten: a second backward pass starts anew."""
+        """Of the shared tensors; forgets what they were made of."""
 
 
 class _Collect(torch.autograd.Function):
     """The token: its backward pass comes after that of each step."""
 
     @staticmethod
-    def forward(ctx: Any, uses: _Uses, *shared: Tensor) -> Tensor:
-        ctx.uses = uses
+    def forward(ctx: Any, left: Left, *shared: Tensor) -> Tensor:
+        ctx.left = left
         return shared[0].new_zeros(())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ARG004 - the token has none
-        return None, *ctx.uses.gradients()
+        return None, *ctx.left.gradients()
+
+
+def token_of(left: Left, *shared: Tensor) -> Tensor:
+    """What each step takes; its gradient, and so the one of what is shared, comes after those of all steps."""
+    token: Tensor = _Collect.apply(left, *shared)
+    return token
 
 
 class SharedMap:
@@ -53,24 +70,28 @@ class SharedMap:
     """
 
     def __init__(self, weight: Tensor) -> None:
-        self._uses = _MapUses(weight.detach())
-        self._token = _Collect.apply(self._uses, weight)
+        self._weight, self._left = weight.detach(), _Pairs()
+        self._token = token_of(self._left, weight)
 
     def __call__(self, *parts: Tensor, added: Tensor | None = None) -> Tensor:
         """One step: parts of x (n, ...), side by side -> (n, y), in the number format of W, and what is added to it."""
-        values = torch.cat([part.to(self._uses.weight.dtype) for part in parts], dim=-1)
-        result: Tensor = _Map.apply(values, added, self._token, self._uses)
+        values = torch.cat([part.to(self._weight.dtype) for part in parts], dim=-1)
+        result: Tensor = _Map.apply(values, added, self._token, self._weight, self._left)
         return result
 
 
-class _MapUses:
-    def __init__(self, weight: Tensor) -> None:
-        self.weight = weight
-        self.left: list[tuple[Tensor, Tensor]] = []
+class _Pairs(Left):
+    """Of a map: what entered each step, (n, x), and the gradient of what it gave, (n, y)."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[Tensor, Tensor]] = []
+
+    def forget(self) -> None:
+        self.pairs.clear()
 
     def gradients(self) -> tuple[Tensor, ...]:
-        values, grads = (torch.cat(each) for each in zip(*self.left, strict=True))
-        self.left.clear()
+        values, grads = (torch.cat(each) for each in zip(*self.pairs, strict=True))
+        self.forget()
         turned = grads.t()
         if grads.dtype == torch.bfloat16:  # oneDNN takes twice as long for a transposed matrix in this format
             turned = turned.contiguous()
@@ -79,19 +100,26 @@ class _MapUses:
 
 class _Map(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, added: Tensor | None, token: Tensor, uses: _MapUses) -> Tensor:  # noqa: ARG004
-        ctx.save_for_backward(values)
-        ctx.uses = uses
-        turned = uses.weight.t()
-        return values @ turned if added is None else torch.addmm(added, values, turned)
+    def forward(
+        ctx: Any,
+        values: Tensor,
+        added: Tensor | None,
+        token: Tensor,  # noqa: ARG004
+        weight: Tensor,
+        left: _Pairs,
+    ) -> Tensor:
+        ctx.save_for_backward(values, weight)
+        ctx.left = left
+        return values @ weight.t() if added is None else torch.addmm(added, values, weight.t())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (values,), uses = ctx.saved_tensors, ctx.uses
+        values, weight = ctx.saved_tensors
         if ctx.needs_input_grad[2]:
-            uses.left.append((values, grads[0]))
-        return grads[0] @ uses.weight, grads[0] if ctx.needs_input_grad[1] else None, None, None
+            ctx.left.begin()
+            ctx.left.pairs.append((values, grads[0]))
+        return grads[0] @ weight, grads[0] if ctx.needs_input_grad[1] else None, None, None, None
 
 
 class SharedRows:
@@ -102,12 +130,12 @@ class SharedRows:
     """
 
     def __init__(self, rows: Tensor) -> None:
-        self._uses = _RowUses(rows.detach())
-        self._token = _Collect.apply(self._uses, rows)
+        self._rows, self._left = rows.detach(), _Weights(*rows.shape)
+        self._token = token_of(self._left, rows)
 
     def sums(self, weights: Tensor) -> Tensor:
         """One step: weights (n, q, m) of the first m rows -> (n, q, y), in the number format of the rows."""
-        result: Tensor = _Sums.apply(weights.to(self._uses.rows.dtype), self._token, self._uses)
+        result: Tensor = _Sums.apply(weights.to(self._rows.dtype), self._token, self._rows, self._left)
         return result
 
 
@@ -133,38 +161,44 @@ def gathered(of_clips: Tensor | SharedRows, clips: Tensor) -> Tensor | None:
     return clips if isinstance(of_clips, SharedRows) else None
 
 
-class _RowUses:
-    def __init__(self, rows: Tensor) -> None:
-        self.rows = rows
-        self.left: list[tuple[Tensor, Tensor]] = []
+class _Weights(Left):
+    """Of sums of rows (R, N, y): the weights of each step, (n, q, m), and the gradient of the sums, (n, q, y)."""
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = shape
+        self.pairs: list[tuple[Tensor, Tensor]] = []
+
+    def forget(self) -> None:
+        self.pairs.clear()
 
     def gradients(self) -> tuple[Tensor, ...]:
-        R, N, y = self.rows.shape
-        queries = sum(given.shape[1] for given, _ in self.left)
-        weights, grads = self.rows.new_zeros(R, queries, N), self.rows.new_zeros(R, queries, y)
-        first = 0
-        for given, grad in self.left:
+        (R, N, y), (first, _) = self.shape, self.pairs[0]
+        queries = sum(given.shape[1] for given, _ in self.pairs)
+        weights, grads = first.new_zeros(R, queries, N), first.new_zeros(R, queries, y)
+        begin = 0
+        for given, grad in self.pairs:
             n, q, m = given.shape
-            weights[:n, first : first + q, :m], grads[:n, first : first + q] = given, grad
-            first += q
-        self.left.clear()
+            weights[:n, begin : begin + q, :m], grads[:n, begin : begin + q] = given, grad
+            begin += q
+        self.forget()
         return (torch.bmm(weights.mT, grads),)
 
 
 class _Sums(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, token: Tensor, uses: _RowUses) -> Tensor:  # noqa: ARG004
-        ctx.save_for_backward(weights)
-        ctx.uses = uses
-        return torch.bmm(weights, uses.rows[: len(weights), : weights.shape[2]])
+    def forward(ctx: Any, weights: Tensor, token: Tensor, rows: Tensor, left: _Weights) -> Tensor:  # noqa: ARG004
+        ctx.save_for_backward(weights, rows)
+        ctx.left = left
+        return torch.bmm(weights, rows[: len(weights), : weights.shape[2]])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (weights,), uses = ctx.saved_tensors, ctx.uses
+        weights, rows = ctx.saved_tensors
         if ctx.needs_input_grad[1]:
-            uses.left.append((weights, grads[0]))
-        return torch.bmm(grads[0], uses.rows[: len(weights), : weights.shape[2]].mT), None, None
+            ctx.left.begin()
+            ctx.left.pairs.append((weights, grads[0]))
+        return torch.bmm(grads[0], rows[: len(weights), : weights.shape[2]].mT), None, None, None
 
 
 class SharedWords:
@@ -175,114 +209,52 @@ class SharedWords:
     """
 
     def __init__(self, words: Tensor) -> None:
-        self._uses = _WordUses(words.detach())
-        self._token = _Collect.apply(self._uses, words)
+        self._words, self._left = words.detach(), _Sum(words.shape)
+        self._token = token_of(self._left, words)
 
     def first(self, captions: int, words: int) -> Tensor:
         """One step: the first words of the first captions."""
-        result: Tensor = _First.apply(captions, words, self._token, self._uses)
+        result: Tensor = _First.apply(captions, words, self._token, self._words, self._left)
         return result
 
 
-class _WordUses:
-    def __init__(self, words: Tensor) -> None:
-        self.words = words
-        self.left: Tensor | None = None
+class _Sum(Left):
+    """Of words: the sum of their gradients."""
 
-    def sums(self) -> Tensor:
-        """What steps add their gradients to."""
-        if self.left is None:
-            self.left = torch.zeros_like(self.words)
-        return self.left
+    def __init__(self, shape: torch.Size) -> None:
+        self.shape = shape
+        self.sums: tuple[Tensor, ...] = ()
+
+    def forget(self) -> None:
+        self.sums = ()
+
+    def add(self, grad: Tensor) -> None:
+        """Gradient of the first words of the first captions."""
+        self.sums = self.sums or (grad.new_zeros(self.shape),)
+        self.sums[0][: grad.shape[0], : grad.shape[1]] += grad
 
     def gradients(self) -> tuple[Tensor, ...]:
-        sums, self.left = self.sums(), None
-        return (sums,)
+        sums = self.sums
+        self.forget()
+        return sums
 
 
 class _First(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, captions: int, words: int, token: Tensor, uses: _WordUses) -> Tensor:  # noqa: ARG004
-        ctx.captions, ctx.words, ctx.uses = captions, words, uses
-        return uses.words[:captions, :words]
+    def forward(
+        ctx: Any,
+        captions: int,
+        words: int,
+        token: Tensor,  # noqa: ARG004
+        values: Tensor,
+        left: _Sum,
+    ) -> Tensor:
+        ctx.left = left
+        return values[:captions, :words]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        ctx.uses.sums()[: ctx.captions, : ctx.words] += grads[0]
-        return None, None, None, None
-
-
-class SharedEnergies:
-    """``attention_energies`` of captions at each step.
-
-    Args:
-        content: keys of V and E, once per clip.
-        phrases: keys of all words of the captions, (R, T, a).
-        vector: (a,).
-        clips: the clip of each caption, (R,).
-    """
-
-    def __init__(self, content: DoubledKeys, phrases: Tensor, vector: Tensor, clips: Tensor) -> None:
-        with torch.autocast(phrases.device.type, enabled=False):
-            shared = content.values[clips], precise(phrases), precise(vector) * 2.0
-        self._uses = _EnergyUses(*(each.detach() for each in shared))
-        self._token = _Collect.apply(self._uses, *shared)
-
-    def __call__(self, weights: Tensor, query: Tensor) -> Tensor:
-        """One step: alignment weights (n, N, t) and the projected LSTM state (n, a) -> (n, N)."""
-        with torch.autocast(query.device.type, enabled=False):
-            result: Tensor = _Energies.apply(precise(weights) * 2.0, precise(query) * 2.0, self._token, self._uses)
-        return result
-
-
-class _EnergyUses:
-    """Content and vector are doubled, as weights and query of a step; ``left``: gradients before the vector's share."""
-
-    def __init__(self, content: Tensor, phrases: Tensor, vector: Tensor) -> None:
-        self.content, self.phrases, self.vector = content, phrases, vector
-        self.scaled, self.half = phrases * vector, vector.sum() / 2.0
-        self.left: tuple[Tensor, ...] | None = None
-
-    def bent(self, weights: Tensor, query: Tensor, rows: slice) -> Tensor:
-        """The sigmoids of some captions, (n, N, a)."""
-        keys = self.content[rows] + query[rows, None]
-        return keys.baddbmm_(weights[rows], self.phrases[rows, : weights.shape[2]]).sigmoid_()
-
-    def sums(self) -> tuple[Tensor, ...]:
-        """What steps add their gradients to."""
-        if self.left is None:
-            self.left = tuple(torch.zeros_like(each) for each in (self.content, self.phrases, self.vector))
-        return self.left
-
-    def gradients(self) -> tuple[Tensor, ...]:
-        (content, phrases, vector), self.left = self.sums(), None
-        return content.mul_(self.vector), phrases.mul_(self.vector), vector
-
-
-class _Energies(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weights: Tensor, query: Tensor, token: Tensor, uses: _EnergyUses) -> Tensor:  # noqa: ARG004
-        ctx.save_for_backward(weights, query)
-        ctx.uses = uses
-        energies = query.new_empty(weights.shape[:2])
-        for rows in blocks(len(query), uses.content[0].numel(), query.device):
-            energies[rows] = energies_of(uses.bent(weights, query, rows), uses.vector, uses.half)
-        return energies
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (weights, query), uses = ctx.saved_tensors, ctx.uses
-        d_content, d_phrases, d_vector = uses.sums()
-        d_weights, d_query, t = torch.empty_like(weights), torch.empty_like(query), weights.shape[2]
-        for rows in blocks(len(query), uses.content[0].numel(), query.device):
-            grad = grads[0][rows]
-            bent = uses.bent(weights, query, rows)
-            d_vector += vector_gradient(bent, grad)
-            before = slope(bent, grad[..., None])
-            d_weights[rows] = torch.bmm(before, uses.scaled[rows, :t].mT)
-            d_phrases[rows, :t] += torch.bmm(weights[rows].mT, before)
-            torch.sum(before, dim=1, out=d_query[rows])
-            d_content[rows] += before
-        return d_weights, d_query.mul_(uses.vector), None, None
+        ctx.left.begin()
+        ctx.left.add(grads[0])
+        return None, None, None, None, None

@@ -49,7 +49,7 @@ def alignment_energies(
     """Energies e_ij = w' tanh(W v_i + U p_j + b) between all moments and all words of each row.
 
     Args:
-        visual: W v_i + b, once per clip, (B, N, a).
+        visual: W v_i + b, once per clip, (B, N, a), or these made ready.
         phrase: U p_j, (R, T, a).
         vector: w', (a,).
         clips: the clip of each row, (R,); None, which has no gradient: rows of one clip are neighbours, equally many
@@ -81,7 +81,7 @@ def attention_energies(
     share of T_t is (alignment weights) x (projected phrases), which has t terms instead of d.
 
     Args:
-        content: keys of V and E, once per clip, (B, N, a).
+        content: keys of V and E, once per clip, (B, N, a), or these made ready.
         weights: alignment weights of each moment over the words so far, (R, N, T).
         phrase: keys of the phrases so far, (R, T, a).
         query: projected LSTM state, (R, a).
@@ -93,9 +93,8 @@ def attention_energies(
     """
     with torch.autocast(query.device.type, enabled=False):
         content, phrase = _ready(content), precise(phrase)
-        weights, query, vector = map(
-            _doubled, (weights, query, vector)
-        )  # of twice T_t: the weights are the smaller side
+        # T_t is doubled by its weights, which are fewer than its phrases
+        weights, query, vector = map(_doubled, (weights, query, vector))
         if clips is None:
             return _searched_attention(content, weights, phrase, query, vector)
         result: Tensor = _Attention.apply(content, weights, phrase, query, vector, clips)
@@ -116,22 +115,31 @@ def _searched_alignment(visual: Tensor, phrase: Tensor, vector: Tensor) -> Tenso
     (B, N, a), (R, T, _), half = visual.shape, phrase.shape, vector.sum() / 2.0
     energies = phrase.new_empty(B, R // B, N, T)
     asked = phrase.view(B, -1, 1, T, a)
-    for clips in blocks(B, R // B * N * T * a, phrase.device):
-        energies[clips] = energies_of((visual[clips, None, :, None] + asked[clips]).sigmoid_(), vector, half)
+    for place in _clip_blocks(B, R // B, N * T * a, phrase.device):
+        energies[place] = energies_of((visual[place[0], None, :, None] + asked[place]).sigmoid_(), vector, half)
     return energies.view(R, N, T)
 
 
 def _searched_attention(content: Tensor, weights: Tensor, phrase: Tensor, query: Tensor, vector: Tensor) -> Tensor:
     """As ``_searched_alignment``."""
-    (B, N, a), R, half = content.shape, len(query), vector.sum() / 2.0
-    rows, energies = R // B, query.new_empty(R, N)
-    asked = query.view(B, rows, 1, a)
-    for clips in blocks(B, rows * N * a, query.device):
-        of_clips = slice(clips.start * rows, clips.stop * rows)
-        keys = (content[clips, None] + asked[clips]).view(-1, N, a)
-        bent = keys.baddbmm_(weights[of_clips], phrase[of_clips]).sigmoid_()
-        energies[of_clips] = energies_of(bent, vector, half)
-    return energies
+    (B, N, a), (R, t, _), half = content.shape, phrase.shape, vector.sum() / 2.0
+    energies = query.new_empty(B, R // B, N)
+    asked, weights, phrase = query.view(B, -1, 1, a), weights.view(B, -1, N, t), phrase.view(B, -1, t, a)
+    for place in _clip_blocks(B, R // B, N * a, query.device):
+        keys = content[place[0], None] + asked[place]
+        keys.view(-1, N, a).baddbmm_(weights[place].flatten(0, 1), phrase[place].flatten(0, 1))
+        energies[place] = energies_of(keys.sigmoid_(), vector, half)
+    return energies.view(R, N)
+
+
+def _clip_blocks(clips: int, rows: int, elements: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
+    """Clips and which of their rows: some clips as a whole, or a part of one, as ``blocks``."""
+    parts = list(blocks(rows, elements, device))
+    if len(parts) == 1:
+        yield from ((each, parts[0]) for each in blocks(clips, rows * elements, device))
+        return
+    for clip in range(clips):
+        yield from ((slice(clip, clip + 1), part) for part in parts)
 
 
 def energies_of(bent: Tensor, vector: Tensor, half: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ from evcap_cli.network.decoder_state import WordsSoFar
 from evcap_cli.network.layers import autocast_to, dense, emit_word, lstm_cell, precise
 from evcap_cli.network.packing import LongestFirst, all_steps
 from evcap_cli.network.phrases import PhraseEncoder
-from evcap_cli.network.shared_gradients import SharedEnergies, SharedMap, SharedRows, SharedWords
+from evcap_cli.network.shared_energies import SharedEnergies
+from evcap_cli.network.shared_gradients import SharedMap, SharedRows, SharedWords
 from evcap_cli.systems.aligned_tensors import AlignedMemory, AlignedOutput, AlignedState, EncodedClips
 from evcap_cli.systems.attention import AdditiveEnergies
 
@@ -70,13 +71,14 @@ class SharedAlignment:
     """
 
     def __init__(self, aligned: AlignedWords, energies: SharedEnergies | None) -> None:
-        self.phrases, self.keys = SharedRows(aligned.phrases), SharedWords(aligned.keys)
-        self.alignment, self.energies = aligned.energies, energies
+        self.phrases, self.aligned, self.energies = SharedRows(aligned.phrases), aligned, energies
+        self.keys = SharedWords(aligned.keys) if energies is None else None
 
     def so_far(self, rows: int, words: int) -> WordsSoFar:
         """The first words of the first captions."""
-        weights = self.alignment[:rows, :, :words].softmax(dim=-1)
-        return WordsSoFar(self.phrases, weights, self.keys.first(rows, words), self.energies)
+        weights = self.aligned.energies[:rows, :, :words].softmax(dim=-1)
+        keys = self.aligned.keys if self.keys is None else self.keys.first(rows, words)
+        return WordsSoFar(self.phrases, weights, keys, self.energies)
 
 
 class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
@@ -208,8 +210,7 @@ class AlignedDecoder(nn.Module, Generic[MemoryT], ABC):
             so_far = aligned[t].so_far(n, max(t, 1)) if shared is None else shared.so_far(n, t + 1)
             found, carried = self.attend(memory, views, others, clips, hidden, so_far, carried)
             hidden, cell = lstm_cell(enter(*found, hidden, added=gates[t][:n]), cell)
-            # a node of its own, whose gradient is added last: weights trained before stay the same to the bit
-            states.append(hidden if n == len(tokens) else hidden.view_as(hidden))
+            states.append(hidden)
         scores = self.output(self.dropout(packing.pack(states)))
         return AlignedOutput(scores, packing.lengths, energies, queries, memory, tokens)
 

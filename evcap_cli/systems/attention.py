@@ -29,7 +29,7 @@ class AdditiveEnergies(nn.Module):
         """Energies between all keys of a clip and all queries of a row.
 
         Args:
-            keys: U k_i + b, (B, N, a).
+            keys: U k_i + b, (B, N, a), or these made ready.
             queries: W q, (R, T, a), or (R, a) for one query a row.
             clips: the clip whose keys each row attends to, as in ``alignment_energies``.
 

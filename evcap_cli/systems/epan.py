@@ -24,7 +24,8 @@ from evcap_cli.network.decoder_state import WordsSoFar
 from evcap_cli.network.emotion import EmotionPerception, EmotionWords, Perceived, TiedEmotionWords, count_words
 from evcap_cli.network.layers import dense, precise
 from evcap_cli.network.losses import Targets
-from evcap_cli.network.shared_gradients import SharedEnergies, SharedRows, gathered, per_row
+from evcap_cli.network.shared_energies import SharedEnergies
+from evcap_cli.network.shared_gradients import SharedRows, gathered, per_row
 from evcap_cli.network.tanh_energies import DoubledKeys, attention_energies
 from evcap_cli.network.visual_encoder import Rows, VisualStream
 from evcap_cli.reading.ranges import Heads, Layers, Share, Weight, Width

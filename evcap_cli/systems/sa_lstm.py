@@ -57,7 +57,7 @@ class SaLstmConfig(SystemConfig):
 
 @dataclass
 class FrameMemory(ClipRows):
-    """Frames (B, N, D), their keys of the attention (B, N, a), and which are real (B, N)."""
+    """Frames (B, N, D), their keys of the attention, and which are real (B, N)."""
 
     frames: Tensor
     keys: DoubledKeys

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evcap_cli.network import tanh_energies
+from evcap_cli.network import decoder_state, tanh_energies
 from evcap_cli.network.batch import Encoded
 from evcap_cli.network.decoder import Decoder
 from evcap_cli.network.layers import emit_word, lstm_cell
@@ -102,7 +102,11 @@ def test_one_causal_pass_equals_going_word_by_word(decoder: Decoder) -> None:
             torch.testing.assert_close(logits, causal[:, t])
 
 
-def test_beams_swapped_at_every_step_keep_their_own_past(decoder: Decoder) -> None:
+@pytest.mark.parametrize("room", [0, decoder_state.MOST_ROOM])
+def test_beams_swapped_at_every_step_keep_their_own_past(
+    decoder: Decoder, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_state, "MOST_ROOM", room)
     generator = torch.Generator().manual_seed(5)
     B, K = 3, 4
     with torch.no_grad():
@@ -231,7 +235,7 @@ def test_recomputed_energies_have_the_gradients_of_plain_autograd(block: int, mo
     assert torch.autograd.gradcheck(tanh_energies.attention_energies, (visual, weights, phrase, query, vector, clips))
 
 
-@pytest.mark.parametrize("block", [1, 40, 10_000])
+@pytest.mark.parametrize("block", [1, 40, 60, 10_000])
 def test_energies_of_rows_next_to_each_other_are_those_of_rows_that_name_their_clips(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

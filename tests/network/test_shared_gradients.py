@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from evcap_cli.network import tanh_energies
+from evcap_cli.network.shared_energies import SharedEnergies
 from evcap_cli.network.shared_gradients import (
-    SharedEnergies,
     SharedMap,
     SharedRows,
     SharedWords,
@@ -110,7 +110,34 @@ def test_a_second_backward_pass_starts_anew_and_what_is_frozen_leaves_nothing() 
     frozen = SharedMap(weight.detach())
     frozen(values).sum().backward()
     assert values.grad is not None
-    assert not frozen._uses.left
+    assert not frozen._left.pairs
+
+
+def test_a_pass_that_asks_for_other_gradients_leaves_nothing_to_the_next() -> None:
+    """Autograd then runs the steps, but not the token, which would have used what they left."""
+    kept, rows, words, keys = numbers(4, 3), numbers(2, 3, 4), numbers(2, 3, 4), numbers(2, 3, 4)
+    vector, values, told = numbers(4), numbers(2, 3), numbers(2, 1, 4)
+    shared = SharedMap(kept), SharedRows(rows), SharedWords(words)
+    attend = SharedEnergies(DoubledKeys.of(keys), told, vector, torch.tensor([0, 1]))
+    steps = []
+    for step in range(1, 4):
+        entered = shared[0](values * step)
+        weights = entered[:, None, :3].softmax(dim=-1)
+        looked = shared[1].sums(weights) + shared[2].first(2, 1)
+        steps.append(looked.sum() + attend(weights.mT.expand(-1, -1, 1), entered).square().sum())
+    leaves = [kept, rows, words, keys, vector, told]
+    alone = torch.autograd.grad(steps[0], leaves, retain_graph=True)
+    torch.autograd.grad(torch.stack(steps).sum(), [values], retain_graph=True)
+    for one, other in zip(alone, torch.autograd.grad(steps[0], leaves), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_is_shared_may_not_change_before_the_backward_pass() -> None:
+    weight, values = torch.randn(4, 3), numbers(2, 3, kind=torch.float32)
+    total = SharedMap(weight)(values).sum()
+    weight.mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()
 
 
 def test_a_map_in_mixed_precision_adds_its_gradients_in_single() -> None:
