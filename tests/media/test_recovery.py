@@ -52,8 +52,7 @@ def decoder() -> Iterator[tuple[Decoder, int]]:
     before = children()
     with Decoder(timeout=120) as one:
         one._start()
-        (pid,) = children() - before
-        yield one, pid
+        yield one, one._running().pid  # its command line may not be there yet, for ``children``
     assert not children() - before
 
 
