@@ -27,7 +27,7 @@ class Left(ABC):
     backward_pass = -1
 
     def begin(self) -> None:
-        """Of each step: forget what another pass left, which asked for other gradients than these."""
+        """Of each step: forget what another pass left, which was for other gradients than these."""
         running = torch._C._current_graph_task_id()
         if running != self.backward_pass:
             self.backward_pass = running

@@ -114,9 +114,9 @@ def _searched_alignment(visual: Tensor, phrase: Tensor, vector: Tensor) -> Tenso
     """Of B clips and k rows each; keys are read where they are, not gathered."""
     (B, N, a), (R, T, _), half = visual.shape, phrase.shape, vector.sum() / 2.0
     energies = phrase.new_empty(B, R // B, N, T)
-    asked = phrase.view(B, -1, 1, T, a)
+    phrases = phrase.view(B, -1, 1, T, a)
     for place in _clip_blocks(B, R // B, N * T * a, phrase.device):
-        energies[place] = energies_of((visual[place[0], None, :, None] + asked[place]).sigmoid_(), vector, half)
+        energies[place] = energies_of((visual[place[0], None, :, None] + phrases[place]).sigmoid_(), vector, half)
     return energies.view(R, N, T)
 
 
@@ -124,9 +124,9 @@ def _searched_attention(content: Tensor, weights: Tensor, phrase: Tensor, query:
     """As ``_searched_alignment``."""
     (B, N, a), (R, t, _), half = content.shape, phrase.shape, vector.sum() / 2.0
     energies = query.new_empty(B, R // B, N)
-    asked, weights, phrase = query.view(B, -1, 1, a), weights.view(B, -1, N, t), phrase.view(B, -1, t, a)
+    queries, weights, phrase = query.view(B, -1, 1, a), weights.view(B, -1, N, t), phrase.view(B, -1, t, a)
     for place in _clip_blocks(B, R // B, N * a, query.device):
-        keys = content[place[0], None] + asked[place]
+        keys = content[place[0], None] + queries[place]
         keys.view(-1, N, a).baddbmm_(weights[place].flatten(0, 1), phrase[place].flatten(0, 1))
         energies[place] = energies_of(keys.sigmoid_(), vector, half)
     return energies.view(R, N)

@@ -90,10 +90,10 @@ def test_energies(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def plain() -> list[Tensor]:
         keys = content[clips]
-        told = [weights @ phrases[: len(weights), : weights.shape[2]] for weights, _ in given]
+        words_of = [weights @ phrases[: len(weights), : weights.shape[2]] for weights, _ in given]
         return [
             torch.tanh(keys[: len(query)] + each + query[:, None]) @ vector
-            for each, (_, query) in zip(told, given, strict=True)
+            for each, (_, query) in zip(words_of, given, strict=True)
         ]
 
     same(found, plain, [content, phrases, vector, *(part for step in given for part in step)])
@@ -116,16 +116,16 @@ def test_a_second_backward_pass_starts_anew_and_what_is_frozen_leaves_nothing() 
 def test_a_pass_that_asks_for_other_gradients_leaves_nothing_to_the_next() -> None:
     """Autograd then runs the steps, but not the token, which would have used what they left."""
     kept, rows, words, keys = numbers(4, 3), numbers(2, 3, 4), numbers(2, 3, 4), numbers(2, 3, 4)
-    vector, values, told = numbers(4), numbers(2, 3), numbers(2, 1, 4)
+    vector, values, words_of = numbers(4), numbers(2, 3), numbers(2, 1, 4)
     shared = SharedMap(kept), SharedRows(rows), SharedWords(words)
-    attend = SharedEnergies(DoubledKeys.of(keys), told, vector, torch.tensor([0, 1]))
+    attend = SharedEnergies(DoubledKeys.of(keys), words_of, vector, torch.tensor([0, 1]))
     steps = []
     for step in range(1, 4):
         entered = shared[0](values * step)
         weights = entered[:, None, :3].softmax(dim=-1)
         looked = shared[1].sums(weights) + shared[2].first(2, 1)
         steps.append(looked.sum() + attend(weights.mT.expand(-1, -1, 1), entered).square().sum())
-    leaves = [kept, rows, words, keys, vector, told]
+    leaves = [kept, rows, words, keys, vector, words_of]
     alone = torch.autograd.grad(steps[0], leaves, retain_graph=True)
     torch.autograd.grad(torch.stack(steps).sum(), [values], retain_graph=True)
     for one, other in zip(alone, torch.autograd.grad(steps[0], leaves), strict=True):
