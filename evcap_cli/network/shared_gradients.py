@@ -161,15 +161,12 @@ def gathered(of_clips: Tensor | SharedRows, clips: Tensor) -> Tensor | None:
     return clips if isinstance(of_clips, SharedRows) else None
 
 
-class _Weights(Left):
+class _Weights(_Pairs):
     """Of sums of rows (R, N, y): the weights of each step, (n, q, m), and the gradient of the sums, (n, q, y)."""
 
     def __init__(self, *shape: int) -> None:
+        super().__init__()
         self.shape = shape
-        self.pairs: list[tuple[Tensor, Tensor]] = []
-
-    def forget(self) -> None:
-        self.pairs.clear()
 
     def gradients(self) -> tuple[Tensor, ...]:
         (R, N, y), (first, _) = self.shape, self.pairs[0]
